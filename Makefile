@@ -1,0 +1,41 @@
+# `make search` and `make test` work on a fresh clone; every other target is a part of these or stands beside them.
+# Always the release profile: libtorch's bindings then compile once.
+
+CONFIG ?= configs/search-quickstart.toml
+PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
+BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
+
+.NOTPARALLEL:
+.PHONY: help setup build search test check bench peer-setup clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing: a compiler, libtorch in .venv (GPU=1: with CUDA, LIBTORCH=DIR: use that one)
+	@launch/setup.sh
+
+build: setup ## compile the pdarts program in target/release
+	cargo build --release
+
+search: build ## search a cell on the embedded images (CONFIG=FILE: another search)
+	$(PDARTS) search --config $(CONFIG)
+
+test: setup check ## set up and run every check: what continuous integration runs
+
+check: ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
+	cargo fmt --check
+	cargo clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items
+	cargo test --release
+
+bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
+	@set -e; for stage in 1 2 3; do \
+		echo "pdarts:" >&2; $(PDARTS) bench supernet --stage $$stage $(BENCH_FLAGS); \
+		echo "peer:" >&2; .venv-peer/bin/python benches/peers/supernet.py --stage $$stage $(BENCH_FLAGS); \
+	done
+
+peer-setup:
+	@launch/setup.sh peer
+
+clean: ## remove what was compiled; runs and libtorch stay
+	cargo clean

@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Installs what the project needs and is not there yet: a C++ compiler, Python with venv, libtorch in .venv.
+# `make setup` runs it; it costs nothing when all is in place. `launch/setup.sh peer` makes .venv-peer
+# instead, the complete PyTorch that the benchmarks compare with.
+#
+# Environment:
+#   LIBTORCH=DIR   use this libtorch and install none
+#   GPU=1          install the complete libtorch without an NVIDIA driver too (a cluster's login node)
+#   PYTHON=NAME    the Python that makes the virtual environments (default python3)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+TORCH_VERSION=2.13.0
+PYTHON=${PYTHON:-python3}
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+have() { command -v "$1" >/dev/null; }
+have_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
+
+# What `install_packages c++ venv` finds missing, as Debian packages, one a line.
+missing_packages() {
+    local need
+    for need; do
+        case $need in
+            c++) have cc && have c++ || echo g++ ;;
+            venv) have_venv || echo python3-venv ;;
+        esac
+    done
+}
+
+install_packages() {
+    local packages
+    mapfile -t packages < <(missing_packages "$@")
+    ((${#packages[@]})) || return 0
+    have apt-get || fail "missing: ${packages[*]} (Debian's names); install them with this system's package manager"
+    ((EUID == 0)) || fail "missing: ${packages[*]}; run: sudo apt-get install ${packages[*]}"
+    say "installing system packages: ${packages[*]}"
+    apt-get update -qq || fail "apt-get update failed (its message is above)"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" ||
+        fail "apt-get could not install ${packages[*]} (its message is above)"
+    mapfile -t packages < <(missing_packages "$@")
+    ((${#packages[@]} == 0)) || fail "${packages[*]} is installed but not what the PATH finds: check cc, c++ and $PYTHON"
+}
+
+check_rust() {
+    local needed found
+    needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    have cargo || fail "no cargo on the PATH: install Rust $needed or newer with rustup (https://rustup.rs)"
+    found=$(cargo --version | cut -d' ' -f2)
+    printf '%s\n' "$needed" "$found" | sort -VC || fail "Rust $found is too old: $needed or newer is needed (rustup update)"
+}
+
+# install_environment DIR CONTENT PIP_ARGUMENT...
+# DIR/.complete says what DIR holds and is written last: an interrupted install starts afresh.
+install_environment() {
+    local dir=$1 content=$2
+    shift 2
+    rm -f "$dir/.complete"
+    "$PYTHON" -m venv --clear "$dir" || fail "$PYTHON could not make the virtual environment $dir"
+    "$dir/bin/python" -m pip install --disable-pip-version-check --no-input "$@" ||
+        fail "pip could not install into $dir (its message is above); the next run starts it afresh"
+    (cd "$dir" && ln -s lib/python*/site-packages/torch libtorch)
+    echo "$content" >"$dir/.complete"
+}
+
+holds() { [[ -e $1/.complete && $(<"$1/.complete") == "$2" ]]; }
+
+# Prints which libtorch .venv lacks: `complete`, `CPU` or nothing. A complete one serves everywhere.
+missing_libtorch() {
+    if [[ -n ${LIBTORCH:-} ]]; then
+        [[ -e $LIBTORCH/lib/libtorch_cpu.so ]] ||
+            fail "LIBTORCH=$LIBTORCH has no lib/libtorch_cpu.so: point it at libtorch $TORCH_VERSION or unset it"
+    elif holds .venv "torch $TORCH_VERSION, complete"; then
+        return
+    elif [[ ${GPU:-0} == 1 || -e /proc/driver/nvidia/version ]]; then
+        echo complete
+    elif ! holds .venv "torch $TORCH_VERSION, CPU"; then
+        echo CPU
+    fi
+}
+
+setup_project() {
+    local libtorch
+    libtorch=$(missing_libtorch)
+    check_rust
+    install_packages c++ ${libtorch:+venv}
+    case $libtorch in
+        complete)
+            say "installing the complete libtorch $TORCH_VERSION into .venv (4.8 GB)"
+            install_environment .venv "torch $TORCH_VERSION, complete" "torch==$TORCH_VERSION"
+            ;;
+        CPU)
+            say "installing libtorch $TORCH_VERSION for the CPU into .venv (1.3 GB): no NVIDIA driver here, GPU=1 installs the complete one"
+            # The CPU library is itself linked to the CUDA runtime and to CUPTI, and to no other of torch's dependencies.
+            install_environment .venv "torch $TORCH_VERSION, CPU" --no-deps "torch==$TORCH_VERSION" \
+                "nvidia-cuda-runtime==13.0.*" "nvidia-cuda-cupti==13.0.*"
+            ;;
+    esac
+}
+
+setup_peer() {
+    local content="torch $TORCH_VERSION, numpy"
+    holds .venv-peer "$content" && return
+    install_packages venv
+    say "installing PyTorch $TORCH_VERSION into .venv-peer (4.8 GB)"
+    install_environment .venv-peer "$content" "torch==$TORCH_VERSION" numpy
+}
+
+case ${1:-project} in
+    project) setup_project ;;
+    peer) setup_peer ;;
+    *) fail "unknown argument $1: give none, or 'peer'" ;;
+esac

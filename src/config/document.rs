@@ -1,0 +1,234 @@
+//! A configuration as text: resolved, commented, as a digest, and against another one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use super::ConfigError;
+use super::schema::{Config, SECTIONS, Section};
+
+/// Keys that may differ between a run and its continuation: they decide how and where it runs and
+/// what it reports, not what it computes.
+const CHANGEABLE_AT_RESUME: [&str; 6] = [
+    "run.threads",
+    "run.device",
+    "run.log_every_steps",
+    "run.checkpoint_every_epochs",
+    "data.dir",
+    "data.loader_threads",
+];
+
+impl Config {
+    /// The resolved configuration as TOML, every key stated.
+    ///
+    /// # Errors
+    /// If an integer exceeds TOML's 63 bits.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// The defaults as a TOML file in which every key has its comment.
+    ///
+    /// # Errors
+    /// As [`Config::to_toml`].
+    pub fn commented_defaults() -> Result<String, ConfigError> {
+        let defaults = Value::try_from(Self::default())?;
+        let mut lines = Vec::new();
+        for section in &SECTIONS {
+            lines.extend(section.comment.iter().map(|line| format!("#{line}")));
+            let mut names = section.path.split('.');
+            match names.try_fold(&defaults, |node, name| node.get(name)) {
+                Some(Value::Table(table)) => {
+                    lines.push(format!("[{}]", section.path));
+                    lines.extend(section_lines(section, table, true));
+                    lines.push(String::new());
+                }
+                Some(Value::Array(elements)) => {
+                    for (index, table) in elements.iter().filter_map(Value::as_table).enumerate() {
+                        lines.push(format!("[[{}]]", section.path));
+                        lines.extend(section_lines(section, table, index == 0));
+                        lines.push(String::new());
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(lines.join("\n"))
+    }
+
+    /// SHA-256, in hexadecimal, of all that a run's results depend on.
+    ///
+    /// Two runs with the same digest may continue each other. Threads, device, data folder and the
+    /// intervals of metrics and checkpoints do not count.
+    ///
+    /// # Errors
+    /// As [`Config::to_toml`].
+    pub fn digest(&self) -> Result<String, ConfigError> {
+        let mut hasher = Sha256::new();
+        for (key, value) in self.decisive_values()? {
+            hasher.update(format!("{key} = {value}\n"));
+        }
+        Ok(format!("{:x}", hasher.finalize()))
+    }
+
+    /// The keys that make the digests of two configurations differ, as
+    /// `search.epochs = 10 instead of 25` where `other` has 25.
+    ///
+    /// # Errors
+    /// As [`Config::to_toml`].
+    pub fn difference(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
+        let (ours, theirs) = (self.decisive_values()?, other.decisive_values()?);
+        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+        let value =
+            |values: &BTreeMap<String, String>, key| values.get(key).map_or("(absent)".to_owned(), String::clone);
+        Ok(keys
+            .into_iter()
+            .map(|key| (key, value(&ours, key), value(&theirs, key)))
+            .filter(|(_, ours, theirs)| ours != theirs)
+            .map(|(key, ours, theirs)| format!("{key} = {ours} instead of {theirs}"))
+            .collect())
+    }
+
+    /// Every key that the digest covers, with its value as TOML.
+    fn decisive_values(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let mut values = BTreeMap::new();
+        collect_leaves(&Value::try_from(self)?, "", &mut values);
+        values.retain(|key, _| !CHANGEABLE_AT_RESUME.contains(&key.as_str()));
+        Ok(values)
+    }
+}
+
+/// `key = value` for each key of a table, with comments or without.
+fn section_lines(section: &Section, table: &Table, with_comments: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (key, comment) in section.keys {
+        let Some(value) = table.get(*key).filter(|value| !is_table_list(value)) else {
+            continue; // A list of tables is a section of its own.
+        };
+        if with_comments {
+            lines.extend(comment.iter().map(|line| format!("#{line}")));
+        }
+        lines.push(format!("{key} = {value}"));
+    }
+    lines
+}
+
+fn is_table_list(value: &Value) -> bool {
+    let elements = value.as_array().map_or(&[][..], Vec::as_slice);
+    elements.iter().any(Value::is_table)
+}
+
+fn collect_leaves(node: &Value, path: &str, leaves: &mut BTreeMap<String, String>) {
+    match node {
+        Value::Table(table) => {
+            for (name, child) in table {
+                collect_leaves(child, &join(path, name), leaves);
+            }
+        }
+        Value::Array(elements) if is_table_list(node) => {
+            for (index, child) in elements.iter().enumerate() {
+                collect_leaves(child, &join(path, &index.to_string()), leaves);
+            }
+        }
+        leaf => {
+            leaves.insert(path.to_owned(), leaf.to_string());
+        }
+    }
+}
+
+/// `name` below `path`; the root's path is empty.
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::StageConfig;
+
+    #[test]
+    fn every_key_has_a_comment_and_no_comment_lacks_a_key() {
+        let defaults = Value::try_from(Config::default()).unwrap();
+        let mut leaves = BTreeMap::new();
+        collect_leaves(&defaults, "", &mut leaves);
+        let mut keys: BTreeSet<String> = leaves.into_keys().collect();
+        keys.retain(|key| !key.starts_with("search.stages."));
+        keys.extend(["cells", "keep", "skip_dropout"].map(|key| format!("search.stages.{key}")));
+
+        let commented: BTreeSet<String> = SECTIONS
+            .iter()
+            .flat_map(|section| section.keys.iter().map(|(key, _)| join(section.path, key)))
+            .filter(|key| key != "search.stages")
+            .collect();
+        assert_eq!(commented, keys);
+    }
+
+    #[test]
+    fn commented_defaults_are_the_defaults() {
+        let text = Config::commented_defaults().unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        assert!(text.contains("# Seed of every random stream.\nseed = 0\n"), "{text}");
+        assert!(text.contains("\n[[search.stages]]\n# Cells of the supernet"), "{text}");
+        assert!(text.contains("\n[[search.stages]]\ncells = 11\n"), "{text}");
+    }
+
+    #[test]
+    fn resolved_toml_states_every_key_and_reads_back() {
+        let mut config = Config::default();
+        config.optimizer.alphas.learning_rate = 0.1 + 0.2;
+        config.data.dir = "/a folder/\"quoted\"".into();
+        let text = config.to_toml().unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+        assert!(text.contains("[[search.stages]]\ncells = 17\nkeep = 1\nskip_dropout = 0.7\n"), "{text}");
+    }
+
+    #[test]
+    fn digest_covers_what_decides_the_result_only() {
+        let config = Config::default();
+        let digest = config.digest().unwrap();
+        assert_eq!(digest.len(), 64);
+
+        let mut moved = config.clone();
+        moved.run.threads = 7;
+        moved.run.log_every_steps = 1;
+        moved.run.checkpoint_every_epochs = 9;
+        moved.data.dir = "elsewhere".into();
+        moved.data.loader_threads = 3;
+        assert_eq!(moved.digest().unwrap(), digest);
+        assert_eq!(moved.difference(&config).unwrap(), Vec::<String>::new());
+
+        let mut reseeded = config.clone();
+        reseeded.run.seed = 1;
+        assert_ne!(reseeded.digest().unwrap(), digest);
+    }
+
+    #[test]
+    fn keys_changeable_at_resume_exist() {
+        let mut leaves = BTreeMap::new();
+        collect_leaves(&Value::try_from(Config::default()).unwrap(), "", &mut leaves);
+        for key in CHANGEABLE_AT_RESUME {
+            assert!(leaves.contains_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn difference_lists_keys_with_both_values() {
+        let theirs = Config::default();
+        let mut ours = theirs.clone();
+        ours.search.epochs = 10;
+        ours.search.stages.truncate(2);
+        ours.search.stages[1] = StageConfig { cells: 6, keep: 1, skip_dropout: 0.4 };
+        assert_eq!(
+            ours.difference(&theirs).unwrap(),
+            [
+                "search.epochs = 10 instead of 25",
+                "search.stages.1.cells = 6 instead of 11",
+                "search.stages.1.keep = 1 instead of 3",
+                "search.stages.2.cells = (absent) instead of 17",
+                "search.stages.2.keep = (absent) instead of 1",
+                "search.stages.2.skip_dropout = (absent) instead of 0.7",
+            ]
+        );
+    }
+}

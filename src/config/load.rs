@@ -1,0 +1,299 @@
+//! From a file and `--set` overrides to a validated [`Config`].
+//!
+//! The serialised defaults are the schema: they name every key and show its type. A source (the
+//! file, then each override) is first checked against them, which finds unknown keys and wrong types
+//! where they stand; then its values replace those resolved so far, one by one, so that a value that
+//! its type refuses is known by its key.
+
+use std::collections::HashMap;
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::{Spanned, Value};
+
+use super::document::join;
+use super::{Config, ConfigError, Origin};
+
+/// Least similarity, of 0 to 1, at which a known key is offered for an unknown one.
+const MIN_SIMILARITY: f64 = 0.4;
+
+impl Config {
+    /// Reads a TOML file over the defaults, then applies `overrides` (`a.b=value`) in their order.
+    ///
+    /// An override's value is TOML; what is not TOML is taken as a string, so that names need no
+    /// quotes. `search.stages.0.cells=3` changes one key of one element of a list.
+    ///
+    /// # Errors
+    /// One line that names the file and line, or the override, the key, and what would be right: a
+    /// file that cannot be read, invalid TOML, an unknown key, a wrong type, an impossible value.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut loader = Loader::new()?;
+        loader.read_file(path, &text)?;
+        for assignment in overrides {
+            loader.apply_override(assignment)?;
+        }
+        loader.finish(path)
+    }
+}
+
+/// What values are read from.
+enum Source<'a> {
+    File { path: &'a Path, text: &'a str },
+    Override(&'a str),
+}
+
+impl Source<'_> {
+    fn origin(&self, span: Range<usize>) -> Origin {
+        match self {
+            Self::File { path, text } => {
+                let before = text.bytes().take(span.start);
+                Origin::File { path: path.to_path_buf(), line: Some(1 + before.filter(|byte| *byte == b'\n').count()) }
+            }
+            Self::Override(assignment) => Origin::Override((*assignment).to_owned()),
+        }
+    }
+}
+
+struct Loader {
+    /// The serialised defaults.
+    schema: Value,
+    /// The serialised configuration so far.
+    resolved: Value,
+    config: Config,
+    /// Where each stated key was last stated.
+    origins: HashMap<String, Origin>,
+}
+
+impl Loader {
+    fn new() -> Result<Self, ConfigError> {
+        let config = Config::default();
+        let schema = Value::try_from(&config)?;
+        Ok(Self { resolved: schema.clone(), schema, config, origins: HashMap::new() })
+    }
+
+    fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let source = Source::File { path, text };
+        let table = DeTable::parse(text).map_err(|error| ConfigError::Syntax {
+            origin: source.origin(error.span().unwrap_or_default()),
+            message: error.message().replace('\n', ", "),
+        })?;
+        let root = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
+        self.merge("", &root, &source)
+    }
+
+    fn apply_override(&mut self, assignment: &str) -> Result<(), ConfigError> {
+        let source = Source::Override(assignment);
+        let (key, text) = match assignment.split_once('=') {
+            Some((key, text)) if !key.trim().is_empty() => (key.trim(), text.trim()),
+            _ => {
+                let origin = source.origin(0..0);
+                return Err(ConfigError::NoAssignment { origin });
+            }
+        };
+        let node = schema_node(&self.schema, key).ok_or_else(|| unknown_key(&self.schema, key, source.origin(0..0)))?;
+        // A string stays one where it could be read as something else: `data.dir=2024`.
+        let value = match DeValue::parse(text) {
+            Ok(value) if !node.is_str() || value.get_ref().is_str() => value,
+            _ => Spanned::new(0..text.len(), DeValue::String(text.into())),
+        };
+        self.merge(key, &value, &source)
+    }
+
+    fn finish(self, path: &Path) -> Result<Config, ConfigError> {
+        self.config.validate().map_err(|violation| {
+            let stated = self.origins.get(&violation.key).cloned();
+            let origin = stated.unwrap_or_else(|| Origin::File { path: path.to_owned(), line: None });
+            ConfigError::Invalid { origin, violation }
+        })?;
+        Ok(self.config)
+    }
+
+    /// Checks `value`, then lets it replace what `key` holds.
+    fn merge(&mut self, key: &str, value: &Spanned<DeValue>, source: &Source) -> Result<(), ConfigError> {
+        let node = schema_node(&self.schema, key)
+            .ok_or_else(|| unknown_key(&self.schema, key, source.origin(value.span())))?;
+        let mut checker = Checker { schema: &self.schema, source, origins: &mut self.origins };
+        checker.check(node, key, value)?;
+        self.assign(key, value, source)
+    }
+
+    /// Replaces the values below `key`; a table leaves the keys that it does not state.
+    fn assign(&mut self, key: &str, value: &Spanned<DeValue>, source: &Source) -> Result<(), ConfigError> {
+        if let DeValue::Table(table) = value.get_ref() {
+            for (name, child) in table {
+                self.assign(&join(key, name.get_ref()), child, source)?;
+            }
+            return Ok(());
+        }
+        let origin = source.origin(value.span());
+        let Some(slot) = resolved_node(&mut self.resolved, key) else {
+            let key = key.to_owned();
+            return Err(ConfigError::NoElement { origin, key });
+        };
+        let refused = |error: toml::de::Error| ConfigError::WrongValue {
+            origin: origin.clone(),
+            key: key.to_owned(),
+            message: error.message().replace('\n', ", "),
+        };
+        *slot = Value::deserialize(ValueDeserializer::from(value.clone())).map_err(refused)?;
+        self.config = Config::deserialize(self.resolved.clone()).map_err(refused)?;
+        Ok(())
+    }
+}
+
+/// Compares what a source states with the names and types of the schema.
+struct Checker<'a> {
+    schema: &'a Value,
+    source: &'a Source<'a>,
+    /// Where each stated key was last stated; grows by the keys that are checked.
+    origins: &'a mut HashMap<String, Origin>,
+}
+
+impl Checker<'_> {
+    fn check(&mut self, node: &Value, key: &str, value: &Spanned<DeValue>) -> Result<(), ConfigError> {
+        let origin = self.source.origin(value.span());
+        match (node, value.get_ref()) {
+            (Value::Table(known), DeValue::Table(stated)) => {
+                for (name, child) in stated {
+                    let key = join(key, name.get_ref());
+                    let node = known
+                        .get(name.get_ref().as_ref())
+                        .ok_or_else(|| unknown_key(self.schema, &key, self.source.origin(name.span())))?;
+                    self.check(node, &key, child)?;
+                }
+            }
+            (Value::Array(known), DeValue::Array(stated)) => {
+                if let Some(node) = known.first() {
+                    for (index, element) in stated.iter().enumerate() {
+                        let key = join(key, &index.to_string());
+                        self.check(node, &key, element)?;
+                        self.check_complete(node, &key, element)?;
+                    }
+                }
+            }
+            (Value::Integer(_), DeValue::Integer(found)) if !found.as_str().starts_with('-') => {}
+            (Value::Float(_), DeValue::Float(_) | DeValue::Integer(_))
+            | (Value::String(_), DeValue::String(_))
+            | (Value::Boolean(_), DeValue::Boolean(_)) => {}
+            (_, found) => {
+                return Err(ConfigError::WrongType {
+                    origin,
+                    key: key.to_owned(),
+                    expected: describe_type(node),
+                    found: describe(found),
+                });
+            }
+        }
+        self.origins.insert(key.to_owned(), origin);
+        Ok(())
+    }
+
+    /// A table in a list has no defaults to fall back on: it states every key.
+    fn check_complete(&self, node: &Value, key: &str, element: &Spanned<DeValue>) -> Result<(), ConfigError> {
+        let (Value::Table(known), DeValue::Table(stated)) = (node, element.get_ref()) else {
+            return Ok(());
+        };
+        match known.keys().find(|name| !stated.contains_key(name.as_str())) {
+            None => Ok(()),
+            Some(missing) => Err(ConfigError::MissingKey {
+                origin: self.source.origin(element.span()),
+                key: key.to_owned(),
+                missing: missing.clone(),
+            }),
+        }
+    }
+}
+
+fn describe_type(node: &Value) -> &'static str {
+    match node {
+        Value::Integer(_) => "an unsigned integer",
+        Value::Float(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Boolean(_) => "true or false",
+        Value::Array(_) => "an array",
+        Value::Table(_) => "a table",
+        Value::Datetime(_) => "a date",
+    }
+}
+
+fn describe(value: &DeValue) -> String {
+    match value {
+        DeValue::Integer(integer) => format!("the integer {integer}"),
+        DeValue::Float(float) => format!("the number {float}"),
+        DeValue::String(_) => "a string".to_owned(),
+        DeValue::Boolean(boolean) => boolean.to_string(),
+        DeValue::Array(_) => "an array".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+        DeValue::Datetime(_) => "a date".to_owned(),
+    }
+}
+
+/// The part of the schema that describes `key`; every index of a list stands for its first element.
+fn schema_node<'a>(schema: &'a Value, key: &str) -> Option<&'a Value> {
+    path_of(key).try_fold(schema, |node, name| match name.parse::<usize>() {
+        Ok(_) => node.get(0),
+        Err(_) => node.get(name),
+    })
+}
+
+/// The value that `key` holds.
+fn resolved_node<'a>(resolved: &'a mut Value, key: &str) -> Option<&'a mut Value> {
+    path_of(key).try_fold(resolved, |node, name| match name.parse::<usize>() {
+        Ok(index) => node.get_mut(index),
+        Err(_) => node.get_mut(name),
+    })
+}
+
+/// The names along `key`; none for the root.
+fn path_of(key: &str) -> impl Iterator<Item = &str> {
+    let names = (!key.is_empty()).then(|| key.split('.'));
+    names.into_iter().flatten()
+}
+
+fn unknown_key(schema: &Value, key: &str, origin: Origin) -> ConfigError {
+    ConfigError::UnknownKey { origin, key: key.to_owned(), nearest: nearest_key(schema, key) }
+}
+
+/// The known key most similar to an unknown one, by its whole path and by its last name.
+fn nearest_key(schema: &Value, unknown: &str) -> Option<String> {
+    let index = unknown.split('.').find(|name| name.parse::<usize>().is_ok());
+    let mut known = Vec::new();
+    collect_keys(schema, "", index.unwrap_or("0"), &mut known);
+
+    let last_name = |key: &str| key.rsplit('.').next().unwrap_or_default().to_owned();
+    let similarity = |key: &str| {
+        let whole = strsim::normalized_damerau_levenshtein(key, unknown);
+        let last = strsim::normalized_damerau_levenshtein(&last_name(key), &last_name(unknown));
+        (whole + last) / 2.0
+    };
+    known
+        .into_iter()
+        .map(|key| (similarity(&key), key))
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, key)| key)
+}
+
+/// Every key of the schema, sections included; lists of tables with the one `index`.
+fn collect_keys(node: &Value, key: &str, index: &str, keys: &mut Vec<String>) {
+    if !key.is_empty() {
+        keys.push(key.to_owned());
+    }
+    match node {
+        Value::Table(table) => {
+            for (name, child) in table {
+                collect_keys(child, &join(key, name), index, keys);
+            }
+        }
+        Value::Array(elements) => {
+            if let Some(child @ Value::Table(_)) = elements.first() {
+                collect_keys(child, &join(key, index), index, keys);
+            }
+        }
+        _ => {}
+    }
+}

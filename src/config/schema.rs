@@ -1,0 +1,236 @@
+//! Sections and keys of the configuration: name, type, default and documentation, stated once.
+//!
+//! `section!` makes of one statement the struct, its `Default`, and the comments that
+//! `pdarts config show` prints. The defaults are the search of P-DARTS on CIFAR-10
+//! (arXiv:1904.12760, section 4.2) as the authors' code runs it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::genotype::Operation;
+
+/// Everything a run depends on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[run]`
+    pub run: RunConfig,
+    /// `[data]`
+    pub data: DataConfig,
+    /// `[model]`
+    pub model: ModelConfig,
+    /// `[search]`
+    pub search: SearchConfig,
+    /// `[optimizer.weights]` and `[optimizer.alphas]`
+    pub optimizer: OptimizerConfig,
+}
+
+/// The two optimizers of the bilevel search.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// `[optimizer.weights]`
+    pub weights: WeightOptimizerConfig,
+    /// `[optimizer.alphas]`
+    pub alphas: AlphaOptimizerConfig,
+}
+
+/// The device a rank computes on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// CUDA where it is available, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// CUDA, or the run fails.
+    Cuda,
+}
+
+/// The data sets by name.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetName {
+    /// Photographed digits, embedded in the program.
+    Photodigits,
+    /// CIFAR-10.
+    Cifar10,
+    /// CIFAR-100.
+    Cifar100,
+}
+
+/// How the dropout on `skip_connect` decays over the epochs of a stage.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkipDropoutSchedule {
+    /// As in the authors' code: linear while alphas rest, then back to the initial rate and exponential.
+    Authors,
+    /// As in the paper's text: monotone decay.
+    Paper,
+}
+
+/// A section of the file with its comments, for documents made from the schema.
+pub(super) struct Section {
+    /// Path of the table, for example `optimizer.weights`.
+    pub path: &'static str,
+    /// Lines of its comment.
+    pub comment: &'static [&'static str],
+    /// Each key with the lines of its comment.
+    pub keys: &'static [(&'static str, &'static [&'static str])],
+}
+
+macro_rules! section {
+    ($(#[doc = $about:literal])+ $name:ident at $path:literal {
+        $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr,)+
+    }) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $($(#[doc = $doc])+ pub $key: $type,)+
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default,)+ }
+            }
+        }
+
+        impl $name {
+            const SECTION: Section = Section {
+                path: $path,
+                comment: &[$($about),+],
+                keys: &[$((stringify!($key), &[$($doc),+])),+],
+            };
+        }
+    };
+}
+
+/// Every section, in the order of the file.
+pub(super) const SECTIONS: [Section; 7] = [
+    RunConfig::SECTION,
+    DataConfig::SECTION,
+    ModelConfig::SECTION,
+    SearchConfig::SECTION,
+    StageConfig::SECTION,
+    WeightOptimizerConfig::SECTION,
+    AlphaOptimizerConfig::SECTION,
+];
+
+section! {
+    /// How the program runs.
+    RunConfig at "run" {
+        /// Seed of every random stream.
+        seed: u64 = 0,
+        /// CPU threads; 0 = all cores.
+        threads: usize = 0,
+        /// "auto" (CUDA where available), "cpu" or "cuda".
+        device: DeviceChoice = DeviceChoice::Auto,
+        /// Steps between two lines of metrics.
+        log_every_steps: usize = 50,
+        /// Epochs between two checkpoints.
+        checkpoint_every_epochs: usize = 1,
+    }
+}
+
+section! {
+    /// What is searched on.
+    DataConfig at "data" {
+        /// "photodigits" (embedded in the program), "cifar10" or "cifar100".
+        dataset: DatasetName = DatasetName::Cifar10,
+        /// Folder with the data set as downloaded; unused for photodigits.
+        dir: PathBuf = PathBuf::from("data"),
+        /// Share of the training images that trains weights; the rest trains alphas and validates.
+        train_fraction: f64 = 0.5,
+        /// Pixels of zeros around an image before a random crop of its size; 0 = no crop.
+        crop_padding: usize = 4,
+        /// Whether half of the training images are mirrored.
+        horizontal_flip: bool = true,
+        /// Side in pixels of the square that is cut out of a training image; 0 = off.
+        cutout: usize = 0,
+        /// Threads that prepare batches ahead.
+        loader_threads: usize = 1,
+        /// Use only the first so many training images; 0 = all.
+        limit: usize = 0,
+    }
+}
+
+section! {
+    /// The supernet, apart from its depth.
+    ModelConfig at "model" {
+        /// Channels of a node in the first cell; even.
+        channels: usize = 16,
+    }
+}
+
+section! {
+    /// The progressive search. Paper: sections 3.2 and 3.3.
+    SearchConfig at "search" {
+        /// Images of one step, over all ranks.
+        global_batch: usize = 96,
+        /// Epochs of each stage.
+        epochs: usize = 25,
+        /// Epoch, from 0, from which alphas train; weights alone train before it.
+        alpha_start_epoch: usize = 10,
+        /// Standard deviation of the alphas at the start of a stage.
+        alpha_init_scale: f64 = 1e-3,
+        /// Candidate operations of every edge in the first stage.
+        operations: Vec<Operation> = Operation::SEARCH_SPACE.to_vec(),
+        /// Decay of the dropout on skip_connect within a stage: "authors" (their code: linear while
+        /// alphas rest, then from the initial rate again, exponential) or "paper" (its text: monotone).
+        skip_dropout_schedule: SkipDropoutSchedule = SkipDropoutSchedule::Authors,
+        /// Most skip_connect edges in the resulting normal cell, 0 to 8.
+        max_skip_connects: usize = 2,
+        /// Stages in their order, at least one.
+        stages: Vec<StageConfig> = vec![
+            StageConfig { cells: 5, keep: 5, skip_dropout: 0.0 },
+            StageConfig { cells: 11, keep: 3, skip_dropout: 0.4 },
+            StageConfig { cells: 17, keep: 1, skip_dropout: 0.7 },
+        ],
+    }
+}
+
+section! {
+    /// One stage; its table states every key.
+    StageConfig at "search.stages" {
+        /// Cells of the supernet, at least 3; those at 1/3 and 2/3 reduce.
+        cells: usize = 5,
+        /// Operations left on each edge at the end of the stage; 1 in the last stage.
+        keep: usize = 5,
+        /// Dropout rate on skip_connect at the start of the stage, in 0 <= rate < 1; 0 = none.
+        skip_dropout: f64 = 0.0,
+    }
+}
+
+section! {
+    /// SGD on the weights; the learning rate follows a cosine over each stage.
+    WeightOptimizerConfig at "optimizer.weights" {
+        /// Learning rate at the start of a stage.
+        learning_rate: f64 = 0.025,
+        /// Learning rate at the end of a stage.
+        learning_rate_min: f64 = 0.0,
+        /// Momentum, not Nesterov's.
+        momentum: f64 = 0.9,
+        /// L2 weight decay, added to the gradient.
+        weight_decay: f64 = 3e-4,
+        /// Largest L2 norm of the whole gradient.
+        gradient_clip: f64 = 5.0,
+    }
+}
+
+section! {
+    /// Adam on the alphas, at a constant learning rate.
+    AlphaOptimizerConfig at "optimizer.alphas" {
+        /// Learning rate.
+        learning_rate: f64 = 6e-4,
+        /// Decay of the first moment.
+        beta1: f64 = 0.5,
+        /// Decay of the second moment.
+        beta2: f64 = 0.999,
+        /// L2 weight decay, added to the gradient.
+        weight_decay: f64 = 1e-3,
+        /// Largest L2 norm of the whole gradient.
+        gradient_clip: f64 = 5.0,
+    }
+}

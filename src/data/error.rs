@@ -1,0 +1,119 @@
+//! What can go wrong between the files of a data set and a batch.
+
+use std::{io, path::PathBuf};
+
+/// A failure to load or to batch images; its text is one line that says what is wrong, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Neither a folder nor an archive of the data set is there.
+    #[error(
+        "{dataset} is not in {dir}: download {archives} and put the file, or the folder unpacked from it, into {dir}"
+    )]
+    Missing {
+        /// The data set's name.
+        dataset: &'static str,
+        /// Where it was looked for.
+        dir: PathBuf,
+        /// The archives that would do, joined by "or".
+        archives: String,
+    },
+    /// One file of a folder cannot be opened or read.
+    #[error("cannot read {path} ({source}): unpack the archive of the data set again, or make the file readable")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An archive is cut off, damaged or no `.tar.gz` at all.
+    #[error("cannot unpack {path} ({source}): the archive is damaged or incomplete, download it again")]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// The decoder's reason.
+        source: io::Error,
+    },
+    /// A readable archive lacks a file of the data set.
+    #[error("{path} has no file {member}: it is not the published archive, download it again")]
+    ArchiveMember {
+        /// The archive.
+        path: PathBuf,
+        /// The file's name inside it.
+        member: String,
+    },
+    /// A file ends too early.
+    #[error("{path} is {} bytes short: it has {found} bytes, expected {expected}; download it again", expected - found)]
+    Short {
+        /// The file; inside an archive, the archive's path followed by the name inside.
+        path: PathBuf,
+        /// Bytes it has.
+        found: usize,
+        /// Bytes it should have.
+        expected: usize,
+    },
+    /// A file goes on after its last record.
+    #[error("{path} is {} bytes too long: it has {found} bytes, expected {expected}; download it again", found - expected)]
+    Long {
+        /// The file.
+        path: PathBuf,
+        /// Bytes it has.
+        found: usize,
+        /// Bytes it should have.
+        expected: usize,
+    },
+    /// A file of the Python release does not hold what it should.
+    #[error("{path} is not a batch of the Python release: {reason}; download it again")]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// A label that the data set does not have.
+    #[error("{path}: record {record} (counted from 0) has label {label}, expected 0 to {}", num_classes - 1)]
+    Label {
+        /// The file.
+        path: PathBuf,
+        /// Record number in the file, from 0.
+        record: usize,
+        /// The label found.
+        label: i64,
+        /// Number of classes of the data set.
+        num_classes: usize,
+    },
+    /// More images asked for one batch than there are.
+    #[error("a global batch of {global_batch} is larger than the {num_samples} images it is drawn from")]
+    BatchTooLarge {
+        /// Images asked for in each step.
+        global_batch: usize,
+        /// Images there are.
+        num_samples: usize,
+    },
+    /// A batch that leaves some rank without an image.
+    #[error(
+        "a global batch of {global_batch} is smaller than the number of ranks ({size}): each needs at least one image"
+    )]
+    BatchTooSmall {
+        /// Images asked for in each step.
+        global_batch: usize,
+        /// Number of ranks.
+        size: usize,
+    },
+    /// No images to draw batches from.
+    #[error("there are no images to draw batches from")]
+    NoSamples,
+    /// The sampler asks for an image that the data set does not have.
+    #[error("image {index} was asked for, but the data set has only {len}")]
+    SampleOutOfRange {
+        /// The index asked for.
+        index: u32,
+        /// Number of images.
+        len: usize,
+    },
+    /// The system gave no thread to load images on.
+    #[error("cannot start a thread to load images: {0}")]
+    Thread(#[source] io::Error),
+    /// A loader thread died of a defect in the program.
+    #[error("a thread that loads images stopped: {0}")]
+    Worker(String),
+}

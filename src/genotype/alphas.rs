@@ -1,0 +1,124 @@
+//! Architecture parameters as numbers: one alpha per live operation of each edge.
+//!
+//! The search keeps alphas as tensors; here are the values that leave it, to derive cells, to be
+//! drawn, and to be written to files.
+
+use serde::{Deserialize, Serialize};
+
+use super::cell::{CellKind, NUM_EDGES};
+use super::error::GenotypeError;
+use super::switches::Switches;
+
+/// Alphas of one cell, before the softmax: `[edge][position among the live operations]`.
+pub type CellAlphas = Vec<Vec<f64>>;
+
+/// Alphas of both cells.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Alphas {
+    /// Shared by all normal cells.
+    pub normal: CellAlphas,
+    /// Shared by all reduction cells.
+    pub reduction: CellAlphas,
+}
+
+impl Alphas {
+    /// Those of one cell.
+    pub fn cell(&self, kind: CellKind) -> &CellAlphas {
+        match kind {
+            CellKind::Normal => &self.normal,
+            CellKind::Reduction => &self.reduction,
+        }
+    }
+
+    /// Checks that there is one finite alpha for each live operation.
+    ///
+    /// # Errors
+    /// [`GenotypeError::InvalidAlphas`] with the edge and what was expected and found there.
+    pub fn check(&self, switches: &Switches) -> Result<(), GenotypeError> {
+        for cell in CellKind::ALL {
+            let (live, alphas) = (switches.cell(cell), self.cell(cell));
+            let invalid = |problem| Err(GenotypeError::InvalidAlphas { cell, problem });
+            if alphas.len() != NUM_EDGES {
+                return invalid(format!("expected {NUM_EDGES} edges, found {}", alphas.len()));
+            }
+            for (edge, (live, alphas)) in live.iter().zip(alphas).enumerate() {
+                if alphas.len() != live.len() {
+                    return invalid(format!(
+                        "edge {edge} has {} live operations but {} alphas",
+                        live.len(),
+                        alphas.len()
+                    ));
+                }
+                if let Some(at) = alphas.iter().position(|alpha| !alpha.is_finite()) {
+                    return invalid(format!(
+                        "`{}` on edge {edge} is {}: the search has diverged",
+                        live[at], alphas[at]
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The probabilities of an edge's operations: softmax of its alphas.
+pub fn softmax(alphas: &[f64]) -> Vec<f64> {
+    let max = alphas.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let exponentials: Vec<f64> = alphas.iter().map(|alpha| (alpha - max).exp()).collect();
+    let sum: f64 = exponentials.iter().sum();
+    exponentials.into_iter().map(|value| value / sum).collect()
+}
+
+/// Mean entropy of the edges' operation probabilities, in nats: ln(number of live operations)
+/// while nothing is decided, 0 when every edge has settled on one.
+pub fn mean_entropy(alphas: &CellAlphas) -> f64 {
+    let entropy = |alphas: &Vec<f64>| -> f64 {
+        let probabilities = softmax(alphas).into_iter().filter(|&p| p > 0.0);
+        -probabilities.map(|p| p * p.ln()).sum::<f64>()
+    };
+    alphas.iter().map(entropy).sum::<f64>() / alphas.len() as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::operation::Operation;
+    use super::*;
+
+    fn even() -> (Switches, Alphas) {
+        let cell = vec![vec![0.0; 8]; NUM_EDGES];
+        let alphas = Alphas { normal: cell.clone(), reduction: cell };
+        (Switches::full(&Operation::SEARCH_SPACE).unwrap(), alphas)
+    }
+
+    #[test]
+    fn softmax_survives_large_alphas() {
+        assert_eq!(softmax(&[1000.0, 1000.0]), [0.5, 0.5]);
+    }
+
+    #[test]
+    fn entropy_runs_from_ln_of_the_live_operations_to_zero() {
+        assert!((mean_entropy(&vec![vec![0.3; 8]; 14]) - 8f64.ln()).abs() < 1e-12);
+        assert_eq!(mean_entropy(&vec![vec![0.0, 1e4]; 14]), 0.0);
+    }
+
+    #[test]
+    fn missing_alpha_is_reported_with_its_edge() {
+        let (switches, mut alphas) = even();
+        alphas.reduction[5].pop();
+        assert_eq!(
+            alphas.check(&switches).unwrap_err().to_string(),
+            "alphas of the reduction cell: edge 5 has 8 live operations but 7 alphas"
+        );
+    }
+
+    #[test]
+    fn alpha_that_is_not_finite_is_reported_with_its_operation() {
+        let (switches, mut alphas) = even();
+        alphas.normal[2][3] = f64::NAN;
+        assert_eq!(
+            alphas.check(&switches).unwrap_err().to_string(),
+            "alphas of the normal cell: `skip_connect` on edge 2 is NaN: the search has diverged"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! P-DARTS: progressive differentiable architecture search, from search to ImageNet.
+//!
+//! Modules use what stands before them in this list, never what stands after. The algorithm is that of Chen, Xie, Wu
+//! and Tian, *Progressive Differentiable Architecture Search* (arXiv:1904.12760).
+
+pub mod genotype;
+pub mod config;
+pub mod torch;
+pub mod model;
+pub mod optim;
+pub mod search;
+pub mod data;
+pub mod run;
+pub mod figures;

@@ -1,0 +1,212 @@
+//! Convolution, BatchNorm and the two small blocks that bring a cell's inputs to its width.
+//!
+//! Activations are `[N, C, H, W]` in channels-last memory; every layer here keeps that layout.
+
+use tch::{Tensor, nn::Module};
+
+use super::ParameterStore;
+
+const BATCH_NORM_MOMENTUM: f64 = 0.1;
+const BATCH_NORM_EPSILON: f64 = 1e-5;
+
+/// `x` with the same values and shape in channels-last memory.
+pub fn channels_last(x: &Tensor) -> Tensor {
+    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
+/// A convolution without bias.
+#[derive(Debug)]
+pub struct Conv2d {
+    /// `[out, in / groups, k, k]`.
+    pub weight: Tensor,
+    stride: i64,
+    padding: i64,
+    dilation: i64,
+    groups: i64,
+}
+
+impl Conv2d {
+    /// A dense `kernel` x `kernel` convolution that keeps the size at stride 1.
+    pub fn dense(store: &mut ParameterStore, name: &str, channels: (i64, i64), kernel: i64, stride: i64) -> Self {
+        let (input, output) = channels;
+        let weight =
+            store.uniform(format!("{name}.weight"), &[output, input, kernel, kernel], input * kernel * kernel);
+        Self { weight, stride, padding: kernel / 2, dilation: 1, groups: 1 }
+    }
+
+    /// A depthwise convolution that keeps the size at stride 1.
+    pub fn depthwise(
+        store: &mut ParameterStore,
+        name: &str,
+        channels: i64,
+        (kernel, dilation): (i64, i64),
+        stride: i64,
+    ) -> Self {
+        let weight = store.uniform(format!("{name}.weight"), &[channels, 1, kernel, kernel], kernel * kernel);
+        Self { weight, stride, padding: dilation * (kernel - 1) / 2, dilation, groups: channels }
+    }
+
+    /// A 1x1 convolution from `groups * input` to `groups * output` channels, each group on its own.
+    pub fn pointwise(
+        store: &mut ParameterStore,
+        name: &str,
+        (input, output): (i64, i64),
+        groups: i64,
+        stride: i64,
+    ) -> Self {
+        let weight = store.uniform(format!("{name}.weight"), &[groups * output, input, 1, 1], input);
+        Self { weight, stride, padding: 0, dilation: 1, groups }
+    }
+}
+
+impl Module for Conv2d {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let (stride, padding, dilation) = ([self.stride; 2], [self.padding; 2], [self.dilation; 2]);
+        x.conv2d(&self.weight, None::<&Tensor>, stride, padding, dilation, self.groups)
+    }
+}
+
+/// Batch normalisation over `[N, H, W]`; momentum 0.1, epsilon 1e-5.
+#[derive(Debug)]
+pub struct BatchNorm {
+    /// Scale and shift `[C]`; absent in the supernet, where the architecture weights would fight the scale
+    /// (DARTS, arXiv:1806.09055, appendix A.1.1).
+    pub affine: Option<(Tensor, Tensor)>,
+    /// `[C]`.
+    pub running_mean: Tensor,
+    /// `[C]`.
+    pub running_var: Tensor,
+}
+
+impl BatchNorm {
+    /// With a trained scale and shift.
+    pub fn affine(store: &mut ParameterStore, name: &str, channels: i64) -> Self {
+        let weight = store.constant(format!("{name}.weight"), &[channels], 1.0);
+        let bias = store.constant(format!("{name}.bias"), &[channels], 0.0);
+        Self { affine: Some((weight, bias)), ..Self::plain(store, name, channels) }
+    }
+
+    /// Without scale and shift.
+    pub fn plain(store: &mut ParameterStore, name: &str, channels: i64) -> Self {
+        let running_mean = store.statistic(format!("{name}.running_mean"), &[channels], 0.0);
+        let running_var = store.statistic(format!("{name}.running_var"), &[channels], 1.0);
+        Self { affine: None, running_mean, running_var }
+    }
+
+    /// Normalises `x` `[N, C, H, W]` by its own statistics when `training` (and moves the running ones), else by the
+    /// running ones.
+    pub fn forward(&self, x: &Tensor, training: bool) -> Tensor {
+        let (weight, bias) = match &self.affine {
+            Some((weight, bias)) => (Some(weight), Some(bias)),
+            None => (None, None),
+        };
+        self.normalise(x, weight, bias, training)
+    }
+
+    /// `scale * normalised(x)` with `scale` `[C]`: how an architecture weight multiplies an operation for nothing.
+    pub fn forward_scaled(&self, x: &Tensor, scale: &Tensor, training: bool) -> Tensor {
+        self.normalise(x, Some(scale), None, training)
+    }
+
+    fn normalise(&self, x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, training: bool) -> Tensor {
+        x.batch_norm(
+            weight,
+            bias,
+            Some(&self.running_mean),
+            Some(&self.running_var),
+            training,
+            BATCH_NORM_MOMENTUM,
+            BATCH_NORM_EPSILON,
+            // cuDNN's version wants both scale and shift, the supernet's has no shift.
+            weight.is_some() && bias.is_some(),
+        )
+    }
+}
+
+/// ReLU, 1x1 convolution, BatchNorm without affine: brings a cell's input to the cell's width.
+#[derive(Debug)]
+pub struct ReluConvBn {
+    /// The convolution.
+    pub conv: Conv2d,
+    /// Its normalisation.
+    pub bn: BatchNorm,
+}
+
+impl ReluConvBn {
+    /// From `channels.0` to `channels.1` channels.
+    pub fn new(store: &mut ParameterStore, name: &str, channels: (i64, i64)) -> Self {
+        Self {
+            conv: Conv2d::pointwise(store, &format!("{name}.conv"), channels, 1, 1),
+            bn: BatchNorm::plain(store, &format!("{name}.bn"), channels.1),
+        }
+    }
+
+    /// `[N, channels.0, H, W]` to `[N, channels.1, H, W]`.
+    pub fn forward(&self, x: &Tensor, training: bool) -> Tensor {
+        self.bn.forward(&self.conv.forward(&x.relu()), training)
+    }
+}
+
+/// Halves height and width without losing pixels: two 1x1 convolutions of stride 2, the second on the input shifted by
+/// one pixel, each giving half of the channels of every edge.
+///
+/// `edges` edges that read one input are one block: their first halves come first, then their second halves, so that
+/// both convolutions stay dense. Output channel `(half, edge, c)` is `half * edges * C/2 + edge * C/2 + c`.
+#[derive(Debug)]
+pub struct FactorizedReduce {
+    /// `[edges * C / 2, in, 1, 1]`, on the even pixels.
+    pub conv_even: Conv2d,
+    /// `[edges * C / 2, in, 1, 1]`, on the odd pixels.
+    pub conv_odd: Conv2d,
+    /// Over the channels in the order above.
+    pub bn: BatchNorm,
+}
+
+impl FactorizedReduce {
+    /// From `channels.0` to `channels.1` channels an edge; `channels.1` is even.
+    pub fn new(store: &mut ParameterStore, name: &str, channels: (i64, i64), edges: i64) -> Self {
+        let half = (channels.0, edges * channels.1 / 2);
+        Self {
+            conv_even: Conv2d::pointwise(store, &format!("{name}.conv_1"), half, 1, 2),
+            conv_odd: Conv2d::pointwise(store, &format!("{name}.conv_2"), half, 1, 2),
+            bn: BatchNorm::plain(store, &format!("{name}.bn"), edges * channels.1),
+        }
+    }
+
+    /// `relu` `[N, in, H, W]`, already through the ReLU, to `[N, edges * C, H/2, W/2]` before normalisation.
+    pub fn reduce(&self, relu: &Tensor) -> Tensor {
+        let (height, width) = (relu.size()[2], relu.size()[3]);
+        let shifted = relu.narrow(2, 1, height - 1).narrow(3, 1, width - 1);
+        Tensor::cat(&[self.conv_even.forward(relu), self.conv_odd.forward(&shifted)], 1)
+    }
+
+    /// ReLU, reduction and normalisation of one input for one edge.
+    pub fn forward(&self, x: &Tensor, training: bool) -> Tensor {
+        self.bn.forward(&self.reduce(&x.relu()), training)
+    }
+}
+
+/// A linear layer with bias.
+#[derive(Debug)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Tensor,
+    /// `[out]`.
+    pub bias: Tensor,
+}
+
+impl Linear {
+    /// From `channels.0` to `channels.1` features.
+    pub fn new(store: &mut ParameterStore, name: &str, (input, output): (i64, i64)) -> Self {
+        Self {
+            weight: store.uniform(format!("{name}.weight"), &[output, input], input),
+            bias: store.uniform(format!("{name}.bias"), &[output], input),
+        }
+    }
+}
+
+impl Module for Linear {
+    fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias))
+    }
+}

@@ -1,0 +1,7 @@
+//! Layers that the supernet and the networks to be retrained share.
+
+mod layers;
+mod parameters;
+
+pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channels_last};
+pub use parameters::{NamedTensor, ParameterStore};

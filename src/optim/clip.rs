@@ -1,0 +1,32 @@
+//! Clipping of the gradient by its norm.
+
+use tch::{Tensor, no_grad};
+
+/// Guards the division, as in `torch.nn.utils.clip_grad_norm_`.
+const EPSILON: f64 = 1e-6;
+
+/// Scales `gradients` in place so that their L2 norm is at most `max_norm`; returns the norm before, a scalar tensor
+/// that stays on the device.
+pub fn clip_gradient_norm(gradients: &Tensor, max_norm: f64) -> Tensor {
+    no_grad(|| {
+        let norm = gradients.norm();
+        let scale = ((&norm + EPSILON).reciprocal() * max_norm).clamp_max(1.0);
+        let _ = gradients.shallow_clone().g_mul_(&scale);
+        norm
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_longer_gradient_is_scaled() {
+        let long = Tensor::from_slice(&[3.0f64, 4.0]);
+        assert!((clip_gradient_norm(&long, 1.0).double_value(&[]) - 5.0).abs() < 1e-12);
+        assert!((long.norm().double_value(&[]) - 1.0).abs() < 1e-6);
+        let short = Tensor::from_slice(&[0.3f64, 0.4]);
+        let _ = clip_gradient_norm(&short, 1.0);
+        assert_eq!(short.double_value(&[1]), 0.4);
+    }
+}

@@ -1,0 +1,156 @@
+//! All tensors of a group as views into one buffer, their gradients as views into another.
+//!
+//! Zeroing, clipping, stepping, hashing and saving then work on whole buffers, and a range of the gradient can be
+//! all-reduced without a copy. Tensors start at multiples of 64 bytes; the gaps stay zero.
+
+use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::model::NamedTensor;
+use crate::torch::{TorchError, set_grad};
+
+const ALIGNMENT_BYTES: usize = 64;
+
+/// Trainable tensors laid out in one buffer, with their gradients.
+#[derive(Debug)]
+pub struct FlatParameters {
+    values: Tensor,
+    gradients: Tensor,
+    tensors: Vec<Tensor>,
+    num_parameters: usize,
+}
+
+impl FlatParameters {
+    /// Moves `tensors` into one buffer, in their order; the layers that hold them see no difference.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory.
+    pub fn flatten(tensors: &[NamedTensor]) -> Result<Self, TorchError> {
+        let (values, views) = move_into_one_buffer(tensors)?;
+        let gradients = values.zeros_like();
+        let mut handles = Vec::with_capacity(tensors.len());
+        for (NamedTensor { tensor, .. }, view) in tensors.iter().zip(views) {
+            set_grad(tensor, &view.of(&gradients))?;
+            handles.push(tensor.shallow_clone());
+        }
+        let num_parameters = handles.iter().map(Tensor::numel).sum();
+        Ok(Self { values, gradients, tensors: handles, num_parameters })
+    }
+
+    /// All values, `[buffer length]`, with zeros in the gaps.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// All gradients, `[buffer length]`, with zeros in the gaps.
+    pub fn gradients(&self) -> &Tensor {
+        &self.gradients
+    }
+
+    /// The number of parameters, without the gaps.
+    pub fn num_parameters(&self) -> usize {
+        self.num_parameters
+    }
+
+    /// Sets all gradients to zero, in place.
+    pub fn zero_gradients(&mut self) {
+        let _ = self.gradients.zero_();
+    }
+
+    /// Says whether backward computes gradients for these parameters.
+    pub fn set_trained(&self, trained: bool) {
+        for tensor in &self.tensors {
+            let _ = tensor.set_requires_grad(trained);
+        }
+    }
+}
+
+/// Statistics (running means and variances) laid out in one buffer.
+#[derive(Debug)]
+pub struct FlatStatistics {
+    values: Tensor,
+}
+
+impl FlatStatistics {
+    /// Moves `tensors` into one buffer, in their order.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory.
+    pub fn flatten(tensors: &[NamedTensor]) -> Result<Self, TorchError> {
+        Ok(Self { values: move_into_one_buffer(tensors)?.0 })
+    }
+
+    /// All values, `[buffer length]`, with zeros in the gaps.
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+}
+
+/// Where a tensor lies in a flat buffer.
+struct View {
+    start: i64,
+    shape: Vec<i64>,
+}
+
+impl View {
+    fn of(&self, buffer: &Tensor) -> Tensor {
+        buffer.narrow(0, self.start, self.shape.iter().product()).view(self.shape.as_slice())
+    }
+}
+
+fn move_into_one_buffer(tensors: &[NamedTensor]) -> Result<(Tensor, Vec<View>), TorchError> {
+    let options =
+        tensors.first().map_or((Kind::Float, Device::Cpu), |first| (first.tensor.kind(), first.tensor.device()));
+    let alignment = (ALIGNMENT_BYTES / options.0.elt_size_in_bytes().max(1)) as i64;
+    let mut views = Vec::with_capacity(tensors.len());
+    let mut length = 0;
+    for NamedTensor { tensor, .. } in tensors {
+        views.push(View { start: length, shape: tensor.size() });
+        length += (tensor.numel() as i64 + alignment - 1) / alignment * alignment;
+    }
+    let buffer = Tensor::f_zeros([length], options)?;
+    no_grad(|| -> Result<(), TorchError> {
+        for (NamedTensor { tensor, .. }, view) in tensors.iter().zip(&views) {
+            let mut target = view.of(&buffer);
+            target.f_copy_(tensor)?;
+            tensor.shallow_clone().set_data(&target);
+        }
+        Ok(())
+    })?;
+    Ok((buffer, views))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, shape: &[i64], value: f64) -> NamedTensor {
+        let tensor = Tensor::full(shape, value, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        NamedTensor { name: name.into(), tensor }
+    }
+
+    #[test]
+    fn tensors_become_aligned_views_that_layers_share() {
+        let tensors = [named("a", &[3, 5], 1.0), named("b", &[7], 2.0)];
+        let layer_handle = tensors[0].tensor.shallow_clone();
+        let flat = FlatParameters::flatten(&tensors).unwrap();
+        assert_eq!(flat.values().size(), [32]);
+        assert_eq!(flat.num_parameters(), 22);
+        no_grad(|| flat.values().shallow_clone().fill_(3.0));
+        assert_eq!(layer_handle.double_value(&[2, 4]), 3.0);
+    }
+
+    #[test]
+    fn backward_accumulates_into_the_flat_gradient() {
+        let tensors = [named("a", &[2], 1.0), named("b", &[2], 2.0)];
+        let mut flat = FlatParameters::flatten(&tensors).unwrap();
+        let loss = || (&tensors[0].tensor * &tensors[1].tensor).sum(Kind::Float);
+        loss().backward();
+        loss().backward();
+        assert_eq!(flat.gradients().double_value(&[0]), 4.0);
+        assert_eq!(flat.gradients().double_value(&[16]), 2.0);
+        flat.zero_gradients();
+        flat.set_trained(false);
+        assert!(!loss().requires_grad());
+        assert_eq!(flat.gradients().abs().sum(Kind::Float).double_value(&[]), 0.0);
+    }
+}

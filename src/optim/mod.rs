@@ -1,0 +1,13 @@
+//! Optimizers over flat parameters: a step is a handful of whole-buffer operations.
+
+mod adam;
+mod clip;
+mod flat;
+mod schedule;
+mod sgd;
+
+pub use adam::{Adam, AdamOptions};
+pub use clip::clip_gradient_norm;
+pub use flat::{FlatParameters, FlatStatistics};
+pub use schedule::cosine;
+pub use sgd::{Sgd, SgdOptions};

@@ -1,0 +1,144 @@
+//! Files that are either the old version or the new one, whatever happens in between.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::RunError;
+
+/// Start of the name of a file that is still being written.
+const PARTIAL: &str = ".partial-";
+
+/// Replaces the file `path` by what `write` writes.
+///
+/// The new content goes to a temporary name in the same directory, is synced, and renamed; then the
+/// directory is synced, so that on return the file survives a power cut. On failure the old file is
+/// untouched and the temporary one removed.
+///
+/// # Errors
+/// [`RunError::Write`] with the path and the cause.
+pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), RunError> {
+    replace(path, write).map_err(RunError::write(path))
+}
+
+/// [`write_atomic`] of `value` as indented JSON.
+///
+/// # Errors
+/// [`RunError::Write`] with the path and the cause.
+pub fn write_json_atomic(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
+    write_atomic(path, |writer| {
+        serde_json::to_writer_pretty(&mut *writer, value)?;
+        writer.write_all(b"\n")
+    })
+}
+
+fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let partial = tempfile::Builder::new()
+        .prefix(PARTIAL)
+        // As any other new file: readable to whom the umask allows, not to the owner alone.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)?;
+    let mut writer = BufWriter::new(partial.as_file());
+    write(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
+    partial.as_file().sync_all()?;
+    partial.persist(path).map_err(|refused| refused.error)?;
+    sync_directory(directory)
+}
+
+/// Makes the names in `directory` durable.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// Removes what a killed process left half written in `directory`.
+pub(super) fn remove_partial_files(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::small_disk::SmallDisk;
+    use super::*;
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn write_replaces_the_old_file_and_leaves_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("summary.json");
+        write_atomic(&path, |writer| writer.write_all(b"old")).unwrap();
+        write_json_atomic(&path, &serde_json::json!({"status": "done"})).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"status\": \"done\"\n}\n");
+        assert_eq!(names(directory.path()), ["summary.json"]);
+    }
+
+    #[test]
+    fn failed_write_keeps_the_old_file_and_names_path_and_cause() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("genotype.json");
+        fs::write(&path, "old").unwrap();
+        let error = write_atomic(&path, |writer| {
+            writer.write_all(b"half of the new")?;
+            Err(io::Error::from(io::ErrorKind::StorageFull))
+        })
+        .unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("genotype.json") && message.contains("no storage space"), "{message}");
+        assert!(message.contains("free some space") && message.contains("--resume"), "{message}");
+        assert_eq!(message.lines().count(), 1);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(directory.path()), ["genotype.json"]);
+    }
+
+    #[test]
+    fn full_disk_keeps_the_old_file() {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let path = disk.path().join("latest.safetensors");
+        write_atomic(&path, |writer| writer.write_all(b"old")).unwrap();
+        let error = write_atomic(&path, |writer| writer.write_all(&vec![1; 1 << 20])).unwrap_err();
+        assert!(
+            matches!(&error, RunError::Write { cause, .. } if cause.kind() == io::ErrorKind::StorageFull),
+            "{error}"
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(disk.path()), ["latest.safetensors"]);
+    }
+
+    #[test]
+    fn new_file_is_as_readable_as_any_other() {
+        let directory = tempfile::tempdir().unwrap();
+        let (atomic, plain) = (directory.path().join("atomic"), directory.path().join("plain"));
+        write_atomic(&atomic, |writer| writer.write_all(b"x")).unwrap();
+        fs::write(&plain, "x").unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(atomic), mode(plain));
+    }
+
+    #[test]
+    fn missing_directory_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("none/summary.json");
+        let message = write_atomic(&path, |_| Ok(())).unwrap_err().to_string();
+        assert!(message.contains("none/summary.json"), "{message}");
+    }
+}

@@ -1,0 +1,318 @@
+//! The run directory itself: who may write it, and where each file lies.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+
+use tracing::warn;
+
+use super::atomic::remove_partial_files;
+use super::checkpoints::{self, Moment};
+use super::environment::hostname;
+use super::{Environment, EventWriter, JsonLog, RunError, write_atomic};
+
+const LOCK: &str = ".lock";
+const CONFIG: &str = "config.toml";
+const FOLDERS: [&str; 4] = ["alphas", "checkpoints", "events", "figures"];
+
+/// A run directory that this process alone may write, until it is dropped.
+#[derive(Debug)]
+pub struct RunDirectory {
+    root: PathBuf,
+    /// The lock goes with the open file, so that a killed process leaves none behind.
+    _lock: File,
+}
+
+impl RunDirectory {
+    /// Starts a run in `root`, which must be new or empty, and writes `config` (TOML, resolved) there.
+    ///
+    /// # Errors
+    /// [`RunError::NotEmpty`], [`RunError::NotADirectory`], [`RunError::Create`], [`RunError::InUse`]
+    /// or [`RunError::Write`].
+    pub fn create(root: &Path, config: &str) -> Result<Self, RunError> {
+        let refused = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                RunError::NotADirectory { root: root.to_owned() }
+            }
+            _ => RunError::Create { root: root.to_owned(), cause },
+        };
+        fs::create_dir_all(root).map_err(refused)?;
+        if let Some(entry) = first_content(root).map_err(refused)? {
+            return Err(RunError::NotEmpty { root: root.to_owned(), entry: entry.to_string_lossy().into_owned() });
+        }
+        create_folders(root).map_err(refused)?;
+        let run = Self { root: root.to_owned(), _lock: lock(root)? };
+        write_atomic(&run.config_path(), |writer| writer.write_all(config.as_bytes()))?;
+        Ok(run)
+    }
+
+    /// Opens the run in `root` to continue it, and clears away what a killed process left half written.
+    ///
+    /// # Errors
+    /// [`RunError::NoSuchRun`], [`RunError::NotADirectory`], [`RunError::NotARun`], [`RunError::InUse`]
+    /// or [`RunError::Write`].
+    pub fn open(root: &Path) -> Result<Self, RunError> {
+        if !root.exists() {
+            return Err(RunError::NoSuchRun { root: root.to_owned() });
+        }
+        if !root.is_dir() {
+            return Err(RunError::NotADirectory { root: root.to_owned() });
+        }
+        if !root.join(CONFIG).is_file() {
+            return Err(RunError::NotARun { root: root.to_owned() });
+        }
+        let run = Self { root: root.to_owned(), _lock: lock(root)? };
+        create_folders(root).map_err(RunError::write(root))?;
+        for directory in FOLDERS.map(|folder| root.join(folder)).iter().chain([&run.root]) {
+            remove_partial_files(directory).map_err(RunError::write(directory))?;
+        }
+        Ok(run)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn config_path(&self) -> PathBuf {
+        self.root.join(CONFIG)
+    }
+
+    /// Where the program's log goes, one JSON object per line.
+    pub fn log_path(&self) -> PathBuf {
+        self.root.join("log.jsonl")
+    }
+
+    pub fn genotype_path(&self) -> PathBuf {
+        self.root.join("genotype.json")
+    }
+
+    pub fn summary_path(&self) -> PathBuf {
+        self.root.join("summary.json")
+    }
+
+    /// `name` with its extension, as in `stage1-normal.svg`.
+    pub fn figure_path(&self, name: &str) -> PathBuf {
+        self.root.join("figures").join(name)
+    }
+
+    /// The architecture parameters after `epoch` of `stage`, both counted from 1.
+    pub fn alphas_path(&self, stage: usize, epoch: usize) -> PathBuf {
+        self.root.join("alphas").join(format!("stage{stage}-epoch{epoch:03}.json"))
+    }
+
+    /// A checkpoint after `epoch` whole epochs of `stage` (counted from 1) and `step` steps.
+    ///
+    /// Checkpoints are ordered by stage, then epoch, then step; `step` may count from the start of the
+    /// epoch, the stage or the run.
+    pub fn checkpoint_path(&self, stage: usize, epoch: usize, step: u64) -> PathBuf {
+        self.checkpoints().join(Moment { stage, epoch, step }.file_name())
+    }
+
+    /// The newest checkpoint; `None` in a run that was stopped before its first.
+    ///
+    /// # Errors
+    /// [`RunError::Read`].
+    pub fn latest_checkpoint(&self) -> Result<Option<PathBuf>, RunError> {
+        Ok(checkpoints::list(&self.checkpoints())?.pop())
+    }
+
+    /// Removes all checkpoints but the newest `keep` (at least one), once the newest are durable.
+    ///
+    /// # Errors
+    /// [`RunError::Read`] or [`RunError::Write`].
+    pub fn prune_checkpoints(&self, keep: usize) -> Result<(), RunError> {
+        checkpoints::prune(&self.checkpoints(), keep)
+    }
+
+    /// Adds this start to `environment.jsonl`.
+    ///
+    /// # Errors
+    /// [`RunError::Read`] or [`RunError::Write`].
+    pub fn record_environment(&self, environment: &Environment) -> Result<(), RunError> {
+        JsonLog::open(&self.root.join("environment.jsonl"))?.append(environment)
+    }
+
+    /// Opens `metrics.jsonl` as it was at `position`, which is 0 in a new run.
+    ///
+    /// # Errors
+    /// As [`JsonLog::open_at`].
+    pub fn open_metrics(&self, position: u64) -> Result<JsonLog, RunError> {
+        JsonLog::open_at(&self.root.join("metrics.jsonl"), position)
+    }
+
+    /// Opens a new TensorBoard event file for points from `first_step` on, see [`EventWriter::create`].
+    ///
+    /// # Errors
+    /// As [`EventWriter::create`].
+    pub fn open_events(&self, first_step: u64) -> Result<EventWriter, RunError> {
+        EventWriter::create(&self.root.join("events"), first_step)
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+}
+
+fn create_folders(root: &Path) -> io::Result<()> {
+    FOLDERS.iter().try_for_each(|folder| fs::create_dir_all(root.join(folder)))
+}
+
+/// The first entry of `root` that a start which ended before it wrote anything would not leave.
+fn first_content(root: &Path) -> io::Result<Option<OsString>> {
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let empty_folder = entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_none();
+        if !empty_folder && entry.file_name() != LOCK {
+            return Ok(Some(entry.file_name()));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes the lock of `root` and notes in it who holds it.
+fn lock(root: &Path) -> Result<File, RunError> {
+    let path = root.join(LOCK);
+    let unwritable = RunError::write(&path);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let mut lock = options.open(&path).map_err(&unwritable)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let note = fs::read_to_string(&path).map_err(RunError::read(&path))?;
+            let holder = if note.is_empty() { "another process" } else { note.trim() };
+            return Err(RunError::InUse { root: root.to_owned(), holder: holder.to_owned() });
+        }
+        // Some cluster file systems are mounted without locks.
+        Err(TryLockError::Error(cause)) if cause.kind() == io::ErrorKind::Unsupported => {
+            warn!("cannot lock {}: {cause}; make sure that no other process writes this run", root.display());
+        }
+        Err(TryLockError::Error(cause)) => return Err(unwritable(cause)),
+    }
+    lock.set_len(0)
+        .and_then(|()| writeln!(lock, "process {} on {}", process::id(), hostname()))
+        .map_err(&unwritable)?;
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_run_has_its_config_and_folders() {
+        let parent = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(&parent.path().join("runs/first"), "[run]\nseed = 1\n").unwrap();
+        assert_eq!(fs::read_to_string(run.config_path()).unwrap(), "[run]\nseed = 1\n");
+        assert!(run.alphas_path(1, 3).ends_with("runs/first/alphas/stage1-epoch003.json"));
+        fs::write(run.alphas_path(1, 3), "").unwrap();
+        fs::write(run.figure_path("result-normal.svg"), "").unwrap();
+        run.open_metrics(0).unwrap();
+        run.open_events(0).unwrap();
+        assert!(run.latest_checkpoint().unwrap().is_none());
+    }
+
+    #[test]
+    fn directory_with_content_is_refused_and_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("thesis.tex"), "").unwrap();
+        let error = RunDirectory::create(root.path(), "").unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("`thesis.tex`"), "{error}");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn finished_run_is_not_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        drop(RunDirectory::create(root.path(), "seed = 1").unwrap());
+        let error = RunDirectory::create(root.path(), "seed = 2").unwrap_err();
+        assert!(error.to_string().contains("--resume"), "{error}");
+        assert_eq!(fs::read_to_string(root.path().join(CONFIG)).unwrap(), "seed = 1");
+    }
+
+    #[test]
+    fn start_that_wrote_nothing_does_not_block_the_next() {
+        let root = tempfile::tempdir().unwrap();
+        create_folders(root.path()).unwrap();
+        drop(lock(root.path()).unwrap());
+        RunDirectory::create(root.path(), "").unwrap();
+    }
+
+    #[test]
+    fn file_in_the_way_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join("file");
+        fs::write(&file, "").unwrap();
+        for root in [file.clone(), file.join("run")] {
+            let error = RunDirectory::create(&root, "").unwrap_err();
+            assert!(matches!(error, RunError::NotADirectory { .. }), "{error}");
+        }
+        let error = RunDirectory::open(&file).unwrap_err();
+        assert!(matches!(error, RunError::NotADirectory { .. }), "{error}");
+    }
+
+    #[test]
+    fn unwritable_place_is_one_clear_line() {
+        // Nobody, not even root, can create a directory in /proc.
+        let error = RunDirectory::create(Path::new("/proc/run"), "").unwrap_err();
+        let message = error.to_string();
+        assert!(error.is_usage() && message.contains("/proc/run") && message.contains("--out"), "{message}");
+        assert_eq!(message.lines().count(), 1);
+    }
+
+    #[test]
+    fn opening_says_what_is_missing() {
+        let parent = tempfile::tempdir().unwrap();
+        let missing = RunDirectory::open(&parent.path().join("none")).unwrap_err();
+        assert!(matches!(missing, RunError::NoSuchRun { .. }), "{missing}");
+        let other = RunDirectory::open(parent.path()).unwrap_err();
+        assert!(other.to_string().contains("config.toml is missing"), "{other}");
+    }
+
+    #[test]
+    fn second_writer_is_refused_while_the_first_lives() {
+        let root = tempfile::tempdir().unwrap();
+        let first = RunDirectory::create(root.path(), "").unwrap();
+        let message = RunDirectory::open(root.path()).unwrap_err().to_string();
+        assert!(message.contains(&format!("in use by process {}", process::id())), "{message}");
+        assert_eq!(message.lines().count(), 1);
+        drop(first);
+        RunDirectory::open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn opening_clears_half_written_files_and_finds_the_newest_checkpoint() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(root.path(), "").unwrap();
+        let newest = run.checkpoint_path(2, 1, 3);
+        for path in [run.checkpoint_path(1, 25, 900), newest.clone()] {
+            fs::write(path, "").unwrap();
+        }
+        let partial = root.path().join("checkpoints/.partial-x1y2z3");
+        fs::write(&partial, "half").unwrap();
+        drop(run);
+
+        let run = RunDirectory::open(root.path()).unwrap();
+        assert!(!partial.exists());
+        assert_eq!(run.latest_checkpoint().unwrap(), Some(newest.clone()));
+        run.prune_checkpoints(1).unwrap();
+        assert_eq!(checkpoints::list(&run.checkpoints()).unwrap(), [newest]);
+    }
+
+    #[test]
+    fn each_start_adds_its_environment() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(root.path(), "").unwrap();
+        for threads in [2, 4] {
+            run.record_environment(&Environment::capture("2.13.0", "cpu", threads, 1)).unwrap();
+        }
+        let content = fs::read_to_string(root.path().join("environment.jsonl")).unwrap();
+        let threads: Vec<_> = content
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["threads"].clone())
+            .collect();
+        assert_eq!(threads, [2, 4]);
+    }
+}

@@ -1,0 +1,81 @@
+//! What can go wrong with the files of a run, each as one line that also says what to do.
+//!
+//! The cause is part of the message (and so not repeated as `source()`), because the advice depends on it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// A failure to create, open, read or write a run directory or one of its files.
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error(
+        "{} is not empty (it holds `{entry}`): choose another --out, or continue the run in it with --resume", root.display()
+    )]
+    NotEmpty { root: PathBuf, entry: String },
+
+    #[error("{} cannot be a run directory, a file is in its place: name a directory", root.display())]
+    NotADirectory { root: PathBuf },
+
+    #[error("cannot create the run directory {}: {cause}; choose an --out where you may write", root.display())]
+    Create { root: PathBuf, cause: io::Error },
+
+    #[error("there is no run directory {}: give --resume the directory of an earlier run", root.display())]
+    NoSuchRun { root: PathBuf },
+
+    #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
+    NotARun { root: PathBuf },
+
+    #[error("{} is in use by {holder}: wait until it ends, or choose another --out", root.display())]
+    InUse { root: PathBuf, holder: String },
+
+    #[error("cannot read {}: {cause}", path.display())]
+    Read { path: PathBuf, cause: io::Error },
+
+    #[error("cannot write {}: {cause}; {}", path.display(), advice(cause))]
+    Write { path: PathBuf, cause: io::Error },
+
+    #[error(
+        "{} has {found_bytes} bytes, but {expected_bytes} when the checkpoint was written: restore the file, or start a new run", path.display()
+    )]
+    LogTooShort { path: PathBuf, expected_bytes: u64, found_bytes: u64 },
+
+    #[error(
+        "{} was changed after the checkpoint was written (no line ends at byte {position}): restore the file, or start a new run", path.display()
+    )]
+    LogChanged { path: PathBuf, position: u64 },
+}
+
+impl RunError {
+    /// Whether the directory that the user named is at fault, rather than the run or the machine.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::NotEmpty { .. }
+                | Self::NotADirectory { .. }
+                | Self::Create { .. }
+                | Self::NoSuchRun { .. }
+                | Self::NotARun { .. }
+        )
+    }
+
+    /// For `map_err` on whatever reads `path`.
+    pub(super) fn read(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |cause| Self::Read { path: path.to_owned(), cause }
+    }
+
+    /// For `map_err` on whatever writes `path`.
+    pub(super) fn write(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |cause| Self::Write { path: path.to_owned(), cause }
+    }
+}
+
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "what was saved before is intact: free some space, then go on with --resume"
+        }
+        _ => "what was saved before is intact",
+    }
+}

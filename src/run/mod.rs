@@ -1,0 +1,37 @@
+//! A run is a directory: what a search leaves behind, and what it needs to go on after a stop.
+//!
+//! ```text
+//! RUN/
+//!   config.toml        the resolved configuration, written first
+//!   environment.jsonl  one object per start: a resumed run has several environments
+//!   metrics.jsonl      one object per step interval and per epoch
+//!   log.jsonl          the program's log
+//!   events/            TensorBoard event files, one per start
+//!   alphas/            stage1-epoch003.json: the architecture parameters after each epoch
+//!   checkpoints/       stage1-epoch003-step00000104.safetensors
+//!   figures/           SVG
+//!   genotype.json      the result and its variants
+//!   summary.json       written last
+//!   .lock              held while a process writes here
+//! ```
+//!
+//! Every file is either written whole ([`write_atomic`]: temporary name, sync, rename) or grows line
+//! by line ([`JsonLog`], [`EventWriter`]), so a crash, a kill or a full disk costs at most the work
+//! since the last checkpoint. Only one process writes a run, rank 0 when there are many.
+
+mod atomic;
+mod checkpoints;
+mod directory;
+mod environment;
+mod error;
+mod events;
+mod json_log;
+#[cfg(test)]
+mod small_disk;
+
+pub use atomic::{write_atomic, write_json_atomic};
+pub use directory::RunDirectory;
+pub use environment::Environment;
+pub use error::RunError;
+pub use events::EventWriter;
+pub use json_log::JsonLog;

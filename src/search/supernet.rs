@@ -1,0 +1,155 @@
+//! The network that holds every live operation of every edge: stem, cells, linear head.
+//!
+//! Source: P-DARTS (arXiv:1904.12760), section 3; the cells' inside is arranged by source state (see `source`).
+
+use tch::{Device, Kind, Tensor, nn::Module};
+
+use super::cell::{CellPlace, SearchCell};
+use super::layout::{OperationEdges, operations_by_source};
+use super::mixing::MixingWeights;
+use crate::genotype::{NUM_NODES, Switches};
+use crate::model::{BatchNorm, Conv2d, Linear, ParameterStore, channels_last};
+
+const STEM_MULTIPLIER: i64 = 3;
+
+/// The sizes of a supernet.
+#[derive(Clone, Debug)]
+pub struct SupernetShape {
+    /// Number of cells; those at a third and at two thirds reduce.
+    pub num_cells: usize,
+    /// Channels of the states of the first cells; they double at each reduction.
+    pub channels: usize,
+    /// Outputs of the head.
+    pub num_classes: usize,
+    /// The live operations of every edge.
+    pub switches: Switches,
+}
+
+/// How a forward pass runs.
+#[derive(Copy, Clone, Debug)]
+pub struct ForwardMode {
+    /// BatchNorm by the batch's statistics (and dropout on), or by the running ones.
+    pub training: bool,
+    /// Probability to drop an element of a stride-1 skip connection, in training.
+    pub skip_dropout: f64,
+}
+
+impl ForwardMode {
+    /// Training with `skip_dropout`.
+    pub fn training(skip_dropout: f64) -> Self {
+        Self { training: true, skip_dropout }
+    }
+
+    /// Evaluation.
+    pub fn evaluation() -> Self {
+        Self { training: false, skip_dropout: 0.0 }
+    }
+}
+
+/// The supernet of one stage with its parameters.
+#[derive(Debug)]
+pub struct Supernet {
+    pub(super) stem: Conv2d,
+    pub(super) stem_bn: BatchNorm,
+    pub(super) cells: Vec<PlacedCell>,
+    pub(super) classifier: Linear,
+    normal_layout: Vec<Vec<OperationEdges>>,
+    reduction_layout: Vec<Vec<OperationEdges>>,
+    parameters: ParameterStore,
+}
+
+#[derive(Debug)]
+pub(super) struct PlacedCell {
+    pub place: CellPlace,
+    pub cell: SearchCell,
+}
+
+impl Supernet {
+    /// A supernet with weights drawn by libtorch's generator (PyTorch's default distributions).
+    pub fn new(shape: &SupernetShape, device: Device, kind: Kind) -> Self {
+        let mut store = ParameterStore::new(device, kind);
+        let channels = shape.channels as i64;
+        let stem_channels = STEM_MULTIPLIER * channels;
+        let stem = Conv2d::dense(&mut store, "stem.conv", (3, stem_channels), 3, 1);
+        let stem_bn = BatchNorm::affine(&mut store, "stem.bn", stem_channels);
+        let normal_layout = operations_by_source(&shape.switches.normal);
+        let reduction_layout = operations_by_source(&shape.switches.reduction);
+        let cells: Vec<_> = places(shape.num_cells, channels, stem_channels)
+            .enumerate()
+            .map(|(index, place)| {
+                let layout = if place.reduction { &reduction_layout } else { &normal_layout };
+                PlacedCell { place, cell: SearchCell::new(&mut store, &format!("cells.{index}"), place, layout) }
+            })
+            .collect();
+        let last = cells.last().map_or(stem_channels, |last| NUM_NODES as i64 * last.place.channels);
+        let classifier = Linear::new(&mut store, "classifier", (last, shape.num_classes as i64));
+        Self { stem, stem_bn, cells, classifier, normal_layout, reduction_layout, parameters: store }
+    }
+
+    /// Its tensors, by name.
+    pub fn parameters(&self) -> &ParameterStore {
+        &self.parameters
+    }
+
+    /// Logits `[N, classes]` of `images` `[N, 3, H, W]`; `normal` and `reduction`: mixing weights `[14, K]`.
+    pub fn forward(&self, images: &Tensor, normal: &Tensor, reduction: &Tensor, mode: ForwardMode) -> Tensor {
+        let mut mixing = MixingCache { network: self, normal, reduction, gathered: Vec::new() };
+        let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)), mode.training);
+        let (mut older, mut newer) = (stem.shallow_clone(), stem);
+        for PlacedCell { place, cell } in &self.cells {
+            let output = cell.forward(&older, &newer, mixing.of(place), mode);
+            (older, newer) = (newer, output);
+        }
+        self.classifier.forward(&newer.mean_dim([2i64, 3].as_slice(), false, newer.kind()))
+    }
+}
+
+/// The cells' places: those at a third and at two thirds of the depth reduce and double the channels.
+fn places(num_cells: usize, channels: i64, stem_channels: i64) -> impl Iterator<Item = CellPlace> {
+    let reductions = [num_cells / 3, 2 * num_cells / 3];
+    let start = CellPlace {
+        older_channels: stem_channels,
+        newer_channels: stem_channels,
+        channels,
+        reduction: false,
+        after_reduction: false,
+    };
+    (0..num_cells).scan(start, move |next, index| {
+        let reduction = reductions.contains(&index);
+        let channels = if reduction { 2 * next.channels } else { next.channels };
+        let place = CellPlace { channels, reduction, ..*next };
+        *next = CellPlace {
+            older_channels: place.newer_channels,
+            newer_channels: NUM_NODES as i64 * channels,
+            channels,
+            reduction: false,
+            after_reduction: reduction,
+        };
+        Some(place)
+    })
+}
+
+/// Gathers mixing weights once for each kind and width of cell.
+struct MixingCache<'a> {
+    network: &'a Supernet,
+    normal: &'a Tensor,
+    reduction: &'a Tensor,
+    gathered: Vec<((bool, i64), MixingWeights)>,
+}
+
+impl MixingCache<'_> {
+    fn of(&mut self, place: &CellPlace) -> &MixingWeights {
+        let key = (place.reduction, place.channels);
+        let found = self.gathered.iter().position(|(known, _)| *known == key);
+        let index = found.unwrap_or_else(|| {
+            let (weights, layout) = if place.reduction {
+                (self.reduction, &self.network.reduction_layout)
+            } else {
+                (self.normal, &self.network.normal_layout)
+            };
+            self.gathered.push((key, MixingWeights::gather(weights, place.channels, layout)));
+            self.gathered.len() - 1
+        });
+        &self.gathered[index].1
+    }
+}

@@ -1,0 +1,70 @@
+//! What tch does not offer: loading libtorch's CUDA half and gradients that are views. The only C++ of the crate.
+
+use std::ffi::{CStr, c_char};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+/// A failure inside libtorch, with libtorch's own message.
+#[derive(Debug, thiserror::Error)]
+pub enum TorchError {
+    /// The C++ shim caught an exception.
+    #[error("libtorch: {0}")]
+    Shim(String),
+    /// A libtorch call through tch failed.
+    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
+    Call(#[from] tch::TchError),
+}
+
+unsafe extern "C" {
+    fn pdarts_set_grad(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
+    fn pdarts_free_message(message: *mut c_char);
+    fn pdarts_libtorch_version() -> *const c_char;
+}
+
+/// Makes `gradient` the `.grad` of `parameter`: autograd accumulates into it from now on.
+///
+/// Both have one shape, type and device; `gradient` may be a view into a larger buffer and must be zeroed in place.
+///
+/// # Errors
+/// When libtorch refuses the pair.
+pub fn set_grad(parameter: &Tensor, gradient: &Tensor) -> Result<(), TorchError> {
+    // SAFETY: both pointers come from live tensors; the shim copies the handle and keeps no pointer.
+    take_message(unsafe { pdarts_set_grad(parameter.as_ptr(), gradient.as_ptr()) })
+}
+
+/// The version of libtorch that this program was compiled against, as `2.13.0`.
+pub fn libtorch_version() -> &'static str {
+    // SAFETY: the shim returns a string literal.
+    unsafe { CStr::from_ptr(pdarts_libtorch_version()) }.to_str().unwrap_or("unknown")
+}
+
+/// Loads `libtorch_cuda.so`, which the linker leaves out because no symbol of it is named, so that one binary serves
+/// machines with and without a GPU. Call it before the first question about CUDA. Returns why it could not be loaded.
+///
+/// # Errors
+/// The loader's message, for a libtorch that was built without CUDA.
+pub fn load_cuda() -> Result<(), TorchError> {
+    // SAFETY: a constant, terminated name; the library's constructors only register operators.
+    let handle = unsafe { libc::dlopen(c"libtorch_cuda.so".as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+    if !handle.is_null() {
+        return Ok(());
+    }
+    // SAFETY: dlerror returns null or a string that stays valid until the next call on this thread.
+    let message = unsafe {
+        let text = libc::dlerror();
+        if text.is_null() { "unknown".into() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
+    };
+    Err(TorchError::Shim(message))
+}
+
+fn take_message(message: *mut c_char) -> Result<(), TorchError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a non-null message is a string that the shim allocated and that is released once, here.
+    let text = unsafe { CStr::from_ptr(message).to_string_lossy().into_owned() };
+    // SAFETY: as above.
+    unsafe { pdarts_free_message(message) };
+    Err(TorchError::Shim(text.lines().next().unwrap_or_default().to_owned()))
+}
