@@ -6,9 +6,12 @@
 pub mod genotype;
 pub mod config;
 pub mod torch;
+pub mod world;
+pub mod data;
 pub mod model;
 pub mod optim;
 pub mod search;
-pub mod data;
 pub mod run;
 pub mod figures;
+pub mod trainer;
+pub mod cli;

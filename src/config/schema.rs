@@ -37,7 +37,7 @@ pub struct OptimizerConfig {
 }
 
 /// The device a rank computes on.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum DeviceChoice {
     /// CUDA where it is available, else the CPU.

@@ -1,0 +1,17 @@
+//! `pdarts bench`: figures that anyone can repeat.
+
+mod supernet;
+
+use clap::Subcommand;
+
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Time the two steps of the search on the supernet of a stage, at the paper's sizes.
+    Supernet(supernet::SupernetArguments),
+}
+
+pub fn run(command: BenchCommand) -> anyhow::Result<()> {
+    match command {
+        BenchCommand::Supernet(arguments) => supernet::run(&arguments),
+    }
+}

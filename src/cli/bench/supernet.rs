@@ -1,0 +1,140 @@
+//! `pdarts bench supernet`: an architecture step and a weight step at the paper's sizes.
+//!
+//! Its peer is `benches/peers/supernet.py`: the same network in plain PyTorch with the same options and output.
+
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use crate::config::{Config, DeviceChoice};
+use crate::genotype::{Operation, Switches};
+use crate::search::{ForwardMode, Softmax, SupernetShape};
+use crate::trainer::{ImageBatch, SearchState};
+use crate::world::World;
+
+const CHANNELS: usize = 16;
+const IMAGE_SIZE: i64 = 32;
+const NUM_CLASSES: usize = 10;
+const NUM_WARM_UPS: usize = 2;
+
+#[derive(Debug, Args)]
+pub struct SupernetArguments {
+    /// Stage of the paper: 1 (5 cells, 8 operations), 2 (11 cells, 5) or 3 (17 cells, 3).
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
+    stage: u8,
+    /// Images of a step.
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
+    global_batch: u16,
+    /// CPU threads; 0 = all cores.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Steps of each kind that are timed, after two that are not.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    repeats: u16,
+    /// Live operations of every edge, separated by commas, instead of the stage's.
+    #[arg(long, value_delimiter = ',')]
+    live: Vec<Operation>,
+    /// Where to compute: auto, cpu or cuda.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    stage: u8,
+    arch_step_s: f64,
+    weight_step_s: f64,
+    peak_rss_mib: f64,
+    parameters: usize,
+}
+
+pub fn run(arguments: &SupernetArguments) -> anyhow::Result<()> {
+    let world = World::single(arguments.device, arguments.threads)?;
+    let figures = measure(arguments, &world)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&figures)?);
+    } else {
+        let Figures { stage, arch_step_s, weight_step_s, peak_rss_mib, parameters } = figures;
+        println!("stage {stage}, batch {}, {world}", arguments.global_batch);
+        println!("  architecture step  {arch_step_s:.3} s");
+        println!("  weight step        {weight_step_s:.3} s");
+        println!("  peak memory        {peak_rss_mib:.0} MiB");
+        println!("  parameters         {parameters}");
+    }
+    Ok(())
+}
+
+fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
+    let defaults = Config::default();
+    let (num_cells, live) = stage_of_the_paper(arguments.stage);
+    let live = if arguments.live.is_empty() { live.to_vec() } else { arguments.live.clone() };
+    let shape = SupernetShape {
+        num_cells,
+        channels: CHANNELS,
+        num_classes: NUM_CLASSES,
+        switches: Switches::full(&live).context("--live")?,
+    };
+    let alpha_scale = defaults.search.alpha_init_scale;
+    let mut state =
+        SearchState::new(&shape, alpha_scale, &defaults.optimizer, Box::new(Softmax), world.device, Kind::Float)?;
+    let num_images = i64::from(arguments.global_batch);
+    let batch = ImageBatch {
+        images: Tensor::randn([num_images, 3, IMAGE_SIZE, IMAGE_SIZE], (Kind::Float, world.device)),
+        labels: Tensor::randint(NUM_CLASSES as i64, [num_images], (Kind::Int64, world.device)),
+    };
+    let mode = ForwardMode::training(0.0);
+    let learning_rate = defaults.optimizer.weights.learning_rate;
+    let (mut arch_seconds, mut weight_seconds) = (Vec::new(), Vec::new());
+    for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
+        let start = Instant::now();
+        // Reading a value waits for the device.
+        state.alpha_step(&batch, mode)?.loss.f_double_value(&[])?;
+        let middle = Instant::now();
+        state.weight_step(&batch, learning_rate, mode)?.loss.f_double_value(&[])?;
+        if repeat >= NUM_WARM_UPS {
+            arch_seconds.push((middle - start).as_secs_f64());
+            weight_seconds.push(middle.elapsed().as_secs_f64());
+        }
+    }
+    Ok(Figures {
+        stage: arguments.stage,
+        arch_step_s: median(&mut arch_seconds),
+        weight_step_s: median(&mut weight_seconds),
+        peak_rss_mib: peak_rss_mib()?,
+        parameters: state.weights.num_parameters(),
+    })
+}
+
+/// Cells and live operations of a stage; those of stages 2 and 3 are typical survivors.
+fn stage_of_the_paper(stage: u8) -> (usize, &'static [Operation]) {
+    use Operation::{DilConv3x3, DilConv5x5, MaxPool3x3, SepConv3x3, SkipConnect};
+    match stage {
+        1 => (5, &Operation::SEARCH_SPACE),
+        2 => (11, &[MaxPool3x3, SkipConnect, SepConv3x3, DilConv3x3, DilConv5x5]),
+        _ => (17, &[SkipConnect, SepConv3x3, DilConv3x3]),
+    }
+}
+
+/// The middle value, or the mean of the two middle ones; 0 for none.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => values[odd / 2],
+        even => (values[even / 2 - 1] + values[even / 2]) / 2.0,
+    }
+}
+
+/// The most memory this process has had resident, in MiB.
+fn peak_rss_mib() -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().context("VmHWM in /proc/self/status")?;
+    Ok(kib / 1024.0)
+}

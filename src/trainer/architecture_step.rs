@@ -1,0 +1,39 @@
+//! How the architecture parameters are stepped: the seam for other bilevel optimizers.
+
+use super::{ImageBatch, SearchState, search_state::StepResult};
+use crate::search::ForwardMode;
+use crate::torch::TorchError;
+
+/// What an architecture step may use.
+#[derive(Copy, Clone, Debug)]
+pub struct StepInputs<'a> {
+    /// Images of the half that trains the alphas.
+    pub alpha_batch: &'a ImageBatch,
+    /// Images of the half that trains the weights, those of the weight step that follows.
+    pub weight_batch: &'a ImageBatch,
+    /// Learning rate of that weight step.
+    pub learning_rate: f64,
+    /// Training, with this step's dropout.
+    pub mode: ForwardMode,
+}
+
+/// Steps the alphas of a search.
+pub trait ArchitectureStep {
+    /// One step; returns loss and logits on the alpha batch.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TorchError>;
+}
+
+/// The gradient of the alphas at the current weights, as P-DARTS uses it.
+///
+/// Source: DARTS (arXiv:1806.09055), section 2.3, first-order approximation.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct FirstOrder;
+
+impl ArchitectureStep for FirstOrder {
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TorchError> {
+        state.alpha_step(inputs.alpha_batch, inputs.mode)
+    }
+}

@@ -1,0 +1,42 @@
+//! A batch of images on the device.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::data::{Batch, CHANNELS};
+use crate::torch::TorchError;
+
+/// Images and their classes, ready for a network.
+#[derive(Debug)]
+pub struct ImageBatch {
+    /// `[N, 3, H, W]`, channels last.
+    pub images: Tensor,
+    /// `[N]`, int64.
+    pub labels: Tensor,
+}
+
+impl ImageBatch {
+    /// Copies a loaded batch to `device` with floating-point type `kind`.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of device memory.
+    pub fn from_host(batch: &Batch, device: Device, kind: Kind) -> Result<Self, TorchError> {
+        let (num_images, height, width) = (batch.len() as i64, batch.height as i64, batch.width as i64);
+        let pixels = Tensor::f_from_slice(&batch.pixels)?;
+        let images = pixels
+            .f_view([num_images, height, width, CHANNELS as i64])?
+            .permute([0, 3, 1, 2])
+            .f_to_device(device)?
+            .f_to_kind(kind)?;
+        Ok(Self { images, labels: Tensor::f_from_slice(&batch.labels)?.f_to_device(device)? })
+    }
+
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.numel()
+    }
+
+    /// Whether there are no images.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
