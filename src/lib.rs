@@ -14,4 +14,5 @@ pub mod search;
 pub mod run;
 pub mod figures;
 pub mod trainer;
+pub mod report;
 pub mod cli;

@@ -85,7 +85,7 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Exi
             let summary = recorder.stopped(&progress)?;
             let root = run.root().display();
             tracing::warn!("stopped by signal {signal}; go on with: pdarts search --resume {root}");
-            print_summary(arguments, &summary, || String::new())?;
+            print_summary(arguments, &summary, String::new)?;
             Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)))
         }
     }
@@ -155,10 +155,10 @@ fn print_summary(
 /// What a person wants to see at the end: the cell, how the stages went, and what to look at next.
 fn report(run: &RunDirectory, genotypes: &GenotypeFile, summary: &SearchSummary) -> String {
     let percent = |top1: Option<f64>| top1.map_or("-".to_owned(), |top1| format!("{top1:.2} %"));
-    let mut stages = Table::new(&["stage", "cells", "operations", "train top-1", "valid top-1", "seconds"]);
-    for (number, stage) in (1..).zip(&summary.stages) {
+    let mut stages = Table::new(&[&["stage", "cells", "operations", "train top-1", "valid top-1", "seconds"]]);
+    for (number, stage) in (1usize..).zip(&summary.stages) {
         stages.row([
-            format!("{number}"),
+            number.to_string(),
             stage.cells.to_string(),
             stage.operations.to_string(),
             percent(Some(stage.train_top1)),
@@ -166,7 +166,7 @@ fn report(run: &RunDirectory, genotypes: &GenotypeFile, summary: &SearchSummary)
             format!("{:.0}", stage.seconds),
         ]);
     }
-    let cell = genotypes.result().map_or(String::new(), describe);
+    let cell = genotypes.result().map_or(String::new(), |priced| describe(&priced.variant.genotype));
     let root = run.root().display();
     format!(
         "{stages}\n{cell}\n\nIn {root}: genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \

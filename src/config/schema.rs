@@ -4,6 +4,7 @@
 //! `pdarts config show` prints. The defaults are the search of P-DARTS on CIFAR-10
 //! (arXiv:1904.12760, section 4.2) as the authors' code runs it.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,13 @@ pub enum DatasetName {
     Cifar10,
     /// CIFAR-100.
     Cifar100,
+}
+
+impl fmt::Display for DatasetName {
+    /// The name as in a configuration.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
 }
 
 /// How the dropout on `skip_connect` decays over the epochs of a stage.

@@ -13,7 +13,9 @@ use crate::run::{
     AlphasFile, EventWriter, GenotypeFile, JsonLog, Provenance, RunDirectory, RunError, write_atomic, write_json_atomic,
 };
 use crate::search::Stage;
-use crate::trainer::{Checkpoint, CheckpointHeader, EpochRecord, SearchObserver, SearchProgress, SearchResult, StepRecord};
+use crate::trainer::{
+    Checkpoint, CheckpointHeader, EpochRecord, SearchObserver, SearchProgress, SearchResult, StepRecord,
+};
 
 /// Checkpoints that are kept; the one before the newest serves when that is lost.
 const KEPT_CHECKPOINTS: usize = 2;
@@ -64,8 +66,7 @@ impl<'a> RunRecorder<'a> {
     ) -> Result<(GenotypeFile, SearchSummary), RunError> {
         let dataset = self.config.data.dataset.to_string();
         let provenance = Provenance::now(self.run.root(), &dataset, self.config.run.seed, config_digest);
-        let genotypes =
-            GenotypeFile::new(&result.variants, self.config.search.max_skip_connects, Some(provenance));
+        let genotypes = GenotypeFile::new(&result.variants, self.config.search.max_skip_connects, Some(provenance));
         write_json_atomic(&self.run.genotype_path(), &genotypes)?;
         if let Some(chosen) = genotypes.result() {
             self.write_figures(genotype_figures(&chosen.variant.genotype))?;

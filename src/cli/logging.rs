@@ -1,0 +1,142 @@
+//! What the program tells on stderr while it works, through `tracing`.
+
+use std::env;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use indicatif::MultiProgress;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::prelude::*;
+
+use super::error::UsageError;
+
+const DEFAULT_FILTER: &str = "info";
+
+/// The log under way, and the progress bars that stand below it on a terminal.
+pub struct Logging {
+    bars: MultiProgress,
+    record: Arc<OnceLock<File>>,
+}
+
+impl Logging {
+    /// Starts logging what `filter` (the argument of `--log`) lets through, else `RUST_LOG`, else `info`.
+    ///
+    /// # Errors
+    /// [`UsageError`] for a filter that cannot be read.
+    pub fn start(filter: Option<&str>) -> anyhow::Result<Self> {
+        let filter = match (filter, env::var("RUST_LOG")) {
+            (Some(filter), _) => parse(filter).context("--log"),
+            (None, Ok(filter)) if !filter.is_empty() => EnvFilter::try_new(filter).context("RUST_LOG"),
+            (None, _) => parse(DEFAULT_FILTER),
+        };
+        let logging = Self { bars: MultiProgress::new(), record: Arc::default() };
+        let wants_colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let bars = logging.bars.clone();
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(move || AboveBars(bars.clone()))
+            .with_ansi(wants_colour && io::stderr().is_terminal())
+            .with_target(false)
+            .with_timer(SinceStart(Instant::now()));
+        let record = Arc::clone(&logging.record);
+        let objects = tracing_subscriber::fmt::layer().json().with_writer(move || Record(Arc::clone(&record)));
+        tracing_subscriber::registry().with(filter.map_err(UsageError::new)?).with(lines).with(objects).try_init()?;
+        Ok(logging)
+    }
+
+    /// From now on also logs to `path`, one JSON object a line.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn record_to(&self, path: &Path) -> anyhow::Result<()> {
+        let file = File::options().create(true).append(true).open(path);
+        let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+        // A process records one run: a second file would be ignored.
+        let _ = self.record.set(file);
+        Ok(())
+    }
+
+    /// Where progress bars belong; hidden unless stderr is a terminal.
+    pub fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+}
+
+/// Writes to stderr while the progress bars step aside.
+struct AboveBars(MultiProgress);
+
+impl Write for AboveBars {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write_all(bytes))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// Writes to the file of [`Logging::record_to`], or nowhere before that.
+struct Record(Arc<OnceLock<File>>);
+
+impl Write for Record {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(mut file) = self.0.get() {
+            file.write_all(bytes)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A filter as `EnvFilter` reads it, except that a bare word must be a level: taken as the name of a target, a
+/// misspelt level would silence everything.
+fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
+    let is_directive = |text: &str| text.contains(['=', '[']) || text.parse::<LevelFilter>().is_ok();
+    match filter.split(',').find(|text| !is_directive(text)) {
+        Some(word) => Err(anyhow!(
+            "`{word}` is no level: name off, error, warn, info, debug or trace, or set one for a module, as in \
+             info,pdarts::data=debug"
+        )),
+        None => Ok(EnvFilter::try_new(filter)?),
+    }
+}
+
+/// Time of a line as hours, minutes and seconds since the program started.
+struct SinceStart(Instant);
+
+impl FormatTime for SinceStart {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let seconds = self.0.elapsed().as_secs();
+        write!(writer, "{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_by_module_are_read() {
+        for filter in ["off", "debug", "INFO", "info,pdarts::data=debug", "warn,pdarts[step]=trace"] {
+            parse(filter).unwrap();
+        }
+    }
+
+    #[test]
+    fn misspelt_level_is_refused() {
+        for filter in ["verbose", "info,degub", "pdarts=loud"] {
+            parse(filter).unwrap_err();
+        }
+    }
+}
