@@ -10,13 +10,14 @@ use super::schema::{Config, SECTIONS, Section};
 
 /// Keys that may differ between a run and its continuation: they decide how and where it runs and
 /// what it reports, not what it computes.
-const CHANGEABLE_AT_RESUME: [&str; 6] = [
+const CHANGEABLE_AT_RESUME: [&str; 7] = [
     "run.threads",
     "run.device",
     "run.log_every_steps",
     "run.checkpoint_every_epochs",
     "data.dir",
     "data.loader_threads",
+    "search.validate_every_epochs",
 ];
 
 impl Config {

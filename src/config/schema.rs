@@ -173,6 +173,8 @@ section! {
         epochs: usize = 25,
         /// Epoch, from 0, from which alphas train; weights alone train before it.
         alpha_start_epoch: usize = 10,
+        /// Epochs between two validations of the supernet; each stage's last epoch always has one.
+        validate_every_epochs: usize = 5,
         /// Standard deviation of the alphas at the start of a stage.
         alpha_init_scale: f64 = 1e-3,
         /// Candidate operations of every edge in the first stage.

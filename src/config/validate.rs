@@ -78,6 +78,7 @@ fn validate_data(data: &DataConfig) -> Result<(), Violation> {
 fn validate_search(search: &SearchConfig) -> Result<(), Violation> {
     at_least_one("search.global_batch", search.global_batch)?;
     at_least_one("search.epochs", search.epochs)?;
+    at_least_one("search.validate_every_epochs", search.validate_every_epochs)?;
     let (start, epochs) = (search.alpha_start_epoch, search.epochs);
     require(start <= epochs, "search.alpha_start_epoch", || {
         format!("{start} is beyond search.epochs = {epochs}; state 0 to {epochs}")

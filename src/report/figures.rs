@@ -1,0 +1,104 @@
+//! The figures of a search, from its records: each a file name and its SVG.
+
+use crate::config::Config;
+use crate::figures::{
+    CellEdge, CellGraph, Curves, EdgeProbabilities, Panel, Series, Stage, StageProbabilities, cell_svg, curves_svg,
+    probabilities_svg,
+};
+use crate::genotype::{Alphas, CellKind, Edge, Genotype, NUM_INPUTS, NUM_NODES, Operation, Switches, edges, softmax};
+use crate::run::AlphasFile;
+use crate::trainer::{EpochRecord, SearchProgress};
+
+/// Both cells of the result.
+pub fn genotype_figures(genotype: &Genotype) -> Vec<(String, String)> {
+    let figure = |kind: CellKind| {
+        let title = format!("Result: {kind} cell");
+        (format!("result-{kind}.svg"), cell_svg(&CellGraph::of_genotype(title, genotype, kind)))
+    };
+    CellKind::ALL.map(figure).to_vec()
+}
+
+/// Of stage `stage` (from 1): for both cells, the strongest operation of each edge and the course of all operations'
+/// probabilities, of which `history` holds one record an epoch.
+pub fn stage_figures(
+    stage: usize,
+    frozen_epochs: usize,
+    switches: &Switches,
+    alphas: &Alphas,
+    history: &[AlphasFile],
+) -> Vec<(String, String)> {
+    CellKind::ALL
+        .into_iter()
+        .flat_map(|kind| {
+            let strongest = strongest_operations(format!("Stage {stage}: {kind} cell"), kind, switches, alphas);
+            let course = StageProbabilities {
+                title: format!("Stage {stage}: operations of the {kind} cell"),
+                edges: edges().map(|edge| edge_probabilities(edge, kind, switches, history)).collect(),
+                frozen_epochs,
+            };
+            [
+                (format!("stage{stage}-{kind}.svg"), cell_svg(&strongest)),
+                (format!("stage{stage}-{kind}-probabilities.svg"), probabilities_svg(&course)),
+            ]
+        })
+        .collect()
+}
+
+/// Accuracy, loss and schedules over all epochs so far.
+pub fn curves_figure(config: &Config, progress: &SearchProgress) -> (String, String) {
+    let series = |name: &str, value: fn(&EpochRecord) -> Option<f64>| Series {
+        name: name.to_owned(),
+        values: progress.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect(),
+    };
+    let panel = |title: &str, thin: bool, series: Vec<Series>| Panel { title: title.to_owned(), series, thin };
+    let num_epochs = config.search.epochs;
+    let stages = 1..=config.search.stages.len();
+    let curves = Curves {
+        title: format!("Search on {}", config.data.dataset),
+        stages: stages.map(|number| Stage { name: format!("stage {number}"), num_epochs }).collect(),
+        panels: vec![
+            panel(
+                "top-1, %",
+                false,
+                vec![
+                    series("weight steps", |epoch| Some(epoch.train_top1)),
+                    series("alpha steps", |epoch| epoch.alpha_top1),
+                    series("validation", |epoch| epoch.valid_top1),
+                ],
+            ),
+            panel(
+                "loss",
+                false,
+                vec![
+                    series("weight steps", |epoch| Some(epoch.train_loss)),
+                    series("alpha steps", |epoch| epoch.alpha_loss),
+                    series("validation", |epoch| epoch.valid_loss),
+                ],
+            ),
+            panel("skip dropout", true, vec![series("skip dropout", |epoch| Some(epoch.skip_dropout))]),
+            panel("learning rate", true, vec![series("learning rate", |epoch| Some(epoch.learning_rate))]),
+        ],
+    };
+    ("curves.svg".to_owned(), curves_svg(&curves))
+}
+
+/// The most probable operation of each edge, `none` apart.
+fn strongest_operations(title: String, kind: CellKind, switches: &Switches, alphas: &Alphas) -> CellGraph {
+    let strongest = |edge: Edge| {
+        let operations = switches.cell(kind).live(edge.index).iter().zip(softmax(&alphas.cell(kind)[edge.index]));
+        let best = operations.filter(|(op, _)| **op != Operation::None).max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        let (operation, probability) = (best.0.to_string(), Some(best.1));
+        Some(CellEdge { source: edge.source, node: edge.node, operation, probability })
+    };
+    let concat = (NUM_INPUTS..NUM_INPUTS + NUM_NODES).collect();
+    CellGraph { title, edges: edges().filter_map(strongest).collect(), concat }
+}
+
+fn edge_probabilities(edge: Edge, kind: CellKind, switches: &Switches, history: &[AlphasFile]) -> EdgeProbabilities {
+    EdgeProbabilities {
+        source: edge.source,
+        node: edge.node,
+        operations: switches.cell(kind).live(edge.index).iter().map(ToString::to_string).collect(),
+        epochs: history.iter().map(|file| softmax(&file.alphas.cell(kind)[edge.index])).collect(),
+    }
+}

@@ -1,0 +1,82 @@
+//! `summary.json`: a search in a few figures, written last.
+
+use serde::Serialize;
+
+use crate::genotype::Genotype;
+use crate::run::GenotypeFile;
+use crate::trainer::{SearchProgress, SearchResult, StageRecord};
+
+/// How a run ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// With a result.
+    Complete,
+    /// By a signal; it can be resumed.
+    Stopped,
+}
+
+/// The content of the file.
+#[derive(Clone, Debug, Serialize)]
+pub struct SearchSummary {
+    /// How the run ended.
+    pub status: Status,
+    /// Of training and validation, over all starts of the run.
+    pub seconds: f64,
+    /// Images of weight and alpha steps in a second of training; none before the first whole epoch.
+    pub images_per_second: Option<f64>,
+    /// Every complete stage.
+    pub stages: Vec<StageRecord>,
+    /// The cell; none unless complete.
+    pub result: Option<FoundCell>,
+    /// SHA-256 of the last supernet's weights and BatchNorm statistics.
+    pub weights_hash: Option<String>,
+    /// SHA-256 of the last alphas.
+    pub alphas_hash: Option<String>,
+}
+
+/// The resulting cell and its size in the CIFAR-10 network (36 channels, 20 cells).
+#[derive(Clone, Debug, Serialize)]
+pub struct FoundCell {
+    /// The cell.
+    pub genotype: Genotype,
+    /// Skip connections of the normal cell.
+    pub skip_connects: usize,
+    /// Parameters, without the auxiliary head.
+    pub parameters: u64,
+    /// Of convolutions and linear layers, for one image.
+    pub multiply_adds: u64,
+}
+
+impl SearchSummary {
+    /// Of a search with a result.
+    pub fn complete(result: &SearchResult, genotypes: &GenotypeFile) -> Self {
+        let found = genotypes.result().map(|priced| FoundCell {
+            genotype: priced.variant.genotype.clone(),
+            skip_connects: priced.variant.skip_connects,
+            parameters: priced.costs.cifar10.parameters,
+            multiply_adds: priced.costs.cifar10.multiply_adds,
+        });
+        Self {
+            status: Status::Complete,
+            result: found,
+            weights_hash: Some(result.weights_hash.clone()),
+            alphas_hash: Some(result.alphas_hash.clone()),
+            ..Self::stopped(&result.progress)
+        }
+    }
+
+    /// Of a search that a signal stopped.
+    pub fn stopped(progress: &SearchProgress) -> Self {
+        let images_per_second = progress.images_per_second();
+        Self {
+            status: Status::Stopped,
+            seconds: progress.seconds(),
+            images_per_second: images_per_second.is_finite().then_some(images_per_second),
+            stages: progress.stages.clone(),
+            result: None,
+            weights_hash: None,
+            alphas_hash: None,
+        }
+    }
+}

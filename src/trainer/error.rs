@@ -1,0 +1,72 @@
+//! What can end a training loop early.
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+use crate::genotype::GenotypeError;
+use crate::run::RunError;
+use crate::torch::TorchError;
+
+/// A failure of a training loop; its text is one line.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The loss is infinite or not a number.
+    #[error(
+        "the {what} loss became {loss} in stage {stage}, epoch {epoch}, by step {step}: lower {key}.learning_rate, or \
+         raise its gradient clipping; the last checkpoint is from before"
+    )]
+    Diverged {
+        /// Which loss.
+        what: &'static str,
+        /// Its value.
+        loss: f64,
+        /// From 1.
+        stage: usize,
+        /// From 1.
+        epoch: usize,
+        /// Steps of the whole search.
+        step: u64,
+        /// Section of the config to change.
+        key: &'static str,
+    },
+    /// A checkpoint that cannot be read or is not one.
+    #[error("{}: {problem}; remove the file to go on from the checkpoint before it", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A checkpoint of a run with another configuration.
+    #[error(
+        "{} was written under another configuration (digest {found}, this run has {expected}): restore config.toml or \
+         start a new run",
+        path.display()
+    )]
+    OtherConfig {
+        /// The file.
+        path: PathBuf,
+        /// First digits of the run's digest.
+        expected: String,
+        /// First digits of the checkpoint's.
+        found: String,
+    },
+    /// A step of the search outside of its stages; the checkpoint is of another version.
+    #[error("stage {0} is not in the configuration")]
+    NoStage(usize),
+    /// Loading images failed.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Alphas from which no cell can be derived.
+    #[error(transparent)]
+    Genotype(#[from] GenotypeError),
+    /// Writing the run's files failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// libtorch failed.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+    /// libtorch failed in a call through tch.
+    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
+    Tch(#[from] tch::TchError),
+}

@@ -1,0 +1,40 @@
+//! What a search tells whoever records it.
+
+use super::checkpoint::Checkpoint;
+use super::progress::{EpochRecord, SearchProgress, StepRecord};
+use crate::genotype::{Alphas, Switches};
+use crate::run::RunError;
+use crate::search::Stage;
+
+/// Receives the course of a search; rank 0 records it in the run directory, other ranks ignore it.
+pub trait SearchObserver {
+    /// A stage begins or goes on; `steps_done` of `steps` are behind.
+    fn stage_begins(&mut self, stage: &Stage, steps_done: u64, steps: u64);
+
+    /// One more step is done.
+    fn step(&mut self);
+
+    /// An interval of steps is complete.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn steps(&mut self, record: &StepRecord) -> Result<(), RunError>;
+
+    /// An epoch is complete; `alphas` are those after it.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn epoch(&mut self, record: &EpochRecord, switches: &Switches, alphas: &Alphas) -> Result<(), RunError>;
+
+    /// A stage is complete, that of the last record in `progress`; `switches` and `alphas` are its last.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn stage_ends(&mut self, progress: &SearchProgress, switches: &Switches, alphas: &Alphas) -> Result<(), RunError>;
+
+    /// The state to continue from is to be saved.
+    ///
+    /// # Errors
+    /// When it cannot be written; earlier checkpoints are intact.
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), RunError>;
+}

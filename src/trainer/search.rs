@@ -1,0 +1,342 @@
+//! The progressive search, from its first stage to the final cell.
+//!
+//! Source: P-DARTS (arXiv:1904.12760), section 3; the order of things is that of the authors' code.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tch::Kind;
+
+use super::architecture_step::{ArchitectureStep, StepInputs};
+use super::checkpoint::{Checkpoint, hash_values};
+use super::evaluate::evaluate;
+use super::observer::SearchObserver;
+use super::progress::{EpochRecord, SearchProgress, StageRecord, StepRecord};
+use super::search_data::SearchData;
+use super::stop::StopSignal;
+use super::tally::{Tally, TallySums};
+use super::{ImageBatch, SearchState, TrainError, derive_seed};
+use crate::config::Config;
+use crate::genotype::{Alphas, Switches, Variant, mean_entropy, restrict};
+use crate::optim::cosine;
+use crate::search::{ForwardMode, Softmax, Stage, SupernetShape, skip_dropout};
+use crate::world::World;
+
+/// A search over all stages of a configuration.
+pub struct Search<'a> {
+    /// What to do.
+    pub config: &'a Config,
+    /// Where.
+    pub world: &'a World,
+    /// On what.
+    pub data: &'a SearchData,
+    /// How alphas are stepped.
+    pub architecture_step: Box<dyn ArchitectureStep>,
+    /// When to stop early.
+    pub stop: StopSignal,
+    /// Who records it.
+    pub observer: &'a mut dyn SearchObserver,
+}
+
+/// How a search ended.
+pub enum SearchEnd {
+    /// By a signal, after a checkpoint.
+    Stopped {
+        /// The signal's number.
+        signal: i32,
+        /// How far it came.
+        progress: SearchProgress,
+    },
+    /// With a cell.
+    Complete(Box<SearchResult>),
+}
+
+/// What a search found.
+pub struct SearchResult {
+    /// All epochs and stages.
+    pub progress: SearchProgress,
+    /// The cell under each limit on skip connections.
+    pub variants: Vec<Variant>,
+    /// SHA-256 of the last supernet's weights and statistics.
+    pub weights_hash: String,
+    /// SHA-256 of the last alphas.
+    pub alphas_hash: String,
+}
+
+/// What an epoch's settings come to.
+struct EpochSettings {
+    learning_rate: f64,
+    skip_dropout: f64,
+    trains_alphas: bool,
+    validates: bool,
+}
+
+/// A checkpoint to go on from, with the file it came from.
+pub struct ResumePoint {
+    /// For messages.
+    pub path: PathBuf,
+    /// Its contents.
+    pub checkpoint: Checkpoint,
+}
+
+impl Search<'_> {
+    /// Runs the search from its start or from `resume` to its end or to a stop signal.
+    ///
+    /// # Errors
+    /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
+    pub fn run(mut self, resume: Option<ResumePoint>) -> Result<SearchEnd, TrainError> {
+        let stages = Stage::sequence(&self.config.search);
+        let mut progress = match &resume {
+            Some(point) => point.checkpoint.header.progress.clone(),
+            None => SearchProgress::start(Switches::full(&self.config.search.operations)?),
+        };
+        let mut resume = resume;
+        loop {
+            let stage = stages.get(progress.stage).ok_or(TrainError::NoStage(progress.stage + 1))?;
+            let mut state = self.new_state(stage, &progress.switches)?;
+            if let Some(point) = resume.take() {
+                point.checkpoint.restore(&mut state, &point.path)?;
+            }
+            self.begin_stage(stage, &progress);
+            while progress.epoch < self.config.search.epochs {
+                let settings = self.epoch_settings(stage, progress.epoch);
+                if let Some(signal) = self.train_epoch(&mut state, &mut progress, &settings)? {
+                    self.observer.checkpoint(self.checkpoint(&state, &progress)?)?;
+                    return Ok(SearchEnd::Stopped { signal, progress });
+                }
+                self.finish_epoch(&mut state, &mut progress, &settings)?;
+            }
+            let alphas = state.alphas().values()?;
+            let switches = self.finish_stage(stage, &mut progress, &alphas)?;
+            if progress.stage == stages.len() {
+                return Ok(SearchEnd::Complete(Box::new(SearchResult {
+                    variants: restrict(&switches, &alphas)?,
+                    weights_hash: hash_values(&[state.weights.values(), state.statistics.values()])?,
+                    alphas_hash: hash_values(&[state.flat_alphas.values()])?,
+                    progress,
+                })));
+            }
+        }
+    }
+
+    /// The stage's supernet and alphas, drawn afresh.
+    fn new_state(&self, stage: &Stage, switches: &Switches) -> Result<SearchState, TrainError> {
+        let shape = SupernetShape {
+            num_cells: stage.num_cells,
+            channels: self.config.model.channels,
+            num_classes: self.data.num_classes,
+            switches: switches.clone(),
+        };
+        tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));
+        let (scale, optimizer) = (self.config.search.alpha_init_scale, &self.config.optimizer);
+        Ok(SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?)
+    }
+
+    fn begin_stage(&mut self, stage: &Stage, progress: &SearchProgress) {
+        let steps_per_epoch = self.data.weight_loader.num_steps();
+        let done = progress.epoch * steps_per_epoch + progress.step;
+        let steps = self.config.search.epochs * steps_per_epoch;
+        self.observer.stage_begins(stage, done as u64, steps as u64);
+    }
+
+    fn epoch_settings(&self, stage: &Stage, epoch: usize) -> EpochSettings {
+        let (search, weights) = (&self.config.search, &self.config.optimizer.weights);
+        let schedule = search.skip_dropout_schedule;
+        EpochSettings {
+            learning_rate: cosine(weights.learning_rate, weights.learning_rate_min, epoch, search.epochs),
+            skip_dropout: skip_dropout(schedule, stage.skip_dropout, epoch, search.epochs, search.alpha_start_epoch),
+            trains_alphas: epoch >= search.alpha_start_epoch,
+            validates: (epoch + 1) % search.validate_every_epochs == 0 || epoch + 1 == search.epochs,
+        }
+    }
+
+    /// The steps that are left of the epoch under way. Returns the signal that stopped it early.
+    fn train_epoch(
+        &mut self,
+        state: &mut SearchState,
+        progress: &mut SearchProgress,
+        settings: &EpochSettings,
+    ) -> Result<Option<i32>, TrainError> {
+        let device = self.world.device;
+        let steps = progress.step..self.data.weight_loader.num_steps();
+        let data_epoch = (progress.stage * self.config.search.epochs + progress.epoch) as u64;
+        let weight_batches = self.data.weight_loader.batches(data_epoch, steps.clone())?;
+        let mut alpha_batches = match settings.trains_alphas {
+            true => Some(self.data.alpha_loader.batches(data_epoch, steps.clone())?),
+            false => None,
+        };
+        let mut weight_tally = Tally::from_sums(progress.weight_sums, device);
+        let mut alpha_tally = Tally::from_sums(progress.alpha_sums, device);
+        let seconds_before = progress.epoch_seconds;
+        let start = Instant::now();
+        let mut interval = Interval::begin(progress);
+        for (step, weight_batch) in steps.clone().zip(weight_batches) {
+            let weight_batch = ImageBatch::from_host(&weight_batch?, device, Kind::Float)?;
+            self.seed_step(progress, step);
+            let mode = ForwardMode::training(settings.skip_dropout);
+            if let Some(batch) = alpha_batches.as_mut().and_then(Iterator::next) {
+                let alpha_batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
+                let learning_rate = settings.learning_rate;
+                let inputs = StepInputs { alpha_batch: &alpha_batch, weight_batch: &weight_batch, learning_rate, mode };
+                let result = self.architecture_step.step(state, inputs)?;
+                alpha_tally.add(&result.loss, &result.logits, &alpha_batch.labels);
+            }
+            let result = state.weight_step(&weight_batch, settings.learning_rate, mode)?;
+            weight_tally.add(&result.loss, &result.logits, &weight_batch.labels);
+            progress.step = step + 1;
+            progress.global_step += 1;
+            self.observer.step();
+
+            let signal = self.stop.requested();
+            let logs = progress.step % self.config.run.log_every_steps == 0;
+            if logs || signal.is_some() || progress.step == steps.end {
+                progress.weight_sums = weight_tally.sums();
+                progress.alpha_sums = alpha_tally.sums();
+                progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
+                check_finite(progress)?;
+            }
+            if logs {
+                self.observer.steps(&interval.record(progress, settings))?;
+                interval = Interval::begin(progress);
+            }
+            if signal.is_some() {
+                return Ok(signal);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Names the random stream of a step, so that a resumed run draws the same.
+    fn seed_step(&self, progress: &SearchProgress, step: usize) {
+        let place = [progress.stage, progress.epoch, step, self.world.rank].map(|part| part as u64);
+        tch::manual_seed(derive_seed(self.config.run.seed, "dropout", &place));
+    }
+
+    /// Validates, records and saves after the last step of an epoch.
+    fn finish_epoch(
+        &mut self,
+        state: &mut SearchState,
+        progress: &mut SearchProgress,
+        settings: &EpochSettings,
+    ) -> Result<(), TrainError> {
+        let start = Instant::now();
+        let valid = match settings.validates {
+            true => Some(evaluate(state, &self.data.valid_loader, self.world)?),
+            false => None,
+        };
+        let alphas = state.alphas().values()?;
+        let train_seconds = progress.epoch_seconds;
+        let record = EpochRecord {
+            steps: Interval::epoch().record(progress, settings),
+            valid_loss: valid.as_ref().map(TallySums::mean_loss),
+            valid_top1: valid.as_ref().map(TallySums::top1_percent),
+            normal_entropy: mean_entropy(&alphas.normal),
+            reduction_entropy: mean_entropy(&alphas.reduction),
+            train_seconds,
+            seconds: train_seconds + start.elapsed().as_secs_f64(),
+        };
+        self.observer.epoch(&record, &progress.switches, &alphas)?;
+        progress.finish_epoch(record);
+        let every = self.config.run.checkpoint_every_epochs;
+        if progress.epoch % every == 0 || progress.epoch == self.config.search.epochs {
+            self.observer.checkpoint(self.checkpoint(state, progress)?)?;
+        }
+        Ok(())
+    }
+
+    /// Records the stage and drops its weakest operations. Returns the operations that were live in it.
+    fn finish_stage(
+        &mut self,
+        stage: &Stage,
+        progress: &mut SearchProgress,
+        alphas: &Alphas,
+    ) -> Result<Switches, TrainError> {
+        let epochs: Vec<_> = progress.epochs.iter().filter(|epoch| epoch.stage == stage.index + 1).collect();
+        let record = StageRecord {
+            cells: stage.num_cells,
+            operations: stage.num_operations,
+            train_top1: epochs.last().map_or(f64::NAN, |epoch| epoch.train_top1),
+            valid_top1: epochs.last().and_then(|epoch| epoch.valid_top1),
+            seconds: epochs.iter().map(|epoch| epoch.seconds).sum(),
+        };
+        let switches = progress.switches.clone();
+        let is_last = stage.index + 1 == self.config.search.stages.len();
+        let kept = switches.drop_weakest(alphas, stage.keep, is_last)?;
+        progress.finish_stage(record, kept);
+        self.observer.stage_ends(progress, &switches, alphas)?;
+        Ok(switches)
+    }
+
+    fn checkpoint(&self, state: &SearchState, progress: &SearchProgress) -> Result<Checkpoint, TrainError> {
+        Ok(Checkpoint::take(state, progress, &self.data.config_digest)?)
+    }
+}
+
+impl ResumePoint {
+    /// Reads the checkpoint at `path` of a run whose configuration has `config_digest`.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] or [`TrainError::OtherConfig`].
+    pub fn read(path: &Path, config_digest: &str) -> Result<Self, TrainError> {
+        let checkpoint = Checkpoint::read(path)?;
+        let found = &checkpoint.header.config_digest;
+        if found != config_digest {
+            let short = |digest: &str| digest.chars().take(12).collect();
+            let (expected, found) = (short(config_digest), short(found));
+            return Err(TrainError::OtherConfig { path: path.to_owned(), expected, found });
+        }
+        Ok(Self { path: path.to_owned(), checkpoint })
+    }
+}
+
+/// The sums at the start of an interval of steps.
+struct Interval {
+    weight_sums: TallySums,
+    alpha_sums: TallySums,
+    seconds: f64,
+}
+
+impl Interval {
+    fn begin(progress: &SearchProgress) -> Self {
+        let SearchProgress { weight_sums, alpha_sums, epoch_seconds, .. } = progress;
+        Self { weight_sums: *weight_sums, alpha_sums: *alpha_sums, seconds: *epoch_seconds }
+    }
+
+    /// From the start of the epoch.
+    fn epoch() -> Self {
+        Self { weight_sums: TallySums::default(), alpha_sums: TallySums::default(), seconds: 0.0 }
+    }
+
+    fn record(&self, progress: &SearchProgress, settings: &EpochSettings) -> StepRecord {
+        let weights = progress.weight_sums.since(&self.weight_sums);
+        let alphas = progress.alpha_sums.since(&self.alpha_sums);
+        let trained = (alphas.num_images > 0).then_some(&alphas);
+        let images = (weights.num_images + alphas.num_images) as f64;
+        StepRecord {
+            stage: progress.stage + 1,
+            epoch: progress.epoch + 1,
+            step: progress.global_step,
+            learning_rate: settings.learning_rate,
+            skip_dropout: settings.skip_dropout,
+            train_loss: weights.mean_loss(),
+            train_top1: weights.top1_percent(),
+            alpha_loss: trained.map(TallySums::mean_loss),
+            alpha_top1: trained.map(TallySums::top1_percent),
+            images_per_second: images / (progress.epoch_seconds - self.seconds),
+        }
+    }
+}
+
+fn check_finite(progress: &SearchProgress) -> Result<(), TrainError> {
+    let losses = [
+        ("training", progress.weight_sums.loss, "optimizer.weights"),
+        ("architecture", progress.alpha_sums.loss, "optimizer.alphas"),
+    ];
+    match losses.into_iter().find(|(_, loss, _)| !loss.is_finite()) {
+        None => Ok(()),
+        Some((what, loss, key)) => {
+            let (stage, epoch, step) = (progress.stage + 1, progress.epoch + 1, progress.global_step);
+            Err(TrainError::Diverged { what, loss, stage, epoch, step, key })
+        }
+    }
+}
