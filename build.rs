@@ -3,9 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+const SHIM: &str = "src/torch";
+
+/// The depthwise kernels, compiled once for each instruction set; which one runs is decided at run time.
+const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
+    ("baseline", &[]),
+    ("avx2", &["-mavx2", "-mfma"]),
+    ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]),
+];
+
 fn main() {
-    println!("cargo:rerun-if-changed=src/torch/shim.cpp");
-    println!("cargo:rerun-if-changed=src/torch/shim.h");
+    println!("cargo:rerun-if-changed={SHIM}");
     let Some(library_dir) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo:warning=torch-sys did not report where libtorch is: run `make setup` or set LIBTORCH");
         std::process::exit(1);
@@ -13,21 +21,45 @@ fn main() {
     // `make setup` gives libtorch's folder through a link; the rpath names the real one.
     let library_dir = library_dir.canonicalize().unwrap_or(library_dir);
     compile_shim(&library_dir);
+    compile_depthwise_kernels();
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.display());
     record_commit();
 }
 
 fn compile_shim(library_dir: &Path) {
     let include = library_dir.join("../include");
-    cc::Build::new()
-        .cpp(true)
-        .std("c++20")
-        .opt_level(3)
-        .warnings(false)
+    compiler()
+        // `at::parallel_for` runs serially without it.
+        .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/torch/shim.cpp")
+        .file(format!("{SHIM}/shim.cpp"))
+        .file(format!("{SHIM}/depthwise.cpp"))
         .compile("pdarts_shim");
+    // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
+    let shipped = library_dir.join("libgomp.so.1");
+    let openmp = if shipped.exists() { shipped.display().to_string() } else { "-lgomp".into() };
+    println!("cargo:rustc-link-arg={openmp}");
+}
+
+fn compile_depthwise_kernels() {
+    let is_x86_64 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|architecture| architecture == "x86_64");
+    for (name, flags) in INSTRUCTION_SETS.iter().filter(|(name, _)| is_x86_64 || *name == "baseline") {
+        let mut compiler = compiler();
+        for flag in *flags {
+            compiler.flag(flag);
+        }
+        compiler
+            .flag("-ffp-contract=fast")
+            .file(format!("{SHIM}/depthwise_{name}.cpp"))
+            .compile(&format!("pdarts_depthwise_{name}"));
+    }
+}
+
+fn compiler() -> cc::Build {
+    let mut compiler = cc::Build::new();
+    compiler.cpp(true).std("c++20").opt_level(3).warnings(false);
+    compiler
 }
 
 /// Sets `PDARTS_COMMIT` for the crate: the commit's short hash, with `-dirty` when tracked files differ.

@@ -1,9 +1,14 @@
-//! What tch does not offer: loading libtorch's CUDA half and gradients that are views. The only C++ of the crate.
+//! What tch does not offer: loading libtorch's CUDA half, gradients that are views, kernels of our own. The only C++ of
+//! the crate.
+
+mod depthwise;
 
 use std::ffi::{CStr, c_char};
 
 use tch::Tensor;
 use torch_sys::C_tensor;
+
+pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 
 /// A failure inside libtorch, with libtorch's own message.
 #[derive(Debug, thiserror::Error)]

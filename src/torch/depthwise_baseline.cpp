@@ -1,0 +1,3 @@
+#include "depthwise_templates.h"
+
+PDARTS_DEPTHWISE_DEFINE(baseline)

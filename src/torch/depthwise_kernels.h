@@ -1,0 +1,57 @@
+// The CPU kernels of ReLU + depthwise convolution, as one table of functions per instruction set.
+//
+// Each table comes from the same templates (depthwise_templates.h), compiled once per instruction set; which one runs
+// is decided at run time. Nothing here may include libtorch or the standard library's templates: a template that two
+// translation units instantiate with different compiler flags is merged by the linker, and the wrong one may win.
+#pragma once
+#include <cstdint>
+
+namespace pdarts::depthwise {
+
+// Sizes of one call. Channel `e * channels + c` of the output convolves channel `c` of the input with edge `e`'s
+// kernel; padding = dilation * (kernel - 1) / 2.
+struct Shape {
+  int64_t images, channels, height, width, out_height, out_width, edges, kernel, stride, dilation, padding;
+};
+
+// A tensor [N, C, H, W] whose channels are adjacent in memory; the strides count elements.
+template <typename T> struct Field {
+  T *data;
+  int64_t image, row, pixel;
+};
+
+// What one call of a kernel computes: all edges of the channels [channel, channel + lanes) of some rows of an image.
+struct Tile {
+  int64_t image, channel, row_begin, row_end;
+};
+
+// Weights and their gradient are packed [channel block][edge][tap][lane], with zeros in the lanes beyond the last
+// channel; `weights` points to the tile's channel block. `scratch` begins as zeros, and every tile of one call of the
+// operation that uses the same scratch relies on what the ones before it left there.
+template <typename T> struct Kernels {
+  // Channels of a block.
+  int64_t lanes;
+  // Elements of scratch that a tile of `rows` output rows needs.
+  int64_t (*forward_scratch)(const Shape &shape, int64_t rows);
+  int64_t (*input_gradient_scratch)(const Shape &shape, int64_t rows);
+  // The tile's rows count in the output.
+  void (*forward)(const Shape &shape, const Tile &tile, Field<const T> x, const T *weights, Field<T> y, T *scratch);
+  // The tile's rows count in the input.
+  void (*input_gradient)(const Shape &shape, const Tile &tile, Field<const T> x, Field<const T> y_gradient,
+                         const T *weights, Field<T> x_gradient, T *scratch);
+  // The tile's rows count in the output; writes the tile's share of the sum. Scratch as for `forward`.
+  void (*weight_gradient)(const Shape &shape, const Tile &tile, Field<const T> x, Field<const T> y_gradient,
+                          T *weight_gradient, T *scratch);
+};
+
+#define PDARTS_DEPTHWISE_DECLARE(instruction_set)                                                                      \
+  namespace instruction_set {                                                                                          \
+  extern const Kernels<float> float_kernels;                                                                           \
+  extern const Kernels<double> double_kernels;                                                                         \
+  }
+PDARTS_DEPTHWISE_DECLARE(baseline)
+PDARTS_DEPTHWISE_DECLARE(avx2)
+PDARTS_DEPTHWISE_DECLARE(avx512)
+#undef PDARTS_DEPTHWISE_DECLARE
+
+} // namespace pdarts::depthwise

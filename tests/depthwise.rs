@@ -1,0 +1,236 @@
+//! `relu_depthwise` against libtorch's own ReLU, concatenation and grouped convolution.
+
+use std::sync::Mutex;
+
+use pdarts::torch::{DepthwiseGeometry, relu_depthwise};
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// The tests set libtorch's number of threads, which the process shares.
+static THREADS: Mutex<()> = Mutex::new(());
+
+const SIZES: [(i64, i64); 6] = [(1, 1), (3, 2), (5, 7), (8, 8), (4, 19), (16, 16)];
+
+#[derive(Copy, Clone, Debug)]
+struct Case {
+    batch: i64,
+    channels: i64,
+    size: (i64, i64),
+    edges: i64,
+    kernel: i64,
+    stride: i64,
+    dilation: i64,
+}
+
+impl Case {
+    fn all() -> impl Iterator<Item = Case> {
+        let kernels = [3, 5, 7].into_iter().flat_map(|kernel| [1, 2].map(|stride| (kernel, stride)));
+        let geometries = kernels.flat_map(|(kernel, stride)| [1, 2].map(|dilation| (kernel, stride, dilation)));
+        geometries.flat_map(|(kernel, stride, dilation)| {
+            (1..=5).flat_map(move |edges| {
+                [1, 4, 16, 20].into_iter().flat_map(move |channels| {
+                    SIZES.into_iter().map(move |size| {
+                        let batch = if edges % 2 == 1 { 3 } else { 1 };
+                        Case { batch, channels, size, edges, kernel, stride, dilation }
+                    })
+                })
+            })
+        })
+    }
+
+    fn geometry(&self) -> DepthwiseGeometry {
+        DepthwiseGeometry { stride: self.stride, dilation: self.dilation }
+    }
+
+    /// Input and weights, drawn anew; the input has exact zeros, where the ReLU's gradient is zero.
+    fn tensors(&self, kind: Kind) -> (Tensor, Tensor) {
+        let (height, width) = self.size;
+        let options = (Kind::Double, Device::Cpu);
+        let x = Tensor::randn([self.batch, height, width, self.channels], options);
+        let x = x.where_self(&Tensor::rand_like(&x).gt(0.1), &Tensor::zeros_like(&x)).permute([0, 3, 1, 2]);
+        let weight = Tensor::randn([self.edges * self.channels, 1, self.kernel, self.kernel], options);
+        (leaf(&x.to_kind(kind)), leaf(&weight.to_kind(kind)))
+    }
+}
+
+fn leaf(values: &Tensor) -> Tensor {
+    values.detach().set_requires_grad(true)
+}
+
+/// The same in libtorch's operations.
+fn reference(x: &Tensor, weight: &Tensor, geometry: DepthwiseGeometry) -> Tensor {
+    let edges = weight.size()[0] / x.size()[1];
+    let relu = x.relu();
+    let repeated = Tensor::cat(&vec![&relu; edges as usize], 1);
+    let padding = geometry.dilation * (weight.size()[2] - 1) / 2;
+    let DepthwiseGeometry { stride, dilation } = geometry;
+    repeated.conv2d(weight, None::<&Tensor>, [stride; 2], [padding; 2], [dilation; 2], weight.size()[0])
+}
+
+/// Output, gradient of the input and gradient of the weights, for a random gradient of the output.
+fn differentiate(y: Tensor, y_gradient: &Tensor, x: &Tensor, weight: &Tensor) -> [Tensor; 3] {
+    let gradients = Tensor::run_backward(&[(&y * y_gradient).sum(Kind::Double)], &[x, weight], false, false);
+    let [x_gradient, weight_gradient] = gradients.try_into().unwrap();
+    [y.detach(), x_gradient, weight_gradient]
+}
+
+/// Largest difference, relative to the largest value (or 1 if that is smaller).
+fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
+    assert_eq!(ours.size(), theirs.size());
+    let theirs = theirs.to_kind(Kind::Double);
+    let scale = theirs.abs().max().double_value(&[]).max(1.0);
+    (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
+}
+
+#[test]
+fn values_and_gradients_equal_those_of_libtorch() {
+    tch::manual_seed(1);
+    for case in Case::all() {
+        let (x, weight) = case.tensors(Kind::Double);
+        let theirs = reference(&x, &weight, case.geometry());
+        let y_gradient = Tensor::randn_like(&theirs);
+        let theirs = differentiate(theirs, &y_gradient, &x, &weight);
+        for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 1e-5)] {
+            let (x, weight) = (leaf(&x.to_kind(kind)), leaf(&weight.to_kind(kind)));
+            let y = relu_depthwise(&x, &weight, case.geometry()).unwrap();
+            let ours = differentiate(y, &y_gradient.to_kind(kind), &x, &weight);
+            for ((what, ours), theirs) in ["output", "input gradient", "weight gradient"].iter().zip(&ours).zip(&theirs)
+            {
+                let error = error(ours, theirs);
+                assert!(error < tolerance, "{case:?} {kind:?}: {what}: error {error:e}");
+            }
+        }
+    }
+}
+
+const CASE: Case = Case { batch: 3, channels: 20, size: (9, 13), edges: 3, kernel: 5, stride: 2, dilation: 1 };
+
+#[test]
+fn any_memory_layout_of_the_input_gives_the_same() {
+    let (x, weight) = CASE.tensors(Kind::Float);
+    let forward = |x: &Tensor| {
+        let x = leaf(x);
+        let y = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
+        let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)).sin().view_as(&y);
+        differentiate(y, &y_gradient, &x, &weight)
+    };
+    let expected = forward(&x);
+    let nchw = x.detach().contiguous();
+    assert_eq!(nchw.stride()[3], 1);
+    let channel_slice = Tensor::cat(&[&x, &x], 1).detach().narrow(1, 20, 20);
+    assert_eq!(channel_slice.stride()[3], 40);
+    let pixel_slice = Tensor::cat(&[&x, &x], 3).detach().narrow(3, 13, 13);
+    let transposed = x.detach().transpose(2, 3).contiguous().transpose(2, 3);
+    for x in [nchw, channel_slice, pixel_slice, transposed] {
+        for (ours, expected) in forward(&x).iter().zip(&expected) {
+            assert_eq!(ours, expected, "strides {:?}", x.stride());
+        }
+    }
+}
+
+#[test]
+fn an_expanded_output_gradient_is_accepted() {
+    let (x, weight) = CASE.tensors(Kind::Double);
+    let ours = relu_depthwise(&x, &weight, CASE.geometry()).unwrap().sum(Kind::Double);
+    let theirs = reference(&x, &weight, CASE.geometry()).sum(Kind::Double);
+    let ours = Tensor::run_backward(&[ours], &[&x, &weight], false, false);
+    let theirs = Tensor::run_backward(&[theirs], &[&x, &weight], false, false);
+    assert!(ours.iter().zip(&theirs).all(|(ours, theirs)| error(ours, theirs) < 1e-12));
+}
+
+#[test]
+fn only_the_wanted_gradients_are_computed() {
+    let (x, weight) = CASE.tensors(Kind::Double);
+    let both = differentiate(
+        relu_depthwise(&x, &weight, CASE.geometry()).unwrap(),
+        &Tensor::ones([1], (Kind::Double, Device::Cpu)),
+        &x,
+        &weight,
+    );
+    for (train_x, train_weight) in [(true, false), (false, true)] {
+        let x = x.detach().set_requires_grad(train_x);
+        let weight = weight.detach().set_requires_grad(train_weight);
+        relu_depthwise(&x, &weight, CASE.geometry()).unwrap().sum(Kind::Double).backward();
+        assert_eq!((x.grad().defined(), weight.grad().defined()), (train_x, train_weight));
+        for (leaf, expected) in [(&x, &both[1]), (&weight, &both[2])] {
+            assert!(!leaf.grad().defined() || leaf.grad() == *expected);
+        }
+    }
+    let frozen = no_grad(|| relu_depthwise(&x, &weight, CASE.geometry()).unwrap());
+    assert!(!frozen.requires_grad());
+    assert_eq!(frozen, both[0]);
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let _guard = THREADS.lock().unwrap();
+    let threads = tch::get_num_threads();
+    for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (90, 130))] {
+        let case = Case { batch, size, channels: 36, edges: 4, kernel: 5, stride: 1, dilation: 2 };
+        let (x, weight) = case.tensors(Kind::Float);
+        let y_gradient = Tensor::randn([batch, 4 * 36, size.0, size.1], (Kind::Float, Device::Cpu));
+        let run = |threads| {
+            tch::set_num_threads(threads);
+            differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight)
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(3));
+    }
+    tch::set_num_threads(threads);
+}
+
+#[test]
+fn types_without_own_kernels_use_libtorch() {
+    let (x, weight) = CASE.tensors(Kind::BFloat16);
+    let ours = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
+    assert_eq!(ours.kind(), Kind::BFloat16);
+    let y_gradient = Tensor::randn_like(&ours);
+    let theirs = reference(&x, &weight, CASE.geometry());
+    let ours = differentiate(ours, &y_gradient, &x, &weight);
+    assert_eq!(ours, differentiate(theirs, &y_gradient, &x, &weight));
+}
+
+#[test]
+fn nan_passes_and_negative_infinity_does_not() {
+    let x = Tensor::from_slice(&[f32::NAN, f32::NEG_INFINITY, 2.0]).view([1, 1, 1, 3]);
+    let weight = Tensor::zeros([1, 1, 3, 3], (Kind::Float, Device::Cpu));
+    let mut centre = weight.narrow(2, 1, 1).narrow(3, 1, 1);
+    let _ = centre.fill_(1.0);
+    let y = relu_depthwise(&x, &weight, DepthwiseGeometry { stride: 2, dilation: 1 }).unwrap();
+    assert!(y.double_value(&[0, 0, 0, 0]).is_nan());
+    let shifted = relu_depthwise(&x.narrow(3, 1, 2), &weight, DepthwiseGeometry { stride: 1, dilation: 1 }).unwrap();
+    assert_eq!(Vec::<f32>::try_from(shifted.view([-1])).unwrap(), [0.0, 2.0]);
+}
+
+#[test]
+fn an_empty_batch_gives_an_empty_output_and_zero_weight_gradient() {
+    let (_, weight) = CASE.tensors(Kind::Float);
+    let x = leaf(&Tensor::zeros([0, 20, 9, 13], (Kind::Float, Device::Cpu)));
+    let y = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
+    assert_eq!(y.size(), [0, 60, 5, 7]);
+    y.sum(Kind::Float).backward();
+    assert_eq!(weight.grad(), weight.zeros_like());
+}
+
+#[test]
+fn the_gradient_of_the_gradient_is_refused() {
+    let (x, weight) = CASE.tensors(Kind::Float);
+    let loss = relu_depthwise(&x, &weight, CASE.geometry()).unwrap().sum(Kind::Float);
+    let message = Tensor::f_run_backward(&[loss], &[&x], true, true).unwrap_err().to_string();
+    assert!(message.contains("cannot be differentiated"), "{message}");
+}
+
+#[test]
+fn shapes_and_types_that_do_not_fit_are_named() {
+    let (x, weight) = CASE.tensors(Kind::Float);
+    let refused = |x: &Tensor, weight: &Tensor, stride: i64, expected: &str| {
+        let geometry = DepthwiseGeometry { stride, dilation: 1 };
+        let message = relu_depthwise(x, weight, geometry).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(message.lines().count(), 1);
+    };
+    refused(&x, &weight.narrow(0, 0, 30), 1, "for 20 channels");
+    refused(&x, &weight.narrow(2, 0, 2).narrow(3, 0, 2), 1, "kernel 2: expected 3, 5 or 7");
+    refused(&x, &weight, 3, "stride 3");
+    refused(&x.get(0), &weight, 1, "expected [N, C, H, W]");
+    refused(&x, &weight.to_kind(Kind::Double), 1, "weight of Double");
+}
