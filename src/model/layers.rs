@@ -29,8 +29,7 @@ impl Conv2d {
     /// A dense `kernel` x `kernel` convolution that keeps the size at stride 1.
     pub fn dense(store: &mut ParameterStore, name: &str, channels: (i64, i64), kernel: i64, stride: i64) -> Self {
         let (input, output) = channels;
-        let weight =
-            store.uniform(format!("{name}.weight"), &[output, input, kernel, kernel], input * kernel * kernel);
+        let weight = store.uniform(format!("{name}.weight"), &[output, input, kernel, kernel], input * kernel * kernel);
         Self { weight, stride, padding: kernel / 2, dilation: 1, groups: 1 }
     }
 

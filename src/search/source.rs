@@ -28,8 +28,14 @@ pub(super) struct Group {
 /// One operation on all its edges `E`.
 #[derive(Debug)]
 pub(super) enum Kernel {
-    MaxPool { stride: i64, bn: BatchNorm },
-    AvgPool { stride: i64, bn: BatchNorm },
+    MaxPool {
+        stride: i64,
+        bn: BatchNorm,
+    },
+    AvgPool {
+        stride: i64,
+        bn: BatchNorm,
+    },
     Identity,
     Reduce(FactorizedReduce),
     /// ReLU, depthwise, pointwise and BatchNorm, twice.
@@ -48,13 +54,7 @@ pub(super) struct DepthwisePointwise {
 
 impl SourceOperations {
     /// The operations `layout` names, from a state of `channels` channels, at `stride` 1 or 2.
-    pub fn new(
-        store: &mut ParameterStore,
-        name: &str,
-        layout: &[OperationEdges],
-        channels: i64,
-        stride: i64,
-    ) -> Self {
+    pub fn new(store: &mut ParameterStore, name: &str, layout: &[OperationEdges], channels: i64, stride: i64) -> Self {
         let groups = layout
             .iter()
             .map(|OperationEdges { operation, edges }| Group {
@@ -92,8 +92,7 @@ impl Kernel {
             let name = format!("{name}.{index}");
             DepthwisePointwise::new(store, &name, num_edges, channels, (kernel, dilation), stride)
         };
-        let mut separable =
-            |kernel: i64| Kernel::Separable([layer(0, kernel, 1, stride), layer(1, kernel, 1, 1)]);
+        let mut separable = |kernel: i64| Kernel::Separable([layer(0, kernel, 1, stride), layer(1, kernel, 1, 1)]);
         match operation {
             Operation::MaxPool3x3 => {
                 Kernel::MaxPool { stride, bn: BatchNorm::plain(store, &format!("{name}.bn"), channels) }
