@@ -61,6 +61,28 @@ pub struct Cost {
     pub multiply_adds_all: u64,
 }
 
+/// What the networks of the papers cost.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Costs {
+    /// [`NetworkShape::cifar`] with 10 classes.
+    pub cifar10: Cost,
+    /// [`NetworkShape::cifar`] with 100 classes.
+    pub cifar100: Cost,
+    /// [`NetworkShape::imagenet`].
+    pub imagenet: Cost,
+}
+
+impl Costs {
+    /// Counts the networks built from `genotype`.
+    pub fn of(genotype: &Genotype) -> Self {
+        Costs {
+            cifar10: count(genotype, &NetworkShape::cifar(10)),
+            cifar100: count(genotype, &NetworkShape::cifar(100)),
+            imagenet: count(genotype, &NetworkShape::imagenet()),
+        }
+    }
+}
+
 /// Counts the network of this shape built from `genotype`.
 pub fn count(genotype: &Genotype, shape: &NetworkShape) -> Cost {
     let mut tally = Tally::default();

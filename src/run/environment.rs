@@ -9,6 +9,12 @@ use serde::Serialize;
 
 const UNKNOWN: &str = "unknown";
 
+/// The commit that this program was built from, `unknown` outside a git checkout.
+pub const COMMIT: &str = match option_env!("PDARTS_COMMIT") {
+    Some(commit) => commit,
+    None => UNKNOWN,
+};
+
 /// One start of a run. What the machine does not tell is `unknown` or 0.
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
@@ -41,7 +47,7 @@ impl Environment {
         Self {
             started_at: rfc3339(SystemTime::now()),
             version: env!("CARGO_PKG_VERSION"),
-            commit: option_env!("PDARTS_COMMIT").unwrap_or(UNKNOWN),
+            commit: COMMIT,
             libtorch: libtorch.to_owned(),
             device: device.to_owned(),
             threads,
@@ -91,7 +97,7 @@ fn memory_mib(size: &str) -> u64 {
 }
 
 /// `2026-03-01T12:00:00Z`.
-fn rfc3339(time: SystemTime) -> String {
+pub(super) fn rfc3339(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let (year, month, day) = civil_date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);

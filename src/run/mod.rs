@@ -19,19 +19,23 @@
 //! by line ([`JsonLog`], [`EventWriter`]), so a crash, a kill or a full disk costs at most the work
 //! since the last checkpoint. Only one process writes a run, rank 0 when there are many.
 
+mod alphas_file;
 mod atomic;
 mod checkpoints;
 mod directory;
 mod environment;
 mod error;
 mod events;
+mod genotype_file;
 mod json_log;
 #[cfg(test)]
 mod small_disk;
 
+pub use alphas_file::AlphasFile;
 pub use atomic::{write_atomic, write_json_atomic};
 pub use directory::RunDirectory;
-pub use environment::Environment;
+pub use environment::{COMMIT, Environment};
 pub use error::RunError;
 pub use events::EventWriter;
+pub use genotype_file::{GenotypeFile, PricedVariant, Provenance, ResultChoice};
 pub use json_log::JsonLog;
