@@ -33,10 +33,18 @@ impl Config {
         let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         let mut loader = Loader::new()?;
         loader.read_file(path, &text)?;
-        for assignment in overrides {
-            loader.apply_override(assignment)?;
-        }
-        loader.finish(path)
+        loader.apply_overrides(overrides)?;
+        loader.finish(Some(path))
+    }
+
+    /// Applies `overrides` to the defaults, as [`Config::load`] does to a file.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`], but for the file's.
+    pub fn from_overrides(overrides: &[String]) -> Result<Self, ConfigError> {
+        let mut loader = Loader::new()?;
+        loader.apply_overrides(overrides)?;
+        loader.finish(None)
     }
 }
 
@@ -85,6 +93,10 @@ impl Loader {
         self.merge("", &root, &source)
     }
 
+    fn apply_overrides(&mut self, assignments: &[String]) -> Result<(), ConfigError> {
+        assignments.iter().try_for_each(|assignment| self.apply_override(assignment))
+    }
+
     fn apply_override(&mut self, assignment: &str) -> Result<(), ConfigError> {
         let source = Source::Override(assignment);
         let (key, text) = match assignment.split_once('=') {
@@ -103,11 +115,14 @@ impl Loader {
         self.merge(key, &value, &source)
     }
 
-    fn finish(self, path: &Path) -> Result<Config, ConfigError> {
+    fn finish(self, path: Option<&Path>) -> Result<Config, ConfigError> {
         self.config.validate().map_err(|violation| {
             let stated = self.origins.get(&violation.key).cloned();
-            let origin = stated.unwrap_or_else(|| Origin::File { path: path.to_owned(), line: None });
-            ConfigError::Invalid { origin, violation }
+            let file = || path.map(|path| Origin::File { path: path.to_owned(), line: None });
+            match stated.or_else(file) {
+                Some(origin) => ConfigError::Invalid { origin, violation },
+                None => ConfigError::Violation(violation),
+            }
         })?;
         Ok(self.config)
     }

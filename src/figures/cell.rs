@@ -5,6 +5,8 @@
 //! of the edge, and from there the edge drops onto its node. So every edge has a place of its own, whichever
 //! edges a cell has, and only drops cross rows, at right angles.
 
+use crate::genotype::{CellKind, EDGES_PER_NODE, Genotype, Operation};
+
 use super::svg::{Anchor, Point, Rect, Stroke, Svg, TextStyle, number, point};
 use super::theme::{self, BACKGROUND, INK, LABEL_SIZE, LINE, MARGIN, MUTED, NUM_INPUTS, SMALL_SIZE};
 
@@ -15,6 +17,23 @@ pub struct CellGraph {
     pub edges: Vec<CellEdge>,
     /// Nodes that the output concatenates, counted with the two inputs: `2..6` for four nodes.
     pub concat: Vec<usize>,
+}
+
+impl CellGraph {
+    /// A cell that a search has decided on.
+    pub fn of_genotype(title: String, genotype: &Genotype, kind: CellKind) -> Self {
+        let edge = |(index, &(operation, source)): (usize, &(Operation, usize))| CellEdge {
+            source,
+            node: index / EDGES_PER_NODE,
+            operation: operation.name().to_owned(),
+            probability: None,
+        };
+        Self {
+            title,
+            edges: genotype.edges(kind).iter().enumerate().map(edge).collect(),
+            concat: genotype.concat(kind).to_vec(),
+        }
+    }
 }
 
 /// One edge of a cell with its operation.
