@@ -1,37 +1,103 @@
 //! The command line: parse, call, report.
+//!
+//! A file or folder for each subcommand, and what they share:
+//! - `error`: one line and an exit code for all that can go wrong
+//! - `logging`: `--log` and `RUST_LOG`
+//! - `output`, `table`: what goes to standard output
 
 mod bench;
+mod completions;
+mod config;
+mod error;
+mod genotype;
+mod logging;
+mod output;
+mod table;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
-/// P-DARTS: progressive differentiable architecture search, from search to ImageNet.
+use crate::run::COMMIT;
+use crate::torch::libtorch_version;
+
+const EXAMPLES: &str = "\
+Examples:
+  pdarts genotype list                             published cells and what they cost
+  pdarts genotype draw PDARTS_C10 --out figures    one of them as two drawings
+  pdarts config show > my-search.toml              every setting of a search with its meaning
+  pdarts bench supernet --stage 1                  how fast a search is on this machine
+
+`pdarts help COMMAND` explains a command. Exit codes: 0 success, 1 failure, 2 a call that cannot work as given.";
+
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} ({COMMIT}), libtorch {}", env!("CARGO_PKG_VERSION"), libtorch_version()));
+
+/// P-DARTS: progressive differentiable architecture search, from search to ImageNet
 #[derive(Debug, Parser)]
-#[command(name = "pdarts", version)]
+#[command(name = "pdarts", version = VERSION.as_str(), after_help = EXAMPLES)]
 struct Cli {
+    /// What to log on stderr: off, error, warn, info (the default), debug or trace, also by module as in
+    /// info,pdarts::data=debug; wins over RUST_LOG
+    #[arg(long, global = true, value_name = "FILTER")]
+    log: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure parts of the program.
+    /// List, show, draw and derive cells
+    #[command(subcommand)]
+    Genotype(genotype::GenotypeCommand),
+    /// Show the settings of a search
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Measure parts of the program
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Print a script that completes the command line in a shell
+    Completions(completions::CompletionsArguments),
 }
 
 /// Runs the program on this process's arguments.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
+    error::guard(|| execute(Cli::parse()))
+}
+
+fn execute(cli: Cli) -> anyhow::Result<()> {
+    logging::init(cli.log.as_deref())?;
+    match cli.command {
+        Command::Genotype(command) => genotype::run(command),
+        Command::Config(command) => config::run(command),
         Command::Bench(command) => bench::run(command),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// Parses the examples below a command and all of its subcommands; returns how many there are.
+    fn check_examples(command: &clap::Command) -> usize {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples: Vec<&str> = help.lines().filter_map(|line| line.strip_prefix("  ")).collect();
+        for example in &examples {
+            // What it does stands behind a gap, and a pipe or a redirection is the shell's.
+            let call = example.split("   ").next().unwrap_or_default().split(['|', '>']).next().unwrap_or_default();
+            Cli::try_parse_from(call.split_whitespace()).unwrap();
         }
+        examples.len() + command.get_subcommands().map(check_examples).sum::<usize>()
+    }
+
+    #[test]
+    fn commands_are_consistent_and_their_examples_can_be_called() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        assert!(check_examples(&command) > 10);
     }
 }

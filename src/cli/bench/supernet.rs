@@ -9,6 +9,8 @@ use clap::Args;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use crate::cli::error::UsageError;
+use crate::cli::output;
 use crate::config::{Config, DeviceChoice};
 use crate::genotype::{Operation, Switches};
 use crate::search::{ForwardMode, Softmax, SupernetShape};
@@ -58,14 +60,17 @@ pub fn run(arguments: &SupernetArguments) -> anyhow::Result<()> {
     let world = World::single(arguments.device, arguments.threads)?;
     let figures = measure(arguments, &world)?;
     if arguments.json {
-        println!("{}", serde_json::to_string(&figures)?);
+        output::print(serde_json::to_string(&figures)?)?;
     } else {
         let Figures { stage, arch_step_s, weight_step_s, peak_rss_mib, parameters } = figures;
-        println!("stage {stage}, batch {}, {world}", arguments.global_batch);
-        println!("  architecture step  {arch_step_s:.3} s");
-        println!("  weight step        {weight_step_s:.3} s");
-        println!("  peak memory        {peak_rss_mib:.0} MiB");
-        println!("  parameters         {parameters}");
+        output::print(format_args!(
+            "stage {stage}, batch {}, {world}\n  \
+             architecture step  {arch_step_s:.3} s\n  \
+             weight step        {weight_step_s:.3} s\n  \
+             peak memory        {peak_rss_mib:.0} MiB\n  \
+             parameters         {parameters}",
+            arguments.global_batch
+        ))?;
     }
     Ok(())
 }
@@ -78,7 +83,7 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         num_cells,
         channels: CHANNELS,
         num_classes: NUM_CLASSES,
-        switches: Switches::full(&live).context("--live")?,
+        switches: Switches::full(&live).context("--live").map_err(UsageError::new)?,
     };
     let alpha_scale = defaults.search.alpha_init_scale;
     let mut state =

@@ -1,0 +1,134 @@
+//! From whatever went wrong to one line on stderr and an exit code: 2 when the user can repair the call, else 1.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write};
+use std::panic::{self, PanicHookInfo, UnwindSafe};
+use std::process::ExitCode;
+
+use super::output::OutputError;
+use crate::config::ConfigError;
+use crate::run::RunError;
+
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
+/// Something that the user named or typed cannot be used, whatever type of error found that out.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", one_line(.0))]
+pub struct UsageError(anyhow::Error);
+
+impl UsageError {
+    pub fn new(error: impl Into<anyhow::Error>) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Runs the program; a failure or a panic becomes one line on stderr.
+pub fn guard(program: impl FnOnce() -> anyhow::Result<()> + UnwindSafe) -> ExitCode {
+    panic::set_hook(Box::new(report_panic));
+    match panic::catch_unwind(program) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) if error.downcast_ref().is_some_and(OutputError::is_closed_pipe) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            report(&one_line(&error));
+            exit_code(&error).into()
+        }
+        // The hook has reported it.
+        Err(_) => FAILURE.into(),
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let is_usage = error.chain().any(|cause| {
+        cause.is::<UsageError>()
+            || cause.is::<ConfigError>()
+            || cause.downcast_ref::<RunError>().is_some_and(RunError::is_usage)
+    });
+    if is_usage { USAGE } else { FAILURE }
+}
+
+/// An error and its causes, outermost first.
+///
+/// A cause that the message already states is not repeated, and of a cause with several lines (libtorch appends
+/// the stack of its C++) only the first counts.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let line = cause.trim().lines().next().unwrap_or_default();
+        if message.is_empty() {
+            message.push_str(line);
+        } else if !message.contains(line) {
+            message = format!("{message}: {line}");
+        }
+    }
+    message
+}
+
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
+    let message = text.and_then(|text| text.lines().next()).unwrap_or("no message");
+    report(&format!("internal error{place}: {message} (a bug in pdarts: RUST_BACKTRACE=1 shows where it came from)"));
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        // As in `report`.
+        let _ = write!(io::stderr(), "{backtrace}");
+    }
+}
+
+fn report(message: &str) {
+    // `eprintln!` would panic; without a stderr there is nobody to tell.
+    let _ = writeln!(io::stderr(), "error: {message}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+    use crate::genotype::Genotype;
+
+    fn run_error(is_usage: bool) -> RunError {
+        let root = PathBuf::from("runs/first");
+        let error = match is_usage {
+            true => RunError::NoSuchRun { root },
+            false => RunError::InUse { root, holder: "process 7".to_owned() },
+        };
+        assert_eq!(error.is_usage(), is_usage);
+        error
+    }
+
+    #[test]
+    fn what_the_user_can_repair_exits_with_2_under_any_context() {
+        let overridden = crate::config::Config::from_overrides(&["search.epochs".to_owned()]).unwrap_err();
+        assert_eq!(exit_code(&overridden.into()), 2);
+        assert_eq!(exit_code(&UsageError::new(anyhow!("no such cell")).into()), 2);
+        assert_eq!(exit_code(&anyhow::Error::from(run_error(true)).context("search")), 2);
+    }
+
+    #[test]
+    fn other_failures_exit_with_1() {
+        assert_eq!(exit_code(&anyhow!("libtorch: out of memory")), 1);
+        assert_eq!(exit_code(&run_error(false).into()), 1);
+    }
+
+    #[test]
+    fn panic_is_a_failure() {
+        let empty: [u8; 0] = [];
+        let code = guard(|| Err(anyhow!("{}", std::hint::black_box(&empty[..])[1])));
+        // The other tests want the usual report.
+        let _ = panic::take_hook();
+        assert_eq!(code, ExitCode::from(FAILURE));
+    }
+
+    #[test]
+    fn chain_is_one_line_and_states_each_cause_once() {
+        let genotype = "{".parse::<Genotype>().context("cell.json").unwrap_err();
+        assert_eq!(one_line(&genotype), "cell.json: genotype JSON: EOF while parsing an object at line 1 column 1");
+        let torch = anyhow!("shapes differ\nframe #0: at::native\n").context("stage 2").context("search");
+        assert_eq!(one_line(&torch), "search: stage 2: shapes differ");
+    }
+}

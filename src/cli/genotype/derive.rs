@@ -1,0 +1,77 @@
+//! `pdarts genotype derive`: from the architecture parameters of any epoch to cells.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::argument::read_text;
+use super::millions;
+use crate::cli::error::UsageError;
+use crate::cli::output;
+use crate::cli::table::Table;
+use crate::config::Config;
+use crate::genotype::restrict;
+use crate::run::{AlphasFile, GenotypeFile, PricedVariant};
+
+const EXAMPLES: &str = "\
+Examples:
+  pdarts genotype derive runs/first/alphas/stage3-epoch025.json
+  pdarts genotype derive runs/first/alphas/stage3-epoch025.json --max-skip-connects 4 --json > genotype.json";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DeriveArguments {
+    /// A file from the folder alphas of a run, or - for standard input
+    #[arg(value_name = "ALPHAS.json")]
+    alphas: PathBuf,
+    /// Limit on skip connections in the normal cell, 0 to 8, that decides which cell is the result
+    #[arg(long, value_name = "M", default_value_t = Config::default().search.max_skip_connects)]
+    max_skip_connects: usize,
+    /// Print JSON: what a search writes as genotype.json
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &DeriveArguments) -> anyhow::Result<()> {
+    let file = derive(&arguments.alphas, arguments.max_skip_connects).map_err(UsageError::new)?;
+    if arguments.json {
+        return output::print_json(&file);
+    }
+    let text = |priced: &PricedVariant| format!("M = {}\n{}", priced.variant.max_skip_connects, priced.python);
+    let texts: Vec<String> = file.variants.iter().map(text).collect();
+    let (table, why) = (variant_table(&file), &file.result.why);
+    Ok(output::print(format_args!("{table}\nIn millions. * {why}\n\n{}", texts.join("\n\n")))?)
+}
+
+fn derive(path: &Path, max_skip_connects: usize) -> anyhow::Result<GenotypeFile> {
+    let (name, text) = read_text(path)?;
+    let AlphasFile { live, alphas, .. } =
+        serde_json::from_str(&text).with_context(|| format!("{name} is not a file of alphas"))?;
+    let variants = restrict(&live, &alphas).context(name)?;
+    Ok(GenotypeFile::new(&variants, max_skip_connects, None))
+}
+
+/// One line for each variant, the result with a star.
+fn variant_table(file: &GenotypeFile) -> Table {
+    let mut table = Table::new(&[
+        &["", "limit M", "skips", "CIFAR-10", "", "ImageNet", "", "with BN"],
+        &["", "", "", "params", "multiply-adds", "params", "multiply-adds", "and ReLU"],
+    ]);
+    for priced in &file.variants {
+        let variant = &priced.variant;
+        let (cifar10, imagenet) = (priced.costs.cifar10, priced.costs.imagenet);
+        let is_result = variant.max_skip_connects == file.result.max_skip_connects;
+        let counts = [
+            cifar10.parameters,
+            cifar10.multiply_adds,
+            imagenet.parameters,
+            imagenet.multiply_adds,
+            imagenet.multiply_adds_all,
+        ];
+        let star = if is_result { "*" } else { "" }.to_owned();
+        let limits = [star, variant.max_skip_connects.to_string(), variant.skip_connects.to_string()];
+        table.row(limits.into_iter().chain(counts.map(millions)));
+    }
+    table
+}

@@ -1,0 +1,40 @@
+//! Standard output as something that can fail: `println!` panics when its reader has gone, as in `pdarts ... | head`.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+/// Standard output did not take what was written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct OutputError(#[from] io::Error);
+
+impl OutputError {
+    /// Whether the reader has left, having read what it wanted.
+    pub fn is_closed_pipe(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Prints `text`, and ends its last line if it does not.
+///
+/// # Errors
+/// When standard output is closed or full.
+pub fn print(text: impl Display) -> Result<(), OutputError> {
+    let mut text = text.to_string();
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Prints `value` as indented JSON.
+///
+/// # Errors
+/// Those of [`print()`], and a value that JSON cannot hold.
+pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    Ok(print(serde_json::to_string_pretty(value)?)?)
+}
