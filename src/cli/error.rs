@@ -66,7 +66,9 @@ fn one_line(error: &anyhow::Error) -> String {
 
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-    let message = panic.payload_as_str().and_then(|text| text.lines().next()).unwrap_or("no message");
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
+    let message = text.and_then(|text| text.lines().next()).unwrap_or("no message");
     report(&format!("internal error{place}: {message} (a bug in pdarts: RUST_BACKTRACE=1 shows where it came from)"));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
@@ -111,6 +113,15 @@ mod tests {
     fn other_failures_exit_with_1() {
         assert_eq!(exit_code(&anyhow!("libtorch: out of memory")), 1);
         assert_eq!(exit_code(&run_error(false).into()), 1);
+    }
+
+    #[test]
+    fn panic_is_a_failure() {
+        let empty: [u8; 0] = [];
+        let code = guard(|| Err(anyhow!("{}", std::hint::black_box(&empty[..])[1])));
+        // The other tests want the usual report.
+        let _ = panic::take_hook();
+        assert_eq!(code, ExitCode::from(FAILURE));
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub fn print(text: impl Display) -> Result<(), OutputError> {
 /// Prints `value` as indented JSON.
 ///
 /// # Errors
-/// Those of [`print`], and a value that JSON cannot hold.
+/// Those of [`print()`], and a value that JSON cannot hold.
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(print(serde_json::to_string_pretty(value)?)?)
 }

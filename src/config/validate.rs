@@ -26,7 +26,7 @@ impl Config {
         at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)?;
         validate_data(&self.data)?;
         let channels = self.model.channels;
-        require(channels > 0 && channels % 2 == 0, "model.channels", || {
+        require(channels > 0 && channels.is_multiple_of(2), "model.channels", || {
             format!("a reduction cannot halve {channels} channels; state an even number above 0")
         })?;
         validate_search(&self.search)?;

@@ -65,7 +65,7 @@ impl Genotype {
 /// Says what keeps a cell of these edges and this output from being built.
 fn check_cell(edges: &[(Operation, usize)], concat: &[usize]) -> Result<(), String> {
     let num_edges = edges.len();
-    if num_edges == 0 || num_edges % EDGES_PER_NODE != 0 {
+    if num_edges == 0 || !num_edges.is_multiple_of(EDGES_PER_NODE) {
         return Err(format!("{num_edges} edges (expected {EDGES_PER_NODE} for each node)"));
     }
     for (index, &(operation, source)) in edges.iter().enumerate() {

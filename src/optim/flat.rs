@@ -135,7 +135,7 @@ mod tests {
         let flat = FlatParameters::flatten(&tensors).unwrap();
         assert_eq!(flat.values().size(), [32]);
         assert_eq!(flat.num_parameters(), 22);
-        no_grad(|| flat.values().shallow_clone().fill_(3.0));
+        let _ = no_grad(|| flat.values().shallow_clone().fill_(3.0));
         assert_eq!(layer_handle.double_value(&[2, 4]), 3.0);
     }
 

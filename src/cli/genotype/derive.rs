@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::Config;
 use crate::genotype::restrict;
-use crate::run::{AlphasFile, GenotypeFile};
+use crate::run::{AlphasFile, GenotypeFile, PricedVariant};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -38,8 +38,10 @@ pub fn run(arguments: &DeriveArguments) -> anyhow::Result<()> {
     if arguments.json {
         return output::print_json(&file);
     }
-    let texts: Vec<String> = file.variants.iter().map(|priced| priced.python.clone()).collect();
-    Ok(output::print(format_args!("{}\n* {}\n\n{}", variant_table(&file), file.result.why, texts.join("\n\n")))?)
+    let text = |priced: &PricedVariant| format!("M = {}\n{}", priced.variant.max_skip_connects, priced.python);
+    let texts: Vec<String> = file.variants.iter().map(text).collect();
+    let (table, why) = (variant_table(&file), &file.result.why);
+    Ok(output::print(format_args!("{table}\nIn millions. * {why}\n\n{}", texts.join("\n\n")))?)
 }
 
 fn derive(path: &Path, max_skip_connects: usize) -> anyhow::Result<GenotypeFile> {

@@ -106,8 +106,8 @@ mod tests {
     fn nodes_are_sums_of_operations_on_named_states() {
         let genotype = library::find("PDARTS_C10").unwrap().genotype;
         let text = cell_text(&genotype, CellKind::Normal);
-        assert!(text.contains("  node 0 = skip_connect(c_{k-2})  + dil_conv_3x3(c_{k-1})\n"), "{text}");
-        assert!(text.contains("  node 3 = sep_conv_3x3(c_{k-2})  + dil_conv_5x5(node 2)\n"), "{text}");
+        assert!(text.contains("  node 0 = skip_connect(c_{k-2}) + dil_conv_3x3(c_{k-1})\n"), "{text}");
+        assert!(text.contains("  node 3 = sep_conv_3x3(c_{k-2}) + dil_conv_5x5(node 2)\n"), "{text}");
         assert!(text.ends_with("  output = node 0, node 1, node 2, node 3\n"), "{text}");
     }
 }

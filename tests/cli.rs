@@ -1,0 +1,326 @@
+//! The command line as its user meets it: what it prints, its exit codes, and the one line of each error.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use assert_cmd::Command;
+use pdarts::config::Config;
+use pdarts::genotype::{Alphas, Genotype, NUM_EDGES, Operation, Switches, library, restrict};
+use pdarts::run::{AlphasFile, GenotypeFile, Provenance};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A call from an empty folder.
+struct Call {
+    folder: TempDir,
+}
+
+impl Call {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn file(self, name: &str, content: &str) -> Self {
+        fs::create_dir_all(self.path(name).parent().unwrap()).unwrap();
+        fs::write(self.path(name), content).unwrap();
+        self
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("pdarts").unwrap();
+        command.current_dir(self.folder.path()).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").args(arguments);
+        command
+    }
+
+    fn stdout(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).assert().success().stderr("").get_output().clone();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.stdout(arguments)).unwrap()
+    }
+
+    /// The call ends with `code` and nothing but this line.
+    fn fails(&self, arguments: &[&str], code: i32, line: &str) {
+        self.command(arguments).assert().code(code).stdout("").stderr(format!("{line}\n"));
+    }
+}
+
+fn published() -> Genotype {
+    library::find("PDARTS_C10").unwrap().genotype
+}
+
+/// Alphas of the last stage under which the normal cell has 8 skip connections, unless limited.
+fn alphas_file() -> AlphasFile {
+    let live = [Operation::SkipConnect, Operation::SepConv3x3, Operation::DilConv3x3];
+    let cell: Vec<Vec<f64>> = (0..NUM_EDGES).map(|edge| vec![0.5 + 0.01 * edge as f64, 0.1, 0.2]).collect();
+    AlphasFile {
+        stage: 3,
+        epoch: 25,
+        live: Switches::full(&live).unwrap(),
+        alphas: Alphas { normal: cell.clone(), reduction: cell },
+    }
+}
+
+fn genotype_file() -> GenotypeFile {
+    let AlphasFile { live, alphas, .. } = alphas_file();
+    let provenance = Provenance::now(Path::new("runs/first"), "photodigits", 0, "ab12");
+    GenotypeFile::new(&restrict(&live, &alphas).unwrap(), 2, Some(provenance))
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+#[test]
+fn version_names_the_commit_and_libtorch() {
+    let text = Call::new().stdout(&["--version"]);
+    assert!(text.starts_with("pdarts 0.1.0 (") && text.contains("), libtorch 2."), "{text}");
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn help_explains_each_command_with_examples() {
+    for command in ["", "genotype list", "genotype show", "genotype draw", "genotype derive", "config show"] {
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let help = Call::new().stdout(&arguments);
+        assert!(help.contains("Usage: pdarts") && help.contains("Examples:\n  pdarts "), "{help}");
+    }
+}
+
+#[test]
+fn unknown_option_is_a_usage_error() {
+    Call::new().command(&["genotype", "list", "--yaml"]).assert().code(2);
+    Call::new().command(&[]).assert().code(2);
+}
+
+#[test]
+fn list_has_every_published_cell_with_exact_counts() {
+    let call = Call::new();
+    let listed = call.json(&["genotype", "list", "--json"]);
+    let text = call.stdout(&["genotype", "list"]);
+    let cells = library::published_cells().unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), cells.len());
+    for (listed, cell) in listed.as_array().unwrap().iter().zip(cells) {
+        assert_eq!(listed["name"], cell.name.as_str());
+        assert_eq!(listed["cifar10"]["parameters"], cell.counted.cifar10_parameters);
+        assert_eq!(listed["cifar100"]["parameters"], cell.counted.cifar100_parameters);
+        assert_eq!(listed["imagenet"]["multiply_adds"], cell.counted.imagenet_multiply_adds);
+        assert_eq!(listed["published"], serde_json::to_value(&cell.published).unwrap());
+        assert!(text.contains(&cell.name) && text.contains(&cell.title), "{text}");
+    }
+}
+
+#[test]
+fn every_form_of_a_genotype_shows_the_same_cell() {
+    let (json, python) = (to_json(&published()), published().to_string());
+    let call = Call::new().file("cell.json", &json).file("cell.py", &format!("PDARTS = {python}\n"));
+    for source in ["PDARTS_C10", "cell.json", "./cell.py", &json, &python] {
+        let shown = call.json(&["genotype", "show", source, "--json"]);
+        assert_eq!(shown["python"], python.as_str(), "{source}");
+        assert_eq!(shown["genotype"], serde_json::to_value(published()).unwrap());
+        assert_eq!(shown["skip_connects"], 2);
+        assert_eq!(shown["imagenet"]["multiply_adds_all"].as_f64().map(|n| (n / 1e6).round()), Some(557.0));
+    }
+    let mut command = call.command(&["genotype", "show", "-", "--json"]);
+    let output = command.write_stdin(python.clone()).assert().success().get_output().clone();
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(shown["python"], python.as_str());
+    assert!(call.stdout(&["genotype", "show", "cell.json"]).ends_with(&format!("\n{python}\n")));
+}
+
+#[test]
+fn run_shows_the_variant_that_is_its_result() {
+    let file = genotype_file();
+    let call = Call::new().file("runs/first/genotype.json", &to_json(&file));
+    for source in ["runs/first", "runs/first/genotype.json"] {
+        let shown = call.json(&["genotype", "show", source, "--json"]);
+        assert_eq!(shown["python"], file.result().unwrap().python.as_str());
+        assert_eq!(shown["skip_connects"], 2);
+    }
+}
+
+#[test]
+fn draw_writes_both_cells() {
+    let call = Call::new();
+    let paths = call.json(&["genotype", "draw", "PDARTS_C10", "--out", "figures/cell", "--json"]);
+    for kind in ["normal", "reduction"] {
+        let path = format!("figures/cell/{kind}.svg");
+        assert_eq!(paths[kind], path.as_str());
+        let svg = fs::read_to_string(call.path(&path)).unwrap();
+        assert!(svg.contains(&format!("PDARTS_C10: {kind} cell")) && svg.contains("dil_conv_5x5"), "{svg}");
+    }
+    assert_eq!(call.stdout(&["genotype", "draw", "PDARTS_C10"]), "./normal.svg\n./reduction.svg\n");
+}
+
+#[test]
+fn derive_prints_every_variant_and_marks_the_result() {
+    let call = Call::new().file("alphas.json", &to_json(&alphas_file()));
+    let mut expected = genotype_file();
+    expected.provenance = None;
+    let derived = call.stdout(&["genotype", "derive", "alphas.json", "--json"]);
+    assert_eq!(serde_json::from_str::<GenotypeFile>(&derived).unwrap(), expected);
+
+    let text = call.stdout(&["genotype", "derive", "alphas.json"]);
+    let marked: Vec<&str> = text.lines().filter(|line| line.starts_with("*  ")).collect();
+    assert_eq!(marked.len(), 1, "{text}");
+    assert!(expected.variants.iter().all(|priced| text.contains(&priced.python)), "{text}");
+
+    let derived = call.json(&["genotype", "derive", "alphas.json", "--max-skip-connects", "5", "--json"]);
+    assert_eq!(derived["result"]["max_skip_connects"], 5);
+}
+
+#[test]
+fn derived_cells_can_be_piped_on() {
+    let call = Call::new().file("alphas.json", &to_json(&alphas_file()));
+    let derived = call.stdout(&["genotype", "derive", "alphas.json", "--json"]);
+    let mut command = call.command(&["genotype", "show", "-"]);
+    let output = command.write_stdin(derived).assert().success().get_output().clone();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.ends_with(&format!("{}\n", genotype_file().result().unwrap().python)), "{shown}");
+}
+
+#[test]
+fn config_without_a_file_is_the_defaults_with_their_meaning() {
+    let call = Call::new();
+    assert_eq!(call.stdout(&["config", "show"]), Config::commented_defaults().unwrap());
+    let json = call.stdout(&["config", "show", "--json"]);
+    assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), Config::default());
+}
+
+#[test]
+fn config_is_resolved_from_a_file_and_overrides() {
+    let call = Call::new().file("search.toml", "[search]\nepochs = 30\n[run]\nseed = 7\n");
+    let arguments = ["config", "show", "--config", "search.toml", "--set", "search.epochs=40"];
+    let config: Config = toml::from_str(&call.stdout(&arguments)).unwrap();
+    assert_eq!((config.search.epochs, config.run.seed), (40, 7));
+    let json = call.json(&["config", "show", "--set", "search.epochs=40", "--set", "run.seed=3", "--json"]);
+    assert_eq!((&json["search"]["epochs"], &json["run"]["seed"]), (&Value::from(40), &Value::from(3)));
+}
+
+#[test]
+fn completions_name_the_commands() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = Call::new().stdout(&["completions", shell]);
+        assert!(script.contains("genotype") && script.contains("max-skip-connects"), "{shell}");
+    }
+}
+
+#[test]
+fn config_errors_name_the_place() {
+    let call = Call::new().file("search.toml", "[search]\nepoch = 30\n");
+    call.fails(
+        &["config", "show", "--config", "search.toml"],
+        2,
+        "error: search.toml:2: unknown key `search.epoch`; did you mean `search.epochs`?",
+    );
+    call.fails(
+        &["config", "show", "--config", "none.toml"],
+        2,
+        "error: cannot read the config none.toml: No such file or directory (os error 2)",
+    );
+    call.fails(
+        &["config", "show", "--set", "search.epochs"],
+        2,
+        "error: --set search.epochs: expected KEY=VALUE, for example --set search.epochs=10",
+    );
+    call.fails(
+        &["config", "show", "--set", "model.channels=15"],
+        2,
+        "error: --set model.channels=15: model.channels: a reduction cannot halve 15 channels; state an even number above 0",
+    );
+}
+
+#[test]
+fn genotype_errors_name_the_source_and_the_nearest() {
+    let call = Call::new().file("cell.json", "{\"normal\": 3}").file("cell.py", "Genotype(normal=[('sep', 0)])");
+    let known = library::published_cells().unwrap().into_iter().map(|cell| cell.name).collect::<Vec<_>>().join(", ");
+    call.fails(
+        &["genotype", "show", "PDARTS_C11"],
+        2,
+        &format!(
+            "error: neither a file nor a published cell: unknown published cell `PDARTS_C11`; \
+             did you mean `PDARTS_C10`? known: {known}"
+        ),
+    );
+    call.fails(
+        &["genotype", "draw", "none.json"],
+        2,
+        "error: cannot read none.json: No such file or directory (os error 2)",
+    );
+    call.fails(
+        &["genotype", "show", "cell.json"],
+        2,
+        "error: cell.json: genotype JSON: invalid type: integer `3`, expected a sequence at line 1 column 12",
+    );
+    let stderr = call.command(&["genotype", "show", "cell.py"]).assert().code(2).get_output().stderr.clone();
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(stderr.starts_with("error: cell.py: genotype text, line 1, column 19: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1);
+}
+
+#[test]
+fn bad_alphas_are_refused_with_their_file() {
+    let mut short = alphas_file();
+    short.alphas.normal[3].pop();
+    let call = Call::new().file("broken.json", "{\"stage\": 3").file("short.json", &to_json(&short));
+    call.fails(
+        &["genotype", "derive", "broken.json"],
+        2,
+        "error: broken.json is not a file of alphas: EOF while parsing an object at line 1 column 11",
+    );
+    call.fails(
+        &["genotype", "derive", "short.json"],
+        2,
+        "error: short.json: alphas of the normal cell: edge 3 has 3 live operations but 2 alphas",
+    );
+}
+
+#[test]
+fn folder_that_cannot_be_written_is_refused() {
+    Call::new().fails(
+        &["genotype", "draw", "PDARTS_C10", "--out", "/proc/figures"],
+        2,
+        "error: cannot create the folder /proc/figures: No such file or directory (os error 2)",
+    );
+}
+
+#[test]
+fn log_filter_is_checked() {
+    let line = "`verbose` is no level: name off, error, warn, info, debug or trace, \
+                or set one for a module, as in info,pdarts::data=debug";
+    Call::new().fails(&["genotype", "list", "--log", "verbose"], 2, &format!("error: --log: {line}"));
+    Call::new().command(&["genotype", "list", "--log", "debug"]).env("RUST_LOG", "[").assert().success();
+    Call::new().command(&["genotype", "list"]).env("RUST_LOG", "[").assert().code(2);
+}
+
+#[test]
+fn reader_that_leaves_early_is_no_error() {
+    let program = assert_cmd::cargo::cargo_bin("pdarts");
+    let mut command = std::process::Command::new(program);
+    let mut child = command.args(["genotype", "list"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
+    assert!(output.status.success());
+}
+
+#[test]
+fn full_output_is_an_error() {
+    let call = Call::new();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let program = assert_cmd::cargo::cargo_bin("pdarts");
+    let mut command = std::process::Command::new(program);
+    let output = command.args(["config", "show"]).current_dir(call.folder.path()).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        "error: cannot write to standard output: No space left on device (os error 28)\n"
+    );
+}
