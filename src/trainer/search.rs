@@ -146,7 +146,7 @@ impl Search<'_> {
             learning_rate: cosine(weights.learning_rate, weights.learning_rate_min, epoch, search.epochs),
             skip_dropout: skip_dropout(schedule, stage.skip_dropout, epoch, search.epochs, search.alpha_start_epoch),
             trains_alphas: epoch >= search.alpha_start_epoch,
-            validates: (epoch + 1) % search.validate_every_epochs == 0 || epoch + 1 == search.epochs,
+            validates: (epoch + 1).is_multiple_of(search.validate_every_epochs) || epoch + 1 == search.epochs,
         }
     }
 
@@ -188,7 +188,7 @@ impl Search<'_> {
             self.observer.step();
 
             let signal = self.stop.requested();
-            let logs = progress.step % self.config.run.log_every_steps == 0;
+            let logs = progress.step.is_multiple_of(self.config.run.log_every_steps);
             if logs || signal.is_some() || progress.step == steps.end {
                 progress.weight_sums = weight_tally.sums();
                 progress.alpha_sums = alpha_tally.sums();
@@ -238,7 +238,7 @@ impl Search<'_> {
         self.observer.epoch(&record, &progress.switches, &alphas)?;
         progress.finish_epoch(record);
         let every = self.config.run.checkpoint_every_epochs;
-        if progress.epoch % every == 0 || progress.epoch == self.config.search.epochs {
+        if progress.epoch.is_multiple_of(every) || progress.epoch == self.config.search.epochs {
             self.observer.checkpoint(self.checkpoint(state, progress)?)?;
         }
         Ok(())
