@@ -97,7 +97,9 @@ fn fingerprint(view: &Tensor) -> Tensor {
     Tensor::stack(&[flat.norm(), flat.sum(Kind::Double), (flat * cosines).sum(Kind::Double)], 0)
 }
 
+/// All cases of `kind`; the tests run at the same time, so each gets one thread of libtorch's.
 fn fixtures(kind: &str) -> Vec<Fixture> {
+    tch::set_num_threads(1);
     let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")];
     folders.extend(std::env::var_os("PDARTS_PARITY_DIR").map(PathBuf::from));
     let mut paths: Vec<PathBuf> = folders
@@ -169,7 +171,7 @@ impl<'a> Subject<'a> {
 
     fn logits(&self, images: &Tensor, mode: ForwardMode) -> Tensor {
         let (normal, reduction) = (Softmax.weights(&self.alphas.normal), Softmax.weights(&self.alphas.reduction));
-        self.network.forward(images, &normal, &reduction, mode)
+        self.network.forward(images, &normal, &reduction, mode).unwrap()
     }
 
     /// Loss of a training step on batch `index` after backward; only `trained` gets gradients.

@@ -25,9 +25,15 @@ pub struct AuthorsTensor {
 enum Selection {
     All,
     /// Block `index` of `count` along the first dimension.
-    Block { index: i64, count: i64 },
+    Block {
+        index: i64,
+        count: i64,
+    },
     /// Block `index` of `count` in each half of the channels (factorized reduction).
-    HalvedBlock { index: i64, count: i64 },
+    HalvedBlock {
+        index: i64,
+        count: i64,
+    },
 }
 
 impl AuthorsTensor {
