@@ -3,11 +3,13 @@
 //! Reads `tests/fixtures/*.safetensors` and, when `PDARTS_PARITY_DIR` names a folder, every such file there. A case
 //! holds initial values under the authors' state-dict names, inputs, and what must come out: see `SupernetCase`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use pdarts::genotype::{CellSwitches, Switches};
 use pdarts::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use pdarts::search::{ArchitectureParameters, ForwardMode, Relaxation, Softmax, Supernet, SupernetShape};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -42,52 +44,55 @@ struct ArchitectureOptimizer {
     grad_clip: f64,
 }
 
-/// A fixture file with its tensors at hand.
+/// A fixture file, read once: its header has thousands of entries.
 struct Fixture {
     path: PathBuf,
-    bytes: Vec<u8>,
+    case: serde_json::Value,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 impl Fixture {
-    fn case(&self) -> serde_json::Value {
-        let (_, metadata) = SafeTensors::read_metadata(&self.bytes).unwrap();
-        serde_json::from_str(&metadata.metadata().as_ref().unwrap()["case"]).unwrap()
+    fn read(path: PathBuf) -> Self {
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let case = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["case"]).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tensors = file.tensors().into_iter().map(|(name, view)| (name, widened(&view))).collect();
+        Self { path, case, tensors }
     }
 
     fn names(&self, prefix: &str) -> Vec<String> {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let mut names: Vec<String> =
-            file.names().into_iter().filter_map(|name| name.strip_prefix(prefix)).map(String::from).collect();
-        names.sort();
-        names
+        self.tensors.keys().filter_map(|name| name.strip_prefix(prefix)).map(String::from).collect()
     }
 
-    /// Floating-point tensors are widened to double precision.
-    fn tensor(&self, name: &str) -> Tensor {
-        let file = SafeTensors::deserialize(&self.bytes).unwrap();
-        let view = file.tensor(name).unwrap_or_else(|_| panic!("{}: no tensor {name}", self.path.display()));
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::F64 => Kind::Double,
-            Dtype::I64 => Kind::Int64,
-            other => panic!("{name}: {other:?}"),
-        };
-        let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-        let tensor = Tensor::from_data_size(view.data(), &shape, kind);
-        if kind == Kind::Float { tensor.to_kind(Kind::Double) } else { tensor }
+    fn tensor(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.path.display()))
     }
 
     fn close(&self, what: &str, ours: &Tensor, name: &str) {
         let theirs = self.tensor(name);
-        let ours = ours.to_kind(Kind::Double).reshape_as(&theirs);
+        let ours = ours.to_kind(Kind::Double).reshape_as(theirs);
         let scale = theirs.norm().double_value(&[]).max(1e-12);
-        let error = (ours - &theirs).norm().double_value(&[]) / scale;
+        let error = (ours - theirs).norm().double_value(&[]) / scale;
         assert!(error < TOLERANCE, "{}: {what}: relative error {error:e}", self.path.display());
     }
 
     fn close_list(&self, what: &str, ours: &[f64]) {
         self.close(what, &Tensor::from_slice(ours), what);
     }
+}
+
+/// Floating-point tensors in double precision.
+fn widened(view: &TensorView<'_>) -> Tensor {
+    let kind = match view.dtype() {
+        Dtype::F32 => Kind::Float,
+        Dtype::F64 => Kind::Double,
+        Dtype::I64 => Kind::Int64,
+        other => panic!("{other:?}"),
+    };
+    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
+    let tensor = Tensor::from_data_size(view.data(), &shape, kind);
+    if kind == Kind::Float { tensor.to_kind(Kind::Double) } else { tensor }
 }
 
 /// [L2 norm, sum, sum of t_i cos(i)] in row-major order.
@@ -97,7 +102,9 @@ fn fingerprint(view: &Tensor) -> Tensor {
     Tensor::stack(&[flat.norm(), flat.sum(Kind::Double), (flat * cosines).sum(Kind::Double)], 0)
 }
 
+/// All cases of `kind`; the tests run at the same time, so each gets one thread of libtorch's.
 fn fixtures(kind: &str) -> Vec<Fixture> {
+    tch::set_num_threads(1);
     let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")];
     folders.extend(std::env::var_os("PDARTS_PARITY_DIR").map(PathBuf::from));
     let mut paths: Vec<PathBuf> = folders
@@ -107,8 +114,8 @@ fn fixtures(kind: &str) -> Vec<Fixture> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
         .collect();
     paths.sort();
-    let fixtures = paths.into_iter().map(|path| Fixture { bytes: std::fs::read(&path).unwrap(), path });
-    let fixtures: Vec<_> = fixtures.filter(|fixture| fixture.case()["kind"] == kind).collect();
+    let fixtures = paths.into_iter().map(Fixture::read);
+    let fixtures: Vec<_> = fixtures.filter(|fixture| fixture.case["kind"] == kind).collect();
     assert!(!fixtures.is_empty(), "no {kind} fixtures in {folders:?}");
     fixtures
 }
@@ -169,7 +176,7 @@ impl<'a> Subject<'a> {
 
     fn logits(&self, images: &Tensor, mode: ForwardMode) -> Tensor {
         let (normal, reduction) = (Softmax.weights(&self.alphas.normal), Softmax.weights(&self.alphas.reduction));
-        self.network.forward(images, &normal, &reduction, mode)
+        self.network.forward(images, &normal, &reduction, mode).unwrap()
     }
 
     /// Loss of a training step on batch `index` after backward; only `trained` gets gradients.
@@ -188,7 +195,7 @@ impl<'a> Subject<'a> {
 #[test]
 fn parity_supernet_evaluates_and_differentiates_as_the_authors_network() {
     for fixture in fixtures("supernet") {
-        let case: SupernetCase = serde_json::from_value(fixture.case()).unwrap();
+        let case: SupernetCase = serde_json::from_value(fixture.case.clone()).unwrap();
         let mut subject = Subject::new(&fixture, &case);
         let (images, targets) = subject.batch(0);
         let logits = no_grad(|| subject.logits(&images, ForwardMode::evaluation()));
@@ -210,7 +217,7 @@ fn parity_supernet_evaluates_and_differentiates_as_the_authors_network() {
 #[test]
 fn parity_supernet_trains_as_the_authors_network() {
     for fixture in fixtures("supernet") {
-        let case: SupernetCase = serde_json::from_value(fixture.case()).unwrap();
+        let case: SupernetCase = serde_json::from_value(fixture.case.clone()).unwrap();
         let mut subject = Subject::new(&fixture, &case);
         let SupernetCase { weight_opt, arch_opt, .. } = &case;
         let options = SgdOptions { momentum: weight_opt.momentum, weight_decay: weight_opt.weight_decay };

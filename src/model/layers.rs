@@ -21,7 +21,6 @@ pub struct Conv2d {
     pub weight: Tensor,
     stride: i64,
     padding: i64,
-    dilation: i64,
     groups: i64,
 }
 
@@ -30,19 +29,7 @@ impl Conv2d {
     pub fn dense(store: &mut ParameterStore, name: &str, channels: (i64, i64), kernel: i64, stride: i64) -> Self {
         let (input, output) = channels;
         let weight = store.uniform(format!("{name}.weight"), &[output, input, kernel, kernel], input * kernel * kernel);
-        Self { weight, stride, padding: kernel / 2, dilation: 1, groups: 1 }
-    }
-
-    /// A depthwise convolution that keeps the size at stride 1.
-    pub fn depthwise(
-        store: &mut ParameterStore,
-        name: &str,
-        channels: i64,
-        (kernel, dilation): (i64, i64),
-        stride: i64,
-    ) -> Self {
-        let weight = store.uniform(format!("{name}.weight"), &[channels, 1, kernel, kernel], kernel * kernel);
-        Self { weight, stride, padding: dilation * (kernel - 1) / 2, dilation, groups: channels }
+        Self { weight, stride, padding: kernel / 2, groups: 1 }
     }
 
     /// A 1x1 convolution from `groups * input` to `groups * output` channels, each group on its own.
@@ -54,14 +41,14 @@ impl Conv2d {
         stride: i64,
     ) -> Self {
         let weight = store.uniform(format!("{name}.weight"), &[groups * output, input, 1, 1], input);
-        Self { weight, stride, padding: 0, dilation: 1, groups }
+        Self { weight, stride, padding: 0, groups }
     }
 }
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let (stride, padding, dilation) = ([self.stride; 2], [self.padding; 2], [self.dilation; 2]);
-        x.conv2d(&self.weight, None::<&Tensor>, stride, padding, dilation, self.groups)
+        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
+        x.conv2d(&self.weight, None::<&Tensor>, stride, padding, [1, 1], self.groups)
     }
 }
 

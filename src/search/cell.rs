@@ -8,6 +8,7 @@ use super::source::{NodeSums, SourceOperations};
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_INPUTS, NUM_NODES};
 use crate::model::{FactorizedReduce, ParameterStore, ReluConvBn};
+use crate::torch::TorchError;
 
 /// A normal or reduction cell.
 #[derive(Debug)]
@@ -64,7 +65,16 @@ impl SearchCell {
     }
 
     /// `older` and `newer`: outputs of the two previous cells. Returns `[N, 4 * C, H', W']`.
-    pub fn forward(&self, older: &Tensor, newer: &Tensor, weights: &MixingWeights, mode: ForwardMode) -> Tensor {
+    ///
+    /// # Errors
+    /// When the inputs do not fit the cell.
+    pub fn forward(
+        &self,
+        older: &Tensor,
+        newer: &Tensor,
+        weights: &MixingWeights,
+        mode: ForwardMode,
+    ) -> Result<Tensor, TorchError> {
         let older = match &self.older_input {
             OlderInput::Same(block) => block.forward(older, mode.training),
             OlderInput::Larger(block) => block.forward(older, mode.training),
@@ -78,13 +88,13 @@ impl SearchCell {
                 1 => &newer,
                 _ => &nodes[source - NUM_INPUTS],
             };
-            operations.forward(state, weights.source(source), mode, &mut sums);
+            operations.forward(state, weights.source(source), mode, &mut sums)?;
             if source + 1 >= NUM_INPUTS {
                 let node = sums.take(source + 1 - NUM_INPUTS);
                 nodes.push(node.unwrap_or_else(|| self.zero_state(&newer)));
             }
         }
-        Tensor::cat(&nodes, 1)
+        Ok(Tensor::cat(&nodes, 1))
     }
 
     /// The state of a node to which no operation but `none` leads; `input`: `[N, C, H, W]` before any stride.

@@ -1,8 +1,8 @@
 //! Everything that leaves one state of a supernet cell: where the supernet spends its time.
 //!
-//! The state's ReLU and pools are computed once for all edges; a convolution that several edges keep is one depthwise
-//! convolution over the channels of all of them, one grouped pointwise convolution and one BatchNorm, whose scale is
-//! the architecture weight. This equals one module per edge and operation exactly; the gain is in memory traffic and
+//! The state's pools are computed once for all edges; a convolution that several edges keep is one depthwise convolution
+//! that reads the state once, one grouped pointwise convolution and one BatchNorm, whose scale is the architecture
+//! weight. This equals one module per edge and operation exactly; the gain is in memory traffic and
 //! in the number of kernels.
 
 use tch::{Tensor, nn::Module};
@@ -11,7 +11,8 @@ use super::layout::{LiveEdge, OperationEdges};
 use super::mixing::GroupWeights;
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
-use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore};
+use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore, ReluDepthwise};
+use crate::torch::{DepthwiseGeometry, TorchError};
 
 /// The operations that leave one state, with their parameters.
 #[derive(Debug)]
@@ -44,10 +45,10 @@ pub(super) enum Kernel {
     Dilated(DepthwisePointwise),
 }
 
-/// Depthwise over `E * C` channels, pointwise in `E` groups of `C`, BatchNorm.
+/// ReLU and depthwise to `E * C` channels, pointwise in `E` groups of `C`, BatchNorm.
 #[derive(Debug)]
 pub(super) struct DepthwisePointwise {
-    pub depthwise: Conv2d,
+    pub depthwise: ReluDepthwise,
     pub pointwise: Conv2d,
     pub bn: BatchNorm,
 }
@@ -66,11 +67,17 @@ impl SourceOperations {
     }
 
     /// Adds to the sums of the nodes what the operations make of `x` `[N, C, H, W]`, weighted by `weights`.
-    pub fn forward(&self, x: &Tensor, weights: &[GroupWeights], mode: ForwardMode, sums: &mut NodeSums) {
-        let relu = x.relu();
-        for (group, weights) in self.groups.iter().zip(weights) {
-            group.forward(x, &relu, weights, mode, sums);
-        }
+    ///
+    /// # Errors
+    /// When `x` does not fit the operations.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        weights: &[GroupWeights],
+        mode: ForwardMode,
+        sums: &mut NodeSums,
+    ) -> Result<(), TorchError> {
+        self.groups.iter().zip(weights).try_for_each(|(group, weights)| group.forward(x, weights, mode, sums))
     }
 
     pub(super) fn groups(&self) -> &[Group] {
@@ -90,7 +97,7 @@ impl Kernel {
         let num_edges = edges.len() as i64;
         let mut layer = |index: usize, kernel: i64, dilation: i64, stride: i64| {
             let name = format!("{name}.{index}");
-            DepthwisePointwise::new(store, &name, num_edges, channels, (kernel, dilation), stride)
+            DepthwisePointwise::new(store, &name, num_edges, channels, kernel, DepthwiseGeometry { stride, dilation })
         };
         let mut separable = |kernel: i64| Kernel::Separable([layer(0, kernel, 1, stride), layer(1, kernel, 1, 1)]);
         match operation {
@@ -120,25 +127,31 @@ impl DepthwisePointwise {
         name: &str,
         num_edges: i64,
         channels: i64,
-        kernel: (i64, i64),
-        stride: i64,
+        kernel: i64,
+        geometry: DepthwiseGeometry,
     ) -> Self {
         let all = num_edges * channels;
         Self {
-            depthwise: Conv2d::depthwise(store, &format!("{name}.depthwise"), all, kernel, stride),
+            depthwise: ReluDepthwise::new(store, &format!("{name}.depthwise"), all, kernel, geometry),
             pointwise: Conv2d::pointwise(store, &format!("{name}.pointwise"), (channels, channels), num_edges, 1),
             bn: BatchNorm::plain(store, &format!("{name}.bn"), all),
         }
     }
 
-    /// `relu` `[N, E * C, H, W]`, already through the ReLU.
-    fn convolve(&self, relu: &Tensor) -> Tensor {
-        self.pointwise.forward(&self.depthwise.forward(relu))
+    /// `x`: `[N, C, H, W]` for all edges, or `[N, E * C, H, W]` with the input of each.
+    fn convolve(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        Ok(self.pointwise.forward(&self.depthwise.forward(x)?))
     }
 }
 
 impl Group {
-    fn forward(&self, x: &Tensor, relu: &Tensor, weights: &GroupWeights, mode: ForwardMode, sums: &mut NodeSums) {
+    fn forward(
+        &self,
+        x: &Tensor,
+        weights: &GroupWeights,
+        mode: ForwardMode,
+        sums: &mut NodeSums,
+    ) -> Result<(), TorchError> {
         let train = mode.training;
         match &self.kernel {
             Kernel::MaxPool { stride, bn } => {
@@ -159,7 +172,7 @@ impl Group {
                 let (num_edges, channels) = (self.edges.len() as i64, x.size()[1]);
                 // The halves of the channels lie apart: [E, C] -> [half, E, C / 2].
                 let scale = weights.per_channel.view([num_edges, 2, channels / 2]).transpose(0, 1).reshape([-1]);
-                let y = reduce.bn.forward_scaled(&reduce.reduce(relu), &scale, train);
+                let y = reduce.bn.forward_scaled(&reduce.reduce(&x.relu()), &scale, train);
                 let halves = y.split(channels / 2, 1);
                 for (index, live) in self.edges.iter().enumerate() {
                     let edge = [&halves[index], &halves[self.edges.len() + index]];
@@ -167,20 +180,16 @@ impl Group {
                 }
             }
             Kernel::Separable([first, last]) => {
-                let middle = first.bn.forward(&first.convolve(&self.repeat(relu)), train).relu_();
-                let y = last.bn.forward_scaled(&last.convolve(&middle), &weights.per_channel, train);
+                let middle = first.bn.forward(&first.convolve(x)?, train);
+                let y = last.bn.forward_scaled(&last.convolve(&middle)?, &weights.per_channel, train);
                 sums.add_blocks(&self.edges, &y);
             }
             Kernel::Dilated(layer) => {
-                let y = layer.bn.forward_scaled(&layer.convolve(&self.repeat(relu)), &weights.per_channel, train);
+                let y = layer.bn.forward_scaled(&layer.convolve(x)?, &weights.per_channel, train);
                 sums.add_blocks(&self.edges, &y);
             }
         }
-    }
-
-    /// The input `[N, C, H, W]` once for each edge: `[N, E * C, H, W]`.
-    fn repeat(&self, x: &Tensor) -> Tensor {
-        Tensor::cat(&vec![x; self.edges.len()], 1)
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ use super::layout::{OperationEdges, operations_by_source};
 use super::mixing::MixingWeights;
 use crate::genotype::{NUM_NODES, Switches};
 use crate::model::{BatchNorm, Conv2d, Linear, ParameterStore, channels_last};
+use crate::torch::TorchError;
 
 const STEM_MULTIPLIER: i64 = 3;
 
@@ -92,15 +93,24 @@ impl Supernet {
     }
 
     /// Logits `[N, classes]` of `images` `[N, 3, H, W]`; `normal` and `reduction`: mixing weights `[14, K]`.
-    pub fn forward(&self, images: &Tensor, normal: &Tensor, reduction: &Tensor, mode: ForwardMode) -> Tensor {
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    pub fn forward(
+        &self,
+        images: &Tensor,
+        normal: &Tensor,
+        reduction: &Tensor,
+        mode: ForwardMode,
+    ) -> Result<Tensor, TorchError> {
         let mut mixing = MixingCache { network: self, normal, reduction, gathered: Vec::new() };
         let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)), mode.training);
         let (mut older, mut newer) = (stem.shallow_clone(), stem);
         for PlacedCell { place, cell } in &self.cells {
-            let output = cell.forward(&older, &newer, mixing.of(place), mode);
+            let output = cell.forward(&older, &newer, mixing.of(place), mode)?;
             (older, newer) = (newer, output);
         }
-        self.classifier.forward(&newer.mean_dim([2i64, 3].as_slice(), false, newer.kind()))
+        Ok(self.classifier.forward(&newer.mean_dim([2i64, 3].as_slice(), false, newer.kind())))
     }
 }
 

@@ -17,7 +17,7 @@ pub fn evaluate(state: &SearchState, loader: &Loader, world: &World) -> Result<T
         let mut tally = Tally::from_sums(TallySums::default(), world.device);
         for batch in loader.batches(0, 0..loader.num_steps())? {
             let batch = ImageBatch::from_host(&batch?, world.device, Kind::Float)?;
-            let result = state.forward(&batch, ForwardMode::evaluation());
+            let result = state.forward(&batch, ForwardMode::evaluation())?;
             tally.add(&result.loss, &result.logits, &batch.labels);
         }
         Ok(tally.sums())

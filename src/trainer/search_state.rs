@@ -83,17 +83,20 @@ impl SearchState {
     }
 
     /// Mean cross-entropy and logits of a batch.
-    pub fn forward(&self, batch: &ImageBatch, mode: ForwardMode) -> StepResult {
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    pub fn forward(&self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TorchError> {
         let normal = self.relaxation.weights(&self.alphas.normal);
         let reduction = self.relaxation.weights(&self.alphas.reduction);
-        let logits = self.network.forward(&batch.images, &normal, &reduction, mode);
-        StepResult { loss: logits.cross_entropy_for_logits(&batch.labels), logits }
+        let logits = self.network.forward(&batch.images, &normal, &reduction, mode)?;
+        Ok(StepResult { loss: logits.cross_entropy_for_logits(&batch.labels), logits })
     }
 
     /// One SGD step of the weights on `batch`, the alphas being fixed.
     ///
     /// # Errors
-    /// When libtorch fails in backward.
+    /// When libtorch fails.
     pub fn weight_step(
         &mut self,
         batch: &ImageBatch,
@@ -103,7 +106,7 @@ impl SearchState {
         self.flat_alphas.set_trained(false);
         self.weights.set_trained(true);
         self.weights.zero_gradients();
-        let result = self.forward(batch, mode);
+        let result = self.forward(batch, mode)?;
         result.loss.f_backward()?;
         let _norm = clip_gradient_norm(self.weights.gradients(), self.weight_clip);
         self.sgd.step(&self.weights, learning_rate);
@@ -113,12 +116,12 @@ impl SearchState {
     /// One Adam step of the alphas on `batch`, the weights being fixed.
     ///
     /// # Errors
-    /// When libtorch fails in backward.
+    /// When libtorch fails.
     pub fn alpha_step(&mut self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TorchError> {
         self.weights.set_trained(false);
         self.flat_alphas.set_trained(true);
         self.flat_alphas.zero_gradients();
-        let result = self.forward(batch, mode);
+        let result = self.forward(batch, mode)?;
         result.loss.f_backward()?;
         let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip);
         self.adam.step(&self.flat_alphas);
