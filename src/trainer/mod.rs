@@ -22,7 +22,7 @@ pub use checkpoint::{Checkpoint, CheckpointHeader};
 pub use error::TrainError;
 pub use evaluate::evaluate;
 pub use observer::SearchObserver;
-pub use progress::{EpochRecord, SearchProgress, StageRecord, StepRecord};
+pub use progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
 pub use search::{ResumePoint, Search, SearchEnd, SearchResult};
 pub use search_data::{SearchData, SearchDataError};
 pub use search_state::{SearchState, StepResult};

@@ -24,6 +24,8 @@ pub struct SearchProgress {
     pub alpha_sums: TallySums,
     /// Seconds spent on the epoch under way.
     pub epoch_seconds: f64,
+    /// Where the interval of steps that is recorded next begins.
+    pub interval: IntervalStart,
     /// Every complete epoch, in order.
     pub epochs: Vec<EpochRecord>,
     /// Every complete stage, in order.
@@ -42,6 +44,7 @@ impl SearchProgress {
             weight_sums: TallySums::default(),
             alpha_sums: TallySums::default(),
             epoch_seconds: 0.0,
+            interval: IntervalStart::default(),
             epochs: Vec::new(),
             stages: Vec::new(),
         }
@@ -55,6 +58,7 @@ impl SearchProgress {
         self.weight_sums = TallySums::default();
         self.alpha_sums = TallySums::default();
         self.epoch_seconds = 0.0;
+        self.interval = IntervalStart::default();
     }
 
     /// Enters a complete stage into the records and begins the next with `switches` live.
@@ -63,6 +67,12 @@ impl SearchProgress {
         self.stage += 1;
         self.epoch = 0;
         self.switches = switches;
+    }
+
+    /// Begins an interval of steps here.
+    pub(super) fn begin_interval(&mut self) {
+        let Self { weight_sums, alpha_sums, epoch_seconds: seconds, .. } = *self;
+        self.interval = IntervalStart { weight_sums, alpha_sums, seconds };
     }
 
     /// Seconds spent on complete epochs and the one under way, over all starts of the run.
@@ -75,6 +85,17 @@ impl SearchProgress {
         let images: f64 = self.epochs.iter().map(|epoch| epoch.images_per_second * epoch.train_seconds).sum();
         images / self.epochs.iter().map(|epoch| epoch.train_seconds).sum::<f64>()
     }
+}
+
+/// The sums of the epoch under way where an interval of steps begins; those of the epoch's own start by default.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct IntervalStart {
+    /// Of the weight steps.
+    pub weight_sums: TallySums,
+    /// Of the alpha steps.
+    pub alpha_sums: TallySums,
+    /// Spent on the epoch so far.
+    pub seconds: f64,
 }
 
 /// What one interval of steps came to.

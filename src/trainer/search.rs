@@ -11,7 +11,7 @@ use super::architecture_step::{ArchitectureStep, StepInputs};
 use super::checkpoint::{Checkpoint, hash_values};
 use super::evaluate::evaluate;
 use super::observer::SearchObserver;
-use super::progress::{EpochRecord, SearchProgress, StageRecord, StepRecord};
+use super::progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
 use super::search_data::SearchData;
 use super::stop::StopSignal;
 use super::tally::{Tally, TallySums};
@@ -169,7 +169,6 @@ impl Search<'_> {
         let mut alpha_tally = Tally::from_sums(progress.alpha_sums, device);
         let seconds_before = progress.epoch_seconds;
         let start = Instant::now();
-        let mut interval = Interval::begin(progress);
         for (step, weight_batch) in steps.clone().zip(weight_batches) {
             let weight_batch = ImageBatch::from_host(&weight_batch?, device, Kind::Float)?;
             self.seed_step(progress, step);
@@ -196,8 +195,8 @@ impl Search<'_> {
                 check_finite(progress)?;
             }
             if logs {
-                self.observer.steps(&interval.record(progress, settings))?;
-                interval = Interval::begin(progress);
+                self.observer.steps(&record_since(&progress.interval, progress, settings))?;
+                progress.begin_interval();
             }
             if signal.is_some() {
                 return Ok(signal);
@@ -227,7 +226,7 @@ impl Search<'_> {
         let alphas = state.alphas().values()?;
         let train_seconds = progress.epoch_seconds;
         let record = EpochRecord {
-            steps: Interval::epoch().record(progress, settings),
+            steps: record_since(&IntervalStart::default(), progress, settings),
             valid_loss: valid.as_ref().map(TallySums::mean_loss),
             valid_top1: valid.as_ref().map(TallySums::top1_percent),
             normal_entropy: mean_entropy(&alphas.normal),
@@ -289,41 +288,23 @@ impl ResumePoint {
     }
 }
 
-/// The sums at the start of an interval of steps.
-struct Interval {
-    weight_sums: TallySums,
-    alpha_sums: TallySums,
-    seconds: f64,
-}
-
-impl Interval {
-    fn begin(progress: &SearchProgress) -> Self {
-        let SearchProgress { weight_sums, alpha_sums, epoch_seconds, .. } = progress;
-        Self { weight_sums: *weight_sums, alpha_sums: *alpha_sums, seconds: *epoch_seconds }
-    }
-
-    /// From the start of the epoch.
-    fn epoch() -> Self {
-        Self { weight_sums: TallySums::default(), alpha_sums: TallySums::default(), seconds: 0.0 }
-    }
-
-    fn record(&self, progress: &SearchProgress, settings: &EpochSettings) -> StepRecord {
-        let weights = progress.weight_sums.since(&self.weight_sums);
-        let alphas = progress.alpha_sums.since(&self.alpha_sums);
-        let trained = (alphas.num_images > 0).then_some(&alphas);
-        let images = (weights.num_images + alphas.num_images) as f64;
-        StepRecord {
-            stage: progress.stage + 1,
-            epoch: progress.epoch + 1,
-            step: progress.global_step,
-            learning_rate: settings.learning_rate,
-            skip_dropout: settings.skip_dropout,
-            train_loss: weights.mean_loss(),
-            train_top1: weights.top1_percent(),
-            alpha_loss: trained.map(TallySums::mean_loss),
-            alpha_top1: trained.map(TallySums::top1_percent),
-            images_per_second: images / (progress.epoch_seconds - self.seconds),
-        }
+/// The steps since `start`, a place in the epoch under way.
+fn record_since(start: &IntervalStart, progress: &SearchProgress, settings: &EpochSettings) -> StepRecord {
+    let weights = progress.weight_sums.since(&start.weight_sums);
+    let alphas = progress.alpha_sums.since(&start.alpha_sums);
+    let trained = (alphas.num_images > 0).then_some(&alphas);
+    let images = (weights.num_images + alphas.num_images) as f64;
+    StepRecord {
+        stage: progress.stage + 1,
+        epoch: progress.epoch + 1,
+        step: progress.global_step,
+        learning_rate: settings.learning_rate,
+        skip_dropout: settings.skip_dropout,
+        train_loss: weights.mean_loss(),
+        train_top1: weights.top1_percent(),
+        alpha_loss: trained.map(TallySums::mean_loss),
+        alpha_top1: trained.map(TallySums::top1_percent),
+        images_per_second: images / (progress.epoch_seconds - start.seconds),
     }
 }
 

@@ -30,7 +30,7 @@ pub enum SearchDataError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The configuration does not fit the data.
-    #[error(transparent)]
+    #[error("{0}")]
     Config(#[from] ConfigError),
 }
 

@@ -1,0 +1,9 @@
+//! Searches by the program itself on the embedded images: what they leave behind, that a stopped or killed one
+//! resumes as if nothing had been, and what they refuse.
+
+mod complete;
+mod full_disk;
+mod program;
+mod refusals;
+mod resume;
+mod signals;

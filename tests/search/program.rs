@@ -1,0 +1,253 @@
+//! Calls of the program, and what a run directory holds afterwards.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Steps of one epoch of [`CONFIG`].
+pub const STEPS_PER_EPOCH: usize = 4;
+/// Epochs of one stage.
+pub const EPOCHS: usize = 2;
+/// Number of stages.
+pub const STAGES: usize = 2;
+/// Live operations of each stage.
+pub const NUM_OPERATIONS: [usize; STAGES] = [5, 3];
+
+/// A search of seconds in which alphas rest, alphas train, operations are dropped and skip connections drop out.
+const CONFIG: &str = r#"
+[run]
+threads = 1
+device = "cpu"
+log_every_steps = 1
+
+[data]
+dataset = "photodigits"
+limit = 64
+
+[model]
+channels = 4
+
+[search]
+global_batch = 8
+epochs = 2
+operations = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"]
+alpha_start_epoch = 1
+validate_every_epochs = 1
+
+[[search.stages]]
+cells = 3
+keep = 3
+skip_dropout = 0.2
+
+[[search.stages]]
+cells = 3
+keep = 1
+skip_dropout = 0.4
+"#;
+
+const TIMES: [&str; 5] = ["seconds", "train_seconds", "images_per_second", "finished_at", "run"];
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder with the configuration `search.toml`, from which the program is called.
+pub struct Folder {
+    directory: TempDir,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        let folder = Self { directory: tempfile::tempdir().unwrap() };
+        fs::write(folder.path("search.toml"), CONFIG).unwrap();
+        folder
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pdarts"));
+        command.current_dir(self.directory.path()).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+        command.args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    /// A search with nothing but warnings on stderr.
+    fn search_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(&["search"]);
+        command.env("RUST_LOG", "warn").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A search to its end; returns what it prints.
+    pub fn search(&self, arguments: &[&str]) -> String {
+        let output = self.search_command(arguments).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");
+        stdout
+    }
+
+    /// Begins a search.
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        Process { child: Some(self.search_command(arguments).spawn().unwrap()) }
+    }
+
+    /// The search ends with `code`, prints nothing but one line on stderr, and that is this line without `error: `
+    /// and without the folder's path.
+    pub fn refusal(&self, arguments: &[&str], code: i32) -> String {
+        let output = self.search_command(arguments).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
+        assert_eq!(stdout, "", "{arguments:?}");
+        self.error_line(&stderr)
+    }
+
+    pub fn error_line(&self, stderr: &str) -> String {
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        let line = stderr.trim_end().strip_prefix("error: ").unwrap_or_else(|| panic!("not an error: {stderr}"));
+        assert!(!line.contains("panicked") && !line.contains("internal error"), "{line}");
+        line.replace(&format!("{}/", self.directory.path().display()), "")
+    }
+}
+
+pub fn texts(output: &Output) -> (String, String) {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap()).into()
+}
+
+/// A search under way; killed should its test fail.
+pub struct Process {
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Sends the signal of this name, as in `TERM`.
+    pub fn signal(&mut self, name: &str) {
+        let id = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().unwrap().try_wait().unwrap().is_some()
+    }
+
+    /// Waits until `happened`, which must come before the search's end.
+    pub fn wait_until(&mut self, mut happened: impl FnMut() -> bool) {
+        let start = Instant::now();
+        while !happened() {
+            assert!(!self.has_ended(), "the search ended too early");
+            assert!(start.elapsed() < PATIENCE, "nothing happened");
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits until `run` has the metrics of `steps` steps.
+    pub fn wait_for_steps(&mut self, run: &Path, steps: usize) {
+        self.wait_until(|| step_lines(run).len() >= steps);
+    }
+
+    pub fn end(mut self) -> Output {
+        self.child.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+pub fn json(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The whole lines of a file with an object on each; none where there is no file.
+pub fn json_lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The metrics of single steps.
+pub fn step_lines(run: &Path) -> Vec<Value> {
+    let lines = json_lines(&run.join("metrics.jsonl"));
+    lines.into_iter().filter(|line| line["kind"] == "steps").collect()
+}
+
+/// Names in a folder of a run, sorted.
+pub fn names(folder: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = fs::read_dir(folder).map(|entries| entries.map(name).collect()).unwrap_or_default();
+    names.sort();
+    names
+}
+
+/// All of a complete run that its configuration decides, which is all but times.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Outcome {
+    pub summary: Value,
+    genotype: Value,
+    pub metrics: Vec<Value>,
+    /// Alphas and figures.
+    files: BTreeMap<String, String>,
+}
+
+impl Outcome {
+    pub fn of(run: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        for folder in ["alphas", "figures"] {
+            for name in names(&run.join(folder)) {
+                let text = fs::read_to_string(run.join(folder).join(&name)).unwrap();
+                files.insert(format!("{folder}/{name}"), text);
+            }
+        }
+        Self {
+            summary: without_times(json(&run.join("summary.json"))),
+            genotype: without_times(json(&run.join("genotype.json"))),
+            metrics: json_lines(&run.join("metrics.jsonl")).into_iter().map(without_times).collect(),
+            files,
+        }
+    }
+
+    /// Fails with the first difference, where a comparison with `==` would print everything.
+    pub fn assert_same(&self, other: &Self) {
+        for (ours, theirs) in self.metrics.iter().zip(&other.metrics) {
+            assert_eq!(ours, theirs);
+        }
+        assert_eq!(self.metrics.len(), other.metrics.len());
+        assert_eq!(self.summary, other.summary);
+        assert_eq!(self.genotype, other.genotype);
+        assert_eq!(self.files.keys().collect::<Vec<_>>(), other.files.keys().collect::<Vec<_>>());
+        for (name, text) in &self.files {
+            assert!(*text == other.files[name], "{name} differs");
+        }
+    }
+}
+
+fn without_times(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(entries) => {
+            TIMES.iter().for_each(|key| drop(entries.remove(*key)));
+            entries.values_mut().for_each(|entry| *entry = without_times(entry.take()));
+        }
+        Value::Array(elements) => elements.iter_mut().for_each(|element| *element = without_times(element.take())),
+        _ => {}
+    }
+    value
+}
+
+/// Of an uninterrupted search with [`CONFIG`], which all tests share.
+pub static UNINTERRUPTED: LazyLock<Outcome> = LazyLock::new(|| {
+    let folder = Folder::new();
+    folder.search(&["--config", "search.toml", "--out", "run"]);
+    Outcome::of(&folder.path("run"))
+});

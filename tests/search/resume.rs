@@ -1,0 +1,181 @@
+//! Killed searches, damaged checkpoints, and continuations that are refused.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+
+use crate::program::{EPOCHS, Folder, Outcome, STAGES, STEPS_PER_EPOCH, UNINTERRUPTED, names, step_lines};
+
+const START: [&str; 4] = ["--config", "search.toml", "--out", "run"];
+const RESUME: [&str; 2] = ["--resume", "run"];
+
+/// A run that was killed in its last stage, with two checkpoints.
+fn killed() -> Folder {
+    let folder = Folder::new();
+    kill_after(&folder, &START, EPOCHS * STEPS_PER_EPOCH + STEPS_PER_EPOCH + 1);
+    assert_eq!(names(&folder.path("run/checkpoints")).len(), 2);
+    folder
+}
+
+fn kill_after(folder: &Folder, arguments: &[&str], steps: usize) {
+    let mut search = folder.start(arguments);
+    search.wait_for_steps(&folder.path("run"), steps);
+    search.signal("KILL");
+    assert_eq!(search.end().status.code(), None);
+}
+
+fn newest_checkpoint(folder: &Folder) -> PathBuf {
+    let checkpoints = folder.path("run/checkpoints");
+    checkpoints.join(names(&checkpoints).pop().unwrap())
+}
+
+fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn search_killed_twice_goes_on_as_if_nothing_had_been() {
+    let folder = Folder::new();
+    let steps = STAGES * EPOCHS * STEPS_PER_EPOCH;
+    // Anywhere between the first checkpoint and a few steps before the end.
+    let first = STEPS_PER_EPOCH + 1 + process::id() as usize % (steps / 2 - STEPS_PER_EPOCH);
+    let second = first + 3;
+    println!("killed after {first} and after {second} of {steps} steps");
+    kill_after(&folder, &START, first);
+    kill_after(&folder, &RESUME, second);
+    folder.search(&RESUME);
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
+}
+
+#[test]
+fn search_killed_before_its_first_checkpoint_starts_over() {
+    let folder = Folder::new();
+    kill_after(&folder, &START, 1);
+    assert_eq!(names(&folder.path("run/checkpoints")), [""; 0]);
+    folder.search(&RESUME);
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
+}
+
+#[test]
+fn complete_search_resumes_to_the_same_result_without_a_step() {
+    let folder = Folder::new();
+    folder.search(&START);
+    let steps = fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap();
+    let printed = folder.search(&RESUME);
+    assert!(printed.contains("stage") && printed.contains("genotype.json"), "{printed}");
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
+    assert_eq!(fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap(), steps);
+}
+
+#[test]
+fn what_decides_the_result_cannot_change_and_what_does_not_can() {
+    let folder = killed();
+    let refused = |change: &str| folder.refusal(&[&RESUME[..], &["--set", change]].concat(), 2);
+    assert_eq!(
+        refused("search.epochs=9"),
+        "--resume run: search.epochs = 9 instead of 2, which cannot change within a run: leave it as it was or start \
+         a new run"
+    );
+    assert!(refused("run.seed=1").contains("run.seed = 1 instead of 0"));
+    assert!(refused("search.epoch=1").contains("unknown key `search.epoch`; did you mean `search.epochs`?"));
+
+    let config = fs::read_to_string(folder.path("search.toml")).unwrap();
+    fs::write(folder.path("wider.toml"), config.replace("channels = 4", "channels = 6")).unwrap();
+    let line = folder.refusal(&[&RESUME[..], &["--config", "wider.toml"]].concat(), 2);
+    assert!(line.contains("model.channels = 6 instead of 4"), "{line}");
+
+    let before = step_lines(&folder.path("run")).len();
+    folder.search(
+        &[&RESUME[..], &["--set", "run.log_every_steps=4", "--set", "run.threads=2", "--config", "search.toml"]]
+            .concat(),
+    );
+    let after = step_lines(&folder.path("run")).len();
+    assert!(after > 0 && after <= before, "{after} lines of steps after {before}");
+    assert_eq!(Outcome::of(&folder.path("run")).summary["status"], "complete");
+}
+
+#[test]
+fn damaged_checkpoint_is_named_and_the_one_before_serves() {
+    let folder = killed();
+    let newest = newest_checkpoint(&folder);
+    let name = newest.file_name().unwrap().to_str().unwrap();
+    let whole = fs::read(&newest).unwrap();
+    let advice = "remove the file to go on from the checkpoint before it";
+    let refused = || {
+        let line = folder.refusal(&RESUME, 1);
+        assert!(line.starts_with(&format!("run/checkpoints/{name}: ")) && line.ends_with(advice), "{line}");
+        line
+    };
+    for position in [0, 20, whole.len() / 2, whole.len() - 1] {
+        damage(&newest, |bytes| bytes[position] ^= 4);
+        let line = refused();
+        assert!(line.contains("damaged") || line.contains("header"), "byte {position}: {line}");
+        fs::write(&newest, &whole).unwrap();
+    }
+    for length in [0, 7, 100, whole.len() - 1] {
+        damage(&newest, |bytes| bytes.truncate(length));
+        assert!(refused().contains("damaged or cut off"));
+        fs::write(&newest, &whole).unwrap();
+    }
+    fs::remove_file(&newest).unwrap();
+    folder.search(&RESUME);
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
+}
+
+#[test]
+fn checkpoint_of_another_configuration_is_refused() {
+    let folder = killed();
+    let config = folder.path("run/config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("seed = 0", "seed = 5")).unwrap();
+    let line = folder.refusal(&RESUME, 1);
+    assert!(line.starts_with("run/checkpoints/stage2-epoch001-step00000000.safetensors was written under"), "{line}");
+    assert!(line.ends_with("restore config.toml or start a new run"), "{line}");
+    fs::write(&config, text).unwrap();
+    folder.search(&RESUME);
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
+}
+
+#[test]
+fn metrics_that_were_cut_or_changed_are_refused() {
+    let folder = killed();
+    let metrics = folder.path("run/metrics.jsonl");
+    let whole = fs::read(&metrics).unwrap();
+    damage(&metrics, |bytes| bytes.truncate(100));
+    let line = folder.refusal(&RESUME, 1);
+    assert!(line.starts_with("run/metrics.jsonl has 100 bytes, but "), "{line}");
+    damage(&metrics, |bytes| *bytes = [b" ", &whole[..]].concat());
+    let line = folder.refusal(&RESUME, 1);
+    assert!(line.starts_with("run/metrics.jsonl was changed after the checkpoint was written"), "{line}");
+}
+
+#[test]
+fn only_a_run_can_be_resumed() {
+    let folder = Folder::new();
+    assert_eq!(
+        folder.refusal(&["--resume", "none"], 2),
+        "there is no run directory none: give --resume the directory of an earlier run"
+    );
+    fs::create_dir(folder.path("empty")).unwrap();
+    let line = folder.refusal(&["--resume", "empty"], 2);
+    assert!(line.starts_with("empty is not a run directory, config.toml is missing"), "{line}");
+    let line = folder.refusal(&["--resume", "search.toml"], 2);
+    assert!(line.starts_with("search.toml cannot be a run directory, a file is in its place"), "{line}");
+}
+
+#[test]
+fn run_in_use_is_refused() {
+    let folder = Folder::new();
+    let mut first = folder.start(&START);
+    first.wait_for_steps(&folder.path("run"), 1);
+    first.signal("STOP");
+    let line = folder.refusal(&RESUME, 1);
+    assert!(line.starts_with("run is in use by process ") && line.contains(": wait until it ends"), "{line}");
+    let line = folder.refusal(&START, 2);
+    assert!(line.starts_with("run is not empty (it holds `"), "{line}");
+    first.signal("CONT");
+    assert!(first.end().status.success());
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
+}

@@ -1,0 +1,87 @@
+//! A search that a signal stops: it saves, says how to go on, and goes on as if nothing had been.
+
+use crate::program::{
+    EPOCHS, Folder, Outcome, STEPS_PER_EPOCH, UNINTERRUPTED, json, json_lines, names, step_lines, texts,
+};
+
+/// Stops a search by `signal` once it has done `steps` steps, and resumes it.
+fn stopped_and_resumed(signal: &str, number: i32, steps: usize) {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    let mut search = folder.start(&["--config", "search.toml", "--out", "run"]);
+    search.wait_for_steps(&run, steps);
+    search.signal(signal);
+    let output = search.end();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(128 + number), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.contains(&format!("stopped by signal {number}; go on with: pdarts search --resume run")),
+        "{stderr}"
+    );
+    assert_eq!(stdout.trim(), "");
+
+    let summary = json(&run.join("summary.json"));
+    assert_eq!(summary["status"], "stopped");
+    assert!(summary["result"].is_null() && summary["weights_hash"].is_null(), "{summary}");
+    assert_eq!(summary["stages"].as_array().unwrap().len(), (steps - 1) / (EPOCHS * STEPS_PER_EPOCH));
+    // At once: the step under way when the signal came, and perhaps the one after.
+    let done = step_lines(&run).len();
+    assert!(done <= steps + 3, "stopped after {done} steps instead of {steps}");
+    assert!(!run.join("genotype.json").exists());
+
+    folder.search(&["--resume", "run"]);
+    Outcome::of(&run).assert_same(&UNINTERRUPTED);
+    assert_eq!(json_lines(&run.join("environment.jsonl")).len(), 2);
+    assert_eq!(names(&run.join("events")).len(), 2);
+}
+
+#[test]
+fn sigterm_before_alphas_train() {
+    stopped_and_resumed("TERM", 15, 1);
+}
+
+#[test]
+fn sigint_while_alphas_train() {
+    stopped_and_resumed("INT", 2, STEPS_PER_EPOCH + 1);
+}
+
+#[test]
+fn sigusr1_in_the_last_stage() {
+    stopped_and_resumed("USR1", 10, EPOCHS * STEPS_PER_EPOCH + 2);
+}
+
+#[test]
+fn signal_before_the_first_step_stops_after_it_and_metrics_of_several_steps_stay_the_same() {
+    let folder = Folder::new();
+    let metrics = folder.path("stopped/metrics.jsonl");
+    // An interval of steps lies on both sides of the stop.
+    let start = ["--config", "search.toml", "--set", "run.log_every_steps=3", "--out"];
+    let mut search = folder.start(&[&start[..], &["stopped"]].concat());
+    search.wait_until(|| metrics.exists());
+    search.signal("TERM");
+    assert_eq!(search.end().status.code(), Some(143));
+    assert_eq!(names(&folder.path("stopped/checkpoints")), ["stage1-epoch000-step00000001.safetensors"]);
+    assert_eq!(step_lines(&folder.path("stopped")).len(), 0);
+
+    folder.search(&["--resume", "stopped"]);
+    folder.search(&[&start[..], &["whole"]].concat());
+    let stopped = Outcome::of(&folder.path("stopped"));
+    stopped.assert_same(&Outcome::of(&folder.path("whole")));
+    assert_eq!(stopped.summary, UNINTERRUPTED.summary);
+}
+
+#[test]
+fn second_signal_ends_at_once() {
+    let folder = Folder::new();
+    let metrics = folder.path("run/metrics.jsonl");
+    let slow_steps = ["--set", "model.channels=64", "--set", "search.global_batch=32"];
+    let mut search = folder.start(&[&["--config", "search.toml", "--out", "run"][..], &slow_steps].concat());
+    search.wait_until(|| metrics.exists());
+    while !search.has_ended() {
+        search.signal("TERM");
+    }
+    let output = search.end();
+    assert_eq!(output.status.code(), Some(143));
+    assert!(!folder.path("run/summary.json").exists(), "the step was completed and saved");
+}
