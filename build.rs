@@ -34,7 +34,7 @@ fn compile_shim(library_dir: &Path) {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .file(format!("{SHIM}/shim.cpp"))
-        .file(format!("{SHIM}/depthwise.cpp"))
+        .file(format!("{SHIM}/depthwise/operation.cpp"))
         .compile("pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");
@@ -51,7 +51,7 @@ fn compile_depthwise_kernels() {
         }
         compiler
             .flag("-ffp-contract=fast")
-            .file(format!("{SHIM}/depthwise_{name}.cpp"))
+            .file(format!("{SHIM}/depthwise/{name}.cpp"))
             .compile(&format!("pdarts_depthwise_{name}"));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! libtorch wants the input repeated once for each edge and runs a ReLU, a copy and a convolution, each with its own
 //! pass over memory and its own saved tensors. Here the input is read once for all edges, and only the input and the
-//! weights are kept for backward. The kernels are in `depthwise_templates.h`.
+//! weights are kept for backward. The kernels are in the folder `depthwise`.
 
 use std::ffi::c_char;
 use std::ptr;

@@ -1,7 +1,7 @@
 // The CPU kernels of ReLU + depthwise convolution, as one table of functions per instruction set.
 //
-// Each table comes from the same templates (depthwise_templates.h), compiled once per instruction set; which one runs
-// is decided at run time. Nothing here may include libtorch or the standard library's templates: a template that two
+// Each table comes from the same templates (see table.h), compiled once per instruction set; which one runs is decided
+// at run time. Nothing here may include libtorch or the standard library's templates: a template that two
 // translation units instantiate with different compiler flags is merged by the linker, and the wrong one may win.
 #pragma once
 #include <cstdint>
@@ -31,15 +31,14 @@ struct Tile {
 template <typename T> struct Kernels {
   // Channels of a block.
   int64_t lanes;
-  // Elements of scratch that a tile of `rows` output rows needs.
-  int64_t (*forward_scratch)(const Shape &shape, int64_t rows);
-  int64_t (*input_gradient_scratch)(const Shape &shape, int64_t rows);
+  // Elements of scratch for a tile of `rows` output rows.
+  int64_t (*scratch_elements)(const Shape &shape, int64_t rows);
   // The tile's rows count in the output.
   void (*forward)(const Shape &shape, const Tile &tile, Field<const T> x, const T *weights, Field<T> y, T *scratch);
   // The tile's rows count in the input.
   void (*input_gradient)(const Shape &shape, const Tile &tile, Field<const T> x, Field<const T> y_gradient,
-                         const T *weights, Field<T> x_gradient, T *scratch);
-  // The tile's rows count in the output; writes the tile's share of the sum. Scratch as for `forward`.
+                         const T *weights, Field<T> x_gradient);
+  // The tile's rows count in the output; adds the tile's share of the sum.
   void (*weight_gradient)(const Shape &shape, const Tile &tile, Field<const T> x, Field<const T> y_gradient,
                           T *weight_gradient, T *scratch);
 };

@@ -1,23 +1,44 @@
 // ReLU and depthwise convolution of one input for several edges, as one autograd function.
 //
-// On the CPU in single and double precision it runs the kernels of depthwise_kernels.h and keeps nothing but its
+// On the CPU in single and double precision it runs the kernels of kernels.h and keeps nothing but its
 // inputs for backward; anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
 
+#include <algorithm>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
 #include <vector>
 
-#include "depthwise_kernels.h"
-#include "guarded.h"
-#include "shim.h"
+#include "../guarded.h"
+#include "../shim.h"
+#include "kernels.h"
 
 namespace pdarts::depthwise {
 namespace {
 
 using torch::Tensor;
 
-// What a tile keeps in scratch and reads of it again and again should stay in a core's own cache.
-constexpr int64_t kScratchBytes = 512 * 1024;
+// A tile's scratch should stay in a core's own cache.
+constexpr int64_t kScratchBytes = 256 * 1024;
+
+// Zeros, aligned for the widest registers.
+template <typename T> class Buffer {
+public:
+  explicit Buffer(int64_t size) : data_(static_cast<T *>(::operator new(size * sizeof(T), kAlignment))) {
+    std::fill_n(data_.get(), size, T(0));
+  }
+  T *data() const { return data_.get(); }
+
+private:
+  static constexpr std::align_val_t kAlignment{64};
+  struct Delete {
+    void operator()(T *data) const { ::operator delete(data, kAlignment); }
+  };
+  std::unique_ptr<T, Delete> data_;
+};
 
 Shape shape_of(const Tensor &x, const Tensor &weight, int64_t stride, int64_t dilation) {
   TORCH_CHECK(x.dim() == 4 && weight.dim() == 4, "relu_depthwise: input ", x.sizes(), " and weight ", weight.sizes(),
@@ -91,12 +112,8 @@ struct Tiling {
 
   template <typename T> static Tiling of(const Shape &s) {
     const auto &kernel = kernels<T>();
-    const auto fits = [&](int64_t rows) {
-      const int64_t elements = kernel.forward_scratch(s, rows) + kernel.input_gradient_scratch(s, rows * s.stride);
-      return elements * int64_t(sizeof(T)) <= kScratchBytes;
-    };
     int64_t rows = s.out_height;
-    while (rows > 1 && !fits(rows)) {
+    while (rows > 1 && kernel.scratch_elements(s, rows) * int64_t(sizeof(T)) > kScratchBytes) {
       rows = (rows + 1) / 2;
     }
     return {(s.out_height + rows - 1) / rows, rows, (s.channels + kernel.lanes - 1) / kernel.lanes, kernel.lanes};
@@ -136,11 +153,12 @@ template <typename Visit> void for_each_weight(const Shape &s, const Tiling &til
   }
 }
 
-template <typename T> std::vector<T> pack_weights(const Shape &s, const Tiling &tiling, const Tensor &weight) {
-  std::vector<T> packed(tiling.blocks * block_size(s, tiling));
+template <typename T> Buffer<T> pack_weights(const Shape &s, const Tiling &tiling, const Tensor &weight) {
+  Buffer<T> packed(tiling.blocks * block_size(s, tiling));
   const Tensor contiguous = weight.contiguous();
-  const T *values = contiguous.const_data_ptr<T>();
-  for_each_weight(s, tiling, [&](int64_t plain, int64_t position) { packed[position] = values[plain]; });
+  const T *from = contiguous.const_data_ptr<T>();
+  T *to = packed.data();
+  for_each_weight(s, tiling, [&](int64_t plain, int64_t position) { to[position] = from[plain]; });
   return packed;
 }
 
@@ -152,7 +170,7 @@ template <typename T> Tensor forward(const Shape &s, const Tensor &x, const Tens
   const auto from = field_of<const T>(x);
   const auto to = field_of<T>(y);
   at::parallel_for(0, tiling.tiles(s), 1, [&](int64_t begin, int64_t end) {
-    std::vector<T> scratch(kernel.forward_scratch(s, tiling.band_rows));
+    const Buffer<T> scratch(kernel.scratch_elements(s, tiling.band_rows));
     for (int64_t index = begin; index < end; ++index) {
       const T *block = weights.data() + index % tiling.blocks * block_size(s, tiling);
       kernel.forward(s, tiling.output_tile(s, index), from, block, to, scratch.data());
@@ -163,19 +181,20 @@ template <typename T> Tensor forward(const Shape &s, const Tensor &x, const Tens
 
 // Adds up the tiles' shares in their order: [part][packed weight] -> [E * C, 1, k, k].
 template <typename T>
-Tensor sum_parts(const Shape &s, const Tiling &tiling, const std::vector<T> &shares, const Tensor &weight) {
+Tensor sum_parts(const Shape &s, const Tiling &tiling, const Buffer<T> &shares, const Tensor &weight) {
   const int64_t size = tiling.blocks * block_size(s, tiling);
-  std::vector<T> packed(size);
+  const Buffer<T> packed(size);
   at::parallel_for(0, size, 1024, [&](int64_t begin, int64_t end) {
     for (int64_t part = 0; part < tiling.parts(s); ++part) {
+      const T *from = shares.data() + part * size;
       for (int64_t position = begin; position < end; ++position) {
-        packed[position] += shares[part * size + position];
+        packed.data()[position] += from[position];
       }
     }
   });
   Tensor gradient = at::empty(weight.sizes(), weight.options());
-  T *values = gradient.mutable_data_ptr<T>();
-  for_each_weight(s, tiling, [&](int64_t plain, int64_t position) { values[plain] = packed[position]; });
+  T *to = gradient.mutable_data_ptr<T>();
+  for_each_weight(s, tiling, [&](int64_t plain, int64_t position) { to[plain] = packed.data()[position]; });
   return gradient;
 }
 
@@ -185,24 +204,23 @@ std::pair<Tensor, Tensor> backward(const Shape &s, const Tensor &x, const Tensor
                                    bool want_input, bool want_weight) {
   const Tiling tiling = Tiling::of<T>(s);
   const auto &kernel = kernels<T>();
-  const auto weights = want_input ? pack_weights<T>(s, tiling, weight) : std::vector<T>();
+  const int64_t block = block_size(s, tiling);
   const auto input = field_of<const T>(x), output_gradient = field_of<const T>(y_gradient);
-  const int64_t block_elements = block_size(s, tiling);
-  std::vector<T> shares(want_weight ? tiling.tiles(s) * block_elements : 0);
+  const auto weights = pack_weights<T>(s, tiling, weight);
+  const Buffer<T> shares(want_weight ? tiling.tiles(s) * block : 0);
   Tensor x_gradient = want_input ? new_activations(x, s.channels, s.height, s.width) : Tensor();
   const auto input_gradient = want_input ? field_of<T>(x_gradient) : Field<T>{};
   at::parallel_for(0, tiling.tiles(s), 1, [&](int64_t begin, int64_t end) {
-    std::vector<T> input_scratch(want_weight ? kernel.forward_scratch(s, tiling.band_rows) : 0);
-    std::vector<T> gradient_scratch(want_input ? kernel.input_gradient_scratch(s, tiling.band_rows * s.stride) : 0);
+    const Buffer<T> scratch(want_weight ? kernel.scratch_elements(s, tiling.band_rows) : 0);
+    // Both gradients of a tile in turn: the second finds the tile in the cache.
     for (int64_t index = begin; index < end; ++index) {
       if (want_input) {
-        const T *block = weights.data() + index % tiling.blocks * block_elements;
-        kernel.input_gradient(s, tiling.input_tile(s, index), input, output_gradient, block, input_gradient,
-                              gradient_scratch.data());
+        kernel.input_gradient(s, tiling.input_tile(s, index), input, output_gradient,
+                              weights.data() + index % tiling.blocks * block, input_gradient);
       }
       if (want_weight) {
-        kernel.weight_gradient(s, tiling.output_tile(s, index), input, output_gradient,
-                               shares.data() + index * block_elements, input_scratch.data());
+        kernel.weight_gradient(s, tiling.output_tile(s, index), input, output_gradient, shares.data() + index * block,
+                               scratch.data());
       }
     }
   });

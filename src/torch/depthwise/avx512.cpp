@@ -1,3 +1,3 @@
-#include "depthwise_templates.h"
+#include "table.h"
 
 PDARTS_DEPTHWISE_DEFINE(avx512)

@@ -1,0 +1,3 @@
+#include "table.h"
+
+PDARTS_DEPTHWISE_DEFINE(avx2)

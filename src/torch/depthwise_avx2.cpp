@@ -1,3 +1,0 @@
-#include "depthwise_templates.h"
-
-PDARTS_DEPTHWISE_DEFINE(avx2)
