@@ -1,13 +1,9 @@
 //! `relu_depthwise` against libtorch's own ReLU, concatenation and grouped convolution.
 
 use std::process::Command;
-use std::sync::Mutex;
 
-use pdarts::torch::{DepthwiseGeometry, relu_depthwise};
+use pdarts::torch::{DepthwiseGeometry, gradients, relu_depthwise};
 use tch::{Device, Kind, Tensor, no_grad};
-
-/// The tests set libtorch's number of threads, which the process shares.
-static THREADS: Mutex<()> = Mutex::new(());
 
 const SIZES: [(i64, i64); 5] = [(1, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
 
@@ -69,8 +65,7 @@ fn reference(x: &Tensor, weight: &Tensor, geometry: DepthwiseGeometry) -> Tensor
 
 /// Output, gradient of the input and gradient of the weights, for a random gradient of the output.
 fn differentiate(y: Tensor, y_gradient: &Tensor, x: &Tensor, weight: &Tensor) -> [Tensor; 3] {
-    let gradients = Tensor::run_backward(&[(&y * y_gradient).sum(Kind::Double)], &[x, weight], false, false);
-    let [x_gradient, weight_gradient] = gradients.try_into().unwrap();
+    let [x_gradient, weight_gradient] = gradients(&y, y_gradient, &[x, weight]).unwrap().try_into().unwrap();
     [y.detach(), x_gradient, weight_gradient]
 }
 
@@ -85,6 +80,7 @@ fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
 #[test]
 fn values_and_gradients_equal_those_of_libtorch() {
     tch::manual_seed(1);
+    tch::set_num_threads(1);
     for case in Case::all() {
         let (x, weight) = case.tensors(Kind::Double);
         let theirs = reference(&x, &weight, case.geometry());
@@ -156,7 +152,7 @@ fn only_the_wanted_gradients_are_computed() {
     let (x, weight) = CASE.tensors(Kind::Double);
     let both = differentiate(
         relu_depthwise(&x, &weight, CASE.geometry()).unwrap(),
-        &Tensor::ones([1], (Kind::Double, Device::Cpu)),
+        &Tensor::ones([3, 60, 5, 7], (Kind::Double, Device::Cpu)),
         &x,
         &weight,
     );
@@ -176,16 +172,12 @@ fn only_the_wanted_gradients_are_computed() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let _guard = THREADS.lock().unwrap();
-    let threads = tch::get_num_threads();
     for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (90, 130))] {
         let case = Case { batch, size, channels: 36, edges: 4, kernel: 5, stride: 1, dilation: 2 };
         let (x, weight) = case.tensors(Kind::Float);
         let y_gradient = Tensor::randn([batch, 4 * 36, size.0, size.1], (Kind::Float, Device::Cpu));
-        let run = |threads| {
-            tch::set_num_threads(threads);
-            differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight)
-        };
+        let run =
+            |threads| differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight);
         assert_eq!(run(1), run(2));
         assert_eq!(run(1), run(3));
     }

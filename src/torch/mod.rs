@@ -1,9 +1,10 @@
-//! What tch does not offer: loading libtorch's CUDA half, gradients that are views, kernels of our own. The only C++ of
-//! the crate.
+//! What tch does not offer: loading libtorch's CUDA half, gradients that are views or of more than scalars, kernels
+//! of our own. The only C++ of the crate.
 
 mod depthwise;
 
 use std::ffi::{CStr, c_char};
+use std::ptr;
 
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -23,6 +24,13 @@ pub enum TorchError {
 
 unsafe extern "C" {
     fn pdarts_set_grad(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
+    fn pdarts_gradients(
+        output: *const C_tensor,
+        output_gradient: *const C_tensor,
+        inputs: *const *const C_tensor,
+        num_inputs: usize,
+        gradients: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn pdarts_free_message(message: *mut c_char);
     fn pdarts_libtorch_version() -> *const c_char;
 }
@@ -36,6 +44,27 @@ unsafe extern "C" {
 pub fn set_grad(parameter: &Tensor, gradient: &Tensor) -> Result<(), TorchError> {
     // SAFETY: both pointers come from live tensors; the shim copies the handle and keeps no pointer.
     take_message(unsafe { pdarts_set_grad(parameter.as_ptr(), gradient.as_ptr()) })
+}
+
+/// The gradients of `inputs` when `output` has `output_gradient`; tch differentiates scalars only. Frees the graph.
+///
+/// # Errors
+/// When the shapes differ or `output` does not depend on an input.
+pub fn gradients(output: &Tensor, output_gradient: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TorchError> {
+    let pointers: Vec<_> = inputs.iter().map(|input| input.as_ptr()).collect();
+    let mut computed = vec![ptr::null_mut(); inputs.len()];
+    // SAFETY: all inputs are live tensors, both arrays have `inputs.len()` places.
+    take_message(unsafe {
+        pdarts_gradients(
+            output.as_ptr(),
+            output_gradient.as_ptr(),
+            pointers.as_ptr(),
+            pointers.len(),
+            computed.as_mut_ptr(),
+        )
+    })?;
+    // SAFETY: the shim succeeded, so each is a tensor that nobody else owns.
+    Ok(computed.into_iter().map(|gradient| unsafe { Tensor::from_ptr(gradient) }).collect())
 }
 
 /// The version of libtorch that this program was compiled against, as `2.13.0`.

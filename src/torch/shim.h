@@ -5,6 +5,9 @@
 extern "C" {
 // Every function returns nullptr on success, else a message that `pdarts_free_message` releases.
 char *pdarts_set_grad(torch::Tensor *parameter, torch::Tensor *gradient);
+// The gradients of `inputs` when `output` has `output_gradient`: new tensors that the caller owns.
+char *pdarts_gradients(const torch::Tensor *output, const torch::Tensor *output_gradient,
+                       const torch::Tensor *const *inputs, size_t num_inputs, torch::Tensor **gradients);
 // ReLU and depthwise convolution for several edges; `*output` is a new tensor that the caller owns.
 char *pdarts_relu_depthwise(const torch::Tensor *x, const torch::Tensor *weight, int64_t stride, int64_t dilation,
                             torch::Tensor **output);
