@@ -68,7 +68,8 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
-    let message = text.and_then(|text| text.lines().next()).unwrap_or("no message");
+    // libtorch appends the stack of its C++, with the line ends escaped where tch unwraps an error.
+    let message = text.and_then(|text| text.lines().next()?.split("\\nframe #").next()).unwrap_or("no message");
     report(&format!("internal error{place}: {message} (a bug in pdarts: RUST_BACKTRACE=1 shows where it came from)"));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {

@@ -12,6 +12,9 @@ const IMAGE_SIZE: usize = 32;
 /// Edges of a cell that can be in a genotype: two into each node.
 const MAX_SKIP_CONNECTS: usize = 2 * NUM_NODES;
 
+/// Far above any machine's cores, and few enough to start.
+const MAX_THREADS: usize = 1024;
+
 /// Cells of the smallest supernet: a normal one and the two that reduce.
 const MIN_CELLS: usize = 3;
 
@@ -22,6 +25,9 @@ impl Config {
     /// The first violated relation.
     pub(super) fn validate(&self) -> Result<(), Violation> {
         let run = &self.run;
+        for (key, threads) in [("run.threads", run.threads), ("data.loader_threads", self.data.loader_threads)] {
+            require(threads <= MAX_THREADS, key, || format!("{threads} are too many; state at most {MAX_THREADS}"))?;
+        }
         at_least_one("run.log_every_steps", run.log_every_steps)?;
         at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)?;
         validate_data(&self.data)?;

@@ -45,7 +45,7 @@ pub enum SearchEnd {
         /// The signal's number.
         signal: i32,
         /// How far it came.
-        progress: SearchProgress,
+        progress: Box<SearchProgress>,
     },
     /// With a cell.
     Complete(Box<SearchResult>),
@@ -102,7 +102,7 @@ impl Search<'_> {
                 let settings = self.epoch_settings(stage, progress.epoch);
                 if let Some(signal) = self.train_epoch(&mut state, &mut progress, &settings)? {
                     self.observer.checkpoint(self.checkpoint(&state, &progress)?)?;
-                    return Ok(SearchEnd::Stopped { signal, progress });
+                    return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress) });
                 }
                 self.finish_epoch(&mut state, &mut progress, &settings)?;
             }

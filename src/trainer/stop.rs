@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
-/// Whether SIGINT, SIGTERM or SIGUSR1 has arrived. A second SIGINT or SIGTERM ends the process at once.
+/// Whether SIGINT, SIGTERM or SIGUSR1 has arrived. The same SIGINT or SIGTERM again ends it at once.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal {
     number: Arc<AtomicUsize>,

@@ -22,6 +22,7 @@ fn impossible_configuration_names_place_and_key() {
         ("search.epoch=3", "unknown key `search.epoch`; did you mean `search.epochs`?"),
         ("search.epochs=many", "search.epochs"),
         ("search.epochs=-1", "search.epochs"),
+        ("run.threads=100000", "run.threads: 100000 are too many"),
         ("model.channels=0", "model.channels: a reduction cannot halve 0 channels"),
         ("model.channels=5", "model.channels: a reduction cannot halve 5 channels"),
         ("search.stages.0.keep=9", "search.stages.0.keep: the stage starts with 5 operations"),
