@@ -5,7 +5,7 @@
 // left out of the sums instead. The inner loops keep a block of sums in registers.
 #pragma once
 #include "depthwise_kernels.h"
-#include "depthwise_lanes.h"
+#include "lanes.h"
 
 namespace pdarts::depthwise {
 namespace {

@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-namespace pdarts::depthwise {
+namespace pdarts {
 namespace {
 
 #if defined(__AVX512F__)
@@ -91,4 +91,4 @@ inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 } // namespace
-} // namespace pdarts::depthwise
+} // namespace pdarts

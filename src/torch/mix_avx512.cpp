@@ -1,0 +1,3 @@
+#include "mix_templates.h"
+
+PDARTS_MIX_DEFINE(avx512)
