@@ -5,7 +5,8 @@ use std::process::Command;
 
 const SHIM: &str = "src/torch";
 
-/// The depthwise kernels, compiled once for each instruction set; which one runs is decided at run time.
+/// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
+const KERNELS: [&str; 2] = ["depthwise", "mix"];
 const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
     ("baseline", &[]),
     ("avx2", &["-mavx2", "-mfma"]),
@@ -21,7 +22,7 @@ fn main() {
     // `make setup` gives libtorch's folder through a link; the rpath names the real one.
     let library_dir = library_dir.canonicalize().unwrap_or(library_dir);
     compile_shim(&library_dir);
-    compile_depthwise_kernels();
+    compile_kernels();
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.display());
     record_commit();
 }
@@ -34,7 +35,7 @@ fn compile_shim(library_dir: &Path) {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .file(format!("{SHIM}/shim.cpp"))
-        .file(format!("{SHIM}/depthwise/operation.cpp"))
+        .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")))
         .compile("pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");
@@ -42,7 +43,7 @@ fn compile_shim(library_dir: &Path) {
     println!("cargo:rustc-link-arg={openmp}");
 }
 
-fn compile_depthwise_kernels() {
+fn compile_kernels() {
     let is_x86_64 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|architecture| architecture == "x86_64");
     for (name, flags) in INSTRUCTION_SETS.iter().filter(|(name, _)| is_x86_64 || *name == "baseline") {
         let mut compiler = compiler();
@@ -51,8 +52,8 @@ fn compile_depthwise_kernels() {
         }
         compiler
             .flag("-ffp-contract=fast")
-            .file(format!("{SHIM}/depthwise/{name}.cpp"))
-            .compile(&format!("pdarts_depthwise_{name}"));
+            .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/{name}.cpp")))
+            .compile(&format!("pdarts_kernels_{name}"));
     }
 }
 

@@ -86,15 +86,6 @@ impl BatchNorm {
             Some((weight, bias)) => (Some(weight), Some(bias)),
             None => (None, None),
         };
-        self.normalise(x, weight, bias, training)
-    }
-
-    /// `scale * normalised(x)` with `scale` `[C]`: how an architecture weight multiplies an operation for nothing.
-    pub fn forward_scaled(&self, x: &Tensor, scale: &Tensor, training: bool) -> Tensor {
-        self.normalise(x, Some(scale), None, training)
-    }
-
-    fn normalise(&self, x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, training: bool) -> Tensor {
         x.batch_norm(
             weight,
             bias,
@@ -103,7 +94,7 @@ impl BatchNorm {
             training,
             BATCH_NORM_MOMENTUM,
             BATCH_NORM_EPSILON,
-            // cuDNN's version wants both scale and shift, the supernet's has no shift.
+            // cuDNN's version wants both scale and shift.
             weight.is_some() && bias.is_some(),
         )
     }
@@ -136,16 +127,17 @@ impl ReluConvBn {
 /// Halves height and width without losing pixels: two 1x1 convolutions of stride 2, the second on the input shifted by
 /// one pixel, each giving half of the channels of every edge.
 ///
-/// `edges` edges that read one input are one block: their first halves come first, then their second halves, so that
-/// both convolutions stay dense. Output channel `(half, edge, c)` is `half * edges * C/2 + edge * C/2 + c`.
+/// `edges` edges that read one input are one block, so that both convolutions stay dense. Each edge has `C` adjacent
+/// channels of the output: its even half, then its odd half.
 #[derive(Debug)]
 pub struct FactorizedReduce {
     /// `[edges * C / 2, in, 1, 1]`, on the even pixels.
     pub conv_even: Conv2d,
     /// `[edges * C / 2, in, 1, 1]`, on the odd pixels.
     pub conv_odd: Conv2d,
-    /// Over the channels in the order above.
+    /// Over the channels of all edges.
     pub bn: BatchNorm,
+    edges: i64,
 }
 
 impl FactorizedReduce {
@@ -156,6 +148,7 @@ impl FactorizedReduce {
             conv_even: Conv2d::pointwise(store, &format!("{name}.conv_1"), half, 1, 2),
             conv_odd: Conv2d::pointwise(store, &format!("{name}.conv_2"), half, 1, 2),
             bn: BatchNorm::plain(store, &format!("{name}.bn"), edges * channels.1),
+            edges,
         }
     }
 
@@ -163,7 +156,9 @@ impl FactorizedReduce {
     pub fn reduce(&self, relu: &Tensor) -> Tensor {
         let (height, width) = (relu.size()[2], relu.size()[3]);
         let shifted = relu.narrow(2, 1, height - 1).narrow(3, 1, width - 1);
-        Tensor::cat(&[self.conv_even.forward(relu), self.conv_odd.forward(&shifted)], 1)
+        let [even, odd] = [self.conv_even.forward(relu), self.conv_odd.forward(&shifted)]
+            .map(|half| half.permute([0, 2, 3, 1]).unflatten(3, [self.edges, -1])); // [N, H/2, W/2, edges, C/2]
+        Tensor::cat(&[even, odd], 4).flatten(3, 4).permute([0, 3, 1, 2])
     }
 
     /// ReLU, reduction and normalisation of one input for one edge.

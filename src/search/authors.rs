@@ -29,15 +29,10 @@ enum Selection {
         index: i64,
         count: i64,
     },
-    /// Block `index` of `count` in each half of the channels (factorized reduction).
-    HalvedBlock {
-        index: i64,
-        count: i64,
-    },
 }
 
 impl AuthorsTensor {
-    /// The view that holds the authors' values in their row-major order (its shape may have an extra dimension).
+    /// The view that holds the authors' values in their row-major order.
     pub fn view(&self) -> Tensor {
         self.select(&self.ours)
     }
@@ -55,7 +50,6 @@ impl AuthorsTensor {
                 let rows = tensor.size()[0] / count;
                 tensor.narrow(0, index * rows, rows)
             }
-            Selection::HalvedBlock { index, count } => tensor.view([2, count, -1]).select(1, index),
         }
     }
 }
@@ -117,7 +111,7 @@ impl TensorList {
         let rows = Selection::Block { index, count };
         self.push(format!("{prefix}.conv_1.weight"), &block.conv_even.weight, rows);
         self.push(format!("{prefix}.conv_2.weight"), &block.conv_odd.weight, rows);
-        self.batch_norm(&format!("{prefix}.bn"), &block.bn, Selection::HalvedBlock { index, count });
+        self.batch_norm(&format!("{prefix}.bn"), &block.bn, rows);
     }
 
     fn convolution(&mut self, prefix: &str, first: usize, layer: &DepthwisePointwise, rows: Selection) {

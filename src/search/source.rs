@@ -1,18 +1,17 @@
 //! Everything that leaves one state of a supernet cell: where the supernet spends its time.
 //!
 //! The state's pools are computed once for all edges; a convolution that several edges keep is one depthwise convolution
-//! that reads the state once, one grouped pointwise convolution and one BatchNorm, whose scale is the architecture
-//! weight. This equals one module per edge and operation exactly; the gain is in memory traffic and
-//! in the number of kernels.
+//! that reads the state once and one grouped pointwise convolution. The last BatchNorm, the architecture weight and the
+//! sum over operations are one function for all of them (see `torch::mix`). This equals one module per edge and
+//! operation exactly; the gain is in memory traffic and in the number of kernels.
 
 use tch::{Tensor, nn::Module};
 
 use super::layout::{LiveEdge, OperationEdges};
-use super::mixing::GroupWeights;
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore, ReluDepthwise};
-use crate::torch::{DepthwiseGeometry, TorchError};
+use crate::torch::{Branch, DepthwiseGeometry, RunningStatistics, TorchError, mix};
 
 /// The operations that leave one state, with their parameters.
 #[derive(Debug)]
@@ -66,18 +65,22 @@ impl SourceOperations {
         Self { groups }
     }
 
-    /// Adds to the sums of the nodes what the operations make of `x` `[N, C, H, W]`, weighted by `weights`.
+    /// Adds to the sums of the nodes what the operations make of `x` `[N, C, H, W]`; `weights`: `[E]` over the edges of
+    /// all operations in turn.
     ///
     /// # Errors
     /// When `x` does not fit the operations.
     pub fn forward(
         &self,
         x: &Tensor,
-        weights: &[GroupWeights],
+        weights: &Tensor,
         mode: ForwardMode,
         sums: &mut NodeSums,
     ) -> Result<(), TorchError> {
-        self.groups.iter().zip(weights).try_for_each(|(group, weights)| group.forward(x, weights, mode, sums))
+        let branches: Vec<Vec<Branch<'_>>> =
+            self.groups.iter().map(|group| group.branches(x, mode)).collect::<Result<_, _>>()?;
+        let branches: Vec<_> = branches.into_iter().flatten().collect();
+        mix(&mut sums.sums, &branches, weights, mode.training)
     }
 
     pub(super) fn groups(&self) -> &[Group] {
@@ -145,52 +148,53 @@ impl DepthwisePointwise {
 }
 
 impl Group {
-    fn forward(
-        &self,
-        x: &Tensor,
-        weights: &GroupWeights,
-        mode: ForwardMode,
-        sums: &mut NodeSums,
-    ) -> Result<(), TorchError> {
-        let train = mode.training;
-        match &self.kernel {
+    /// What the operation makes of `x` on all its edges, before the last BatchNorm.
+    fn branches(&self, x: &Tensor, mode: ForwardMode) -> Result<Vec<Branch<'_>>, TorchError> {
+        let branch = match &self.kernel {
             Kernel::MaxPool { stride, bn } => {
-                let pooled = x.max_pool2d([3, 3], [*stride; 2], [1, 1], [1, 1], false);
-                sums.add_shared(&self.edges, &bn.forward(&pooled, train), &weights.per_edge);
+                self.shared(x.max_pool2d([3, 3], [*stride; 2], [1, 1], [1, 1], false), Some(bn))
             }
             Kernel::AvgPool { stride, bn } => {
-                let pooled = x.avg_pool2d([3, 3], [*stride; 2], [1, 1], false, false, None);
-                sums.add_shared(&self.edges, &bn.forward(&pooled, train), &weights.per_edge);
+                self.shared(x.avg_pool2d([3, 3], [*stride; 2], [1, 1], false, false, None), Some(bn))
             }
-            Kernel::Identity if train && mode.skip_dropout > 0.0 => {
-                for (live, weight) in self.edges.iter().zip(weights.per_edge.unbind(0)) {
-                    sums.add(live.node, x.dropout(mode.skip_dropout, true) * weight);
-                }
+            Kernel::Identity if mode.training && mode.skip_dropout > 0.0 => {
+                return Ok(self.dropped_identities(x, mode.skip_dropout));
             }
-            Kernel::Identity => sums.add_shared(&self.edges, x, &weights.per_edge),
-            Kernel::Reduce(reduce) => {
-                let (num_edges, channels) = (self.edges.len() as i64, x.size()[1]);
-                // The halves of the channels lie apart: [E, C] -> [half, E, C / 2].
-                let scale = weights.per_channel.view([num_edges, 2, channels / 2]).transpose(0, 1).reshape([-1]);
-                let y = reduce.bn.forward_scaled(&reduce.reduce(&x.relu()), &scale, train);
-                let halves = y.split(channels / 2, 1);
-                for (index, live) in self.edges.iter().enumerate() {
-                    let edge = [&halves[index], &halves[self.edges.len() + index]];
-                    sums.add(live.node, Tensor::cat(&edge, 1));
-                }
-            }
+            Kernel::Identity => self.shared(x.shallow_clone(), None),
+            Kernel::Reduce(reduce) => self.per_edge(reduce.reduce(&x.relu()), &reduce.bn),
             Kernel::Separable([first, last]) => {
-                let middle = first.bn.forward(&first.convolve(x)?, train);
-                let y = last.bn.forward_scaled(&last.convolve(&middle)?, &weights.per_channel, train);
-                sums.add_blocks(&self.edges, &y);
+                let middle = first.bn.forward(&first.convolve(x)?, mode.training);
+                self.per_edge(last.convolve(&middle)?, &last.bn)
             }
-            Kernel::Dilated(layer) => {
-                let y = layer.bn.forward_scaled(&layer.convolve(x)?, &weights.per_channel, train);
-                sums.add_blocks(&self.edges, &y);
-            }
-        }
-        Ok(())
+            Kernel::Dilated(layer) => self.per_edge(layer.convolve(x)?, &layer.bn),
+        };
+        Ok(vec![branch])
     }
+
+    /// An operation without parameters: `y` `[N, C, H, W]` for all edges.
+    fn shared<'a>(&self, y: Tensor, bn: Option<&'a BatchNorm>) -> Branch<'a> {
+        Branch { y, per_edge: false, running: bn.map(running_statistics), nodes: self.nodes() }
+    }
+
+    /// `y`: `[N, E * C, H, W]`, a block for each edge.
+    fn per_edge<'a>(&self, y: Tensor, bn: &'a BatchNorm) -> Branch<'a> {
+        Branch { y, per_edge: true, running: Some(running_statistics(bn)), nodes: self.nodes() }
+    }
+
+    /// A skip connection drops other elements on every edge.
+    fn dropped_identities(&self, x: &Tensor, probability: f64) -> Vec<Branch<'_>> {
+        let on_edge =
+            |node| Branch { y: x.dropout(probability, true), per_edge: false, running: None, nodes: vec![node] };
+        self.nodes().into_iter().map(on_edge).collect()
+    }
+
+    fn nodes(&self) -> Vec<i64> {
+        self.edges.iter().map(|live| live.node as i64).collect()
+    }
+}
+
+fn running_statistics(bn: &BatchNorm) -> RunningStatistics<'_> {
+    RunningStatistics { mean: &bn.running_mean, var: &bn.running_var }
 }
 
 /// The running sums of a cell's intermediate states.
@@ -200,29 +204,6 @@ pub struct NodeSums {
 }
 
 impl NodeSums {
-    /// Adds `value` `[N, C, H, W]` to the sum of `node`.
-    fn add(&mut self, node: usize, value: Tensor) {
-        self.sums[node] = Some(match self.sums[node].take() {
-            Some(sum) => sum + value,
-            None => value,
-        });
-    }
-
-    /// Adds `weights[e] * x` for each edge: an operation without parameters, computed once for all its edges.
-    fn add_shared(&mut self, edges: &[LiveEdge], x: &Tensor, weights: &Tensor) {
-        for (live, weight) in edges.iter().zip(weights.unbind(0)) {
-            self.add(live.node, x * weight);
-        }
-    }
-
-    /// Adds block `e` of the channels of `y` `[N, E * C, H, W]` for each edge.
-    fn add_blocks(&mut self, edges: &[LiveEdge], y: &Tensor) {
-        let channels = y.size()[1] / edges.len() as i64;
-        for (live, block) in edges.iter().zip(y.split(channels, 1)) {
-            self.add(live.node, block);
-        }
-    }
-
     /// The finished state of `node`, or `None` when no operation but `none` leads to it.
     pub fn take(&mut self, node: usize) -> Option<Tensor> {
         self.sums[node].take()

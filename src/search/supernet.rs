@@ -103,11 +103,13 @@ impl Supernet {
         reduction: &Tensor,
         mode: ForwardMode,
     ) -> Result<Tensor, TorchError> {
-        let mut mixing = MixingCache { network: self, normal, reduction, gathered: Vec::new() };
+        let normal = MixingWeights::gather(normal, &self.normal_layout);
+        let reduction = MixingWeights::gather(reduction, &self.reduction_layout);
         let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)), mode.training);
         let (mut older, mut newer) = (stem.shallow_clone(), stem);
         for PlacedCell { place, cell } in &self.cells {
-            let output = cell.forward(&older, &newer, mixing.of(place), mode)?;
+            let weights = if place.reduction { &reduction } else { &normal };
+            let output = cell.forward(&older, &newer, weights, mode)?;
             (older, newer) = (newer, output);
         }
         Ok(self.classifier.forward(&newer.mean_dim([2i64, 3].as_slice(), false, newer.kind())))
@@ -137,29 +139,4 @@ fn places(num_cells: usize, channels: i64, stem_channels: i64) -> impl Iterator<
         };
         Some(place)
     })
-}
-
-/// Gathers mixing weights once for each kind and width of cell.
-struct MixingCache<'a> {
-    network: &'a Supernet,
-    normal: &'a Tensor,
-    reduction: &'a Tensor,
-    gathered: Vec<((bool, i64), MixingWeights)>,
-}
-
-impl MixingCache<'_> {
-    fn of(&mut self, place: &CellPlace) -> &MixingWeights {
-        let key = (place.reduction, place.channels);
-        let found = self.gathered.iter().position(|(known, _)| *known == key);
-        let index = found.unwrap_or_else(|| {
-            let (weights, layout) = if place.reduction {
-                (self.reduction, &self.network.reduction_layout)
-            } else {
-                (self.normal, &self.network.normal_layout)
-            };
-            self.gathered.push((key, MixingWeights::gather(weights, place.channels, layout)));
-            self.gathered.len() - 1
-        });
-        &self.gathered[index].1
-    }
 }

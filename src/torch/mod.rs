@@ -2,6 +2,7 @@
 //! of our own. The only C++ of the crate.
 
 mod depthwise;
+mod mix;
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -10,6 +11,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
+pub use mix::{Branch, RunningStatistics, mix};
 
 /// A failure inside libtorch, with libtorch's own message.
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,18 @@ char *pdarts_gradients(const torch::Tensor *output, const torch::Tensor *output_
 // ReLU and depthwise convolution for several edges; `*output` is a new tensor that the caller owns.
 char *pdarts_relu_depthwise(const torch::Tensor *x, const torch::Tensor *weight, int64_t stride, int64_t dilation,
                             torch::Tensor **output);
+// An operation's output before BatchNorm and the nodes its edges lead to: [N, E * C, H, W], a block for each edge, or
+// [N, C, H, W] for all of them. Both running statistics are null for an operation that is not normalised.
+struct pdarts_mix_branch {
+  const torch::Tensor *y, *running_mean, *running_var;
+  const int64_t *nodes;
+  int64_t num_edges;
+  bool per_edge;
+};
+// Adds to the nodes' sums the branches, normalised and weighted by `weights` (for each edge of each branch in turn). A
+// null sum begins here and becomes a new tensor that the caller owns.
+char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
+                 const torch::Tensor *weights, bool training);
 void pdarts_free_message(char *message);
 const char *pdarts_libtorch_version();
 }

@@ -3,7 +3,6 @@
 // On the CPU in single and double precision it runs the kernels of kernels.h and keeps nothing but its
 // inputs for backward; anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 
 #include <algorithm>
 #include <memory>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "../guarded.h"
+#include "../instruction_set.h"
 #include "../shim.h"
 #include "kernels.h"
 
@@ -65,26 +65,7 @@ Shape shape_of(const Tensor &x, const Tensor &weight, int64_t stride, int64_t di
           .padding = dilation * (kernel - 1) / 2};
 }
 
-// The kernels of the instruction set that libtorch chose for its own, so that ATEN_CPU_CAPABILITY rules both.
-template <typename T> const Kernels<T> &kernels() {
-  const auto pick = [](const Kernels<float> &single, const Kernels<double> &twice) -> const Kernels<T> & {
-    if constexpr (std::is_same_v<T, float>) {
-      return single;
-    } else {
-      return twice;
-    }
-  };
-#if defined(__x86_64__)
-  static const std::string capability = at::get_cpu_capability();
-  if (capability == "AVX512") {
-    return pick(avx512::float_kernels, avx512::double_kernels);
-  }
-  if (capability == "AVX2") {
-    return pick(avx2::float_kernels, avx2::double_kernels);
-  }
-#endif
-  return pick(baseline::float_kernels, baseline::double_kernels);
-}
+PDARTS_DEFINE_KERNELS
 
 // `tensor` itself when its channels are adjacent in memory, else a channels-last copy.
 Tensor with_adjacent_channels(const Tensor &tensor) {

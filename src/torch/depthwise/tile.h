@@ -1,7 +1,7 @@
 // What all kernels share: arithmetic on sizes and positions.
 #pragma once
 #include "kernels.h"
-#include "lanes.h"
+#include "../lanes.h"
 
 namespace pdarts::depthwise {
 namespace {

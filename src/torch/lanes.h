@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-namespace pdarts::depthwise {
+namespace pdarts {
 namespace {
 
 #if defined(__AVX512F__)
@@ -103,4 +103,4 @@ template <bool whole, typename T> inline void store_lanes(T *to, Lanes<T> value,
 template <typename T> inline Lanes<T> relu(Lanes<T> x) { return x < 0 ? Lanes<T>{} : x; }
 
 } // namespace
-} // namespace pdarts::depthwise
+} // namespace pdarts

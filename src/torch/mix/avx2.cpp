@@ -1,0 +1,3 @@
+#include "table.h"
+
+PDARTS_MIX_DEFINE(avx2)

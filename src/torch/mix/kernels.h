@@ -1,0 +1,62 @@
+// The CPU kernels of the weighted sum of normalised operations, as one table of functions per instruction set.
+//
+// Each table comes from the same templates (table.h), compiled once per instruction set. As in
+// ../depthwise/kernels.h, nothing here may include libtorch or the standard library's templates.
+#pragma once
+#include <cstdint>
+
+namespace pdarts::mix {
+
+// Activations [N, C, H, W] in channels-last memory as rows of channels: pixel `p` of the N * H * W pixels of the batch
+// begins at `data + p * step`. A block of the channels of a wider tensor is one, too.
+template <typename T> struct Pixels {
+  T *data;
+  int64_t step;
+};
+
+// The pixels [begin, end) of a batch.
+struct Range {
+  int64_t begin, end;
+};
+
+// `scale` [C] times `values`.
+template <typename T> struct Term {
+  Pixels<const T> values;
+  const T *scale;
+};
+
+// to = shift [C] + the terms, plus `to` itself when it accumulates.
+template <typename T> struct Combination {
+  Pixels<T> to;
+  bool accumulates;
+  const T *shift;
+  const Term<T> *terms;
+  int64_t num_terms;
+};
+
+// `values` - `mean` [C].
+template <typename T> struct Centred {
+  Pixels<const T> values;
+  const T *mean;
+};
+
+template <typename T> struct Kernels {
+  void (*combine)(const Combination<T> &combination, int64_t channels, Range range);
+  // Adds, for each channel, the sums of `values` and of their squares to `sums` [2, C].
+  void (*moments)(const Centred<T> &values, int64_t channels, Range range, T *sums);
+  // Adds, for each channel, the sums of `gradient` and of its products with each factor to `sums` [1 + factors, C].
+  void (*products)(Pixels<const T> gradient, const Centred<T> *factors, int64_t num_factors, int64_t channels,
+                   Range range, T *sums);
+};
+
+#define PDARTS_MIX_DECLARE(instruction_set)                                                                            \
+  namespace instruction_set {                                                                                          \
+  extern const Kernels<float> float_kernels;                                                                           \
+  extern const Kernels<double> double_kernels;                                                                         \
+  }
+PDARTS_MIX_DECLARE(baseline)
+PDARTS_MIX_DECLARE(avx2)
+PDARTS_MIX_DECLARE(avx512)
+#undef PDARTS_MIX_DECLARE
+
+} // namespace pdarts::mix

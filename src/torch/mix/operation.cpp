@@ -1,0 +1,216 @@
+// The weighted sum of the operations that leave one state, added to the nodes it leads to: BatchNorm without affine,
+// the architecture weight and the sum over operations as one autograd function.
+//
+// On the CPU in single and double precision each pass over memory serves all operations at once, and nothing is kept
+// for backward but the operations' outputs before normalisation. Anything else is composed of libtorch's operations,
+// where a CUDA kernel can take its place.
+#include "../guarded.h"
+#include "backward.h"
+#include "forward.h"
+#include "../shim.h"
+
+namespace pdarts::mix {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using PlanPointer = c10::intrusive_ptr<Plan>;
+
+// Its differentiable inputs stand in one list: the sums that go on, the weights, the operations' outputs.
+struct Inputs {
+  size_t num_sums, num_branches;
+
+  explicit Inputs(const Plan &plan)
+      : num_sums(std::count(plan.is_new.begin(), plan.is_new.end(), false)), num_branches(plan.branches.size()) {}
+
+  size_t weights() const { return num_sums; }
+  size_t branch(size_t index) const { return num_sums + 1 + index; }
+  size_t size() const { return branch(num_branches); }
+};
+
+// Adds to sums in place, which gives backward the gradients of all nodes at once and passes them on untouched.
+class Mix : public torch::autograd::Function<Mix> {
+public:
+  // One sum for each of the plan's nodes.
+  static variable_list forward(AutogradContext *context, TensorList tensors, PlanPointer plan) {
+    const Inputs inputs(*plan);
+    const Tensor weights = tensors[inputs.weights()].contiguous();
+    variable_list ys;
+    for (const Tensor &y : tensors.slice(inputs.branch(0))) {
+      ys.push_back(as_pixels(y));
+    }
+    variable_list sums;
+    auto existing = tensors.begin();
+    for (const bool is_new : plan->is_new) {
+      sums.push_back(is_new ? new_activations(ys[0], plan->channels) : *existing++);
+    }
+    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
+      for (int64_t branch = 0; branch < plan->num_branches(); ++branch) {
+        plan->statistics.push_back(statistics_of<scalar_t>(plan->branches[branch], ys[branch], plan->training));
+      }
+      add_to_sums<scalar_t>(*plan, ys, weights, sums);
+    });
+    context->mark_dirty({tensors.begin(), existing});
+    ys.push_back(weights);
+    context->save_for_backward(ys);
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    context->set_materialize_grads(false);
+    return sums;
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list gradients) {
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "mix: its gradient cannot be differentiated; call backward without create_graph");
+    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    const Inputs inputs(*plan);
+    variable_list ys = context->get_saved_variables();
+    const Tensor weights = ys.back();
+    ys.pop_back();
+    variable_list results(inputs.size() + 1); // and the plan's, undefined
+    auto existing = results.begin();
+    for (int64_t node = 0; node < plan->num_nodes(); ++node) {
+      if (!plan->is_new[node]) {
+        *existing++ = gradients[node];
+      }
+      gradients[node] = gradients[node].defined() ? as_pixels(gradients[node]) : Tensor();
+    }
+    const bool want_weights = context->needs_input_grad(inputs.weights());
+    std::vector<bool> want_branch;
+    for (int64_t branch = 0; branch < plan->num_branches(); ++branch) {
+      want_branch.push_back(context->needs_input_grad(inputs.branch(branch)));
+    }
+    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
+      const auto sums = gradient_sums<scalar_t>(*plan, ys, gradients, want_weights, want_branch);
+      if (want_weights) {
+        results[inputs.weights()] = weights_gradient<scalar_t>(*plan, weights, sums);
+      }
+      const auto of_branches = input_gradients<scalar_t>(*plan, ys, weights, gradients, sums, want_branch);
+      std::copy(of_branches.begin(), of_branches.end(), results.begin() + inputs.branch(0));
+    });
+    return results;
+  }
+};
+
+// The same of libtorch's operations: any device and floating-point type.
+variable_list composed(const Plan &plan, TensorList ys, const Tensor &weights, variable_list sums) {
+  for (int64_t index = 0; index < plan.num_branches(); ++index) {
+    const Branch &branch = plan.branches[index];
+    const Tensor normalised = branch.normalised()
+                                  ? at::batch_norm(ys[index], {}, {}, branch.running_mean, branch.running_var,
+                                                   plan.training, kMomentum, kEpsilon, false)
+                                  : ys[index];
+    for (int64_t position = 0; position < plan.num_edges(); ++position) {
+      const Edge &edge = plan.edges[position];
+      if (edge.branch == index) {
+        const Tensor term = normalised.narrow(1, edge.first_channel, plan.channels) * weights[position];
+        sums[edge.node] = sums[edge.node].defined() ? sums[edge.node] + term : term;
+      }
+    }
+  }
+  return sums;
+}
+
+// ---- What comes from Rust ----
+
+void check_statistics(const Tensor &running, const Tensor &y) {
+  TORCH_CHECK(running.dim() == 1 && running.size(0) == y.size(1) && running.is_contiguous() &&
+                  running.scalar_type() == y.scalar_type() && running.device() == y.device(),
+              "mix: running statistics ", running.sizes(), " of ", running.scalar_type(), " on ", running.device(),
+              " for an operation's output ", y.sizes(), " of ", y.scalar_type(), " on ", y.device());
+}
+
+// Adds `branch` with its edges to the plan.
+void add_branch(Plan &plan, const pdarts_mix_branch &branch, const Tensor &like) {
+  const Tensor &y = *branch.y;
+  TORCH_CHECK(y.dim() == 4, "mix: an operation's output ", y.sizes(), ": expected [N, C, H, W]");
+  TORCH_CHECK(y.scalar_type() == like.scalar_type() && y.device() == like.device(), "mix: an operation's output of ",
+              y.scalar_type(), " on ", y.device(), ", weights of ", like.scalar_type(), " on ", like.device());
+  TORCH_CHECK(branch.num_edges > 0, "mix: an operation without edges");
+  const int64_t num_blocks = branch.per_edge ? branch.num_edges : 1;
+  TORCH_CHECK(y.size(1) > 0 && y.size(1) % num_blocks == 0, "mix: an operation's output has ", y.size(1),
+              " channels, which ", num_blocks, " edges cannot share");
+  const int64_t channels = y.size(1) / num_blocks;
+  if (plan.branches.empty()) {
+    plan.channels = channels;
+  }
+  TORCH_CHECK(channels == plan.channels, "mix: operations of ", plan.channels, " and of ", channels, " channels");
+  Branch added{branch.per_edge, {}, {}};
+  if (branch.running_mean) {
+    check_statistics(*branch.running_mean, y);
+    check_statistics(*branch.running_var, y);
+    TORCH_CHECK(!plan.training || num_pixels(y) > 1, "mix: no variance in an operation's output ", y.sizes(),
+                ": training needs more than one value per channel");
+    added.running_mean = *branch.running_mean;
+    added.running_var = *branch.running_var;
+  }
+  for (int64_t index = 0; index < branch.num_edges; ++index) {
+    const auto found = std::find(plan.nodes.begin(), plan.nodes.end(), branch.nodes[index]);
+    if (found == plan.nodes.end()) {
+      plan.nodes.push_back(branch.nodes[index]);
+    }
+    const int64_t node = std::find(plan.nodes.begin(), plan.nodes.end(), branch.nodes[index]) - plan.nodes.begin();
+    plan.edges.push_back({plan.num_branches(), branch.per_edge ? index * channels : 0, node});
+  }
+  plan.branches.push_back(std::move(added));
+}
+
+// Replaces the sums of the nodes that an edge leads to; a missing one begins here.
+void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
+         const Tensor &weights, bool training) {
+  const auto plan = c10::make_intrusive<Plan>();
+  plan->training = training;
+  variable_list ys;
+  for (int64_t index = 0; index < num_branches; ++index) {
+    add_branch(*plan, branches[index], weights);
+    ys.push_back(*branches[index].y);
+    TORCH_CHECK(num_pixels(ys[index]) == num_pixels(ys[0]) && ys[index].size(2) == ys[0].size(2) &&
+                    ys[index].size(3) == ys[0].size(3),
+                "mix: operations' outputs ", ys[0].sizes(), " and ", ys[index].sizes());
+  }
+  TORCH_CHECK(weights.dim() == 1 && weights.size(0) == plan->num_edges(), "mix: weights ", weights.sizes(), " for ",
+              plan->num_edges(), " edges");
+  const bool own_kernels =
+      weights.is_cpu() && (weights.scalar_type() == at::kFloat || weights.scalar_type() == at::kDouble);
+  variable_list tensors, results;
+  for (const int64_t node : plan->nodes) {
+    TORCH_CHECK(node >= 0 && node < num_sums, "mix: node ", node, " of ", num_sums);
+    plan->is_new.push_back(!sums[node]);
+    results.push_back(sums[node] ? *sums[node] : Tensor());
+    if (sums[node]) {
+      const Tensor &sum = *sums[node];
+      TORCH_CHECK(sum.dim() == 4 && sum.size(1) == plan->channels && sum.size(0) == ys[0].size(0) &&
+                      sum.size(2) == ys[0].size(2) && sum.size(3) == ys[0].size(3),
+                  "mix: a node's sum ", sum.sizes(), " and an operation's output ", ys[0].sizes());
+      TORCH_CHECK(sum.scalar_type() == weights.scalar_type() && sum.device() == weights.device() &&
+                      (!own_kernels || pixel_step(sum) >= plan->channels),
+                  "mix: a node's sum that this function did not begin");
+      tensors.push_back(sum);
+    }
+  }
+  if (plan->edges.empty()) {
+    return;
+  }
+  if (own_kernels) {
+    tensors.push_back(weights);
+    tensors.insert(tensors.end(), ys.begin(), ys.end());
+    results = Mix::apply(TensorList(tensors), plan);
+  } else {
+    results = composed(*plan, ys, weights, std::move(results));
+  }
+  for (int64_t node = 0; node < plan->num_nodes(); ++node) {
+    Tensor *&sum = sums[plan->nodes[node]];
+    if (sum) {
+      *sum = results[node];
+    } else {
+      sum = new Tensor(results[node]);
+    }
+  }
+}
+
+} // namespace
+} // namespace pdarts::mix
+
+char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
+                 const torch::Tensor *weights, bool training) {
+  return guarded([&] { pdarts::mix::mix(sums, num_sums, branches, num_branches, *weights, training); });
+}
