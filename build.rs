@@ -65,7 +65,7 @@ fn compiler() -> cc::Build {
 
 /// Sets `PDARTS_COMMIT` for the crate: the commit's short hash, with `-dirty` when tracked files differ.
 fn record_commit() {
-    for path in [".git/HEAD", ".git/index"] {
+    for path in [".git/HEAD", ".git/logs/HEAD"] {
         if Path::new(path).exists() {
             println!("cargo:rerun-if-changed={path}");
         }

@@ -172,12 +172,15 @@ fn only_the_wanted_gradients_are_computed() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
+    let threads = tch::get_num_threads();
     for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (90, 130))] {
         let case = Case { batch, size, channels: 36, edges: 4, kernel: 5, stride: 1, dilation: 2 };
         let (x, weight) = case.tensors(Kind::Float);
         let y_gradient = Tensor::randn([batch, 4 * 36, size.0, size.1], (Kind::Float, Device::Cpu));
-        let run =
-            |threads| differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight);
+        let run = |threads| {
+            tch::set_num_threads(threads);
+            differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight)
+        };
         assert_eq!(run(1), run(2));
         assert_eq!(run(1), run(3));
     }

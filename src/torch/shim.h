@@ -1,6 +1,10 @@
 // The C interface of what libtorch offers in C++ only. Tensors are `torch::Tensor*` as tch hands them out.
 #pragma once
-#include <torch/torch.h>
+// Not torch/torch.h, which brings modules, optimizers and data loaders and takes three times as long to compile.
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/version.h>
 
 extern "C" {
 // Every function returns nullptr on success, else a message that `pdarts_free_message` releases.

@@ -1,7 +1,7 @@
 // What the passes of mix.cpp share: the description of a call, and how they walk over the pixels of a batch.
 #pragma once
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include "../shim.h"
 
 #include <vector>
 
