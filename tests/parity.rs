@@ -164,7 +164,7 @@ impl<'a> Subject<'a> {
                 view.copy_(&self.fixture.tensor(&format!("init.{}", tensor.name)).view_as(&view));
             }
             for named in self.alphas.named() {
-                named.tensor.shallow_clone().copy_(&self.fixture.tensor(&format!("init.{}", named.name)));
+                named.tensor.shallow_clone().copy_(self.fixture.tensor(&format!("init.{}", named.name)));
             }
         });
     }
