@@ -100,11 +100,14 @@ impl Search<'_> {
             self.begin_stage(stage, &progress);
             while progress.epoch < self.config.search.epochs {
                 let settings = self.epoch_settings(stage, progress.epoch);
-                if let Some(signal) = self.train_epoch(&mut state, &mut progress, &settings)? {
+                let mut signal = self.train_epoch(&mut state, &mut progress, &settings)?;
+                if signal.is_none() {
+                    signal = self.finish_epoch(&state, &mut progress, &settings)?;
+                }
+                if let Some(signal) = signal {
                     self.observer.checkpoint(self.checkpoint(&state, &progress)?)?;
                     return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress) });
                 }
-                self.finish_epoch(&mut state, &mut progress, &settings)?;
             }
             let alphas = state.alphas().values()?;
             let switches = self.finish_stage(stage, &mut progress, &alphas)?;
@@ -211,18 +214,22 @@ impl Search<'_> {
         tch::manual_seed(derive_seed(self.config.run.seed, "dropout", &place));
     }
 
-    /// Validates, records and saves after the last step of an epoch.
+    /// Validates, records and saves after the last step of an epoch. Returns the signal that stopped validation: the
+    /// epoch is then still under way.
     fn finish_epoch(
         &mut self,
-        state: &mut SearchState,
+        state: &SearchState,
         progress: &mut SearchProgress,
         settings: &EpochSettings,
-    ) -> Result<(), TrainError> {
+    ) -> Result<Option<i32>, TrainError> {
         let start = Instant::now();
         let valid = match settings.validates {
-            true => Some(evaluate(state, &self.data.valid_loader, self.world)?),
+            true => Some(evaluate(state, &self.data.valid_loader, self.world, &self.stop)?),
             false => None,
         };
+        if let Some(signal) = self.stop.requested() {
+            return Ok(Some(signal));
+        }
         let alphas = state.alphas().values()?;
         let train_seconds = progress.epoch_seconds;
         let record = EpochRecord {
@@ -240,7 +247,7 @@ impl Search<'_> {
         if progress.epoch.is_multiple_of(every) || progress.epoch == self.config.search.epochs {
             self.observer.checkpoint(self.checkpoint(state, progress)?)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Records the stage and drops its weakest operations. Returns the operations that were live in it.
