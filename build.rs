@@ -1,7 +1,9 @@
 //! Compiles the C++ shim against libtorch's headers, gives the binary an rpath to libtorch and records the commit.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 const SHIM: &str = "src/torch";
 
@@ -21,39 +23,89 @@ fn main() {
     };
     // `make setup` gives libtorch's folder through a link; the rpath names the real one.
     let library_dir = library_dir.canonicalize().unwrap_or(library_dir);
-    compile_shim(&library_dir);
-    compile_kernels();
+    let compilation = Compilation::new(&library_dir);
+    compile_shim(&compilation, &library_dir);
+    compile_kernels(&compilation);
+    compilation.finish();
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.display());
     record_commit();
 }
 
-fn compile_shim(library_dir: &Path) {
+/// Compiles only what differs from the last time: cargo runs this script at every commit, to record it.
+struct Compilation {
+    stamp: PathBuf,
+    inputs: String,
+    is_current: bool,
+}
+
+impl Compilation {
+    fn new(library_dir: &Path) -> Self {
+        let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+        let stamp = out.join("inputs");
+        let mut hasher = DefaultHasher::new();
+        library_dir.hash(&mut hasher);
+        let sources =
+            hash_files(Path::new(SHIM), &mut hasher).and_then(|()| hash_files(Path::new(file!()), &mut hasher));
+        // What cannot be read is compiled, and the compiler says why it cannot.
+        let inputs = sources.map_or_else(|_| String::new(), |()| format!("{:x}", hasher.finish()));
+        let is_current = !inputs.is_empty() && fs::read_to_string(&stamp).is_ok_and(|found| found == inputs);
+        Self { stamp, inputs, is_current }
+    }
+
+    fn compile(&self, build: &mut cc::Build, library: &str) {
+        if self.is_current {
+            let out = self.stamp.parent().unwrap_or(Path::new(".")).display();
+            println!("cargo:rustc-link-lib=static={library}\ncargo:rustc-link-search=native={out}");
+            println!("cargo:rustc-link-lib=stdc++");
+        } else {
+            build.compile(library);
+        }
+    }
+
+    fn finish(self) {
+        // Without the note, the next run compiles again.
+        let _ = fs::write(&self.stamp, &self.inputs);
+    }
+}
+
+/// Names and contents of a file, or of all files below a folder.
+fn hash_files(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
+    if !path.is_dir() {
+        path.hash(hasher);
+        fs::read(path)?.hash(hasher);
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    entries.sort();
+    entries.iter().try_for_each(|entry| hash_files(entry, hasher))
+}
+
+fn compile_shim(compilation: &Compilation, library_dir: &Path) {
     let include = library_dir.join("../include");
-    compiler()
+    let mut compiler = compiler();
+    compiler
         // `at::parallel_for` runs serially without it.
         .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .file(format!("{SHIM}/shim.cpp"))
-        .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")))
-        .compile("pdarts_shim");
+        .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")));
+    compilation.compile(&mut compiler, "pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");
     let openmp = if shipped.exists() { shipped.display().to_string() } else { "-lgomp".into() };
     println!("cargo:rustc-link-arg={openmp}");
 }
 
-fn compile_kernels() {
+fn compile_kernels(compilation: &Compilation) {
     let is_x86_64 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|architecture| architecture == "x86_64");
     for (name, flags) in INSTRUCTION_SETS.iter().filter(|(name, _)| is_x86_64 || *name == "baseline") {
         let mut compiler = compiler();
         for flag in *flags {
             compiler.flag(flag);
         }
-        compiler
-            .flag("-ffp-contract=fast")
-            .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/{name}.cpp")))
-            .compile(&format!("pdarts_kernels_{name}"));
+        compiler.flag("-ffp-contract=fast").files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/{name}.cpp")));
+        compilation.compile(&mut compiler, &format!("pdarts_kernels_{name}"));
     }
 }
 
