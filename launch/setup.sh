@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the project needs and is not there yet: a C++ compiler, Python with venv, libtorch in .venv.
+# Installs what the project needs and is not there yet: a C++ compiler, MPI, Python with venv, libtorch in .venv.
 # `make setup` runs it; it costs nothing when all is in place. `launch/setup.sh peer` makes .venv-peer
 # instead, the complete PyTorch that the benchmarks compare with.
 #
@@ -18,12 +18,23 @@ fail() { say "$*"; exit 1; }
 have() { command -v "$1" >/dev/null; }
 have_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 
-# What `install_packages c++ venv` finds missing, as Debian packages, one a line.
+have_libclang() {
+    [[ -n ${LIBCLANG_PATH:-} ]] || have llvm-config || ldconfig -p | grep -q 'libclang[-.]' ||
+        compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+}
+
+# What `install_packages c++ mpi venv` finds missing, as Debian packages, one a line.
 missing_packages() {
     local need
     for need; do
         case $need in
             c++) have cc && have c++ || echo g++ ;;
+            # rsmpi translates MPI's header with libclang; any MPI-3 library serves.
+            mpi)
+                have mpicc || echo libopenmpi-dev
+                have mpirun || echo openmpi-bin
+                have_libclang || echo libclang-dev
+                ;;
             venv) have_venv || echo python3-venv ;;
         esac
     done
@@ -84,7 +95,7 @@ setup_project() {
     local libtorch
     libtorch=$(missing_libtorch)
     check_rust
-    install_packages c++ ${libtorch:+venv}
+    install_packages c++ mpi ${libtorch:+venv}
     case $libtorch in
         complete)
             say "installing the complete libtorch $TORCH_VERSION into .venv (4.8 GB)"

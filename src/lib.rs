@@ -6,6 +6,7 @@
 pub mod genotype;
 pub mod config;
 pub mod torch;
+pub mod trace;
 pub mod world;
 pub mod data;
 pub mod model;

@@ -20,6 +20,7 @@ mod validate;
 
 pub use error::{ConfigError, Origin, Violation};
 pub use schema::{
-    AlphaOptimizerConfig, Config, DataConfig, DatasetName, DeviceChoice, ModelConfig, OptimizerConfig, RunConfig,
-    SearchConfig, SkipDropoutSchedule, StageConfig, WeightOptimizerConfig,
+    AlphaOptimizerConfig, BatchNormMode, CommunicatorChoice, Compression, Config, DataConfig, DatasetName,
+    DeviceChoice, ModelConfig, OptimizerConfig, ParallelConfig, RunConfig, SearchConfig, SkipDropoutSchedule,
+    StageConfig, WeightOptimizerConfig,
 };

@@ -23,6 +23,8 @@ pub struct Config {
     pub model: ModelConfig,
     /// `[search]`
     pub search: SearchConfig,
+    /// `[parallel]`
+    pub parallel: ParallelConfig,
     /// `[optimizer.weights]` and `[optimizer.alphas]`
     pub optimizer: OptimizerConfig,
 }
@@ -47,6 +49,38 @@ pub enum DeviceChoice {
     Cpu,
     /// CUDA, or the run fails.
     Cuda,
+}
+
+/// The library that carries sums of tensors between ranks.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum CommunicatorChoice {
+    /// NCCL on GPUs, else MPI.
+    Auto,
+    /// MPI, on host memory.
+    Mpi,
+    /// NCCL, on GPU memory.
+    Nccl,
+}
+
+/// How gradients travel between ranks.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// As they are.
+    None,
+    /// Rounded to bfloat16: half the bytes, 8 bits of precision.
+    Bf16,
+}
+
+/// Which images a BatchNorm takes its statistics from in training.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BatchNormMode {
+    /// Each rank's own, as in the paper's runs on several GPUs.
+    Rank,
+    /// Those of all ranks.
+    Sync,
 }
 
 /// The data sets by name.
@@ -116,12 +150,13 @@ macro_rules! section {
 }
 
 /// Every section, in the order of the file.
-pub(super) const SECTIONS: [Section; 7] = [
+pub(super) const SECTIONS: [Section; 8] = [
     RunConfig::SECTION,
     DataConfig::SECTION,
     ModelConfig::SECTION,
     SearchConfig::SECTION,
     StageConfig::SECTION,
+    ParallelConfig::SECTION,
     WeightOptimizerConfig::SECTION,
     AlphaOptimizerConfig::SECTION,
 ];
@@ -131,7 +166,7 @@ section! {
     RunConfig at "run" {
         /// Seed of every random stream.
         seed: u64 = 0,
-        /// CPU threads; 0 = all cores.
+        /// CPU threads of a rank; 0 = its share of the cores that the ranks of its node may use.
         threads: usize = 0,
         /// "auto" (CUDA where available), "cpu" or "cuda".
         device: DeviceChoice = DeviceChoice::Auto,
@@ -169,6 +204,9 @@ section! {
     ModelConfig at "model" {
         /// Channels of a node in the first cell; even.
         channels: usize = 16,
+        /// BatchNorm's statistics in training: "rank" (each rank's own images, as in the paper's runs on
+        /// several GPUs) or "sync" (those of all ranks).
+        batch_norm: BatchNormMode = BatchNormMode::Rank,
     }
 }
 
@@ -177,6 +215,8 @@ section! {
     SearchConfig at "search" {
         /// Images of one step, over all ranks.
         global_batch: usize = 96,
+        /// Parts of a step's images that go through the network one after the other, to need less memory.
+        accumulate_steps: usize = 1,
         /// Epochs of each stage.
         epochs: usize = 25,
         /// Epoch, from 0, from which alphas train; weights alone train before it.
@@ -210,6 +250,26 @@ section! {
         keep: usize = 5,
         /// Dropout rate on skip_connect at the start of the stage, in 0 <= rate < 1; 0 = none.
         skip_dropout: f64 = 0.0,
+    }
+}
+
+section! {
+    /// How ranks work together; without effect on a single rank.
+    ParallelConfig at "parallel" {
+        /// "auto" (NCCL on GPUs, else MPI), "mpi" or "nccl".
+        communicator: CommunicatorChoice = CommunicatorChoice::Auto,
+        /// MiB of gradients that are sent together while the backward pass goes on.
+        bucket_mib: f64 = 25.0,
+        /// MiB of the first of these buckets, which is sent when the backward pass has hardly begun.
+        first_bucket_mib: f64 = 1.0,
+        /// What travels: "none" (gradients as they are) or "bf16" (rounded, half the bytes).
+        compression: Compression = Compression::None,
+        /// Steps between two comparisons of the ranks' weights and alphas; 0 = once an epoch.
+        check_every_steps: usize = 0,
+        /// Seconds after which ranks that keep the others waiting are named.
+        stall_warning_seconds: f64 = 60.0,
+        /// Seconds after which such a run is ended.
+        stall_abort_seconds: f64 = 1800.0,
     }
 }
 

@@ -10,8 +10,8 @@ use tracing::warn;
 
 use super::atomic::remove_partial_files;
 use super::checkpoints::{self, Moment};
-use super::environment::hostname;
 use super::{Environment, EventWriter, JsonLog, RunError, write_atomic};
+use crate::world::hostname;
 
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";

@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
+use crate::world::hostname;
+
 const UNKNOWN: &str = "unknown";
 
 /// The commit that this program was built from, `unknown` outside a git checkout.
@@ -63,11 +65,6 @@ impl Environment {
                 .map_or_else(|_| UNKNOWN.to_owned(), |path| path.to_string_lossy().into_owned()),
         }
     }
-}
-
-/// The machine's name in its network.
-pub(super) fn hostname() -> String {
-    line("/proc/sys/kernel/hostname")
 }
 
 /// Seconds since 1970.

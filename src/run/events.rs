@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process;
 
 use super::RunError;
-use super::environment::{hostname, since_epoch};
+use super::environment::since_epoch;
+use crate::world::hostname;
 
 const NAME: &str = "events.out.tfevents.";
 

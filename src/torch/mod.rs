@@ -2,6 +2,7 @@
 //! of our own. The only C++ of the crate.
 
 mod depthwise;
+mod hooks;
 mod mix;
 
 use std::ffi::{CStr, c_char};
@@ -11,6 +12,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
+pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
 
 /// A failure inside libtorch, with libtorch's own message.

@@ -12,6 +12,11 @@ char *pdarts_set_grad(torch::Tensor *parameter, torch::Tensor *gradient);
 // The gradients of `inputs` when `output` has `output_gradient`: new tensors that the caller owns.
 char *pdarts_gradients(const torch::Tensor *output, const torch::Tensor *output_gradient,
                        const torch::Tensor *const *inputs, size_t num_inputs, torch::Tensor **gradients);
+// Calls `ready(context, index)` whenever backward has accumulated into the gradient of `parameter`, on the thread that did
+// so, until the `*hook` that the caller owns is released.
+char *pdarts_on_gradient(const torch::Tensor *parameter, void (*ready)(const void *, size_t), const void *context,
+                         size_t index, void **hook);
+void pdarts_release_hook(void *hook);
 // ReLU and depthwise convolution for several edges; `*output` is a new tensor that the caller owns.
 char *pdarts_relu_depthwise(const torch::Tensor *x, const torch::Tensor *weight, int64_t stride, int64_t dilation,
                             torch::Tensor **output);

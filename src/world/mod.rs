@@ -1,24 +1,42 @@
-//! This process's place in a run: rank, device and threads.
+//! The ranks of a run, what each computes on, and how they work together.
+//!
+//! - `ranks`: who is who; `launch`: how that is found out
+//! - `device`, `host`: GPUs and cores of a rank
+//! - `communicator`: what ranks do together; `mpi` does it
+//! - `stall`: what is said when ranks wait for one that does not come
+
+mod communicator;
+mod device;
+mod host;
+mod launch;
+mod mpi;
+mod ranks;
 
 use std::fmt;
-use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tch::Device;
 
-use crate::config::DeviceChoice;
-use crate::torch;
+pub use communicator::{Communicator, CommunicatorError, Label, Pending, ReduceOp, SingleRank};
+pub use device::usable_gpus;
+pub use host::hostname;
+pub use mpi::MpiCommunicator;
+pub use ranks::{Ranks, abort_all, joined_rank, leave, mpi_library};
 
-/// One process of a run and what it computes on.
-#[derive(Copy, Clone, Debug)]
+use crate::config::{CommunicatorChoice, DeviceChoice};
+
+/// One rank of a run and what it computes on.
+#[derive(Clone)]
 pub struct World {
-    /// From 0; rank 0 writes the run's files.
-    pub rank: usize,
-    /// Number of ranks, at least 1.
-    pub size: usize,
+    /// The place of this rank among all.
+    pub ranks: Ranks,
     /// Where this rank's network lives.
     pub device: Device,
     /// CPU threads of this rank.
     pub threads: usize,
+    communicator: Arc<dyn Communicator>,
 }
 
 /// Why this process cannot take its place.
@@ -27,6 +45,55 @@ pub enum WorldError {
     /// A GPU was asked for and cannot be used.
     #[error("run.device = \"cuda\", but {0}; use --set run.device=cpu to run on the CPU")]
     NoCuda(String),
+    /// Ranks without a GPU of their own.
+    #[error("there are {ranks} ranks or more on this node and {gpus} GPUs: start one rank for each GPU")]
+    MoreRanksThanGpus {
+        /// At least so many.
+        ranks: usize,
+        /// Visible to this rank.
+        gpus: usize,
+    },
+    /// Several tasks of srun that cannot find each other.
+    #[error(
+        "srun started {tasks} tasks without MPI, so each would search alone: use `srun --mpi=pmix` (`srun --mpi=list` \
+         shows what there is) or mpirun"
+    )]
+    SrunWithoutMpi {
+        /// Of the step.
+        tasks: usize,
+    },
+    /// MPI does not start.
+    #[error("MPI cannot be initialised: {0}")]
+    Mpi(String),
+    /// Some ranks compute on GPUs and some on CPUs.
+    #[error("rank 0 computes on {first}, rank {rank} on {other}: state run.device for all ranks")]
+    MixedDevices {
+        /// Kind of device of rank 0.
+        first: String,
+        /// The first rank that differs.
+        rank: usize,
+        /// Its kind of device.
+        other: String,
+    },
+    /// A communicator that the device cannot use.
+    #[error("parallel.communicator = \"{communicator}\" cannot be used: {reason}")]
+    NoCommunicator {
+        /// Which was asked for.
+        communicator: &'static str,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// Talking to the other ranks failed.
+    #[error(transparent)]
+    Communicator(#[from] CommunicatorError),
+}
+
+/// What a rank tells the others of where it sits.
+#[derive(Serialize, Deserialize)]
+struct Seat {
+    hostname: String,
+    cores: Vec<usize>,
+    device: String,
 }
 
 impl World {
@@ -35,9 +102,55 @@ impl World {
     /// # Errors
     /// When CUDA was asked for and is not usable; never a silent run on the CPU.
     pub fn single(choice: DeviceChoice, threads: usize) -> Result<Self, WorldError> {
-        let threads = if threads == 0 { available_cores() } else { threads };
+        Self::new(Ranks::alone(), device::choose_device(choice, 0)?, threads, CommunicatorChoice::Auto)
+    }
+
+    /// This rank on `device`; `threads` = 0 takes this rank's share of its node's cores. Sets libtorch's thread count.
+    /// All ranks call this together.
+    ///
+    /// # Errors
+    /// When the communicator cannot be used, or the ranks' devices differ in kind.
+    pub fn new(
+        ranks: Ranks,
+        device: Device,
+        threads: usize,
+        communicator: CommunicatorChoice,
+    ) -> Result<Self, WorldError> {
+        let seat = Seat { hostname: hostname(), cores: host::allowed_cores(), device: kind_of(device).into() };
+        let seats = ranks.gather(&seat, Label::new("exchange of devices"))?;
+        if let Some(rank) = seats.iter().position(|other| other.device != seats[0].device) {
+            let [first, other] = [0, rank].map(|rank| seats[rank].device.clone());
+            return Err(WorldError::MixedDevices { first, rank, other });
+        }
+        let neighbours = seats.into_iter().filter(|other| other.hostname == seat.hostname).map(|other| other.cores);
+        let share = host::fair_threads(&seat.cores, &neighbours.collect::<Vec<_>>());
+        let threads = if threads == 0 { share } else { threads };
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        Ok(Self { rank: 0, size: 1, device: choose_device(choice)?, threads })
+        let communicator = choose_communicator(&ranks, device, communicator)?;
+        Ok(Self { ranks, device, threads, communicator })
+    }
+
+    /// For tensors on this rank's device.
+    pub fn communicator(&self) -> &Arc<dyn Communicator> {
+        &self.communicator
+    }
+}
+
+impl Ranks {
+    /// The device of this rank.
+    ///
+    /// # Errors
+    /// When CUDA was asked for and is not usable, or there are fewer GPUs than ranks; never a silent run on the CPU.
+    pub fn choose_device(&self, choice: DeviceChoice) -> Result<Device, WorldError> {
+        device::choose_device(choice, self.local_rank)
+    }
+}
+
+impl Deref for World {
+    type Target = Ranks;
+
+    fn deref(&self) -> &Ranks {
+        &self.ranks
     }
 }
 
@@ -62,45 +175,24 @@ impl fmt::Display for DeviceName {
     }
 }
 
-fn available_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
+fn kind_of(device: Device) -> &'static str {
+    if device.is_cuda() { "GPUs" } else { "the CPU" }
 }
 
-fn choose_device(choice: DeviceChoice) -> Result<Device, WorldError> {
-    if choice == DeviceChoice::Cpu {
-        return Ok(Device::Cpu);
-    }
-    match (usable_cuda(), choice) {
-        (Ok(()), _) => Ok(Device::Cuda(0)),
-        (Err(reason), DeviceChoice::Cuda) => Err(WorldError::NoCuda(reason)),
-        (Err(reason), _) => {
-            tracing::debug!("computing on the CPU: {reason}");
-            Ok(Device::Cpu)
+fn choose_communicator(
+    ranks: &Ranks,
+    device: Device,
+    choice: CommunicatorChoice,
+) -> Result<Arc<dyn Communicator>, WorldError> {
+    match choice {
+        _ if ranks.size == 1 => Ok(Arc::new(SingleRank)),
+        CommunicatorChoice::Auto | CommunicatorChoice::Mpi if device == Device::Cpu => Ok(ranks.host()),
+        CommunicatorChoice::Mpi => Err(WorldError::NoCommunicator {
+            communicator: "mpi",
+            reason: "MPI works on host memory, this run computes on GPUs; use \"nccl\" or \"auto\"".into(),
+        }),
+        CommunicatorChoice::Auto | CommunicatorChoice::Nccl => {
+            Err(WorldError::NoCommunicator { communicator: "nccl", reason: "this build has no NCCL".into() })
         }
-    }
-}
-
-/// Whether CUDA works here, or why not.
-fn usable_cuda() -> Result<(), String> {
-    if !std::path::Path::new("/proc/driver/nvidia/version").exists() {
-        return Err("no NVIDIA driver is loaded (no /proc/driver/nvidia/version)".into());
-    }
-    torch::load_cuda().map_err(|error| format!("libtorch_cuda.so cannot be loaded ({error})"))?;
-    if tch::Cuda::is_available() { Ok(()) } else { Err("libtorch finds no usable GPU (is the driver too old?)".into()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn asking_for_cuda_where_there_is_none_is_an_error_that_says_why() {
-        if std::path::Path::new("/proc/driver/nvidia/version").exists() {
-            println!("SKIPPED: this machine has an NVIDIA driver");
-            return;
-        }
-        let error = World::single(DeviceChoice::Cuda, 1).unwrap_err().to_string();
-        assert!(error.contains("no NVIDIA driver"), "{error}");
-        assert_eq!(World::single(DeviceChoice::Auto, 1).unwrap().device, Device::Cpu);
     }
 }

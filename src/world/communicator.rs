@@ -1,0 +1,153 @@
+//! What ranks do together: sums, broadcasts and exchanges of small values, whatever library carries them.
+//!
+//! Every rank calls the same functions in the same order with tensors of one shape and type. A call only begins the
+//! operation; the [`Pending`] that it returns says when the tensor may be used again.
+
+use std::fmt;
+
+use tch::{Kind, Tensor};
+
+/// How the values of all ranks become one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ReduceOp {
+    /// Their sum.
+    Sum,
+    /// Their mean; of integers, rounded towards zero.
+    Average,
+    /// The largest.
+    Max,
+}
+
+/// What an operation is for, in traces and in messages about ranks that wait.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// As in `all-reduce of gradient bucket`.
+    pub what: &'static str,
+    /// Which of several.
+    pub index: Option<usize>,
+}
+
+impl Label {
+    /// One of its kind.
+    pub const fn new(what: &'static str) -> Self {
+        Self { what, index: None }
+    }
+
+    /// Number `index` of several.
+    pub const fn indexed(what: &'static str, index: usize) -> Self {
+        Self { what, index: Some(index) }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(formatter, "{} {index}", self.what),
+            None => formatter.write_str(self.what),
+        }
+    }
+}
+
+/// Collective operations of all ranks.
+pub trait Communicator: Send + Sync {
+    /// `none`, `mpi` or `nccl`.
+    fn name(&self) -> &'static str;
+
+    /// Begins to replace `tensor`, which is contiguous, by the reduction over all ranks.
+    ///
+    /// # Errors
+    /// When the type cannot be reduced or the library refuses.
+    fn all_reduce(&self, tensor: &Tensor, op: ReduceOp, label: Label) -> Result<Pending, CommunicatorError>;
+
+    /// Begins to replace `tensor`, which is contiguous, by that of rank `root`.
+    ///
+    /// # Errors
+    /// When the library refuses.
+    fn broadcast(&self, tensor: &Tensor, root: usize, label: Label) -> Result<Pending, CommunicatorError>;
+}
+
+/// An operation under way.
+#[must_use = "the tensor is in use until `wait` returns"]
+pub struct Pending(Option<Completion>);
+
+type Completion = Box<dyn FnOnce() -> Result<(), CommunicatorError> + Send>;
+
+impl Pending {
+    /// One that is complete.
+    pub fn done() -> Self {
+        Self(None)
+    }
+
+    /// One that is complete when `completion` returns.
+    pub fn new(completion: impl FnOnce() -> Result<(), CommunicatorError> + Send + 'static) -> Self {
+        Self(Some(Box::new(completion)))
+    }
+
+    /// Returns when the tensor may be used: at once on a GPU, whose current stream then waits.
+    ///
+    /// # Errors
+    /// When the operation failed.
+    pub fn wait(self) -> Result<(), CommunicatorError> {
+        self.0.map_or(Ok(()), |completion| completion())
+    }
+}
+
+/// Why ranks could not do something together.
+#[derive(Debug, thiserror::Error)]
+pub enum CommunicatorError {
+    /// A call of the library failed.
+    #[error("{call} failed in the {label}: {message}")]
+    Library {
+        /// The function.
+        call: &'static str,
+        /// What it was called for.
+        label: Label,
+        /// The library's reason.
+        message: String,
+    },
+    /// The library has no such type.
+    #[error("{library} cannot reduce tensors of {kind:?} (the {label})")]
+    Kind {
+        /// Which library.
+        library: &'static str,
+        /// The tensor's type.
+        kind: Kind,
+        /// What it was called for.
+        label: Label,
+    },
+    /// A tensor that is not where the library works, or not contiguous.
+    #[error("the {label}: {problem}")]
+    Tensor {
+        /// What is wrong with it.
+        problem: String,
+        /// What it was called for.
+        label: Label,
+    },
+    /// The communication thread has ended.
+    #[error("the communication thread has ended before the {0}")]
+    Ended(Label),
+    /// Other ranks sent something that cannot be read.
+    #[error("another rank sent what this one cannot read ({0}): do all run the same build of pdarts?")]
+    Garbled(String),
+    /// libtorch failed.
+    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
+    Tch(#[from] tch::TchError),
+}
+
+/// The communicator of a single rank: nothing to do.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct SingleRank;
+
+impl Communicator for SingleRank {
+    fn name(&self) -> &'static str {
+        "none"
+    }
+
+    fn all_reduce(&self, _: &Tensor, _: ReduceOp, _: Label) -> Result<Pending, CommunicatorError> {
+        Ok(Pending::done())
+    }
+
+    fn broadcast(&self, _: &Tensor, _: usize, _: Label) -> Result<Pending, CommunicatorError> {
+        Ok(Pending::done())
+    }
+}

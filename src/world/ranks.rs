@@ -1,0 +1,130 @@
+//! Who is who: this process among the ranks of its run, and what they tell each other on the host.
+
+use std::env;
+use std::sync::{Arc, OnceLock};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::communicator::{Communicator, CommunicatorError, Label, SingleRank};
+use super::launch::{self, Launch};
+use super::mpi::{MpiCommunicator, MpiStatus, MpiThread};
+use super::{WorldError, hostname};
+
+/// The connection to the other ranks; there is one for a process, and it outlives what uses it: a rank that lets go of
+/// MPI while others wait for it would hang with them.
+static CONNECTION: OnceLock<Arc<MpiThread>> = OnceLock::new();
+
+/// This process's place among the ranks.
+#[derive(Clone)]
+pub struct Ranks {
+    /// From 0; rank 0 writes the run's files.
+    pub rank: usize,
+    /// Number of ranks, at least 1.
+    pub size: usize,
+    /// This rank's number among those of its node.
+    pub local_rank: usize,
+    /// Ranks of its node.
+    pub local_size: usize,
+    mpi: Option<MpiCommunicator>,
+}
+
+impl Ranks {
+    /// A single rank without MPI.
+    pub fn alone() -> Self {
+        Self { rank: 0, size: 1, local_rank: 0, local_size: 1, mpi: None }
+    }
+
+    /// Joins the ranks that were launched with this process; without a launcher, a single rank.
+    ///
+    /// # Errors
+    /// When the launcher and this program's MPI do not work together.
+    pub fn join() -> Result<Self, WorldError> {
+        match launch::detect(|name| env::var(name).ok())? {
+            Launch::Alone => Ok(Self::alone()),
+            Launch::Mpi => {
+                let thread = Arc::new(MpiThread::start().map_err(WorldError::Mpi)?);
+                let thread = Arc::clone(CONNECTION.get_or_init(|| thread));
+                let MpiThread { rank, size, local_rank, local_size, .. } = *thread;
+                Ok(Self { rank, size, local_rank, local_size, mpi: Some(MpiCommunicator::new(thread)) })
+            }
+        }
+    }
+
+    /// Whether this is the rank that writes and speaks for all.
+    pub fn is_root(&self) -> bool {
+        self.rank == 0
+    }
+
+    /// For tensors on the host.
+    pub fn host(&self) -> Arc<dyn Communicator> {
+        match &self.mpi {
+            Some(mpi) => Arc::new(mpi.clone()),
+            None => Arc::new(SingleRank),
+        }
+    }
+
+    /// MPI's own communicator; none for a single rank without MPI.
+    pub fn mpi(&self) -> Option<&MpiCommunicator> {
+        self.mpi.as_ref()
+    }
+
+    /// The value of every rank, in the order of ranks.
+    ///
+    /// # Errors
+    /// When MPI fails or a rank runs another program.
+    pub fn gather<T: Serialize + DeserializeOwned>(
+        &self,
+        value: &T,
+        label: Label,
+    ) -> Result<Vec<T>, CommunicatorError> {
+        let garbled = |error: serde_json::Error| CommunicatorError::Garbled(error.to_string());
+        let bytes = serde_json::to_vec(value).map_err(garbled)?;
+        self.gather_bytes(bytes, label)?.iter().map(|bytes| serde_json::from_slice(bytes).map_err(garbled)).collect()
+    }
+
+    /// The bytes of every rank, in the order of ranks.
+    ///
+    /// # Errors
+    /// When MPI fails.
+    pub fn gather_bytes(&self, bytes: Vec<u8>, label: Label) -> Result<Vec<Vec<u8>>, CommunicatorError> {
+        match &self.mpi {
+            Some(mpi) => mpi.all_gather(&bytes, label),
+            None => Ok(vec![bytes]),
+        }
+    }
+
+    /// `rank 3 on node7`, for messages.
+    pub fn name(&self) -> String {
+        format!("rank {} on {}", self.rank, hostname())
+    }
+}
+
+/// Name and version of the MPI library; none where this process did not join other ranks.
+pub fn mpi_library() -> Option<String> {
+    CONNECTION.get().map(|thread| thread.library.clone())
+}
+
+/// Where this process stands in its operations with other ranks.
+pub(super) fn status() -> Option<MpiStatus> {
+    CONNECTION.get().map(|thread| thread.status())
+}
+
+/// This process's rank, if it has joined several.
+pub fn joined_rank() -> Option<usize> {
+    CONNECTION.get().filter(|thread| thread.size > 1).map(|thread| thread.rank)
+}
+
+/// Leaves the other ranks at the end of a run, which waits until all of them do.
+pub fn leave() {
+    if let Some(thread) = CONNECTION.get() {
+        thread.finish();
+    }
+}
+
+/// Ends all ranks with exit code `code`; returns if there are no others.
+pub fn abort_all(code: u8) {
+    if let Some(thread) = CONNECTION.get().filter(|thread| thread.size > 1) {
+        thread.abort(code);
+    }
+}
