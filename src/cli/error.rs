@@ -6,8 +6,10 @@ use std::panic::{self, PanicHookInfo, UnwindSafe};
 use std::process::ExitCode;
 
 use super::output::OutputError;
+use super::ranks::{Agreed, ReportedElsewhere};
 use crate::config::ConfigError;
 use crate::run::RunError;
+use crate::world;
 
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
@@ -23,22 +25,52 @@ impl UsageError {
     }
 }
 
-/// Runs the program; a failure or a panic becomes one line on stderr.
+/// Runs the program; a failure or a panic becomes one line on stderr, and ends all ranks of the run.
 pub fn guard(program: impl FnOnce() -> anyhow::Result<ExitCode> + UnwindSafe) -> ExitCode {
     panic::set_hook(Box::new(report_panic));
     match panic::catch_unwind(program) {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) if error.downcast_ref().is_some_and(OutputError::is_closed_pipe) => ExitCode::SUCCESS,
-        Ok(Err(error)) => {
-            report(&one_line(&error));
-            exit_code(&error).into()
+        Ok(Ok(code)) => {
+            world::leave();
+            code
         }
+        Ok(Err(error)) if error.downcast_ref().is_some_and(OutputError::is_closed_pipe) => {
+            world::leave();
+            ExitCode::SUCCESS
+        }
+        Ok(Err(error)) => fail(&error),
         // The hook has reported it.
         Err(_) => FAILURE.into(),
     }
 }
 
-fn exit_code(error: &anyhow::Error) -> u8 {
+/// Reports `error` and leaves the other ranks, or takes them along if they do not know of it.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let code = exit_code(error);
+    if error.is::<ReportedElsewhere>() || error.is::<Agreed>() {
+        if error.is::<Agreed>() {
+            report(&one_line(error));
+        }
+        world::leave();
+    } else {
+        report(&format!("{}{}", rank_prefix(), one_line(error)));
+        world::abort_all(code);
+    }
+    code.into()
+}
+
+/// `rank 3 on node7: ` where there are others.
+fn rank_prefix() -> String {
+    world::joined_rank().map_or_else(String::new, |rank| format!("rank {rank} on {}: ", world::hostname()))
+}
+
+/// The exit code that `error` ends the program with.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(Agreed { code, .. }) = error.downcast_ref() {
+        return *code;
+    }
+    if let Some(ReportedElsewhere { code }) = error.downcast_ref() {
+        return *code;
+    }
     let is_usage = error.chain().any(|cause| {
         cause.is::<UsageError>()
             || cause.is::<ConfigError>()
@@ -51,7 +83,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 ///
 /// A cause that the message already states is not repeated, and of a cause with several lines (libtorch appends
 /// the stack of its C++) only the first counts.
-fn one_line(error: &anyhow::Error) -> String {
+pub fn one_line(error: &anyhow::Error) -> String {
     let mut message = String::new();
     for cause in error.chain().map(ToString::to_string) {
         let line = cause.trim().lines().next().unwrap_or_default();
@@ -70,12 +102,17 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
     // libtorch appends the stack of its C++, with the line ends escaped where tch unwraps an error.
     let message = text.and_then(|text| text.lines().next()?.split("\\nframe #").next()).unwrap_or("no message");
-    report(&format!("internal error{place}: {message} (a bug in pdarts: RUST_BACKTRACE=1 shows where it came from)"));
+    report(&format!(
+        "{}internal error{place}: {message} (a bug in pdarts: RUST_BACKTRACE=1 shows where it came from)",
+        rank_prefix()
+    ));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
         // As in `report`.
         let _ = write!(io::stderr(), "{backtrace}");
     }
+    // Unwinding would let go of MPI, which waits for ranks that wait for this one.
+    world::abort_all(FAILURE);
 }
 
 fn report(message: &str) {

@@ -5,18 +5,25 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
-use indicatif::MultiProgress;
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::dynamic_filter_fn;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::prelude::*;
 
 use super::error::UsageError;
+use crate::world::joined_rank;
+
+/// Whether another rank tells how the run goes.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 const DEFAULT_FILTER: &str = "info";
 
@@ -47,8 +54,17 @@ impl Logging {
             .with_timer(SinceStart(Instant::now()));
         let record = Arc::clone(&logging.record);
         let objects = tracing_subscriber::fmt::layer().json().with_writer(move || Record(Arc::clone(&record)));
-        tracing_subscriber::registry().with(filter.map_err(UsageError::new)?).with(lines).with(objects).try_init()?;
+        let speaks =
+            dynamic_filter_fn(|metadata, _| metadata.level() <= &Level::WARN || !IS_QUIET.load(Ordering::Relaxed));
+        let filter = filter.map_err(UsageError::new)?;
+        tracing_subscriber::registry().with(speaks).with(filter).with(lines).with(objects).try_init()?;
         Ok(logging)
+    }
+
+    /// From now on this process, one of several ranks, tells warnings and errors only.
+    pub fn quieten(&self) {
+        IS_QUIET.store(true, Ordering::Relaxed);
+        self.bars.set_draw_target(ProgressDrawTarget::hidden());
     }
 
     /// From now on also logs to `path`, one JSON object a line.
@@ -118,6 +134,9 @@ struct SinceStart(Instant);
 impl FormatTime for SinceStart {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         let seconds = self.0.elapsed().as_secs();
+        if let Some(rank) = joined_rank().filter(|rank| *rank > 0) {
+            write!(writer, "rank {rank} ")?;
+        }
         write!(writer, "{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
     }
 }

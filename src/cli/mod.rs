@@ -4,6 +4,7 @@
 //! - `error`: one line and an exit code for all that can go wrong
 //! - `logging`: `--log` and `RUST_LOG`
 //! - `output`, `table`: what goes to standard output
+//! - `ranks`: how several ranks start and fail together
 
 mod bench;
 mod completions;
@@ -12,6 +13,7 @@ mod error;
 mod genotype;
 mod logging;
 mod output;
+mod ranks;
 mod search;
 mod table;
 

@@ -10,13 +10,17 @@ use super::error::UsageError;
 use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
+use super::ranks::{agree, compare_configs, compare_programs};
 use super::table::Table;
 use crate::config::Config;
 use crate::report::{RunRecorder, SearchSummary};
 use crate::run::{Environment, GenotypeFile, RunDirectory, compact_utc};
 use crate::torch::libtorch_version;
-use crate::trainer::{FirstOrder, ResumePoint, Search, SearchData, SearchEnd, SearchProgress, StopSignal};
-use crate::world::{DeviceName, World};
+use crate::trace;
+use crate::trainer::{
+    FirstOrder, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
+};
+use crate::world::{DeviceName, Label, Ranks, World};
 
 /// Search a cell: three stages (or as many as the configuration has), then the result with figures in a run directory
 #[derive(Debug, Args)]
@@ -36,14 +40,19 @@ pub struct SearchArguments {
     /// Continue the search in this run directory from its last checkpoint
     #[arg(long, value_name = "RUN")]
     resume: Option<PathBuf>,
+    /// Write a timeline of all ranks in Chrome's trace format, which https://ui.perfetto.dev opens
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// Print the summary as JSON instead of a text
     #[arg(long)]
     json: bool,
 }
 
-/// A run directory ready to be searched in.
+/// A rank ready to search.
 struct Start {
-    run: RunDirectory,
+    /// On rank 0, which alone writes it.
+    run: Option<RunDirectory>,
+    root: PathBuf,
     config: Config,
     world: World,
     data: SearchData,
@@ -52,87 +61,147 @@ struct Start {
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
     let stop = StopSignal::listen().context("cannot listen to signals")?;
-    let start = match &arguments.resume {
-        Some(root) => Start::resume(arguments, root)?,
-        None => Start::new(arguments)?,
-    };
-    logging.record_to(&start.run.log_path())?;
-    let Start { run, config, world, data, resume } = start;
-    run.record_environment(&Environment::capture(
-        libtorch_version(),
-        &DeviceName(world.device).to_string(),
-        world.threads,
-        world.size,
-    ))?;
-    tracing::info!("searching on {} in {} ({world})", config.data.dataset, run.root().display());
-    if let Some(ResumePoint { checkpoint, path }) = &resume {
-        let SearchProgress { stage, epoch, step, .. } = &checkpoint.header.progress;
-        let (stage, path) = (stage + 1, path.display());
-        tracing::info!("going on from {path}: stage {stage} after {epoch} epochs and {step} steps");
+    let ranks = Ranks::join()?;
+    if !ranks.is_root() {
+        logging.quieten();
     }
-    let header = resume.as_ref().map(|point| &point.checkpoint.header);
-    let mut recorder = RunRecorder::open(&run, &config, header, logging.bars())?;
-    let architecture_step = Box::new(FirstOrder);
-    let search =
-        Search { config: &config, world: &world, data: &data, architecture_step, stop, observer: &mut recorder };
-    match search.run(resume)? {
-        SearchEnd::Complete(result) => {
-            let (genotypes, summary) = recorder.finish(&result, &data.config_digest)?;
-            print_summary(arguments, &summary, || report(&run, &genotypes, &summary))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        SearchEnd::Stopped { signal, progress } => {
-            let summary = recorder.stopped(&progress)?;
-            let root = run.root().display();
-            tracing::warn!("stopped by signal {signal}; go on with: pdarts search --resume {root}");
-            print_summary(arguments, &summary, String::new)?;
-            Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX)))
-        }
+    if arguments.trace.is_some() {
+        trace::start();
+    }
+    let start = Start::new(arguments, ranks)?;
+    let end = match &start.run {
+        Some(run) => start.search_and_record(run, stop, arguments, logging)?,
+        None => start.search(stop, &mut Silent)?,
+    };
+    if let Some(file) = &arguments.trace {
+        write_trace(&start.world, file)?;
+    }
+    match end {
+        SearchEnd::Complete(_) => Ok(ExitCode::SUCCESS),
+        SearchEnd::Stopped { signal, .. } => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))),
     }
 }
 
 impl Start {
-    /// Everything that can be wrong with the call is found before the run directory is made.
-    fn new(arguments: &SearchArguments) -> anyhow::Result<Self> {
-        let file = arguments.config.as_deref().context("--config is missing")?;
-        let config = arguments.apply(Config::load(file, &arguments.overrides)?);
-        let world = World::single(config.run.device, config.run.threads)?;
-        let data = SearchData::load(&config, &world)?;
-        let root = arguments.out.clone().unwrap_or_else(|| default_root(file));
-        let run = RunDirectory::create(&root, &config.to_toml()?)?;
-        Ok(Self { run, config, world, data, resume: None })
+    /// Everything that can be wrong with the call is found before the run directory is made. All ranks take each step
+    /// together.
+    fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
+        let resumed = agree(&ranks, arguments.open_resumed(&ranks))?;
+        let config = agree(&ranks, arguments.load_config())?;
+        compare_configs(&ranks, &config)?;
+        let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
+        let world = World::new(ranks, device, config.run.threads, config.parallel.communicator);
+        let world = world.map_err(anyhow::Error::from)?;
+        let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
+        compare_programs(&world, &data.data_digest)?;
+        let run = agree(&world, arguments.create_run(&world, &config, resumed))?;
+        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.latest_checkpoint()?)))?;
+        let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
+        let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
+        let resume = latest.map(|path| ResumePoint::read(&path, &data.config_digest)).transpose();
+        let resume = agree(&world, resume.map_err(Into::into))?;
+        Ok(Self { run, root: root.unwrap_or_default(), config, world, data, resume })
     }
 
-    fn resume(arguments: &SearchArguments, root: &Path) -> anyhow::Result<Self> {
-        let run = RunDirectory::open(root)?;
-        let started = Config::load(&run.config_path(), &[])?;
-        let config = match &arguments.config {
-            Some(file) => Config::load(file, &arguments.overrides)?,
-            None => Config::load(&run.config_path(), &arguments.overrides)?,
-        };
-        if let Some(difference) = config.difference(&started)?.first() {
-            let root = root.display();
-            return Err(UsageError::new(anyhow!(
-                "--resume {root}: {difference}, which cannot change within a run: leave it as it was or start a new run"
-            ))
-            .into());
+    fn search(&self, stop: StopSignal, observer: &mut dyn SearchObserver) -> anyhow::Result<SearchEnd> {
+        let Self { config, world, data, .. } = self;
+        let search = Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer };
+        Ok(search.run(self.resume.as_ref())?)
+    }
+
+    /// The search of rank 0, with what it leaves behind.
+    fn search_and_record(
+        &self,
+        run: &RunDirectory,
+        stop: StopSignal,
+        arguments: &SearchArguments,
+        logging: &Logging,
+    ) -> anyhow::Result<SearchEnd> {
+        let Self { root, config, world, data, resume, .. } = self;
+        logging.record_to(&run.log_path())?;
+        let device = DeviceName(world.device).to_string();
+        run.record_environment(&Environment::capture(libtorch_version(), &device, world.threads, world.size))?;
+        tracing::info!("searching on {} in {} ({world})", config.data.dataset, root.display());
+        if let Some(ResumePoint { checkpoint, path }) = resume {
+            let SearchProgress { stage, epoch, step, .. } = &checkpoint.header.progress;
+            let (stage, path) = (stage + 1, path.display());
+            tracing::info!("going on from {path}: stage {stage} after {epoch} epochs and {step} steps");
         }
-        let config = arguments.apply(config);
-        let world = World::single(config.run.device, config.run.threads)?;
-        let data = SearchData::load(&config, &world)?;
-        let latest = run.latest_checkpoint()?;
-        let resume = latest.map(|path| ResumePoint::read(&path, &data.config_digest)).transpose()?;
-        Ok(Self { run, config, world, data, resume })
+        let header = resume.as_ref().map(|point| &point.checkpoint.header);
+        let mut recorder = RunRecorder::open(run, config, world, header, logging.bars())?;
+        let end = self.search(stop, &mut recorder)?;
+        match &end {
+            SearchEnd::Complete(result) => {
+                let (genotypes, summary) = recorder.finish(result, &data.config_digest)?;
+                print_summary(arguments, &summary, || report(run, &genotypes, &summary))?;
+            }
+            SearchEnd::Stopped { signal, progress } => {
+                let summary = recorder.stopped(progress)?;
+                let root = root.display();
+                tracing::warn!("stopped by signal {signal}; go on with: pdarts search --resume {root}");
+                print_summary(arguments, &summary, String::new)?;
+            }
+        }
+        Ok(end)
     }
 }
 
 impl SearchArguments {
-    fn apply(&self, mut config: Config) -> Config {
+    /// The run to continue, locked by rank 0.
+    fn open_resumed(&self, ranks: &Ranks) -> anyhow::Result<Option<RunDirectory>> {
+        match &self.resume {
+            Some(root) if ranks.is_root() => Ok(Some(RunDirectory::open(root)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The configuration; that of a run to be continued may change where results do not depend on it.
+    fn load_config(&self) -> anyhow::Result<Config> {
+        let mut config = match (&self.config, &self.resume) {
+            (Some(file), _) => Config::load(file, &self.overrides)?,
+            (None, Some(root)) => Config::load(&RunDirectory::config_path_in(root), &self.overrides)?,
+            (None, None) => anyhow::bail!("--config is missing"),
+        };
+        if let Some(root) = &self.resume {
+            let started = Config::load(&RunDirectory::config_path_in(root), &[])?;
+            if let Some(difference) = config.difference(&started)?.first() {
+                let root = root.display();
+                return Err(UsageError::new(anyhow!(
+                    "--resume {root}: {difference}, which cannot change within a run: leave it as it was or start a \
+                     new run"
+                ))
+                .into());
+            }
+        }
         if let Some(dir) = &self.data {
             config.data.dir.clone_from(dir);
         }
-        config
+        Ok(config)
     }
+
+    /// The directory of a new run, or `resumed`; on rank 0.
+    fn create_run(
+        &self,
+        ranks: &Ranks,
+        config: &Config,
+        resumed: Option<RunDirectory>,
+    ) -> anyhow::Result<Option<RunDirectory>> {
+        if resumed.is_some() || !ranks.is_root() {
+            return Ok(resumed);
+        }
+        let root = self.out.clone().unwrap_or_else(|| default_root(self.config.as_deref().unwrap_or(Path::new("run"))));
+        Ok(Some(RunDirectory::create(&root, &config.to_toml()?)?))
+    }
+}
+
+/// Collects the timelines of all ranks in one file. All ranks call this together.
+fn write_trace(ranks: &Ranks, file: &Path) -> anyhow::Result<()> {
+    let timelines = ranks.gather(&trace::take(ranks.rank), Label::new("exchange of traces"))?;
+    if ranks.is_root() {
+        std::fs::write(file, trace::to_json(&timelines.concat())?)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(())
 }
 
 /// `runs/search-quickstart-20190429T081500Z` for `configs/search-quickstart.toml`.

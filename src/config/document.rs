@@ -10,7 +10,7 @@ use super::schema::{Config, SECTIONS, Section};
 
 /// Keys that may differ between a run and its continuation: they decide how and where it runs and
 /// what it reports, not what it computes.
-const CHANGEABLE_AT_RESUME: [&str; 7] = [
+const CHANGEABLE_AT_RESUME: [&str; 13] = [
     "run.threads",
     "run.device",
     "run.log_every_steps",
@@ -18,7 +18,16 @@ const CHANGEABLE_AT_RESUME: [&str; 7] = [
     "data.dir",
     "data.loader_threads",
     "search.validate_every_epochs",
+    "parallel.communicator",
+    "parallel.bucket_mib",
+    "parallel.first_bucket_mib",
+    "parallel.check_every_steps",
+    "parallel.stall_warning_seconds",
+    "parallel.stall_abort_seconds",
 ];
+
+/// Keys that may differ between the ranks of a run: what a rank has of its node.
+const LOCAL_TO_A_RANK: [&str; 3] = ["run.threads", "data.dir", "data.loader_threads"];
 
 impl Config {
     /// The resolved configuration as TOML, every key stated.
@@ -79,25 +88,38 @@ impl Config {
     /// # Errors
     /// As [`Config::to_toml`].
     pub fn difference(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
-        let (ours, theirs) = (self.decisive_values()?, other.decisive_values()?);
-        let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
-        let value =
-            |values: &BTreeMap<String, String>, key| values.get(key).map_or("(absent)".to_owned(), String::clone);
-        Ok(keys
-            .into_iter()
-            .map(|key| (key, value(&ours, key), value(&theirs, key)))
-            .filter(|(_, ours, theirs)| ours != theirs)
-            .map(|(key, ours, theirs)| format!("{key} = {ours} instead of {theirs}"))
-            .collect())
+        Ok(differences(&self.decisive_values()?, &other.decisive_values()?))
+    }
+
+    /// The keys in which two ranks of one run differ and must not, as [`Config::difference`].
+    ///
+    /// # Errors
+    /// As [`Config::to_toml`].
+    pub fn difference_between_ranks(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
+        Ok(differences(&self.values_except(&LOCAL_TO_A_RANK)?, &other.values_except(&LOCAL_TO_A_RANK)?))
     }
 
     /// Every key that the digest covers, with its value as TOML.
     fn decisive_values(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        self.values_except(&CHANGEABLE_AT_RESUME)
+    }
+
+    fn values_except(&self, keys: &[&str]) -> Result<BTreeMap<String, String>, ConfigError> {
         let mut values = BTreeMap::new();
         collect_leaves(&Value::try_from(self)?, "", &mut values);
-        values.retain(|key, _| !CHANGEABLE_AT_RESUME.contains(&key.as_str()));
+        values.retain(|key, _| !keys.contains(&key.as_str()));
         Ok(values)
     }
+}
+
+fn differences(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) -> Vec<String> {
+    let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let value = |values: &BTreeMap<String, String>, key| values.get(key).map_or("(absent)".to_owned(), String::clone);
+    keys.into_iter()
+        .map(|key| (key, value(ours, key), value(theirs, key)))
+        .filter(|(_, ours, theirs)| ours != theirs)
+        .map(|(key, ours, theirs)| format!("{key} = {ours} instead of {theirs}"))
+        .collect()
 }
 
 /// `key = value` for each key of a table, with comments or without.
@@ -208,8 +230,8 @@ mod tests {
     fn keys_changeable_at_resume_exist() {
         let mut leaves = BTreeMap::new();
         collect_leaves(&Value::try_from(Config::default()).unwrap(), "", &mut leaves);
-        for key in CHANGEABLE_AT_RESUME {
-            assert!(leaves.contains_key(key), "{key}");
+        for key in CHANGEABLE_AT_RESUME.iter().chain(&LOCAL_TO_A_RANK) {
+            assert!(leaves.contains_key(*key), "{key}");
         }
     }
 

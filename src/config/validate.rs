@@ -3,7 +3,10 @@
 //! A relation that needs the size of the data set waits for
 //! [`Config::validate_with_dataset`]. Each violation names its key and says what would be right.
 
-use super::{AlphaOptimizerConfig, Config, ConfigError, DataConfig, SearchConfig, Violation, WeightOptimizerConfig};
+use super::{
+    AlphaOptimizerConfig, Config, ConfigError, DataConfig, ParallelConfig, SearchConfig, Violation,
+    WeightOptimizerConfig,
+};
 use crate::genotype::{NUM_NODES, Operation};
 
 /// Side in pixels of the images of every data set.
@@ -19,6 +22,7 @@ const MAX_THREADS: usize = 1024;
 const MIN_CELLS: usize = 3;
 
 /// Cells and channels beyond any network of this field: more is a slip of the hand that would exhaust the memory.
+const MAX_BUCKET_MIB: f64 = 65536.0;
 const MAX_CELLS: usize = 1000;
 const MAX_CHANNELS: usize = 4096;
 
@@ -45,6 +49,7 @@ impl Config {
         validate_search(&self.search)?;
         validate_operations(&self.search.operations)?;
         validate_stages(&self.search)?;
+        validate_parallel(&self.parallel)?;
         validate_weight_optimizer(&self.optimizer.weights)?;
         validate_alpha_optimizer(&self.optimizer.alphas)
     }
@@ -75,6 +80,40 @@ impl Config {
         })?;
         Ok(())
     }
+
+    /// Checks that `num_ranks` ranks can divide a batch.
+    ///
+    /// # Errors
+    /// [`ConfigError::Violation`], which names the nearest batches that they can divide.
+    pub fn validate_with_ranks(&self, num_ranks: usize) -> Result<(), ConfigError> {
+        let (batch, parts) = (self.search.global_batch, self.search.accumulate_steps);
+        let unit = num_ranks * parts;
+        require(batch.is_multiple_of(unit), "search.global_batch", || {
+            let in_parts = if parts > 1 { format!(" in {parts} parts") } else { String::new() };
+            let below = batch / unit * unit;
+            let nearest = match below {
+                0 => unit.to_string(),
+                _ => format!("{below} or {}", below + unit),
+            };
+            format!("{num_ranks} ranks cannot share {batch} images{in_parts} equally; state {nearest}")
+        })?;
+        Ok(())
+    }
+}
+
+fn validate_parallel(parallel: &ParallelConfig) -> Result<(), Violation> {
+    for (key, mib) in
+        [("parallel.bucket_mib", parallel.bucket_mib), ("parallel.first_bucket_mib", parallel.first_bucket_mib)]
+    {
+        zero_or_more(key, mib)?;
+        require(mib <= MAX_BUCKET_MIB, key, || format!("{mib} MiB are too many; state at most {MAX_BUCKET_MIB}"))?;
+    }
+    positive("parallel.stall_warning_seconds", parallel.stall_warning_seconds)?;
+    positive("parallel.stall_abort_seconds", parallel.stall_abort_seconds)?;
+    let (warning, abort) = (parallel.stall_warning_seconds, parallel.stall_abort_seconds);
+    require(warning <= abort, "parallel.stall_warning_seconds", || {
+        format!("{warning} is beyond parallel.stall_abort_seconds = {abort}; state less")
+    })
 }
 
 fn validate_data(data: &DataConfig) -> Result<(), Violation> {
@@ -90,6 +129,7 @@ fn validate_data(data: &DataConfig) -> Result<(), Violation> {
 
 fn validate_search(search: &SearchConfig) -> Result<(), Violation> {
     at_least_one("search.global_batch", search.global_batch)?;
+    at_least_one("search.accumulate_steps", search.accumulate_steps)?;
     at_least_one("search.epochs", search.epochs)?;
     at_least_one("search.validate_every_epochs", search.validate_every_epochs)?;
     let (start, epochs) = (search.alpha_start_epoch, search.epochs);

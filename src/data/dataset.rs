@@ -5,6 +5,8 @@
 
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
+
 use super::DataError;
 
 /// Height and width of an image in pixels.
@@ -57,6 +59,11 @@ impl Dataset {
         self.images.extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
         self.labels.push(label);
         Ok(())
+    }
+
+    /// SHA-256, in hexadecimal, of all images and classes.
+    pub fn digest(&self) -> String {
+        format!("{:x}", Sha256::new().chain_update(&self.images).chain_update(&self.labels).finalize())
     }
 
     /// Number of images.

@@ -47,6 +47,7 @@ pub struct Sampler {
     global_batch: usize,
     order: Order,
     shard: Shard,
+    parts: usize,
 }
 
 impl Sampler {
@@ -68,7 +69,7 @@ impl Sampler {
         if global_batch < shard.size {
             return Err(DataError::BatchTooSmall { global_batch, size: shard.size });
         }
-        Ok(Sampler { samples, global_batch, order: Order::Shuffled { seed, stream }, shard })
+        Ok(Sampler { samples, global_batch, order: Order::Shuffled { seed, stream }, shard, parts: 1 })
     }
 
     /// For evaluation: all images in their own order, each exactly once over all ranks. The last batch may be smaller.
@@ -82,7 +83,13 @@ impl Sampler {
         if global_batch < shard.size {
             return Err(DataError::BatchTooSmall { global_batch, size: shard.size });
         }
-        Ok(Sampler { samples, global_batch, order: Order::Sequential, shard })
+        Ok(Sampler { samples, global_batch, order: Order::Sequential, shard, parts: 1 })
+    }
+
+    /// Cuts each batch into `parts` that are computed one after the other, of each of which every rank takes its slice:
+    /// a part holds the same images for any number of ranks.
+    pub fn in_parts(self, parts: usize) -> Sampler {
+        Sampler { parts: parts.max(1), ..self }
     }
 
     /// Steps in one pass over the images.
@@ -108,7 +115,7 @@ impl Sampler {
                     order = self.pass_order(epoch, pass);
                     order_pass = Some(pass);
                 }
-                self.slice(&order, step % self.num_steps()).to_vec()
+                self.slices(&order, step % self.num_steps())
             })
             .filter(|batch| !batch.is_empty())
     }
@@ -121,15 +128,21 @@ impl Sampler {
         order
     }
 
-    /// The part of a pass that belongs to one step and this rank. Slices differ by at most one image where the ranks do
-    /// not divide the batch.
-    fn slice<'a>(&self, order: &'a [u32], step: usize) -> &'a [u32] {
+    /// What of a pass belongs to one step and this rank, part by part. Slices differ by at most one image where the
+    /// ranks do not divide a part.
+    fn slices(&self, order: &[u32], step: usize) -> Vec<u32> {
         let start = step * self.global_batch;
         let end = (start + self.global_batch).min(order.len());
         let batch = &order[start..end];
         let Shard { rank, size } = self.shard;
-        &batch[batch.len() * rank / size..batch.len() * (rank + 1) / size]
+        let parts = (0..self.parts).map(|part| &batch[share(batch.len(), part, self.parts)]);
+        parts.flat_map(|part| &part[share(part.len(), rank, size)]).copied().collect()
     }
+}
+
+/// The range of share `index` of `count` nearly equal ones of `len`.
+fn share(len: usize, index: usize, count: usize) -> Range<usize> {
+    len * index / count..len * (index + 1) / count
 }
 
 #[cfg(test)]
@@ -171,6 +184,19 @@ mod tests {
             for (step, batch) in whole.iter().enumerate() {
                 let slices: Vec<u32> = ranks.iter().flat_map(|batches| batches[step].clone()).collect();
                 prop_assert_eq!(&slices, batch);
+            }
+        }
+
+        #[test]
+        fn parts_hold_the_same_images_for_any_number_of_ranks(parts in 1usize..4, size in 1usize..5, each in 1usize..3) {
+            let batch = parts * size * each;
+            let sampler = |shard| shuffled(0..60, batch, Stream::Weights, shard).in_parts(parts);
+            let whole = epoch(&sampler(Shard::WHOLE), 1).remove(0);
+            prop_assert_eq!(&whole, &epoch(&shuffled(0..60, batch, Stream::Weights, Shard::WHOLE), 1)[0]);
+            let ranks: Vec<_> = (0..size).map(|rank| epoch(&sampler(Shard { rank, size }), 1).remove(0)).collect();
+            for (part, expected) in whole.chunks(size * each).enumerate() {
+                let slices = ranks.iter().map(|slice| slice[part * each..(part + 1) * each].to_vec());
+                prop_assert_eq!(&slices.collect::<Vec<_>>().concat(), expected);
             }
         }
 

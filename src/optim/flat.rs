@@ -3,6 +3,8 @@
 //! Zeroing, clipping, stepping, hashing and saving then work on whole buffers, and a range of the gradient can be
 //! all-reduced without a copy. Tensors start at multiples of 64 bytes; the gaps stay zero.
 
+use std::ops::Range;
+
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::model::NamedTensor;
@@ -16,6 +18,7 @@ pub struct FlatParameters {
     values: Tensor,
     gradients: Tensor,
     tensors: Vec<Tensor>,
+    starts: Vec<i64>,
     num_parameters: usize,
 }
 
@@ -28,12 +31,13 @@ impl FlatParameters {
         let (values, views) = move_into_one_buffer(tensors)?;
         let gradients = values.zeros_like();
         let mut handles = Vec::with_capacity(tensors.len());
+        let starts = views.iter().map(|view| view.start).collect();
         for (NamedTensor { tensor, .. }, view) in tensors.iter().zip(views) {
             set_grad(tensor, &view.of(&gradients))?;
             handles.push(tensor.shallow_clone());
         }
         let num_parameters = handles.iter().map(Tensor::numel).sum();
-        Ok(Self { values, gradients, tensors: handles, num_parameters })
+        Ok(Self { values, gradients, tensors: handles, starts, num_parameters })
     }
 
     /// All values, `[buffer length]`, with zeros in the gaps.
@@ -44,6 +48,16 @@ impl FlatParameters {
     /// All gradients, `[buffer length]`, with zeros in the gaps.
     pub fn gradients(&self) -> &Tensor {
         &self.gradients
+    }
+
+    /// The tensors, in the order of the buffer.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        self.tensors.iter().collect()
+    }
+
+    /// Where each tensor lies in the buffer, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<i64>> {
+        self.tensors.iter().zip(&self.starts).map(|(tensor, &start)| start..start + tensor.numel() as i64)
     }
 
     /// The number of parameters, without the gaps.

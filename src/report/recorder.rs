@@ -16,6 +16,7 @@ use crate::search::Stage;
 use crate::trainer::{
     Checkpoint, CheckpointHeader, EpochRecord, SearchObserver, SearchProgress, SearchResult, StepRecord,
 };
+use crate::world::World;
 
 /// Checkpoints that are kept; the one before the newest serves when that is lost.
 const KEPT_CHECKPOINTS: usize = 2;
@@ -24,6 +25,7 @@ const KEPT_CHECKPOINTS: usize = 2;
 pub struct RunRecorder<'a> {
     run: &'a RunDirectory,
     config: &'a Config,
+    world: &'a World,
     metrics: JsonLog,
     events: EventWriter,
     bars: &'a MultiProgress,
@@ -46,12 +48,13 @@ impl<'a> RunRecorder<'a> {
     pub fn open(
         run: &'a RunDirectory,
         config: &'a Config,
+        world: &'a World,
         resumed: Option<&CheckpointHeader>,
         bars: &'a MultiProgress,
     ) -> Result<Self, RunError> {
         let metrics = run.open_metrics(resumed.map_or(0, |header| header.metrics_position))?;
         let events = run.open_events(resumed.map_or(0, |header| header.progress.global_step + 1))?;
-        Ok(Self { run, config, metrics, events, bars, bar: ProgressBar::hidden() })
+        Ok(Self { run, config, world, metrics, events, bars, bar: ProgressBar::hidden() })
     }
 
     /// Writes the result of a complete search: `genotype.json`, its figures and `summary.json`. Returns both files'
@@ -71,7 +74,7 @@ impl<'a> RunRecorder<'a> {
         if let Some(chosen) = genotypes.result() {
             self.write_figures(genotype_figures(&chosen.variant.genotype))?;
         }
-        let summary = SearchSummary::complete(result, &genotypes);
+        let summary = SearchSummary::complete(result, &genotypes, self.world);
         write_json_atomic(&self.run.summary_path(), &summary)?;
         Ok((genotypes, summary))
     }
@@ -82,7 +85,7 @@ impl<'a> RunRecorder<'a> {
     /// When it cannot be written.
     pub fn stopped(&mut self, progress: &SearchProgress) -> Result<SearchSummary, RunError> {
         self.bar.finish_and_clear();
-        let summary = SearchSummary::stopped(progress);
+        let summary = SearchSummary::stopped(progress, self.world);
         write_json_atomic(&self.run.summary_path(), &summary)?;
         Ok(summary)
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::genotype::Genotype;
 use crate::run::GenotypeFile;
 use crate::trainer::{SearchProgress, SearchResult, StageRecord};
+use crate::world::World;
 
 /// How a run ended.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
@@ -25,13 +26,17 @@ pub struct SearchSummary {
     pub seconds: f64,
     /// Images of weight and alpha steps in a second of training; none before the first whole epoch.
     pub images_per_second: Option<f64>,
+    /// Ranks of the last start.
+    pub ranks: usize,
+    /// What carried their sums: `none`, `mpi` or `nccl`.
+    pub communicator: &'static str,
     /// Every complete stage.
     pub stages: Vec<StageRecord>,
     /// The cell; none unless complete.
     pub result: Option<FoundCell>,
-    /// SHA-256 of the last supernet's weights and BatchNorm statistics.
+    /// SHA-256 of the last supernet's weights and BatchNorm statistics, the same on all ranks.
     pub weights_hash: Option<String>,
-    /// SHA-256 of the last alphas.
+    /// SHA-256 of the last alphas, the same on all ranks.
     pub alphas_hash: Option<String>,
 }
 
@@ -50,7 +55,7 @@ pub struct FoundCell {
 
 impl SearchSummary {
     /// Of a search with a result.
-    pub fn complete(result: &SearchResult, genotypes: &GenotypeFile) -> Self {
+    pub fn complete(result: &SearchResult, genotypes: &GenotypeFile, world: &World) -> Self {
         let found = genotypes.result().map(|priced| FoundCell {
             genotype: priced.variant.genotype.clone(),
             skip_connects: priced.variant.skip_connects,
@@ -60,19 +65,21 @@ impl SearchSummary {
         Self {
             status: Status::Complete,
             result: found,
-            weights_hash: Some(result.weights_hash.clone()),
-            alphas_hash: Some(result.alphas_hash.clone()),
-            ..Self::stopped(&result.progress)
+            weights_hash: Some(result.hashes.weights.clone()),
+            alphas_hash: Some(result.hashes.alphas.clone()),
+            ..Self::stopped(&result.progress, world)
         }
     }
 
     /// Of a search that a signal stopped.
-    pub fn stopped(progress: &SearchProgress) -> Self {
+    pub fn stopped(progress: &SearchProgress, world: &World) -> Self {
         let images_per_second = progress.images_per_second();
         Self {
             status: Status::Stopped,
             seconds: progress.seconds(),
             images_per_second: images_per_second.is_finite().then_some(images_per_second),
+            ranks: world.size,
+            communicator: world.communicator().name(),
             stages: progress.stages.clone(),
             result: None,
             weights_hash: None,

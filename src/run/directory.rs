@@ -76,7 +76,12 @@ impl RunDirectory {
     }
 
     pub fn config_path(&self) -> PathBuf {
-        self.root.join(CONFIG)
+        Self::config_path_in(&self.root)
+    }
+
+    /// The configuration of the run in `root`, for ranks that do not write it.
+    pub fn config_path_in(root: &Path) -> PathBuf {
+        root.join(CONFIG)
     }
 
     /// Where the program's log goes, one JSON object per line.

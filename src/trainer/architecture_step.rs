@@ -1,8 +1,7 @@
 //! How the architecture parameters are stepped: the seam for other bilevel optimizers.
 
-use super::{ImageBatch, SearchState, search_state::StepResult};
+use super::{ImageBatch, SearchState, TrainError, search_state::StepResult};
 use crate::search::ForwardMode;
-use crate::torch::TorchError;
 
 /// What an architecture step may use.
 #[derive(Copy, Clone, Debug)]
@@ -23,7 +22,7 @@ pub trait ArchitectureStep {
     ///
     /// # Errors
     /// When libtorch fails.
-    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TorchError>;
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TrainError>;
 }
 
 /// The gradient of the alphas at the current weights, as P-DARTS uses it.
@@ -33,7 +32,7 @@ pub trait ArchitectureStep {
 pub struct FirstOrder;
 
 impl ArchitectureStep for FirstOrder {
-    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TorchError> {
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TrainError> {
         state.alpha_step(inputs.alpha_batch, inputs.mode)
     }
 }

@@ -30,6 +30,13 @@ impl ImageBatch {
         Ok(Self { images, labels: Tensor::f_from_slice(&batch.labels)?.f_to_device(device)? })
     }
 
+    /// The images in `count` equal parts, in order.
+    pub fn parts(&self, count: usize) -> Vec<ImageBatch> {
+        let count = count.max(1) as i64;
+        let (images, labels) = (self.images.chunk(count, 0), self.labels.chunk(count, 0));
+        images.into_iter().zip(labels).map(|(images, labels)| ImageBatch { images, labels }).collect()
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.numel()

@@ -11,6 +11,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use super::progress::SearchProgress;
 use super::{SearchState, TrainError};
+use crate::world::{Label, Ranks};
 
 const FORMAT: &str = "pdarts-search-1";
 const METADATA_KEY: &str = "pdarts";
@@ -81,6 +82,9 @@ impl Buffer {
 const BUFFER_NAMES: [&str; 6] =
     ["weights", "momentum", "statistics", "alphas", "alphas_first_moment", "alphas_second_moment"];
 
+/// Which of them the ranks do not have in common.
+const STATISTICS: usize = 2;
+
 fn buffers_of(state: &SearchState) -> [&Tensor; 6] {
     let (first_moment, second_moment, _) = state.adam.state();
     [
@@ -94,12 +98,26 @@ fn buffers_of(state: &SearchState) -> [&Tensor; 6] {
 }
 
 impl Checkpoint {
-    /// Copies `state` and `progress`.
+    /// Copies `state` and `progress`, with the running statistics of every rank where they differ. All ranks call this
+    /// together.
     ///
     /// # Errors
-    /// When a buffer cannot be copied from the device.
-    pub fn take(state: &SearchState, progress: &SearchProgress, config_digest: &str) -> Result<Self, tch::TchError> {
-        let buffers = buffers_of(state).into_iter().map(Buffer::copy).collect::<Result<Vec<_>, _>>()?;
+    /// When a buffer cannot be copied from the device or the ranks cannot be reached.
+    pub fn take(
+        state: &SearchState,
+        progress: &SearchProgress,
+        config_digest: &str,
+        ranks: &Ranks,
+    ) -> Result<Self, TrainError> {
+        let mut buffers = buffers_of(state).into_iter().map(Buffer::copy).collect::<Result<Vec<_>, _>>()?;
+        let statistics = &mut buffers[STATISTICS];
+        let mut of_ranks = ranks.gather_bytes(statistics.bytes.clone(), Label::new("exchange of statistics"))?;
+        if of_ranks.iter().any(|bytes| *bytes != of_ranks[0]) {
+            statistics.shape[0] *= of_ranks.len();
+            statistics.bytes = of_ranks.concat();
+        } else {
+            statistics.bytes = of_ranks.swap_remove(0);
+        }
         let header = CheckpointHeader {
             format: FORMAT.to_owned(),
             config_digest: config_digest.to_owned(),
@@ -122,19 +140,28 @@ impl Checkpoint {
         safetensors::serialize(views, Some(metadata)).map_err(std::io::Error::other)
     }
 
-    /// Puts this moment back into `state`, which was built for the same stage.
+    /// Puts this moment back into `state`, which was built for the same stage. Each rank gets its own running
+    /// statistics; on another number of ranks, their average.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] when the buffers do not fit the network.
-    pub fn restore(&self, state: &mut SearchState, path: &Path) -> Result<(), TrainError> {
-        let targets = BUFFER_NAMES.into_iter().zip(buffers_of(state));
-        for ((name, target), buffer) in targets.zip(&self.buffers) {
-            if target.numel() != buffer.shape[0] {
-                let problem = format!("{name} has {} values, the network {}", buffer.shape[0], target.numel());
+    pub fn restore(&self, state: &mut SearchState, path: &Path, ranks: &Ranks) -> Result<(), TrainError> {
+        let targets = BUFFER_NAMES.into_iter().zip(buffers_of(state)).enumerate();
+        for ((index, (name, target)), buffer) in targets.zip(&self.buffers) {
+            let (found, expected) = (buffer.shape[0], target.numel());
+            let num_copies = if index == STATISTICS && expected > 0 { (found / expected).max(1) } else { 1 };
+            if found != num_copies * expected {
+                let problem = format!("{name} has {found} values, the network {expected}");
                 return Err(TrainError::Checkpoint { path: path.to_owned(), problem });
             }
             let kind = if buffer.dtype == Dtype::F64 { Kind::Double } else { Kind::Float };
-            let values = Tensor::f_from_data_size(&buffer.bytes, &[buffer.shape[0] as i64], kind)?;
+            let shape = [num_copies as i64, expected as i64];
+            let copies = Tensor::f_from_data_size(&buffer.bytes, &shape, kind)?;
+            let values = match num_copies {
+                1 => copies.f_get(0)?,
+                _ if num_copies == ranks.size => copies.f_get(ranks.rank as i64)?,
+                _ => copies.f_mean_dim([0i64].as_slice(), false, kind)?,
+            };
             no_grad(|| target.shallow_clone().f_copy_(&values))?;
         }
         state.adam.set_num_steps(self.header.adam_steps);

@@ -6,6 +6,7 @@ use crate::data::DataError;
 use crate::genotype::GenotypeError;
 use crate::run::RunError;
 use crate::torch::TorchError;
+use crate::world::CommunicatorError;
 
 /// A failure of a training loop; its text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,25 @@ pub enum TrainError {
     /// A step of the search outside of its stages; the checkpoint is of another version.
     #[error("stage {0} is not in the configuration")]
     NoStage(usize),
+    /// Ranks that should be equal are not.
+    #[error(
+        "{what} of {} differ from those of rank {reference} after step {step}: a rank computes wrongly (its memory or \
+         its GPU may be faulty); the last checkpoint is from before",
+        list(ranks)
+    )]
+    RanksDiffer {
+        /// Weights or alphas.
+        what: &'static str,
+        /// The lowest rank of the majority.
+        reference: usize,
+        /// Those outside of the majority.
+        ranks: Vec<usize>,
+        /// Steps of the whole run.
+        step: u64,
+    },
+    /// The ranks could not work together.
+    #[error(transparent)]
+    Communicator(#[from] CommunicatorError),
     /// Loading images failed.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -69,4 +89,11 @@ pub enum TrainError {
     /// libtorch failed in a call through tch.
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
     Tch(#[from] tch::TchError),
+}
+
+/// `rank 3`, or `ranks 3, 5`.
+fn list(ranks: &[usize]) -> String {
+    let plural = if ranks.len() == 1 { "" } else { "s" };
+    let numbers: Vec<String> = ranks.iter().map(ToString::to_string).collect();
+    format!("rank{plural} {}", numbers.join(", "))
 }

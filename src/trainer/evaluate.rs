@@ -2,32 +2,38 @@
 
 use tch::{Kind, no_grad};
 
+use super::stop::Signal;
 use super::tally::{Tally, TallySums};
 use super::{ImageBatch, SearchState, StopSignal, TrainError};
 use crate::data::Loader;
 use crate::search::ForwardMode;
 use crate::world::World;
 
-/// One pass over `loader` in evaluation mode; every image counts once. A signal to stop ends the pass early.
+/// One pass over `loader` in evaluation mode; every image counts once, on one of the ranks. Returns the sums of all
+/// ranks, or the signal that ended the pass early on all of them.
 ///
 /// # Errors
-/// When loading or libtorch fails.
+/// When loading, libtorch or the exchange fails.
 pub fn evaluate(
     state: &SearchState,
     loader: &Loader,
     world: &World,
     stop: &StopSignal,
-) -> Result<TallySums, TrainError> {
+) -> Result<Result<TallySums, Signal>, TrainError> {
     no_grad(|| {
         let mut tally = Tally::from_sums(TallySums::default(), world.device);
-        for batch in loader.batches(0, 0..loader.num_steps())? {
-            if stop.requested().is_some() {
-                break;
+        // Of a last batch that is smaller than the number of ranks, some get nothing: no rank asks the others there.
+        let last_question = loader.num_steps().saturating_sub(1);
+        for (step, batch) in loader.batches(0, 0..loader.num_steps())?.enumerate() {
+            if step < last_question
+                && let Some(signal) = stop.agreed(world)?
+            {
+                return Ok(Err(signal));
             }
             let batch = ImageBatch::from_host(&batch?, world.device, Kind::Float)?;
             let result = state.forward(&batch, ForwardMode::evaluation())?;
             tally.add(&result.loss, &result.logits, &batch.labels);
         }
-        Ok(tally.sums())
+        Ok(Ok(TallySums::total(&tally.sums().gather(world)?)))
     })
 }

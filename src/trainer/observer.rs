@@ -38,3 +38,29 @@ pub trait SearchObserver {
     /// When it cannot be written; earlier checkpoints are intact.
     fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), RunError>;
 }
+
+/// The observer of ranks that leave recording to rank 0.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct Silent;
+
+impl SearchObserver for Silent {
+    fn stage_begins(&mut self, _: &Stage, _: u64, _: u64) {}
+
+    fn step(&mut self) {}
+
+    fn steps(&mut self, _: &StepRecord) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn epoch(&mut self, _: &EpochRecord, _: &Switches, _: &Alphas) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn stage_ends(&mut self, _: &SearchProgress, _: &Switches, _: &Alphas) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: Checkpoint) -> Result<(), RunError> {
+        Ok(())
+    }
+}

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tally::TallySums;
 use crate::genotype::Switches;
+use crate::world::{CommunicatorError, Ranks};
 
 /// The place of a search in its course, with the records of what lies behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct SearchProgress {
     pub weight_sums: TallySums,
     /// Alpha steps of the epoch under way.
     pub alpha_sums: TallySums,
+    /// What each rank counted of these, weight steps and alpha steps.
+    pub rank_sums: Vec<[TallySums; 2]>,
     /// Seconds spent on the epoch under way.
     pub epoch_seconds: f64,
     /// Where the interval of steps that is recorded next begins.
@@ -43,11 +46,36 @@ impl SearchProgress {
             switches,
             weight_sums: TallySums::default(),
             alpha_sums: TallySums::default(),
+            rank_sums: Vec::new(),
             epoch_seconds: 0.0,
             interval: IntervalStart::default(),
             epochs: Vec::new(),
             stages: Vec::new(),
         }
+    }
+
+    /// What this rank counted of the epoch under way: weight steps and alpha steps. On another number of ranks, rank 0
+    /// goes on from the sums of all.
+    pub(super) fn own_sums(&self, ranks: &Ranks) -> [TallySums; 2] {
+        match self.rank_sums.get(ranks.rank) {
+            Some(own) if self.rank_sums.len() == ranks.size => *own,
+            _ if ranks.is_root() => [self.weight_sums, self.alpha_sums],
+            _ => Default::default(),
+        }
+    }
+
+    /// Takes what the ranks have counted of the epoch under way. All ranks call this together.
+    pub(super) fn gather_sums(
+        &mut self,
+        weights: &TallySums,
+        alphas: &TallySums,
+        ranks: &Ranks,
+    ) -> Result<(), CommunicatorError> {
+        let (weights, alphas) = (weights.gather(ranks)?, alphas.gather(ranks)?);
+        self.weight_sums = TallySums::total(&weights);
+        self.alpha_sums = TallySums::total(&alphas);
+        self.rank_sums = weights.into_iter().zip(alphas).map(|(weights, alphas)| [weights, alphas]).collect();
+        Ok(())
     }
 
     /// Enters a complete epoch into the records and begins the next.
@@ -57,6 +85,7 @@ impl SearchProgress {
         self.step = 0;
         self.weight_sums = TallySums::default();
         self.alpha_sums = TallySums::default();
+        self.rank_sums.clear();
         self.epoch_seconds = 0.0;
         self.interval = IntervalStart::default();
     }

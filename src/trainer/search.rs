@@ -8,12 +8,13 @@ use std::time::Instant;
 use tch::Kind;
 
 use super::architecture_step::{ArchitectureStep, StepInputs};
-use super::checkpoint::{Checkpoint, hash_values};
+use super::checkpoint::Checkpoint;
 use super::evaluate::evaluate;
 use super::observer::SearchObserver;
 use super::progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
+use super::replicas::{ReplicaHashes, check_derived, check_replicas};
 use super::search_data::SearchData;
-use super::stop::StopSignal;
+use super::stop::{Signal, StopSignal};
 use super::tally::{Tally, TallySums};
 use super::{ImageBatch, SearchState, TrainError, derive_seed};
 use crate::config::Config;
@@ -43,7 +44,7 @@ pub enum SearchEnd {
     /// By a signal, after a checkpoint.
     Stopped {
         /// The signal's number.
-        signal: i32,
+        signal: Signal,
         /// How far it came.
         progress: Box<SearchProgress>,
     },
@@ -57,10 +58,8 @@ pub struct SearchResult {
     pub progress: SearchProgress,
     /// The cell under each limit on skip connections.
     pub variants: Vec<Variant>,
-    /// SHA-256 of the last supernet's weights and statistics.
-    pub weights_hash: String,
-    /// SHA-256 of the last alphas.
-    pub alphas_hash: String,
+    /// Of the last supernet, the same on all ranks.
+    pub hashes: ReplicaHashes,
 }
 
 /// What an epoch's settings come to.
@@ -84,9 +83,9 @@ impl Search<'_> {
     ///
     /// # Errors
     /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
-    pub fn run(mut self, resume: Option<ResumePoint>) -> Result<SearchEnd, TrainError> {
+    pub fn run(mut self, resume: Option<&ResumePoint>) -> Result<SearchEnd, TrainError> {
         let stages = Stage::sequence(&self.config.search);
-        let mut progress = match &resume {
+        let mut progress = match resume {
             Some(point) => point.checkpoint.header.progress.clone(),
             None => SearchProgress::start(Switches::full(&self.config.search.operations)?),
         };
@@ -95,8 +94,9 @@ impl Search<'_> {
             let stage = stages.get(progress.stage).ok_or(TrainError::NoStage(progress.stage + 1))?;
             let mut state = self.new_state(stage, &progress.switches)?;
             if let Some(point) = resume.take() {
-                point.checkpoint.restore(&mut state, &point.path)?;
+                point.checkpoint.restore(&mut state, &point.path, self.world)?;
             }
+            state.replicate(self.world, (&self.config.parallel).into())?;
             self.begin_stage(stage, &progress);
             while progress.epoch < self.config.search.epochs {
                 let settings = self.epoch_settings(stage, progress.epoch);
@@ -105,19 +105,14 @@ impl Search<'_> {
                     signal = self.finish_epoch(&state, &mut progress, &settings)?;
                 }
                 if let Some(signal) = signal {
-                    self.observer.checkpoint(self.checkpoint(&state, &progress)?)?;
+                    self.save(&state, &progress)?;
                     return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress) });
                 }
             }
             let alphas = state.alphas().values()?;
             let switches = self.finish_stage(stage, &mut progress, &alphas)?;
             if progress.stage == stages.len() {
-                return Ok(SearchEnd::Complete(Box::new(SearchResult {
-                    variants: restrict(&switches, &alphas)?,
-                    weights_hash: hash_values(&[state.weights.values(), state.statistics.values()])?,
-                    alphas_hash: hash_values(&[state.flat_alphas.values()])?,
-                    progress,
-                })));
+                return Ok(SearchEnd::Complete(Box::new(self.result(&state, progress, &switches, &alphas)?)));
             }
         }
     }
@@ -132,7 +127,9 @@ impl Search<'_> {
         };
         tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));
         let (scale, optimizer) = (self.config.search.alpha_init_scale, &self.config.optimizer);
-        Ok(SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?)
+        let mut state = SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?;
+        state.accumulate(self.config.search.accumulate_steps);
+        Ok(state)
     }
 
     fn begin_stage(&mut self, stage: &Stage, progress: &SearchProgress) {
@@ -159,7 +156,7 @@ impl Search<'_> {
         state: &mut SearchState,
         progress: &mut SearchProgress,
         settings: &EpochSettings,
-    ) -> Result<Option<i32>, TrainError> {
+    ) -> Result<Option<Signal>, TrainError> {
         let device = self.world.device;
         let steps = progress.step..self.data.weight_loader.num_steps();
         let data_epoch = (progress.stage * self.config.search.epochs + progress.epoch) as u64;
@@ -168,8 +165,8 @@ impl Search<'_> {
             true => Some(self.data.alpha_loader.batches(data_epoch, steps.clone())?),
             false => None,
         };
-        let mut weight_tally = Tally::from_sums(progress.weight_sums, device);
-        let mut alpha_tally = Tally::from_sums(progress.alpha_sums, device);
+        let [mut weight_tally, mut alpha_tally] =
+            progress.own_sums(self.world).map(|sums| Tally::from_sums(sums, device));
         let seconds_before = progress.epoch_seconds;
         let start = Instant::now();
         for (step, weight_batch) in steps.clone().zip(weight_batches) {
@@ -189,11 +186,13 @@ impl Search<'_> {
             progress.global_step += 1;
             self.observer.step();
 
-            let signal = self.stop.requested();
+            let signal = self.stop.agreed(self.world)?;
+            if self.checks_replicas(progress) {
+                check_replicas(state, self.world, progress.global_step)?;
+            }
             let logs = progress.step.is_multiple_of(self.config.run.log_every_steps);
             if logs || signal.is_some() || progress.step == steps.end {
-                progress.weight_sums = weight_tally.sums();
-                progress.alpha_sums = alpha_tally.sums();
+                progress.gather_sums(&weight_tally.sums(), &alpha_tally.sums(), self.world)?;
                 progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
                 check_finite(progress)?;
             }
@@ -206,6 +205,12 @@ impl Search<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the ranks are compared after this step; they always are after an epoch.
+    fn checks_replicas(&self, progress: &SearchProgress) -> bool {
+        let every = self.config.parallel.check_every_steps as u64;
+        every > 0 && progress.global_step.is_multiple_of(every)
     }
 
     /// Names the random stream of a step, so that a resumed run draws the same.
@@ -221,15 +226,17 @@ impl Search<'_> {
         state: &SearchState,
         progress: &mut SearchProgress,
         settings: &EpochSettings,
-    ) -> Result<Option<i32>, TrainError> {
+    ) -> Result<Option<Signal>, TrainError> {
         let start = Instant::now();
+        check_replicas(state, self.world, progress.global_step)?;
+        state.average_statistics()?;
         let valid = match settings.validates {
-            true => Some(evaluate(state, &self.data.valid_loader, self.world, &self.stop)?),
+            true => match evaluate(state, &self.data.valid_loader, self.world, &self.stop)? {
+                Ok(sums) => Some(sums),
+                Err(signal) => return Ok(Some(signal)),
+            },
             false => None,
         };
-        if let Some(signal) = self.stop.requested() {
-            return Ok(Some(signal));
-        }
         let alphas = state.alphas().values()?;
         let train_seconds = progress.epoch_seconds;
         let record = EpochRecord {
@@ -245,7 +252,7 @@ impl Search<'_> {
         progress.finish_epoch(record);
         let every = self.config.run.checkpoint_every_epochs;
         if progress.epoch.is_multiple_of(every) || progress.epoch == self.config.search.epochs {
-            self.observer.checkpoint(self.checkpoint(state, progress)?)?;
+            self.save(state, progress)?;
         }
         Ok(None)
     }
@@ -268,13 +275,29 @@ impl Search<'_> {
         let switches = progress.switches.clone();
         let is_last = stage.index + 1 == self.config.search.stages.len();
         let kept = switches.drop_weakest(alphas, stage.keep, is_last)?;
+        check_derived("the kept operations", &format!("{kept:?}"), self.world, progress.global_step)?;
         progress.finish_stage(record, kept);
         self.observer.stage_ends(progress, &switches, alphas)?;
         Ok(switches)
     }
 
-    fn checkpoint(&self, state: &SearchState, progress: &SearchProgress) -> Result<Checkpoint, TrainError> {
-        Ok(Checkpoint::take(state, progress, &self.data.config_digest)?)
+    /// The cell under each limit, after the last stage.
+    fn result(
+        &self,
+        state: &SearchState,
+        progress: SearchProgress,
+        switches: &Switches,
+        alphas: &Alphas,
+    ) -> Result<SearchResult, TrainError> {
+        let variants = restrict(switches, alphas)?;
+        check_derived("the genotypes", &format!("{variants:?}"), self.world, progress.global_step)?;
+        Ok(SearchResult { variants, hashes: ReplicaHashes::of(state)?, progress })
+    }
+
+    /// Has rank 0 save the state to continue from.
+    fn save(&mut self, state: &SearchState, progress: &SearchProgress) -> Result<(), TrainError> {
+        let checkpoint = Checkpoint::take(state, progress, &self.data.config_digest, self.world)?;
+        Ok(self.observer.checkpoint(checkpoint)?)
     }
 }
 

@@ -19,6 +19,8 @@ pub struct SearchData {
     pub valid_loader: Loader,
     /// Classes of the data set.
     pub num_classes: usize,
+    /// SHA-256 of the data set; empty on a single rank, which has none to compare with.
+    pub data_digest: String,
     /// Of the configuration that the data belongs to.
     pub config_digest: String,
 }
@@ -43,25 +45,28 @@ impl SearchData {
         let data = &config.data;
         let dataset = Arc::new(load(dataset_kind(data.dataset), &data.dir, Split::Train)?);
         config.validate_with_dataset(dataset.len())?;
+        config.validate_with_ranks(world.size)?;
         let num_images = if data.limit == 0 { dataset.len() } else { data.limit };
         let (train, valid) = train_valid_split(num_images, data.train_fraction);
         let (batch, seed) = (config.search.global_batch, config.run.seed);
         let shard = Shard { rank: world.rank, size: world.size };
+        let parts = config.search.accumulate_steps;
         let loader = |sampler: Sampler, augment: Augment| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
             Loader::new(Arc::clone(&dataset), sampler, Transform::new(&dataset, augment, seed), threads)
         };
         Ok(Self {
             weight_loader: loader(
-                Sampler::shuffled(train, batch, seed, Stream::Weights, shard)?,
+                Sampler::shuffled(train, batch, seed, Stream::Weights, shard)?.in_parts(parts),
                 training_augmentation(data),
             ),
             alpha_loader: loader(
-                Sampler::shuffled(valid.clone(), batch, seed, Stream::Alphas, shard)?,
+                Sampler::shuffled(valid.clone(), batch, seed, Stream::Alphas, shard)?.in_parts(parts),
                 training_augmentation(data),
             ),
             valid_loader: loader(Sampler::sequential(valid, batch, shard)?, Augment::default()),
             num_classes: dataset.num_classes,
+            data_digest: if world.size > 1 { dataset.digest() } else { String::new() },
             config_digest: config.digest()?,
         })
     }

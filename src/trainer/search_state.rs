@@ -1,12 +1,17 @@
 //! All that a stage of the search trains: the supernet, its alphas and their optimizers.
 
+use std::sync::Arc;
+
 use tch::{Device, Kind, Tensor};
 
-use super::ImageBatch;
+use super::reducer::{Reducer, ReducerOptions};
+use super::{ImageBatch, TrainError};
 use crate::config::OptimizerConfig;
 use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
+use crate::trace;
+use crate::world::{Communicator, Label, ReduceOp, World};
 
 /// One stage's network with its flat parameters and optimizers.
 pub struct SearchState {
@@ -25,6 +30,17 @@ pub struct SearchState {
     pub adam: Adam,
     weight_clip: f64,
     alpha_clip: f64,
+    /// Parts of a batch that are computed one after the other.
+    accumulate_steps: usize,
+    /// Averages over ranks; absent on a single one.
+    ranks: Option<RankAverages>,
+}
+
+/// How gradients become those of all ranks' images.
+struct RankAverages {
+    communicator: Arc<dyn Communicator>,
+    /// Of the weights.
+    reducer: Reducer,
 }
 
 /// What a step computed, on the device.
@@ -68,6 +84,8 @@ impl SearchState {
             adam: Adam::new(&flat_alphas, adam_options),
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
+            accumulate_steps: 1,
+            ranks: None,
             network,
             alphas,
             relaxation,
@@ -75,6 +93,44 @@ impl SearchState {
             flat_alphas,
             statistics,
         })
+    }
+
+    /// Computes each batch in `accumulate_steps` equal parts, whose gradients add up.
+    pub fn accumulate(&mut self, accumulate_steps: usize) {
+        self.accumulate_steps = accumulate_steps.max(1);
+    }
+
+    /// Makes this state one replica among those of all ranks: gives all of them the values of rank 0, and from now on
+    /// averages gradients over them. All ranks call this together, as everything that follows.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn replicate(&mut self, world: &World, options: ReducerOptions) -> Result<(), TrainError> {
+        if world.size == 1 {
+            return Ok(());
+        }
+        let communicator = Arc::clone(world.communicator());
+        let (first_moment, second_moment, _) = self.adam.state();
+        let buffers =
+            [self.weights.values(), self.sgd.momentum(), self.flat_alphas.values(), first_moment, second_moment];
+        for buffer in buffers {
+            communicator.broadcast(buffer, 0, Label::new("broadcast of the state"))?.wait()?;
+        }
+        let reducer = Reducer::new(&self.weights, Arc::clone(&communicator), options)?;
+        self.ranks = Some(RankAverages { communicator, reducer });
+        Ok(())
+    }
+
+    /// Replaces the running statistics by their averages over ranks.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn average_statistics(&self) -> Result<(), TrainError> {
+        if let Some(ranks) = &self.ranks {
+            let label = Label::new("average of BatchNorm statistics");
+            ranks.communicator.all_reduce(self.statistics.values(), ReduceOp::Average, label)?.wait()?;
+        }
+        Ok(())
     }
 
     /// The architecture parameters.
@@ -93,38 +149,84 @@ impl SearchState {
         Ok(StepResult { loss: logits.cross_entropy_for_logits(&batch.labels), logits })
     }
 
-    /// One SGD step of the weights on `batch`, the alphas being fixed.
+    /// One SGD step of the weights on `batch`, this rank's share of the global batch, the alphas being fixed.
     ///
     /// # Errors
-    /// When libtorch fails.
+    /// When libtorch or the exchange of gradients fails.
     pub fn weight_step(
         &mut self,
         batch: &ImageBatch,
         learning_rate: f64,
         mode: ForwardMode,
-    ) -> Result<StepResult, TorchError> {
+    ) -> Result<StepResult, TrainError> {
         self.flat_alphas.set_trained(false);
         self.weights.set_trained(true);
         self.weights.zero_gradients();
-        let result = self.forward(batch, mode)?;
-        result.loss.f_backward()?;
+        let result = self.forward_backward(batch, mode, || {
+            if let Some(ranks) = &self.ranks {
+                ranks.reducer.arm();
+            }
+        })?;
+        if let Some(ranks) = &self.ranks {
+            let _span = trace::span("step", "wait for gradients");
+            ranks.reducer.finish()?;
+        }
+        let _span = trace::span("step", "SGD");
         let _norm = clip_gradient_norm(self.weights.gradients(), self.weight_clip);
         self.sgd.step(&self.weights, learning_rate);
         Ok(result)
     }
 
-    /// One Adam step of the alphas on `batch`, the weights being fixed.
+    /// One Adam step of the alphas on `batch`, this rank's share of the global batch, the weights being fixed.
     ///
     /// # Errors
-    /// When libtorch fails.
-    pub fn alpha_step(&mut self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TorchError> {
+    /// When libtorch or the exchange of gradients fails.
+    pub fn alpha_step(&mut self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TrainError> {
         self.weights.set_trained(false);
         self.flat_alphas.set_trained(true);
         self.flat_alphas.zero_gradients();
-        let result = self.forward(batch, mode)?;
-        result.loss.f_backward()?;
+        let result = self.forward_backward(batch, mode, || ())?;
+        if let Some(ranks) = &self.ranks {
+            let _span = trace::span("step", "wait for gradients");
+            let label = Label::new("all-reduce of alpha gradients");
+            ranks.communicator.all_reduce(self.flat_alphas.gradients(), ReduceOp::Average, label)?.wait()?;
+        }
+        let _span = trace::span("step", "Adam");
         let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip);
         self.adam.step(&self.flat_alphas);
         Ok(result)
+    }
+
+    /// Adds the gradient of the mean loss of `batch`, part by part; calls `before_last` before the last part's backward
+    /// pass.
+    fn forward_backward(
+        &self,
+        batch: &ImageBatch,
+        mode: ForwardMode,
+        before_last: impl Fn(),
+    ) -> Result<StepResult, TrainError> {
+        let parts = batch.parts(self.accumulate_steps);
+        let num_parts = parts.len();
+        let mut results = Vec::with_capacity(num_parts);
+        for (index, part) in parts.iter().enumerate() {
+            let span = trace::span("step", "forward");
+            let StepResult { loss, logits } = self.forward(part, mode)?;
+            drop(span);
+            if index + 1 == num_parts {
+                before_last();
+            }
+            let _span = trace::span("step", "backward");
+            let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
+            loss.f_backward()?;
+            results.push(StepResult { loss: loss.detach(), logits: logits.detach() });
+        }
+        match results.len() {
+            1 => Ok(results.remove(0)),
+            _ => Ok(StepResult {
+                loss: Tensor::f_stack(&results.iter().map(|result| &result.loss).collect::<Vec<_>>(), 0)?
+                    .f_sum(None)?,
+                logits: Tensor::f_cat(&results.iter().map(|result| &result.logits).collect::<Vec<_>>(), 0)?,
+            }),
+        }
     }
 }

@@ -6,6 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
+use tch::Tensor;
+
+use crate::world::{CommunicatorError, Label, Ranks, ReduceOp};
+
+/// A signal's number.
+pub type Signal = i32;
 
 /// Whether SIGINT, SIGTERM or SIGUSR1 has arrived. The same SIGINT or SIGTERM again ends it at once.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +38,22 @@ impl StopSignal {
         Ok(stop)
     }
 
-    /// The number of the signal that asked to stop.
-    pub fn requested(&self) -> Option<i32> {
+    /// The number of a signal that asked any rank to stop; the same on all ranks, which call this together.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn agreed(&self, ranks: &Ranks) -> Result<Option<Signal>, CommunicatorError> {
+        if ranks.size == 1 {
+            return Ok(self.requested());
+        }
+        let number = Tensor::from_slice(&[i64::from(self.requested().unwrap_or(0))]);
+        ranks.host().all_reduce(&number, ReduceOp::Max, Label::new("exchange of signals"))?.wait()?;
+        let number = number.f_int64_value(&[0])?;
+        Ok(i32::try_from(number).ok().filter(|&number| number != 0))
+    }
+
+    /// The number of the signal that asked this process to stop.
+    pub fn requested(&self) -> Option<Signal> {
         match self.number.load(Ordering::Relaxed) {
             0 => None,
             number => i32::try_from(number).ok(),

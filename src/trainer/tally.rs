@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::world::{CommunicatorError, Label, Ranks};
+
 /// Sums over the steps of an interval or an epoch.
 #[derive(Debug)]
 pub struct Tally {
@@ -40,7 +42,7 @@ impl Tally {
         self.num_images += num_images;
     }
 
-    /// The sums; waits for the device.
+    /// This rank's sums; waits for the device.
     pub fn sums(&self) -> TallySums {
         let [loss, correct] = [0, 1].map(|index| self.sums.double_value(&[index]));
         TallySums { loss, correct, num_images: self.num_images }
@@ -48,6 +50,31 @@ impl Tally {
 }
 
 impl TallySums {
+    /// What ranks counted, added in their order.
+    pub fn total<'a>(sums: impl IntoIterator<Item = &'a TallySums>) -> TallySums {
+        sums.into_iter().fold(TallySums::default(), |total, sums| TallySums {
+            loss: total.loss + sums.loss,
+            correct: total.correct + sums.correct,
+            num_images: total.num_images + sums.num_images,
+        })
+    }
+
+    /// The sums of every rank, in their order.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn gather(&self, ranks: &Ranks) -> Result<Vec<TallySums>, CommunicatorError> {
+        // As bits: JSON has no infinite loss.
+        let bits = (self.loss.to_bits(), self.correct.to_bits(), self.num_images);
+        let all = ranks.gather(&bits, Label::new("exchange of losses"))?;
+        let from_bits = |(loss, correct, num_images)| TallySums {
+            loss: f64::from_bits(loss),
+            correct: f64::from_bits(correct),
+            num_images,
+        };
+        Ok(all.into_iter().map(from_bits).collect())
+    }
+
     /// Mean loss of an image; NaN when there was none.
     pub fn mean_loss(&self) -> f64 {
         self.loss / self.num_images as f64

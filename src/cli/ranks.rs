@@ -1,0 +1,128 @@
+//! Steps at the start of a run that all ranks take together: a failure of one ends all, and is told once.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, anyhow};
+use sha2::{Digest, Sha256};
+
+use super::error::{UsageError, exit_code, one_line};
+use crate::config::Config;
+use crate::run::COMMIT;
+use crate::torch::libtorch_version;
+use crate::world::{Label, Ranks};
+
+/// A failure that another rank reports.
+#[derive(Debug, thiserror::Error)]
+#[error("another rank failed")]
+pub struct ReportedElsewhere {
+    /// The exit code of all ranks.
+    pub code: u8,
+}
+
+/// A failure of this rank that all ranks know of and end with.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Agreed {
+    message: String,
+    /// The exit code of all ranks.
+    pub code: u8,
+}
+
+/// `outcome` where all ranks succeeded; else one error, of the first rank that failed. All ranks call this together.
+///
+/// # Errors
+/// [`Agreed`] on the rank that is to report it, [`ReportedElsewhere`] on the others.
+pub fn agree<T>(ranks: &Ranks, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    if ranks.size == 1 {
+        return outcome;
+    }
+    let failure = outcome.as_ref().err().map(|error| (one_line(error), exit_code(error)));
+    let failures = ranks.gather(&failure, Label::new("exchange of errors"))?;
+    let Some(first) = failures.iter().position(Option::is_some) else { return outcome };
+    let code = failures.iter().flatten().map(|(_, code)| *code).max().unwrap_or(1);
+    if first != ranks.rank {
+        return Err(ReportedElsewhere { code }.into());
+    }
+    let own = failures[first].as_ref().map(|(message, _)| message.clone()).unwrap_or_default();
+    let is_common = failures.iter().all(|failure| failure.as_ref().is_some_and(|(message, _)| *message == own));
+    let message = if is_common { own } else { format!("{}: {own}", ranks.name()) };
+    Err(Agreed { message, code }.into())
+}
+
+/// Compares this rank's configuration with that of rank 0. All ranks call this together.
+///
+/// # Errors
+/// The first rank that differs, with the first key.
+pub fn compare_configs(ranks: &Ranks, config: &Config) -> anyhow::Result<()> {
+    let configs: Vec<Config> = ranks.gather(config, Label::new("comparison of configurations"))?;
+    for (rank, other) in configs.iter().enumerate() {
+        if let Some(difference) = other.difference_between_ranks(&configs[0])?.first() {
+            let message = anyhow!(
+                "rank {rank} has another configuration than rank 0: {difference}; give all ranks the same --config and \
+                 --set"
+            );
+            return agree(ranks, Err(UsageError::new(message).into()));
+        }
+    }
+    agree(ranks, Ok(()))
+}
+
+/// Compares this rank's program and data with those of rank 0. All ranks call this together.
+///
+/// # Errors
+/// The first rank that differs, with what differs.
+pub fn compare_programs(ranks: &Ranks, data_digest: &str) -> anyhow::Result<()> {
+    if ranks.size == 1 {
+        return Ok(());
+    }
+    let own = agree(ranks, identity(data_digest))?;
+    let all: Vec<BTreeMap<String, String>> = ranks.gather(&own, Label::new("comparison of programs"))?;
+    for (rank, other) in all.iter().enumerate() {
+        if let Some((field, ours)) = all[0].iter().find(|(field, ours)| other.get(*field) != Some(ours)) {
+            let theirs = other.get(field).map_or("unknown", String::as_str);
+            let [ours, theirs] = [ours, theirs].map(shortened);
+            let message = anyhow!(
+                "rank {rank} has another {field} than rank 0 ({theirs}, not {ours}): install the same on all nodes"
+            );
+            return agree(ranks, Err(message));
+        }
+    }
+    Ok(())
+}
+
+/// What must be the same on all ranks.
+fn identity(data_digest: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let program = fs::read("/proc/self/exe").context("cannot read this program's own file")?;
+    let fields = [
+        ("version of pdarts", format!("{} ({COMMIT})", env!("CARGO_PKG_VERSION"))),
+        ("libtorch", libtorch_version().to_owned()),
+        ("program file", format!("{:x}", Sha256::digest(program))),
+        ("data set", data_digest.to_owned()),
+    ];
+    Ok(fields.map(|(field, value)| (field.to_owned(), value)).into())
+}
+
+fn shortened(value: &str) -> String {
+    value.chars().take(40).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_rank_keeps_its_own_outcome() {
+        let ranks = Ranks::alone();
+        assert_eq!(agree(&ranks, Ok(3)).unwrap(), 3);
+        let error = agree::<()>(&ranks, Err(UsageError::new(anyhow!("no such file")).into())).unwrap_err();
+        assert_eq!((one_line(&error).as_str(), exit_code(&error)), ("no such file", 2));
+    }
+
+    #[test]
+    fn a_program_is_itself() {
+        let own = identity("digest").unwrap();
+        assert_eq!(own["data set"], "digest");
+        assert_eq!(own, identity("digest").unwrap());
+    }
+}

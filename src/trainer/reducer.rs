@@ -1,0 +1,326 @@
+//! Averages gradients over ranks while the backward pass still computes them.
+//!
+//! The flat gradient is cut into buckets, ranges in the reverse order of use, which is about the order in which backward
+//! completes them. Hooks count down a bucket's parameters; a complete bucket is handed to the communicator as soon as
+//! all buckets before it are, so that every rank sends in one order. The first bucket is small, so that communication
+//! begins early. Source: PyTorch Distributed (arXiv:2006.15704), section 3.2.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tch::{Kind, Tensor, no_grad};
+
+use super::TrainError;
+use crate::config::{Compression, ParallelConfig};
+use crate::optim::FlatParameters;
+use crate::torch::GradientHooks;
+use crate::world::{Communicator, CommunicatorError, Label, Pending, ReduceOp};
+
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Sizes of buckets, and what travels.
+#[derive(Copy, Clone, Debug)]
+pub struct ReducerOptions {
+    /// Of the first bucket.
+    pub first_bucket_bytes: usize,
+    /// Of the others.
+    pub bucket_bytes: usize,
+    /// What travels.
+    pub compression: Compression,
+}
+
+impl From<&ParallelConfig> for ReducerOptions {
+    fn from(config: &ParallelConfig) -> Self {
+        let [first_bucket_bytes, bucket_bytes] =
+            [config.first_bucket_mib, config.bucket_mib].map(|mib| (mib * MIB) as usize);
+        Self { first_bucket_bytes, bucket_bytes, compression: config.compression }
+    }
+}
+
+/// Averages the gradients of one group of flat parameters.
+pub struct Reducer {
+    shared: Arc<Shared>,
+    /// Released before what they point to.
+    _hooks: GradientHooks,
+}
+
+struct Shared {
+    buckets: Vec<Bucket>,
+    /// Of each parameter.
+    bucket_of: Vec<usize>,
+    communicator: Arc<dyn Communicator>,
+    compression: Compression,
+    round: Mutex<Round>,
+}
+
+/// A range of the flat gradient that is sent at once.
+struct Bucket {
+    range: Range<i64>,
+    num_parameters: usize,
+}
+
+/// The sending of one step's gradients.
+struct Round {
+    /// The flat buffer.
+    gradients: Tensor,
+    /// Parameters of each bucket whose gradients are not complete.
+    missing: Vec<usize>,
+    /// Whether the backward pass under way is the last before the step.
+    is_armed: bool,
+    /// Buckets that were handed over; those in flight, or why one could not be.
+    sent: Vec<Result<InFlight, CommunicatorError>>,
+}
+
+struct InFlight {
+    pending: Pending,
+    /// What travels in place of the gradients.
+    compressed: Option<Tensor>,
+}
+
+impl Reducer {
+    /// Hooks into the backward pass of `parameters`.
+    ///
+    /// # Errors
+    /// When libtorch refuses a hook.
+    pub fn new(
+        parameters: &FlatParameters,
+        communicator: Arc<dyn Communicator>,
+        options: ReducerOptions,
+    ) -> Result<Self, TrainError> {
+        let gradients = parameters.gradients().shallow_clone();
+        let element_bytes = gradients.kind().elt_size_in_bytes();
+        let ranges: Vec<Range<i64>> = parameters.ranges().collect();
+        let buckets = plan_buckets(&ranges, element_bytes, options);
+        let mut bucket_of = vec![0; ranges.len()];
+        for (index, bucket) in buckets.iter().enumerate() {
+            for (parameter, range) in ranges.iter().enumerate() {
+                if bucket.range.contains(&range.start) {
+                    bucket_of[parameter] = index;
+                }
+            }
+        }
+        let shared = Arc::new(Shared {
+            buckets,
+            bucket_of,
+            communicator,
+            compression: options.compression,
+            round: Mutex::new(Round { gradients, missing: Vec::new(), is_armed: false, sent: Vec::new() }),
+        });
+        let hooks = {
+            let shared = Arc::clone(&shared);
+            GradientHooks::new(&parameters.tensors(), move |parameter| shared.ready(parameter))?
+        };
+        Ok(Self { shared, _hooks: hooks })
+    }
+
+    /// Says that the next backward pass is the last before the step: what it completes is sent.
+    pub fn arm(&self) {
+        let mut round = self.shared.round();
+        round.missing = self.shared.buckets.iter().map(|bucket| bucket.num_parameters).collect();
+        round.sent.clear();
+        round.is_armed = true;
+    }
+
+    /// Sends what backward left out (parameters that the loss does not depend on), waits for all buckets and leaves
+    /// the averages in the flat gradient.
+    ///
+    /// # Errors
+    /// When communication failed.
+    pub fn finish(&self) -> Result<(), TrainError> {
+        let mut round = self.shared.round();
+        self.shared.send_up_to(&mut round, self.shared.buckets.len());
+        round.is_armed = false;
+        let sent = std::mem::take(&mut round.sent);
+        for (bucket, sent) in self.shared.buckets.iter().zip(sent) {
+            let InFlight { pending, compressed } = sent?;
+            pending.wait()?;
+            if let Some(compressed) = compressed {
+                no_grad(|| round.slice(bucket).f_copy_(&compressed))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn round(&self) -> MutexGuard<'_, Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called by autograd when the gradient of a parameter is complete.
+    fn ready(&self, parameter: usize) {
+        let mut round = self.round();
+        if !round.is_armed {
+            return;
+        }
+        let missing = &mut round.missing[self.bucket_of[parameter]];
+        *missing = missing.saturating_sub(1);
+        if *missing == 0 {
+            let first_incomplete = round.missing.iter().position(|&missing| missing > 0);
+            self.send_up_to(&mut round, first_incomplete.unwrap_or(self.buckets.len()));
+        }
+    }
+
+    fn send_up_to(&self, round: &mut Round, end: usize) {
+        for index in round.sent.len()..end {
+            let sent = self.send(index, round.slice(&self.buckets[index]));
+            round.sent.push(sent);
+        }
+    }
+
+    fn send(&self, index: usize, slice: Tensor) -> Result<InFlight, CommunicatorError> {
+        let compressed = match self.compression {
+            Compression::None => None,
+            Compression::Bf16 => Some(no_grad(|| slice.f_to_kind(Kind::BFloat16))?),
+        };
+        let travels = compressed.as_ref().unwrap_or(&slice);
+        let label = Label::indexed("all-reduce of gradient bucket", index);
+        let pending = self.communicator.all_reduce(travels, ReduceOp::Average, label)?;
+        Ok(InFlight { pending, compressed })
+    }
+}
+
+impl Round {
+    fn slice(&self, bucket: &Bucket) -> Tensor {
+        self.gradients.narrow(0, bucket.range.start, bucket.range.end - bucket.range.start)
+    }
+}
+
+/// Cuts the flat buffer of parameters at `ranges` (in order, from 0) into buckets from its end to its start; a bucket
+/// ends with the parameter that fills it.
+fn plan_buckets(ranges: &[Range<i64>], element_bytes: usize, options: ReducerOptions) -> Vec<Bucket> {
+    let mut buckets = Vec::new();
+    let mut num_parameters = 0;
+    // The last range may be followed by a gap, which need not travel.
+    let mut end = ranges.last().map_or(0, |range| range.end);
+    for range in ranges.iter().rev() {
+        num_parameters += 1;
+        let limit = if buckets.is_empty() { options.first_bucket_bytes } else { options.bucket_bytes };
+        if (end - range.start) as usize * element_bytes >= limit || range.start == 0 {
+            buckets.push(Bucket { range: range.start..end, num_parameters });
+            (num_parameters, end) = (0, range.start);
+        }
+    }
+    buckets
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::model::NamedTensor;
+
+    fn planned(lengths: &[i64], first: usize, others: usize) -> Vec<(Range<i64>, usize)> {
+        let starts = lengths.iter().scan(0, |next, length| {
+            *next += length;
+            Some(*next - length..*next)
+        });
+        let compression = Compression::None;
+        let options = ReducerOptions { first_bucket_bytes: first, bucket_bytes: others, compression };
+        let buckets = plan_buckets(&starts.collect::<Vec<_>>(), 4, options);
+        buckets.into_iter().map(|bucket| (bucket.range, bucket.num_parameters)).collect()
+    }
+
+    #[test]
+    fn buckets_cover_the_buffer_from_its_end() {
+        assert_eq!(planned(&[16, 32, 16, 16], 64, 200), [(64..80, 1), (0..64, 3)]);
+        assert_eq!(planned(&[16, 16, 16], 1, 1), [(32..48, 1), (16..32, 1), (0..16, 1)]);
+        assert_eq!(planned(&[16, 16, 16], 1 << 20, 1 << 20), [(0..48, 3)]);
+        assert_eq!(planned(&[], 1, 1), []);
+    }
+
+    /// Doubles what it is given, as two equal ranks' sums do, and notes what that was.
+    #[derive(Default)]
+    struct Doubling(Mutex<Vec<(usize, i64, Kind)>>);
+
+    impl Communicator for Doubling {
+        fn name(&self) -> &'static str {
+            "doubling"
+        }
+
+        fn all_reduce(&self, tensor: &Tensor, _: ReduceOp, label: Label) -> Result<Pending, CommunicatorError> {
+            self.0.lock().unwrap().push((label.index.unwrap(), tensor.size()[0], tensor.kind()));
+            let mut tensor = tensor.shallow_clone();
+            Ok(Pending::new(move || {
+                let _ = no_grad(|| tensor.g_mul_scalar_(2.0));
+                Ok(())
+            }))
+        }
+
+        fn broadcast(&self, _: &Tensor, _: usize, _: Label) -> Result<Pending, CommunicatorError> {
+            unreachable!()
+        }
+    }
+
+    struct Subject {
+        tensors: Vec<NamedTensor>,
+        flat: FlatParameters,
+        communicator: Arc<Doubling>,
+        reducer: Reducer,
+    }
+
+    /// Three parameters of 16 values, of which the loss uses the first two.
+    fn subject(bucket_bytes: usize, compression: Compression) -> Subject {
+        let named = |name: &str| NamedTensor {
+            name: name.into(),
+            tensor: Tensor::full([16], 3.0, (Kind::Float, Device::Cpu)).set_requires_grad(true),
+        };
+        let tensors = vec![named("first"), named("second"), named("unused")];
+        let flat = FlatParameters::flatten(&tensors).unwrap();
+        let communicator = Arc::new(Doubling::default());
+        let options = ReducerOptions { first_bucket_bytes: bucket_bytes, bucket_bytes, compression };
+        let reducer = Reducer::new(&flat, Arc::clone(&communicator) as _, options).unwrap();
+        Subject { tensors, flat, communicator, reducer }
+    }
+
+    impl Subject {
+        fn backward(&self) {
+            (&self.tensors[0].tensor * &self.tensors[1].tensor).sum(Kind::Float).backward();
+        }
+
+        fn gradient(&self, parameter: i64) -> f64 {
+            self.flat.gradients().double_value(&[16 * parameter + 15])
+        }
+    }
+
+    #[test]
+    fn gradients_are_reduced_once_in_the_order_of_buckets() {
+        for (bucket_bytes, sent) in [(1, vec![16, 16, 16]), (65, vec![32, 16]), (1 << 20, vec![48])] {
+            let mut subject = subject(bucket_bytes, Compression::None);
+            for _ in 0..2 {
+                subject.flat.zero_gradients();
+                subject.reducer.arm();
+                subject.backward();
+                subject.reducer.finish().unwrap();
+                assert_eq!([0, 1, 2].map(|parameter| subject.gradient(parameter)), [6.0, 6.0, 0.0]);
+                let calls: Vec<_> = subject.communicator.0.lock().unwrap().drain(..).collect();
+                let expected: Vec<_> = sent.iter().enumerate().map(|(i, &length)| (i, length, Kind::Float)).collect();
+                assert_eq!(calls, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn accumulated_gradients_travel_with_the_last_backward_only() {
+        let subject = subject(1, Compression::None);
+        subject.backward();
+        assert!(subject.communicator.0.lock().unwrap().is_empty());
+        subject.reducer.arm();
+        subject.backward();
+        // The unused parameter's bucket is the first and holds the others back.
+        assert!(subject.communicator.0.lock().unwrap().is_empty());
+        subject.reducer.finish().unwrap();
+        assert_eq!([0, 1].map(|parameter| subject.gradient(parameter)), [12.0, 12.0]);
+    }
+
+    #[test]
+    fn compressed_gradients_travel_as_bfloat16_and_come_back() {
+        let subject = subject(1 << 20, Compression::Bf16);
+        subject.reducer.arm();
+        subject.backward();
+        subject.reducer.finish().unwrap();
+        assert_eq!(subject.communicator.0.lock().unwrap()[0].2, Kind::BFloat16);
+        assert_eq!(subject.gradient(0), 6.0);
+    }
+}

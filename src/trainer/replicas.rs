@@ -1,0 +1,82 @@
+//! That all ranks hold the same: weights, alphas, and what follows from them.
+
+use super::checkpoint::hash_values;
+use super::{SearchState, TrainError};
+use crate::world::{Label, Ranks};
+
+/// Fingerprints of what all ranks must have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaHashes {
+    /// SHA-256 of the weights and the running statistics.
+    pub weights: String,
+    /// SHA-256 of the alphas.
+    pub alphas: String,
+}
+
+impl ReplicaHashes {
+    /// Of this rank.
+    ///
+    /// # Errors
+    /// When a buffer cannot be copied from the device.
+    pub fn of(state: &SearchState) -> Result<Self, TrainError> {
+        Ok(Self {
+            weights: hash_values(&[state.weights.values(), state.statistics.values()])?,
+            alphas: hash_values(&[state.flat_alphas.values()])?,
+        })
+    }
+}
+
+/// Compares the trained values of all ranks after `step` steps; running statistics may differ.
+///
+/// # Errors
+/// [`TrainError::RanksDiffer`] on every rank, naming those that differ from the majority.
+pub fn check_replicas(state: &SearchState, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
+    if ranks.size == 1 {
+        return Ok(());
+    }
+    let hashes = (hash_values(&[state.weights.values()])?, hash_values(&[state.flat_alphas.values()])?);
+    let (weights, alphas): (Vec<_>, Vec<_>) =
+        ranks.gather(&hashes, Label::new("comparison of the ranks"))?.into_iter().unzip();
+    require_equal("the alphas", &alphas, step)?;
+    require_equal("the weights", &weights, step)
+}
+
+/// Compares something that every rank has derived, in its text form.
+///
+/// # Errors
+/// [`TrainError::RanksDiffer`] on every rank, naming those that differ from the majority.
+pub fn check_derived(what: &'static str, text: &str, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
+    require_equal(what, &ranks.gather(&text.to_owned(), Label::new("comparison of the ranks"))?, step)
+}
+
+fn require_equal(what: &'static str, values: &[String], step: u64) -> Result<(), TrainError> {
+    let votes = |value: &String| values.iter().filter(|other| *other == value).count();
+    // The lowest rank of the largest group.
+    let most = values.iter().map(votes).max().unwrap_or(0);
+    let Some(reference) = values.iter().position(|value| votes(value) == most) else { return Ok(()) };
+    let ranks: Vec<usize> = (0..values.len()).filter(|&rank| values[rank] != values[reference]).collect();
+    if ranks.is_empty() { Ok(()) } else { Err(TrainError::RanksDiffer { what, reference, ranks, step }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compared(values: &[&str]) -> Result<(), String> {
+        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+        require_equal("the weights", &values, 7).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn ranks_outside_of_the_majority_are_named() {
+        assert_eq!(compared(&["a", "a", "a"]), Ok(()));
+        assert_eq!(compared(&["a"]), Ok(()));
+        for (values, expected) in [
+            (&["b", "a", "a", "c"][..], "the weights of ranks 0, 3 differ from those of rank 1 after step 7"),
+            (&["a", "b"], "the weights of rank 1 differ from those of rank 0 after step 7"),
+        ] {
+            let message = compared(values).unwrap_err();
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+}
