@@ -11,6 +11,7 @@ Source: P-DARTS (arXiv:1904.12760), section 3; written from the description.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import time
@@ -272,22 +273,32 @@ def timed_step(*arguments):
 
 
 def measure(stage, live, global_batch, repeats, warmups=2):
-    """Median seconds of both steps at the paper's sizes, and the peak memory of this process."""
+    """Median seconds of both steps at the paper's sizes, and the peak memory of this process.
+
+    Under torchrun, with DistributedDataParallel over gloo: the ranks share the batch.
+    """
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
     num_cells, default_live = STAGES[stage]
     switches = [live or default_live] * sum(NUM_INPUTS + node for node in range(NUM_NODES))
     model = Supernet(num_cells, INIT_CHANNELS, NUM_CLASSES, switches, switches)
     alphas, weights = model.arch_parameters(), model.weight_parameters()
     for_alphas, for_weights = alpha_optimizer(model), weight_optimizer(model)
-    images = torch.randn(global_batch, 3, IMAGE_SIZE, IMAGE_SIZE)
-    labels = torch.randint(NUM_CLASSES, (global_batch,))
+    images = torch.randn(global_batch // ranks, 3, IMAGE_SIZE, IMAGE_SIZE)
+    labels = torch.randint(NUM_CLASSES, (global_batch // ranks,))
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo")
+        model = nn.parallel.DistributedDataParallel(model)
     arch_seconds, weight_seconds = [], []
     for _ in range(warmups + repeats):
         arch_seconds.append(timed_step(model, for_alphas, alphas, images, labels))
         weight_seconds.append(timed_step(model, for_weights, weights, images, labels))
+    arch_step_s, weight_step_s = (statistics.median(s[warmups:]) for s in (arch_seconds, weight_seconds))
     return {
         "stage": stage,
-        "arch_step_s": statistics.median(arch_seconds[warmups:]),
-        "weight_step_s": statistics.median(weight_seconds[warmups:]),
+        "arch_step_s": arch_step_s,
+        "weight_step_s": weight_step_s,
+        "ranks": ranks,
+        "images_per_second": 2 * global_batch / (arch_step_s + weight_step_s),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "parameters": sum(p.numel() for p in weights),
     }
@@ -327,6 +338,8 @@ def main():
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     result = measure(arguments.stage, arguments.live, arguments.global_batch, arguments.repeats)
+    if int(os.environ.get("RANK", "0")) > 0:
+        return
     if arguments.json:
         print(json.dumps(result), flush=True)
     else:

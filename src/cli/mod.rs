@@ -22,6 +22,7 @@ use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
+pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;

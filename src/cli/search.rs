@@ -20,7 +20,7 @@ use crate::trace;
 use crate::trainer::{
     FirstOrder, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
 };
-use crate::world::{DeviceName, Label, Ranks, World};
+use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
 
 /// Search a cell: three stages (or as many as the configuration has), then the result with figures in a run directory
 #[derive(Debug, Args)]
@@ -69,6 +69,9 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Exi
         trace::start();
     }
     let start = Start::new(arguments, ranks)?;
+    let heartbeats = RunDirectory::heartbeats_in(&start.root);
+    let watch = StallWatch::start(&heartbeats, &start.world, start.config.parallel.stall_limits());
+    let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
     let end = match &start.run {
         Some(run) => start.search_and_record(run, stop, arguments, logging)?,
         None => start.search(stop, &mut Silent)?,
@@ -90,8 +93,8 @@ impl Start {
         let config = agree(&ranks, arguments.load_config())?;
         compare_configs(&ranks, &config)?;
         let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks, device, config.run.threads, config.parallel.communicator);
-        let world = world.map_err(anyhow::Error::from)?;
+        let world = World::new(ranks.clone(), device, config.run.threads, config.parallel.communicator);
+        let world = agree(&ranks, world.map_err(Into::into))?;
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         let run = agree(&world, arguments.create_run(&world, &config, resumed))?;

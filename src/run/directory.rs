@@ -89,6 +89,11 @@ impl RunDirectory {
         self.root.join("log.jsonl")
     }
 
+    /// Where the ranks of the run in `root` leave their heartbeats.
+    pub fn heartbeats_in(root: &Path) -> PathBuf {
+        root.join("heartbeats")
+    }
+
     pub fn genotype_path(&self) -> PathBuf {
         self.root.join("genotype.json")
     }

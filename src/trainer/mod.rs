@@ -26,7 +26,7 @@ pub use evaluate::evaluate;
 pub use observer::{SearchObserver, Silent};
 pub use progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
 pub use reducer::{Reducer, ReducerOptions};
-pub use replicas::ReplicaHashes;
+pub use replicas::{ReplicaHashes, synchronise_batch_norm};
 pub use search::{ResumePoint, Search, SearchEnd, SearchResult};
 pub use search_data::{SearchData, SearchDataError};
 pub use search_state::{SearchState, StepResult};

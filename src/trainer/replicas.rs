@@ -1,8 +1,28 @@
 //! That all ranks hold the same: weights, alphas, and what follows from them.
 
+use std::sync::Arc;
+
+use tch::Tensor;
+
 use super::checkpoint::hash_values;
 use super::{SearchState, TrainError};
-use crate::world::{Label, Ranks};
+use crate::world::{Label, Pending, Ranks, ReduceOp, World};
+
+/// From now on takes BatchNorm's statistics in training over the images of all ranks; nothing on a single rank.
+///
+/// The sums travel in the order in which forward and backward need them, between the gradients' buckets, which is one
+/// order on all ranks.
+pub fn synchronise_batch_norm(world: &World) {
+    if world.size == 1 {
+        return;
+    }
+    let communicator = Arc::clone(world.communicator());
+    let reduce = move |sums: &Tensor| -> Result<(), String> {
+        let pending = communicator.all_reduce(sums, ReduceOp::Sum, Label::new("sums of BatchNorm"));
+        pending.and_then(Pending::wait).map_err(|error| error.to_string())
+    };
+    let _ = reduce;
+}
 
 /// Fingerprints of what all ranks must have in common.
 #[derive(Clone, Debug, PartialEq, Eq)]

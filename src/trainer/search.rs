@@ -12,16 +12,17 @@ use super::checkpoint::Checkpoint;
 use super::evaluate::evaluate;
 use super::observer::SearchObserver;
 use super::progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
-use super::replicas::{ReplicaHashes, check_derived, check_replicas};
+use super::replicas::{ReplicaHashes, check_derived, check_replicas, synchronise_batch_norm};
 use super::search_data::SearchData;
 use super::stop::{Signal, StopSignal};
 use super::tally::{Tally, TallySums};
 use super::{ImageBatch, SearchState, TrainError, derive_seed};
-use crate::config::Config;
+use crate::config::{BatchNormMode, Config};
 use crate::genotype::{Alphas, Switches, Variant, mean_entropy, restrict};
 use crate::optim::cosine;
 use crate::search::{ForwardMode, Softmax, Stage, SupernetShape, skip_dropout};
 use crate::world::World;
+use crate::world::activity::{self, Place};
 
 /// A search over all stages of a configuration.
 pub struct Search<'a> {
@@ -85,6 +86,9 @@ impl Search<'_> {
     /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
     pub fn run(mut self, resume: Option<&ResumePoint>) -> Result<SearchEnd, TrainError> {
         let stages = Stage::sequence(&self.config.search);
+        if self.config.model.batch_norm == BatchNormMode::Sync {
+            synchronise_batch_norm(self.world);
+        }
         let mut progress = match resume {
             Some(point) => point.checkpoint.header.progress.clone(),
             None => SearchProgress::start(Switches::full(&self.config.search.operations)?),
@@ -169,7 +173,10 @@ impl Search<'_> {
             progress.own_sums(self.world).map(|sums| Tally::from_sums(sums, device));
         let seconds_before = progress.epoch_seconds;
         let start = Instant::now();
+        let mut loading = activity::phase("loading images");
         for (step, weight_batch) in steps.clone().zip(weight_batches) {
+            drop(loading);
+            activity::begin_step(Place { stage: progress.stage + 1, epoch: progress.epoch + 1, step: step + 1 });
             let weight_batch = ImageBatch::from_host(&weight_batch?, device, Kind::Float)?;
             self.seed_step(progress, step);
             let mode = ForwardMode::training(settings.skip_dropout);
@@ -203,6 +210,7 @@ impl Search<'_> {
             if signal.is_some() {
                 return Ok(signal);
             }
+            loading = activity::phase("loading images");
         }
         Ok(None)
     }
@@ -228,6 +236,7 @@ impl Search<'_> {
         settings: &EpochSettings,
     ) -> Result<Option<Signal>, TrainError> {
         let start = Instant::now();
+        let _span = activity::phase("validation");
         check_replicas(state, self.world, progress.global_step)?;
         state.average_statistics()?;
         let valid = match settings.validates {
@@ -296,6 +305,7 @@ impl Search<'_> {
 
     /// Has rank 0 save the state to continue from.
     fn save(&mut self, state: &SearchState, progress: &SearchProgress) -> Result<(), TrainError> {
+        let _span = activity::phase("writing a checkpoint");
         let checkpoint = Checkpoint::take(state, progress, &self.data.config_digest, self.world)?;
         Ok(self.observer.checkpoint(checkpoint)?)
     }

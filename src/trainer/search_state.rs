@@ -1,6 +1,7 @@
 //! All that a stage of the search trains: the supernet, its alphas and their optimizers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
@@ -10,8 +11,7 @@ use crate::config::OptimizerConfig;
 use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
-use crate::trace;
-use crate::world::{Communicator, Label, ReduceOp, World};
+use crate::world::{Communicator, Label, ReduceOp, World, activity};
 
 /// One stage's network with its flat parameters and optimizers.
 pub struct SearchState {
@@ -41,6 +41,8 @@ struct RankAverages {
     communicator: Arc<dyn Communicator>,
     /// Of the weights.
     reducer: Reducer,
+    /// Time spent waiting for sums after backward.
+    exposed: Duration,
 }
 
 /// What a step computed, on the device.
@@ -117,8 +119,14 @@ impl SearchState {
             communicator.broadcast(buffer, 0, Label::new("broadcast of the state"))?.wait()?;
         }
         let reducer = Reducer::new(&self.weights, Arc::clone(&communicator), options)?;
-        self.ranks = Some(RankAverages { communicator, reducer });
+        self.ranks = Some(RankAverages { communicator, reducer, exposed: Duration::ZERO });
         Ok(())
+    }
+
+    /// How long steps have waited for sums over ranks that the backward pass did not hide, on the host; zero on a single
+    /// rank.
+    pub fn exposed_communication(&self) -> Duration {
+        self.ranks.as_ref().map_or(Duration::ZERO, |ranks| ranks.exposed)
     }
 
     /// Replaces the running statistics by their averages over ranks.
@@ -167,11 +175,13 @@ impl SearchState {
                 ranks.reducer.arm();
             }
         })?;
-        if let Some(ranks) = &self.ranks {
-            let _span = trace::span("step", "wait for gradients");
+        if let Some(ranks) = &mut self.ranks {
+            let _span = activity::phase("waiting for gradients");
+            let start = Instant::now();
             ranks.reducer.finish()?;
+            ranks.exposed += start.elapsed();
         }
-        let _span = trace::span("step", "SGD");
+        let _span = activity::phase("SGD");
         let _norm = clip_gradient_norm(self.weights.gradients(), self.weight_clip);
         self.sgd.step(&self.weights, learning_rate);
         Ok(result)
@@ -186,12 +196,14 @@ impl SearchState {
         self.flat_alphas.set_trained(true);
         self.flat_alphas.zero_gradients();
         let result = self.forward_backward(batch, mode, || ())?;
-        if let Some(ranks) = &self.ranks {
-            let _span = trace::span("step", "wait for gradients");
+        if let Some(ranks) = &mut self.ranks {
+            let _span = activity::phase("waiting for gradients");
+            let start = Instant::now();
             let label = Label::new("all-reduce of alpha gradients");
             ranks.communicator.all_reduce(self.flat_alphas.gradients(), ReduceOp::Average, label)?.wait()?;
+            ranks.exposed += start.elapsed();
         }
-        let _span = trace::span("step", "Adam");
+        let _span = activity::phase("Adam");
         let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip);
         self.adam.step(&self.flat_alphas);
         Ok(result)
@@ -209,13 +221,13 @@ impl SearchState {
         let num_parts = parts.len();
         let mut results = Vec::with_capacity(num_parts);
         for (index, part) in parts.iter().enumerate() {
-            let span = trace::span("step", "forward");
+            let span = activity::phase("forward");
             let StepResult { loss, logits } = self.forward(part, mode)?;
             drop(span);
             if index + 1 == num_parts {
                 before_last();
             }
-            let _span = trace::span("step", "backward");
+            let _span = activity::phase("backward");
             let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
             loss.f_backward()?;
             results.push(StepResult { loss: loss.detach(), logits: logits.detach() });

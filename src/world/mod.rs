@@ -3,14 +3,17 @@
 //! - `ranks`: who is who; `launch`: how that is found out
 //! - `device`, `host`: GPUs and cores of a rank
 //! - `communicator`: what ranks do together; `mpi` does it
-//! - `stall`: what is said when ranks wait for one that does not come
+//! - `activity`: what this rank is doing; `stall`: heartbeats, and the end of a run whose ranks wait for one that does
+//!   not come
 
+pub mod activity;
 mod communicator;
 mod device;
 mod host;
 mod launch;
 mod mpi;
 mod ranks;
+mod stall;
 
 use std::fmt;
 use std::ops::Deref;
@@ -24,6 +27,7 @@ pub use device::usable_gpus;
 pub use host::hostname;
 pub use mpi::MpiCommunicator;
 pub use ranks::{Ranks, abort_all, joined_rank, leave, mpi_library};
+pub use stall::{Heartbeat, StallLimits, StallWatch};
 
 use crate::config::{CommunicatorChoice, DeviceChoice};
 

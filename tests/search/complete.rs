@@ -176,7 +176,17 @@ fn json_summary_is_the_summary_file_with_everything_promised() {
     assert_eq!(printed, json(&folder.path("run/summary.json")));
     assert_keys(
         &printed,
-        &["status", "seconds", "images_per_second", "stages", "result", "weights_hash", "alphas_hash"],
+        &[
+            "status",
+            "seconds",
+            "images_per_second",
+            "ranks",
+            "communicator",
+            "stages",
+            "result",
+            "weights_hash",
+            "alphas_hash",
+        ],
     );
     assert_eq!(printed["status"], "complete");
     assert!(printed["seconds"].as_f64().unwrap() > 0.0 && printed["images_per_second"].as_f64().unwrap() > 0.0);

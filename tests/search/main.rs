@@ -3,6 +3,7 @@
 
 mod complete;
 mod full_disk;
+#[path = "../program/mod.rs"]
 mod program;
 mod refusals;
 mod resume;

@@ -1,21 +1,23 @@
 //! `pdarts bench supernet`: an architecture step and a weight step at the paper's sizes.
 //!
-//! Its peer is `benches/peers/supernet.py`: the same network in plain PyTorch with the same options and output.
+//! Under mpirun the ranks share the batch as in a search. Its peer is `benches/peers/supernet.py`: the same network in
+//! plain PyTorch with the same options and output.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use crate::cli::error::UsageError;
 use crate::cli::output;
-use crate::config::{Config, DeviceChoice};
+use crate::cli::ranks::agree;
+use crate::config::{CommunicatorChoice, Config, DeviceChoice};
 use crate::genotype::{Operation, Switches};
 use crate::search::{ForwardMode, Softmax, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
-use crate::world::World;
+use crate::world::{Ranks, World};
 
 const CHANNELS: usize = 16;
 const IMAGE_SIZE: i64 = 32;
@@ -27,10 +29,10 @@ pub struct SupernetArguments {
     /// Stage of the paper: 1 (5 cells, 8 operations), 2 (11 cells, 5) or 3 (17 cells, 3).
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=3))]
     stage: u8,
-    /// Images of a step.
+    /// Images of a step, over all ranks.
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads; 0 = all cores.
+    /// CPU threads of a rank; 0 = its share of the cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// Steps of each kind that are timed, after two that are not.
@@ -42,6 +44,9 @@ pub struct SupernetArguments {
     /// Where to compute: auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
+    /// What carries sums between ranks: auto, mpi or nccl.
+    #[arg(long, default_value = "auto")]
+    communicator: CommunicatorChoice,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -54,25 +59,47 @@ struct Figures {
     weight_step_s: f64,
     peak_rss_mib: f64,
     parameters: usize,
+    ranks: usize,
+    /// Of both steps, over all ranks.
+    images_per_second: f64,
+    /// Part of the steps' time that rank 0 waited for sums over ranks.
+    exposed_communication_share: f64,
 }
 
 pub fn run(arguments: &SupernetArguments) -> anyhow::Result<()> {
-    let world = World::single(arguments.device, arguments.threads)?;
+    let ranks = Ranks::join()?;
+    let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
+    let world = World::new(ranks.clone(), device, arguments.threads, arguments.communicator);
+    let world = agree(&ranks, world.map_err(Into::into))?;
     let figures = measure(arguments, &world)?;
+    if !world.is_root() {
+        return Ok(());
+    }
     if arguments.json {
         output::print(serde_json::to_string(&figures)?)?;
     } else {
-        let Figures { stage, arch_step_s, weight_step_s, peak_rss_mib, parameters } = figures;
-        output::print(format_args!(
+        output::print(figures.text(arguments, &world))?;
+    }
+    Ok(())
+}
+
+impl Figures {
+    fn text(&self, arguments: &SupernetArguments, world: &World) -> String {
+        let Figures { stage, arch_step_s, weight_step_s, peak_rss_mib, parameters, images_per_second, .. } = self;
+        let communication = match world.size {
+            1 => String::new(),
+            _ => format!("\n  not hidden         {:.1} % of the time", 100.0 * self.exposed_communication_share),
+        };
+        format!(
             "stage {stage}, batch {}, {world}\n  \
              architecture step  {arch_step_s:.3} s\n  \
              weight step        {weight_step_s:.3} s\n  \
+             images/s           {images_per_second:.1}\n  \
              peak memory        {peak_rss_mib:.0} MiB\n  \
-             parameters         {parameters}",
+             parameters         {parameters}{communication}",
             arguments.global_batch
-        ))?;
+        )
     }
-    Ok(())
 }
 
 fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
@@ -88,7 +115,13 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
     let alpha_scale = defaults.search.alpha_init_scale;
     let mut state =
         SearchState::new(&shape, alpha_scale, &defaults.optimizer, Box::new(Softmax), world.device, Kind::Float)?;
-    let num_images = i64::from(arguments.global_batch);
+    let (global_batch, num_ranks) = (i64::from(arguments.global_batch), world.size as i64);
+    if global_batch % num_ranks != 0 {
+        let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
+        return agree(world, Err(UsageError::new(message).into()));
+    }
+    state.replicate(world, (&defaults.parallel).into())?;
+    let num_images = global_batch / num_ranks;
     let batch = ImageBatch {
         images: Tensor::randn([num_images, 3, IMAGE_SIZE, IMAGE_SIZE], (Kind::Float, world.device)),
         labels: Tensor::randint(NUM_CLASSES as i64, [num_images], (Kind::Int64, world.device)),
@@ -96,7 +129,11 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
     let mode = ForwardMode::training(0.0);
     let learning_rate = defaults.optimizer.weights.learning_rate;
     let (mut arch_seconds, mut weight_seconds) = (Vec::new(), Vec::new());
+    let mut exposed_before = Duration::ZERO;
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
+        if repeat == NUM_WARM_UPS {
+            exposed_before = state.exposed_communication();
+        }
         let start = Instant::now();
         // Reading a value waits for the device.
         state.alpha_step(&batch, mode)?.loss.f_double_value(&[])?;
@@ -107,10 +144,16 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
             weight_seconds.push(middle.elapsed().as_secs_f64());
         }
     }
+    let exposed = (state.exposed_communication() - exposed_before).as_secs_f64();
+    let seconds: f64 = arch_seconds.iter().chain(&weight_seconds).sum();
+    let (arch_step_s, weight_step_s) = (median(&mut arch_seconds), median(&mut weight_seconds));
     Ok(Figures {
         stage: arguments.stage,
-        arch_step_s: median(&mut arch_seconds),
-        weight_step_s: median(&mut weight_seconds),
+        arch_step_s,
+        weight_step_s,
+        ranks: world.size,
+        images_per_second: 2.0 * global_batch as f64 / (arch_step_s + weight_step_s),
+        exposed_communication_share: exposed / seconds,
         peak_rss_mib: peak_rss_mib()?,
         parameters: state.weights.num_parameters(),
     })

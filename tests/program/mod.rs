@@ -1,4 +1,6 @@
-//! Calls of the program, and what a run directory holds afterwards.
+//! Calls of the program, alone and on several ranks, and what a run directory holds afterwards. Each test binary uses
+//! its part.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -85,6 +87,38 @@ impl Folder {
         command
     }
 
+    /// A search on several ranks with nothing but warnings on stderr.
+    pub fn ranks_command(&self, num_ranks: usize, arguments: &[&str]) -> Command {
+        let all = vec![arguments; num_ranks];
+        self.different_ranks_command(&all)
+    }
+
+    /// A search whose ranks have arguments of their own.
+    pub fn different_ranks_command(&self, arguments: &[&[&str]]) -> Command {
+        let mut command = mpirun();
+        for (rank, arguments) in arguments.iter().enumerate() {
+            if rank > 0 {
+                command.arg(":");
+            }
+            command.args(["-n", "1", env!("CARGO_BIN_EXE_pdarts"), "search"]).args(*arguments);
+        }
+        command.current_dir(self.directory.path()).env("RUST_LOG", "warn").env_remove("RUST_BACKTRACE");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// A search on several ranks to its end.
+    pub fn search_on_ranks(&self, num_ranks: usize, arguments: &[&str]) {
+        let output = self.ranks_command(num_ranks, arguments).output().unwrap();
+        let (_, stderr) = texts(&output);
+        assert!(output.status.success() && stderr.is_empty(), "{num_ranks} ranks, {arguments:?}: {stderr}");
+    }
+
+    /// Begins a search on several ranks.
+    pub fn start_on_ranks(&self, num_ranks: usize, arguments: &[&str]) -> Process {
+        Process { child: Some(self.ranks_command(num_ranks, arguments).spawn().unwrap()) }
+    }
+
     /// A search to its end; returns what it prints.
     pub fn search(&self, arguments: &[&str]) -> String {
         let output = self.search_command(arguments).output().unwrap();
@@ -116,6 +150,14 @@ impl Folder {
     }
 }
 
+/// Open MPI's launcher, as root, on more ranks than cores, ended should it hang.
+pub fn mpirun() -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "5", "120", "mpirun", "--oversubscribe", "--bind-to", "none"]);
+    command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
+    command
+}
+
 pub fn texts(output: &Output) -> (String, String) {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap()).into()
 }
@@ -130,6 +172,12 @@ impl Process {
     pub fn signal(&mut self, name: &str) {
         let id = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Sends a signal to the launcher of several ranks, which passes it on to them.
+    pub fn signal_launcher(&mut self, name: &str) {
+        let timeout = self.child.as_ref().unwrap().id().to_string();
+        assert!(Command::new("pkill").args([&format!("-{name}"), "-P", &timeout]).status().unwrap().success());
     }
 
     pub fn has_ended(&mut self) -> bool {

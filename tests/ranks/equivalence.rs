@@ -1,0 +1,201 @@
+//! Several ranks take the steps of one: losses, alphas and weights of alternating steps at the same global batch, with
+//! BatchNorm's statistics over all ranks.
+//!
+//! The test executable calls itself under mpirun to become the ranks.
+
+use std::collections::HashMap;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::sync::{LazyLock, Mutex};
+
+use pdarts::config::{CommunicatorChoice, Config, DeviceChoice};
+use pdarts::genotype::{Switches, restrict};
+use pdarts::search::{ForwardMode, Softmax, SupernetShape};
+use pdarts::trainer::{ImageBatch, SearchData, SearchState, TallySums, synchronise_batch_norm};
+use pdarts::world::{Ranks, World, leave};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use crate::program::{mpirun, texts};
+
+const TASK: &str = "PDARTS_TEST_EQUIVALENCE";
+const NUM_ALTERNATIONS: usize = 20;
+const LEARNING_RATE: f64 = 0.025;
+
+/// Which search, without the number of ranks.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+struct Task {
+    double: bool,
+    accumulate_steps: usize,
+    /// As in a configuration: MiB.
+    bucket: String,
+}
+
+/// What came of it.
+#[derive(Clone, Serialize, Deserialize)]
+struct Course {
+    /// Of the alpha step and the weight step of each alternation, over all images.
+    losses: Vec<f64>,
+    alphas: Vec<f64>,
+    weights: Vec<f64>,
+    statistics: Vec<f64>,
+    genotype: String,
+}
+
+impl Task {
+    const PLAIN: LazyLock<Task> = LazyLock::new(|| Task { double: true, accumulate_steps: 1, bucket: "25".into() });
+
+    /// What one rank does.
+    fn take_part(&self, ranks: Ranks) -> Course {
+        let config = Config::from_overrides(&[
+            "data.dataset=photodigits".into(),
+            "data.limit=480".into(),
+            "model.channels=4".into(),
+            "search.global_batch=24".into(),
+            format!("search.accumulate_steps={}", self.accumulate_steps),
+            format!("parallel.bucket_mib={}", self.bucket),
+            format!("parallel.first_bucket_mib={}", self.bucket),
+        ]);
+        let config = config.unwrap();
+        let device = ranks.choose_device(DeviceChoice::Cpu).unwrap();
+        let world = World::new(ranks, device, 1, CommunicatorChoice::Auto).unwrap();
+        let data = SearchData::load(&config, &world).unwrap();
+        let kind = if self.double { Kind::Double } else { Kind::Float };
+        let switches = Switches::full(&config.search.operations).unwrap();
+        let shape = SupernetShape { num_cells: 3, channels: 4, num_classes: 10, switches: switches.clone() };
+        // Other values on every rank: rank 0's must win.
+        tch::manual_seed(world.rank as i64);
+        let softmax = Box::new(Softmax);
+        let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, softmax, device, kind).unwrap();
+        state.accumulate(config.search.accumulate_steps);
+        state.replicate(&world, (&config.parallel).into()).unwrap();
+        synchronise_batch_norm(&world);
+
+        let mut losses = Vec::new();
+        let epochs = NUM_ALTERNATIONS.div_ceil(data.weight_loader.num_steps()) as u64;
+        for epoch in 0..epochs {
+            let steps = 0..data.weight_loader.num_steps();
+            let alpha_batches = data.alpha_loader.batches(epoch, steps.clone()).unwrap();
+            let weight_batches = data.weight_loader.batches(epoch, steps).unwrap();
+            for (alpha_batch, weight_batch) in alpha_batches.zip(weight_batches) {
+                let mode = ForwardMode::training(0.0);
+                let batch = ImageBatch::from_host(&alpha_batch.unwrap(), device, kind).unwrap();
+                losses.push(mean_loss(&state.alpha_step(&batch, mode).unwrap().loss, &world));
+                let batch = ImageBatch::from_host(&weight_batch.unwrap(), device, kind).unwrap();
+                losses.push(mean_loss(&state.weight_step(&batch, LEARNING_RATE, mode).unwrap().loss, &world));
+            }
+        }
+        let variants = restrict(&switches, &state.alphas().values().unwrap()).unwrap();
+        Course {
+            losses,
+            alphas: values(state.flat_alphas.values()),
+            weights: values(state.weights.values()),
+            statistics: values(state.statistics.values()),
+            genotype: format!("{variants:?}"),
+        }
+    }
+
+    /// Runs it on `num_ranks` ranks, once for all tests.
+    fn run(&self, num_ranks: usize) -> Course {
+        static DONE: LazyLock<Mutex<HashMap<(Task, usize), Course>>> = LazyLock::new(Mutex::default);
+        let mut done = DONE.lock().unwrap();
+        let key = (self.clone(), num_ranks);
+        done.entry(key).or_insert_with(|| self.launch(num_ranks)).clone()
+    }
+
+    fn launch(&self, num_ranks: usize) -> Course {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("course.json");
+        let mut command = mpirun();
+        command.args(["-n", &num_ranks.to_string()]).arg(env::current_exe().unwrap());
+        command.args(["--exact", "equivalence::rank_of_a_course"]);
+        command.env(TASK, serde_json::to_string(&(self, &out)).unwrap());
+        let output = command.output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{num_ranks} ranks: {stdout}\n{stderr}");
+        serde_json::from_slice(&fs::read(out).unwrap()).unwrap()
+    }
+}
+
+fn mean_loss(loss: &Tensor, world: &World) -> f64 {
+    let own = TallySums { loss: loss.double_value(&[]), correct: 0.0, num_images: 1 };
+    TallySums::total(&own.gather(world).unwrap()).mean_loss()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    Vec::<f64>::try_from(tensor.to_kind(Kind::Double)).unwrap()
+}
+
+/// What mpirun starts; on its own, the course of a process without MPI, which is that of one MPI rank.
+#[test]
+fn rank_of_a_course() {
+    match env::var(TASK) {
+        Ok(task) => {
+            let (task, out): (Task, std::path::PathBuf) = serde_json::from_str(&task).unwrap();
+            let ranks = Ranks::join().unwrap();
+            let is_root = ranks.is_root();
+            let course = task.take_part(ranks);
+            if is_root {
+                fs::write(Path::new(&out), serde_json::to_vec(&course).unwrap()).unwrap();
+            }
+            leave();
+        }
+        Err(_) => {
+            let alone = Task::PLAIN.take_part(Ranks::join().unwrap());
+            let course = Task::PLAIN.run(1);
+            assert_eq!((alone.losses, alone.weights), (course.losses, course.weights));
+        }
+    }
+}
+
+fn relative_error(ours: &[f64], theirs: &[f64]) -> f64 {
+    assert_eq!(ours.len(), theirs.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+    norm(&mut ours.iter().zip(theirs).map(|(a, b)| a - b)) / norm(&mut theirs.iter().copied())
+}
+
+/// `num_ranks` ranks with the settings of `task` do what one rank does with those of `reference`.
+fn assert_equivalent(task: &Task, num_ranks: usize, reference: &Task, tolerance: f64) {
+    let (ours, theirs) = (task.run(num_ranks), reference.run(1));
+    assert_eq!(ours.losses.len(), 2 * NUM_ALTERNATIONS);
+    for (what, ours, theirs) in [
+        ("losses", &ours.losses, &theirs.losses),
+        ("alphas", &ours.alphas, &theirs.alphas),
+        ("weights", &ours.weights, &theirs.weights),
+        ("statistics", &ours.statistics, &theirs.statistics),
+    ] {
+        let error = relative_error(ours, theirs);
+        println!("{num_ranks} ranks, {what}: relative error {error:.1e}");
+        assert!(error <= tolerance, "{num_ranks} ranks, {what}: relative error {error:e}");
+    }
+    assert_eq!(ours.genotype, theirs.genotype);
+}
+
+#[test]
+fn two_three_and_four_ranks_take_the_steps_of_one() {
+    for num_ranks in [2, 3, 4] {
+        assert_equivalent(&Task::PLAIN, num_ranks, &Task::PLAIN, 1e-9);
+    }
+}
+
+#[test]
+fn sizes_of_buckets_make_no_difference() {
+    // One parameter a bucket.
+    assert_equivalent(&Task { bucket: "0".into(), ..Task::PLAIN.clone() }, 3, &Task::PLAIN, 1e-9);
+    assert_equivalent(&Task { bucket: "0.01".into(), ..Task::PLAIN.clone() }, 2, &Task::PLAIN, 1e-9);
+}
+
+#[test]
+fn accumulated_steps_are_those_of_one_rank_that_accumulates() {
+    let task = Task { accumulate_steps: 2, ..Task::PLAIN.clone() };
+    for num_ranks in [2, 3] {
+        assert_equivalent(&task, num_ranks, &task, 1e-9);
+    }
+}
+
+#[test]
+fn single_precision_stays_close() {
+    let task = Task { double: false, ..Task::PLAIN.clone() };
+    assert_equivalent(&task, 2, &task, 1e-3);
+}

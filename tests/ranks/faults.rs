@@ -1,0 +1,104 @@
+//! Ranks that are killed, stop answering or panic: all end soon, with the cause, and nothing saved is lost.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use pdarts::cli::guard;
+use pdarts::world::{Label, Ranks};
+
+use crate::program::{Folder, Outcome, Process, json, mpirun, texts};
+
+/// A long search on two ranks.
+const ARGUMENTS: [&str; 6] = ["--config", "search.toml", "--out", "run", "--set", "search.epochs=500"];
+const SOON: Duration = Duration::from_secs(20);
+
+/// Sends a signal to the process of a rank, as its heartbeat names it.
+fn signal_rank(folder: &Folder, rank: usize, signal: &str) {
+    let heartbeat = json(&folder.path(&format!("run/heartbeats/rank{rank:05}.json")));
+    let process = heartbeat["process"].to_string();
+    assert!(Command::new("kill").args([&format!("-{signal}"), &process]).status().unwrap().success());
+}
+
+/// Waits until a rank's heartbeat tells of a step.
+fn wait_for_heartbeat(process: &mut Process, folder: &Folder, rank: usize) {
+    let path = folder.path(&format!("run/heartbeats/rank{rank:05}.json"));
+    process.wait_until(|| path.exists() && json(&path)["place"]["step"] != 0);
+}
+
+#[test]
+fn killed_rank_ends_the_others_and_the_run_resumes() {
+    let folder = Folder::new();
+    let mut process = folder.start_on_ranks(2, &["--config", "search.toml", "--out", "run"]);
+    process.wait_for_steps(&folder.path("run"), 6);
+    signal_rank(&folder, 1, "KILL");
+    let start = Instant::now();
+    let output = process.end();
+    assert!(start.elapsed() < SOON && !output.status.success());
+    folder.search_on_ranks(2, &["--resume", "run"]);
+    folder.search_on_ranks(2, &["--config", "search.toml", "--out", "uninterrupted"]);
+    Outcome::of(&folder.path("run")).assert_same(&Outcome::of(&folder.path("uninterrupted")));
+}
+
+#[test]
+fn rank_that_stops_answering_is_named_and_the_run_is_ended() {
+    let folder = Folder::new();
+    let limits = ["--set", "parallel.stall_warning_seconds=1", "--set", "parallel.stall_abort_seconds=3"];
+    let mut process = folder.start_on_ranks(2, &[&ARGUMENTS[..], &limits].concat());
+    wait_for_heartbeat(&mut process, &folder, 1);
+    signal_rank(&folder, 1, "STOP");
+    let start = Instant::now();
+    let output = process.end();
+    let (_, stderr) = texts(&output);
+    assert!(start.elapsed() < SOON && !output.status.success(), "{stderr}");
+    let line = |what: &str| stderr.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{stderr}"));
+    for what in ["WARN", "error: "] {
+        let line = line(what);
+        assert!(line.contains("has waited") && line.contains("for rank 1 on "), "{line}");
+        assert!(line.contains("in stage 1, epoch "), "{line}");
+    }
+}
+
+#[test]
+fn rank_0_that_stops_answering_is_named_by_another() {
+    let folder = Folder::new();
+    let limits = ["--set", "parallel.stall_warning_seconds=1", "--set", "parallel.stall_abort_seconds=2"];
+    let mut process = folder.start_on_ranks(2, &[&ARGUMENTS[..], &limits].concat());
+    wait_for_heartbeat(&mut process, &folder, 0);
+    signal_rank(&folder, 0, "STOP");
+    let start = Instant::now();
+    let (_, stderr) = texts(&process.end());
+    assert!(start.elapsed() < SOON, "{stderr}");
+    assert!(stderr.lines().any(|line| line.starts_with("error: ") && line.contains("for rank 0 on ")), "{stderr}");
+}
+
+const PANIC: &str = "PDARTS_TEST_PANIC";
+
+/// What the next test runs under mpirun: rank 1 panics while the others wait for it.
+#[test]
+fn panicking_rank() {
+    if std::env::var_os(PANIC).is_none() {
+        // On its own there is nobody to take along.
+        assert_eq!(Ranks::join().unwrap().size, 1);
+        return;
+    }
+    let _code = guard(|| {
+        let ranks = Ranks::join()?;
+        assert!(ranks.rank != 1, "injected");
+        ranks.gather(&0, Label::new("meeting"))?;
+        Ok(std::process::ExitCode::SUCCESS)
+    });
+}
+
+#[test]
+fn panic_of_a_rank_ends_all_with_its_place() {
+    let mut command = mpirun();
+    command.args(["-n", "3"]).arg(std::env::current_exe().unwrap()).env(PANIC, "1");
+    let start = Instant::now();
+    let output = command.args(["--exact", "faults::panicking_rank", "--nocapture"]).output().unwrap();
+    let (_, stderr) = texts(&output);
+    assert!(start.elapsed() < SOON, "{stderr}");
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let lines: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "{stderr}");
+    assert!(lines[0].contains("rank 1 on ") && lines[0].contains("faults.rs") && lines[0].contains("injected"));
+}

@@ -1,0 +1,87 @@
+//! Calls that cannot work: one line from one rank, all ranks end.
+
+use std::fs;
+
+use crate::program::{Folder, texts};
+
+/// Runs ranks with arguments of their own; returns the exit code and the lines of stderr that are errors of ours.
+fn refused(folder: &Folder, arguments: &[&[&str]]) -> (Option<i32>, Vec<String>) {
+    let output = folder.different_ranks_command(arguments).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(stdout.lines().filter(|line| line.contains("genotype")).count(), 0, "{stdout}");
+    let errors = stderr.lines().filter_map(|line| line.strip_prefix("error: ")).map(String::from).collect();
+    (output.status.code(), errors)
+}
+
+const START: [&str; 4] = ["--config", "search.toml", "--out", "run"];
+
+/// Writes files of CIFAR-10's shape in which all images are of one class and colour.
+fn write_cifar(folder: &Folder, name: &str, label: u8) {
+    let batches = folder.path(name).join("cifar-10-batches-bin");
+    fs::create_dir_all(&batches).unwrap();
+    let record = [&[label][..], &[label; 3072]].concat();
+    for file in (1..=5).map(|n| format!("data_batch_{n}.bin")).chain(["test_batch.bin".into()]) {
+        fs::write(batches.join(file), record.repeat(10_000)).unwrap();
+    }
+}
+
+#[test]
+fn batch_that_ranks_cannot_divide_names_the_nearest() {
+    let folder = Folder::new();
+    let (code, errors) = refused(&folder, &[&START[..]; 3]);
+    assert_eq!(code, Some(2));
+    assert_eq!(errors, ["search.global_batch: 3 ranks cannot share 8 images equally; state 6 or 9"]);
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
+fn ranks_with_different_configurations_are_told_the_rank_and_the_key() {
+    let folder = Folder::new();
+    let other = ["--config", "search.toml", "--out", "run", "--set", "search.epochs=3"];
+    let (code, errors) = refused(&folder, &[&START, &other]);
+    assert_eq!((code, errors.len()), (Some(2), 1), "{errors:?}");
+    assert!(errors[0].starts_with("rank 1 has another configuration than rank 0: search.epochs = 3 instead of 2"));
+}
+
+#[test]
+fn rank_without_its_configuration_is_named() {
+    let folder = Folder::new();
+    let other = ["--config", "missing.toml", "--out", "run"];
+    let (code, errors) = refused(&folder, &[&START, &other]);
+    assert_eq!((code, errors.len()), (Some(2), 1), "{errors:?}");
+    assert!(errors[0].starts_with("rank 1 on ") && errors[0].contains("missing.toml"), "{errors:?}");
+}
+
+#[test]
+fn rank_without_its_data_is_named() {
+    let folder = Folder::new();
+    write_cifar(&folder, "full", 1);
+    fs::create_dir(folder.path("empty")).unwrap();
+    let common = ["--config", "search.toml", "--out", "run", "--set", "data.dataset=cifar10", "--data"];
+    let (code, errors) = refused(&folder, &[&[&common[..], &["full"]].concat(), &[&common[..], &["empty"]].concat()]);
+    assert_ne!(code, Some(0));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].starts_with("rank 1 on ") && errors[0].contains("empty"), "{errors:?}");
+}
+
+#[test]
+fn ranks_with_different_data_are_told_so() {
+    let folder = Folder::new();
+    write_cifar(&folder, "first", 1);
+    write_cifar(&folder, "second", 2);
+    let common = ["--config", "search.toml", "--out", "run", "--set", "data.dataset=cifar10", "--data"];
+    let ranks = ["first", "second"].map(|data| [&common[..], &[data]].concat());
+    let (code, errors) = refused(&folder, &[&ranks[0], &ranks[1]]);
+    assert_eq!((code, errors.len()), (Some(1), 1), "{errors:?}");
+    assert!(errors[0].starts_with("rank 1 has another data set than rank 0"), "{errors:?}");
+}
+
+#[test]
+fn nccl_without_gpus_is_refused_with_the_reason() {
+    let folder = Folder::new();
+    let arguments = ["--config", "search.toml", "--out", "run", "--set", "parallel.communicator=nccl"];
+    let (code, errors) = refused(&folder, &[&arguments[..]; 2]);
+    assert_ne!(code, Some(0));
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("nccl"), "{errors:?}");
+}

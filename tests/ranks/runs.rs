@@ -1,0 +1,84 @@
+//! Whole searches on ranks: the same twice, resumed as uninterrupted, also on another number of ranks.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::{Folder, Outcome, json, step_lines};
+
+const START: [&str; 4] = ["--config", "search.toml", "--out", "run"];
+
+#[test]
+fn one_mpi_rank_is_a_plain_process() {
+    let folder = Folder::new();
+    folder.search(&["--config", "search.toml", "--out", "plain"]);
+    folder.search_on_ranks(1, &START);
+    let [plain, mpi] = ["plain", "run"].map(|run| Outcome::of(&folder.path(run)));
+    mpi.assert_same(&plain);
+}
+
+#[test]
+fn same_command_on_ranks_gives_the_same_search() {
+    let folder = Folder::new();
+    for run in ["first", "second"] {
+        folder.search_on_ranks(2, &["--config", "search.toml", "--out", run, "--set", "parallel.check_every_steps=1"]);
+    }
+    let [first, second] = ["first", "second"].map(|run| Outcome::of(&folder.path(run)));
+    first.assert_same(&second);
+    assert_eq!((&first.summary["ranks"], &first.summary["communicator"]), (&Value::from(2), &Value::from("mpi")));
+    assert!(!folder.path("first/heartbeats").read_dir().unwrap().any(|_| true), "heartbeats are removed at the end");
+}
+
+#[test]
+fn stopped_ranks_resume_as_if_nothing_had_been() {
+    let folder = Folder::new();
+    folder.search_on_ranks(2, &["--config", "search.toml", "--out", "uninterrupted"]);
+    let mut process = folder.start_on_ranks(2, &START);
+    process.wait_for_steps(&folder.path("run"), 6);
+    process.signal_launcher("USR1");
+    let output = process.end();
+    assert!(!output.status.success());
+    assert_eq!(json(&folder.path("run/summary.json"))["status"], "stopped");
+    folder.search_on_ranks(2, &["--resume", "run"]);
+    Outcome::of(&folder.path("run")).assert_same(&Outcome::of(&folder.path("uninterrupted")));
+}
+
+#[test]
+fn search_resumes_on_another_number_of_ranks() {
+    let folder = Folder::new();
+    let mut process = folder.start_on_ranks(2, &START);
+    process.wait_for_steps(&folder.path("run"), 6);
+    process.signal_launcher("USR1");
+    process.end();
+    let steps = step_lines(&folder.path("run")).len();
+    folder.search(&["--resume", "run"]);
+    let summary = json(&folder.path("run/summary.json"));
+    assert_eq!((&summary["status"], &summary["ranks"]), (&Value::from("complete"), &Value::from(1)));
+    assert!(step_lines(&folder.path("run")).len() > steps);
+}
+
+#[test]
+fn trace_shows_buckets_reduced_while_backward_goes_on() {
+    let folder = Folder::new();
+    let small = "parallel.first_bucket_mib=0.001";
+    let others = "parallel.bucket_mib=0.01";
+    folder.search_on_ranks(
+        2,
+        &["--config", "search.toml", "--out", "run", "--trace", "trace.json", "--set", small, "--set", others],
+    );
+    let trace: Value = serde_json::from_slice(&fs::read(folder.path("trace.json")).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    for rank in [0, 1] {
+        let spans = |name: &str| -> Vec<(f64, f64)> {
+            let named = events.iter().filter(|event| event["pid"] == rank && event["name"] == name);
+            named.map(|event| (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap())).collect()
+        };
+        let backward = spans("backward");
+        let reduced = spans("all-reduce of gradient bucket 0");
+        let inside = |(begin, length): &(f64, f64)| {
+            backward.iter().any(|(start, duration)| start < begin && begin + length < start + duration)
+        };
+        let hidden = reduced.iter().filter(|span| inside(span)).count();
+        assert!(hidden * 2 > reduced.len(), "rank {rank}: {hidden} of {} first buckets hidden", reduced.len());
+    }
+}
