@@ -17,19 +17,37 @@ pub fn channels_last(x: &Tensor) -> Tensor {
 /// A convolution without bias.
 #[derive(Debug)]
 pub struct Conv2d {
-    /// `[out, in / groups, k, k]`.
+    /// `[out, in / groups, height, width]`.
     pub weight: Tensor,
-    stride: i64,
-    padding: i64,
+    /// Vertical and horizontal, as all pairs here.
+    stride: [i64; 2],
+    padding: [i64; 2],
     groups: i64,
 }
 
 impl Conv2d {
     /// A dense `kernel` x `kernel` convolution that keeps the size at stride 1.
     pub fn dense(store: &mut ParameterStore, name: &str, channels: (i64, i64), kernel: i64, stride: i64) -> Self {
-        let (input, output) = channels;
-        let weight = store.uniform(format!("{name}.weight"), &[output, input, kernel, kernel], input * kernel * kernel);
-        Self { weight, stride, padding: kernel / 2, groups: 1 }
+        Self::rectangular(store, name, channels, [kernel; 2], [stride; 2])
+    }
+
+    /// A dense convolution with a kernel of `kernel` (odd) rows and columns that keeps the size at stride 1.
+    pub fn rectangular(
+        store: &mut ParameterStore,
+        name: &str,
+        channels: (i64, i64),
+        kernel: [i64; 2],
+        stride: [i64; 2],
+    ) -> Self {
+        Self { stride, padding: kernel.map(|size| size / 2), ..Self::unpadded(store, name, channels, kernel) }
+    }
+
+    /// A dense convolution of stride 1 that sees no position outside of its input.
+    pub fn unpadded(store: &mut ParameterStore, name: &str, channels: (i64, i64), kernel: [i64; 2]) -> Self {
+        let ((input, output), [height, width]) = (channels, kernel);
+        let shape = [output, input, height, width];
+        let weight = store.uniform(format!("{name}.weight"), &shape, input * height * width);
+        Self { weight, stride: [1; 2], padding: [0; 2], groups: 1 }
     }
 
     /// A 1x1 convolution from `groups * input` to `groups * output` channels, each group on its own.
@@ -41,14 +59,13 @@ impl Conv2d {
         stride: i64,
     ) -> Self {
         let weight = store.uniform(format!("{name}.weight"), &[groups * output, input, 1, 1], input);
-        Self { weight, stride, padding: 0, groups }
+        Self { weight, stride: [stride; 2], padding: [0; 2], groups }
     }
 }
 
 impl Module for Conv2d {
     fn forward(&self, x: &Tensor) -> Tensor {
-        let (stride, padding) = ([self.stride; 2], [self.padding; 2]);
-        x.conv2d(&self.weight, None::<&Tensor>, stride, padding, [1, 1], self.groups)
+        x.conv2d(&self.weight, None::<&Tensor>, self.stride, self.padding, [1, 1], self.groups)
     }
 }
 
@@ -141,13 +158,29 @@ pub struct FactorizedReduce {
 }
 
 impl FactorizedReduce {
-    /// From `channels.0` to `channels.1` channels an edge; `channels.1` is even.
+    /// From `channels.0` to `channels.1` channels an edge, `channels.1` being even, for the supernet: its BatchNorm has
+    /// no scale and shift.
     pub fn new(store: &mut ParameterStore, name: &str, channels: (i64, i64), edges: i64) -> Self {
+        Self::with_norm(store, name, channels, edges, BatchNorm::plain)
+    }
+
+    /// For one edge, with scale and shift.
+    pub fn affine(store: &mut ParameterStore, name: &str, channels: (i64, i64)) -> Self {
+        Self::with_norm(store, name, channels, 1, BatchNorm::affine)
+    }
+
+    fn with_norm(
+        store: &mut ParameterStore,
+        name: &str,
+        channels: (i64, i64),
+        edges: i64,
+        norm: fn(&mut ParameterStore, &str, i64) -> BatchNorm,
+    ) -> Self {
         let half = (channels.0, edges * channels.1 / 2);
         Self {
             conv_even: Conv2d::pointwise(store, &format!("{name}.conv_1"), half, 1, 2),
             conv_odd: Conv2d::pointwise(store, &format!("{name}.conv_2"), half, 1, 2),
-            bn: BatchNorm::plain(store, &format!("{name}.bn"), edges * channels.1),
+            bn: norm(store, &format!("{name}.bn"), edges * channels.1),
             edges,
         }
     }

@@ -1,9 +1,11 @@
-//! Layers that the supernet and the networks to be retrained share.
+//! Layers that the supernet and the evaluation networks share, and the evaluation networks: a found cell, retrained.
 
 mod depthwise;
+mod evaluation;
 mod layers;
 mod parameters;
 
 pub use depthwise::ReluDepthwise;
+pub use evaluation::{EvaluationNetwork, NetworkError, NetworkMode, NetworkOutput};
 pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channels_last};
 pub use parameters::{NamedTensor, ParameterStore};

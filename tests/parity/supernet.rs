@@ -1,20 +1,12 @@
-//! The supernet against cases computed in double precision with the authors' networks under PyTorch.
-//!
-//! Reads `tests/fixtures/*.safetensors` and, when `PDARTS_PARITY_DIR` names a folder, every such file there. A case
-//! holds initial values under the authors' state-dict names, inputs, and what must come out: see `SupernetCase`.
-
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+//! The supernet: evaluation, gradients and alternations of steps.
 
 use pdarts::genotype::{CellSwitches, Switches};
 use pdarts::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use pdarts::search::{ArchitectureParameters, ForwardMode, Relaxation, Softmax, Supernet, SupernetShape};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
-const TOLERANCE: f64 = 1e-6;
+use crate::fixture::{Fixture, WeightOptimizer, fingerprint, fixtures};
 
 #[derive(Deserialize)]
 struct SupernetCase {
@@ -29,95 +21,11 @@ struct SupernetCase {
 }
 
 #[derive(Deserialize)]
-struct WeightOptimizer {
-    lr: f64,
-    momentum: f64,
-    weight_decay: f64,
-    grad_clip: f64,
-}
-
-#[derive(Deserialize)]
 struct ArchitectureOptimizer {
     lr: f64,
     betas: [f64; 2],
     weight_decay: f64,
     grad_clip: f64,
-}
-
-/// A fixture file, read once: its header has thousands of entries.
-struct Fixture {
-    path: PathBuf,
-    case: serde_json::Value,
-    tensors: BTreeMap<String, Tensor>,
-}
-
-impl Fixture {
-    fn read(path: PathBuf) -> Self {
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let case = serde_json::from_str(&metadata.metadata().as_ref().unwrap()["case"]).unwrap();
-        let file = SafeTensors::deserialize(&bytes).unwrap();
-        let tensors = file.tensors().into_iter().map(|(name, view)| (name, widened(&view))).collect();
-        Self { path, case, tensors }
-    }
-
-    fn names(&self, prefix: &str) -> Vec<String> {
-        self.tensors.keys().filter_map(|name| name.strip_prefix(prefix)).map(String::from).collect()
-    }
-
-    fn tensor(&self, name: &str) -> &Tensor {
-        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.path.display()))
-    }
-
-    fn close(&self, what: &str, ours: &Tensor, name: &str) {
-        let theirs = self.tensor(name);
-        let ours = ours.to_kind(Kind::Double).reshape_as(theirs);
-        let scale = theirs.norm().double_value(&[]).max(1e-12);
-        let error = (ours - theirs).norm().double_value(&[]) / scale;
-        assert!(error < TOLERANCE, "{}: {what}: relative error {error:e}", self.path.display());
-    }
-
-    fn close_list(&self, what: &str, ours: &[f64]) {
-        self.close(what, &Tensor::from_slice(ours), what);
-    }
-}
-
-/// Floating-point tensors in double precision.
-fn widened(view: &TensorView<'_>) -> Tensor {
-    let kind = match view.dtype() {
-        Dtype::F32 => Kind::Float,
-        Dtype::F64 => Kind::Double,
-        Dtype::I64 => Kind::Int64,
-        other => panic!("{other:?}"),
-    };
-    let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-    let tensor = Tensor::from_data_size(view.data(), &shape, kind);
-    if kind == Kind::Float { tensor.to_kind(Kind::Double) } else { tensor }
-}
-
-/// [L2 norm, sum, sum of t_i cos(i)] in row-major order.
-fn fingerprint(view: &Tensor) -> Tensor {
-    let flat = view.to_kind(Kind::Double).reshape([-1]);
-    let cosines = Tensor::arange(flat.numel() as i64, (Kind::Double, Device::Cpu)).cos();
-    Tensor::stack(&[flat.norm(), flat.sum(Kind::Double), (flat * cosines).sum(Kind::Double)], 0)
-}
-
-/// All cases of `kind`; the tests run at the same time, so each gets one thread of libtorch's.
-fn fixtures(kind: &str) -> Vec<Fixture> {
-    tch::set_num_threads(1);
-    let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")];
-    folders.extend(std::env::var_os("PDARTS_PARITY_DIR").map(PathBuf::from));
-    let mut paths: Vec<PathBuf> = folders
-        .iter()
-        .flat_map(|folder| std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())))
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
-        .collect();
-    paths.sort();
-    let fixtures = paths.into_iter().map(Fixture::read);
-    let fixtures: Vec<_> = fixtures.filter(|fixture| fixture.case["kind"] == kind).collect();
-    assert!(!fixtures.is_empty(), "no {kind} fixtures in {folders:?}");
-    fixtures
 }
 
 /// The supernet of a case in double precision with the case's initial values, flattened as in a search.
@@ -169,11 +77,6 @@ impl<'a> Subject<'a> {
         });
     }
 
-    fn batch(&self, index: usize) -> (Tensor, Tensor) {
-        let pick = |name| self.fixture.tensor(name).get(index as i64);
-        (pick("inputs"), pick("targets"))
-    }
-
     fn logits(&self, images: &Tensor, mode: ForwardMode) -> Tensor {
         let (normal, reduction) = (Softmax.weights(&self.alphas.normal), Softmax.weights(&self.alphas.reduction));
         self.network.forward(images, &normal, &reduction, mode).unwrap()
@@ -185,7 +88,7 @@ impl<'a> Subject<'a> {
         self.flat_alphas.set_trained(train_alphas);
         self.weights.zero_gradients();
         self.flat_alphas.zero_gradients();
-        let (images, targets) = self.batch(index);
+        let (images, targets) = self.fixture.batch(index);
         let loss = self.logits(&images, ForwardMode::training(0.0)).cross_entropy_for_logits(&targets);
         loss.backward();
         loss.double_value(&[])
@@ -197,7 +100,7 @@ fn parity_supernet_evaluates_and_differentiates_as_the_authors_network() {
     for fixture in fixtures("supernet") {
         let case: SupernetCase = serde_json::from_value(fixture.case.clone()).unwrap();
         let mut subject = Subject::new(&fixture, &case);
-        let (images, targets) = subject.batch(0);
+        let (images, targets) = fixture.batch(0);
         let logits = no_grad(|| subject.logits(&images, ForwardMode::evaluation()));
         fixture.close("evaluation logits", &logits, "eval_logits");
 

@@ -1,0 +1,107 @@
+//! One cell of an evaluation network, built from a genotype.
+
+use tch::{Tensor, nn::Module};
+
+use super::drop_path::{BranchOutput, add_branches};
+use super::network::NetworkMode;
+use super::operation::EdgeOperation;
+use super::state::State;
+use crate::genotype::{CellKind, EDGES_PER_NODE, Genotype, NUM_INPUTS};
+use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore};
+use crate::torch::TorchError;
+
+/// The place of a cell in its network.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct CellPlace {
+    pub kind: CellKind,
+    /// Channels of the output of the cell before the previous one.
+    pub older_channels: i64,
+    /// Channels of the previous cell's output.
+    pub newer_channels: i64,
+    /// Channels of each state of this cell.
+    pub channels: i64,
+    /// Whether the previous cell reduced: the older input is still twice as large.
+    pub after_reduction: bool,
+}
+
+/// A normal or reduction cell.
+#[derive(Debug)]
+pub(super) struct EvaluationCell {
+    older_input: InputBlock,
+    newer_input: InputBlock,
+    edges: Vec<CellEdge>,
+    concat: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct CellEdge {
+    operation: EdgeOperation,
+    source: usize,
+}
+
+/// Brings an input, already through its ReLU, to the cell's size and width.
+#[derive(Debug)]
+enum InputBlock {
+    Same { conv: Conv2d, bn: BatchNorm },
+    Larger(FactorizedReduce),
+}
+
+impl InputBlock {
+    fn same(store: &mut ParameterStore, name: &str, channels: (i64, i64)) -> Self {
+        Self::Same {
+            conv: Conv2d::pointwise(store, &format!("{name}.op.1"), channels, 1, 1),
+            bn: BatchNorm::affine(store, &format!("{name}.op.2"), channels.1),
+        }
+    }
+
+    fn forward(&self, relu: &Tensor, training: bool) -> Tensor {
+        match self {
+            Self::Same { conv, bn } => bn.forward(&conv.forward(relu), training),
+            Self::Larger(reduce) => reduce.bn.forward(&reduce.reduce(relu), training),
+        }
+    }
+}
+
+impl EvaluationCell {
+    /// A cell of `genotype` at `place`; `name` as `cells.3`.
+    pub fn new(store: &mut ParameterStore, name: &str, genotype: &Genotype, place: CellPlace) -> Self {
+        let CellPlace { kind, older_channels, newer_channels, channels, after_reduction } = place;
+        let older_name = format!("{name}.preprocess0");
+        let older_input = if after_reduction {
+            InputBlock::Larger(FactorizedReduce::affine(store, &older_name, (older_channels, channels)))
+        } else {
+            InputBlock::same(store, &older_name, (older_channels, channels))
+        };
+        let newer_input = InputBlock::same(store, &format!("{name}.preprocess1"), (newer_channels, channels));
+        let mut edges = Vec::new();
+        for (index, &(operation, source)) in genotype.edges(kind).iter().enumerate() {
+            let stride = if kind == CellKind::Reduction && source < NUM_INPUTS { 2 } else { 1 };
+            let operation = EdgeOperation::new(store, &format!("{name}._ops.{index}"), operation, channels, stride);
+            edges.extend(operation.map(|operation| CellEdge { operation, source }));
+        }
+        Self { older_input, newer_input, edges, concat: genotype.concat(kind).to_vec() }
+    }
+
+    /// `older` and `newer`: the outputs of the two previous cells, each through a ReLU. Returns
+    /// `[N, concat * C, H', W']`, before any ReLU.
+    ///
+    /// # Errors
+    /// When the inputs do not fit the cell.
+    pub fn forward(&self, older: &Tensor, newer: &Tensor, mode: NetworkMode) -> Result<Tensor, TorchError> {
+        let training = mode.is_training();
+        let mut states = vec![
+            State::new(self.older_input.forward(older, training)),
+            State::new(self.newer_input.forward(newer, training)),
+        ];
+        for pair in self.edges.chunks_exact(EDGES_PER_NODE) {
+            let branch = |edge: &CellEdge| -> Result<BranchOutput, TorchError> {
+                let value = edge.operation.forward(&states[edge.source], training)?;
+                Ok(BranchOutput { value, droppable: !edge.operation.is_identity() })
+            };
+            let branches = [branch(&pair[0])?, branch(&pair[1])?];
+            states.push(State::new(add_branches(branches, mode.drop_path())));
+        }
+        let outputs: Vec<&Tensor> = self.concat.iter().map(|&state| states[state].value()).collect();
+        Ok(Tensor::f_cat(&outputs, 1)?)
+    }
+}

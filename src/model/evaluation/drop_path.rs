@@ -1,0 +1,73 @@
+//! Drop path: whole branches of a cell are left out, image by image, while a network trains.
+//!
+//! Source: Larsson, Maire and Shakhnarovich, *FractalNet* (arXiv:1605.07648), section 3.1, in the form of the authors'
+//! code: one Bernoulli draw for each image and branch, what stays scaled by `1 / keep`.
+
+use tch::Tensor;
+
+/// What an operation gives on its edge.
+pub(super) struct BranchOutput {
+    /// `[N, C, H, W]`.
+    pub value: Tensor,
+    /// Whether drop path may leave it out: an identity stays, so that a signal always gets through.
+    pub droppable: bool,
+}
+
+impl BranchOutput {
+    /// Draws, by libtorch's generator, which images keep this branch: `[N, 1, 1, 1]`, 0 or `1 / keep`. `None` when it
+    /// is certain to stay.
+    fn mask(&self, drop_path: f64) -> Option<Tensor> {
+        if !self.droppable || drop_path <= 0.0 {
+            return None;
+        }
+        let keep = 1.0 - drop_path;
+        let options = (self.value.kind(), self.value.device());
+        Some(Tensor::empty([self.value.size()[0], 1, 1, 1], options).bernoulli_float_(keep) / keep)
+    }
+}
+
+/// The sum of a node's two branches, each left out with probability `drop_path`.
+pub(super) fn add_branches([first, second]: [BranchOutput; 2], drop_path: f64) -> Tensor {
+    let masks = [first.mask(drop_path), second.mask(drop_path)];
+    match (masks, &first.value, &second.value) {
+        ([None, None], first, second) => first + second,
+        ([Some(mask), None], first, second) => second.addcmul(first, &mask),
+        ([None, Some(mask)], first, second) => first.addcmul(second, &mask),
+        ([Some(mask), Some(other)], first, second) => (first * mask).addcmul(second, &other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    fn branch(value: f64, droppable: bool) -> BranchOutput {
+        BranchOutput { value: Tensor::full([2000, 1, 1, 1], value, (Kind::Double, Device::Cpu)), droppable }
+    }
+
+    /// How often each sum occurs among 2000 images.
+    fn share(sums: &Tensor, value: f64) -> f64 {
+        (sums - value).abs().lt(1e-9).to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
+    }
+
+    #[test]
+    fn branches_are_dropped_one_by_one_and_scaled_to_keep_the_mean() {
+        tch::manual_seed(1);
+        let sums = add_branches([branch(3.0, true), branch(30.0, true)], 0.25);
+        for (value, probability) in [(0.0, 0.0625), (4.0, 0.1875), (40.0, 0.1875), (44.0, 0.5625)] {
+            assert!((share(&sums, value) - probability).abs() < 0.04, "{value}: {}", share(&sums, value));
+        }
+    }
+
+    #[test]
+    fn identities_are_never_dropped_and_a_rate_of_zero_drops_nothing() {
+        tch::manual_seed(1);
+        let sums = add_branches([branch(3.0, false), branch(30.0, true)], 0.5);
+        assert_eq!(share(&sums, 3.0) + share(&sums, 63.0), 1.0);
+        let sums = add_branches([branch(3.0, true), branch(30.0, false)], 0.5);
+        assert_eq!(share(&sums, 30.0) + share(&sums, 36.0), 1.0);
+        assert_eq!(share(&add_branches([branch(3.0, true), branch(30.0, true)], 0.0), 33.0), 1.0);
+    }
+}
