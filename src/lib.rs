@@ -9,6 +9,7 @@ pub mod torch;
 pub mod world;
 pub mod data;
 pub mod model;
+pub mod weights;
 pub mod optim;
 pub mod search;
 pub mod run;
