@@ -10,6 +10,7 @@ pub mod trace;
 pub mod world;
 pub mod data;
 pub mod model;
+pub mod weights;
 pub mod optim;
 pub mod search;
 pub mod run;

@@ -9,6 +9,7 @@
 mod bench;
 mod completions;
 mod config;
+mod data;
 mod error;
 mod genotype;
 mod logging;
@@ -62,6 +63,9 @@ enum Command {
     /// Show the settings of a search
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Download data sets
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// Measure parts of the program
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -80,6 +84,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Search(arguments) => return search::run(&arguments, &logging),
         Command::Genotype(command) => genotype::run(command)?,
         Command::Config(command) => config::run(command)?,
+        Command::Data(command) => data::run(command, &logging)?,
         Command::Bench(command) => bench::run(command)?,
         Command::Completions(arguments) => completions::run(&arguments)?,
     }

@@ -14,6 +14,7 @@ mod cifar_names;
 mod cifar_python;
 mod dataset;
 mod error;
+pub mod fetch;
 mod loader;
 mod photodigits;
 mod prefetch;

@@ -1,0 +1,27 @@
+//! Weight files: a network's tensors by name, read from and written to what the field exchanges.
+//!
+//! [`StateDict::read`] tells three formats apart by their content:
+//! - safetensors;
+//! - `torch.save`'s zip archive (PyTorch 1.6 and later);
+//! - `torch.save`'s older stream, which the authors' checkpoints of 2019 use.
+//!
+//! The two of `torch.save` describe their tensors in Python's pickle language, whose objects can run any command when
+//! Python reads them. Here [`pickle`] reads it: a machine of our own that knows tensors, containers, numbers and text,
+//! and refuses all else by name. Nothing in a file is ever executed, lengths are checked against the file before memory
+//! is taken for them, and a damaged file is an error.
+
+mod error;
+mod kinds;
+mod pickle;
+mod safetensors_file;
+mod state_dict;
+mod storage;
+mod torch_legacy;
+mod torch_zip;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{WeightsError, WeightsProblem};
+pub use safetensors_file::to_safetensors;
+pub use state_dict::{Format, StateDict};
