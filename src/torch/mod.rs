@@ -4,6 +4,7 @@
 mod depthwise;
 mod hooks;
 mod mix;
+mod profile;
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -14,6 +15,7 @@ use torch_sys::C_tensor;
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
+pub use profile::{OperationTime, profile};
 
 /// A failure inside libtorch, with libtorch's own message.
 #[derive(Debug, thiserror::Error)]

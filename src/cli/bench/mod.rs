@@ -1,6 +1,8 @@
 //! `pdarts bench`: figures that anyone can repeat.
 
 mod depthwise;
+mod machine;
+mod profile;
 mod supernet;
 
 use clap::Subcommand;
@@ -11,11 +13,17 @@ pub enum BenchCommand {
     Supernet(supernet::SupernetArguments),
     /// Time the depthwise convolutions of the search against libtorch's.
     Depthwise(depthwise::DepthwiseArguments),
+    /// Measure the machine's memory bandwidth and arithmetic, which bound everything else.
+    Machine(machine::MachineArguments),
+    /// Show where the time of the search's steps goes, by kind of operation.
+    Profile(profile::ProfileArguments),
 }
 
 pub fn run(command: BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Supernet(arguments) => supernet::run(&arguments),
         BenchCommand::Depthwise(arguments) => depthwise::run(&arguments),
+        BenchCommand::Machine(arguments) => machine::run(&arguments),
+        BenchCommand::Profile(arguments) => profile::run(&arguments),
     }
 }

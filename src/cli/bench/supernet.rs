@@ -102,32 +102,48 @@ impl Figures {
     }
 }
 
-fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
-    let defaults = Config::default();
-    let (num_cells, live) = stage_of_the_paper(arguments.stage);
-    let live = if arguments.live.is_empty() { live.to_vec() } else { arguments.live.clone() };
-    let shape = SupernetShape {
-        num_cells,
-        channels: CHANNELS,
-        num_classes: NUM_CLASSES,
-        switches: Switches::full(&live).context("--live").map_err(UsageError::new)?,
-    };
-    let alpha_scale = defaults.search.alpha_init_scale;
-    let mut state =
-        SearchState::new(&shape, alpha_scale, &defaults.optimizer, Box::new(Softmax), world.device, Kind::Float)?;
-    let (global_batch, num_ranks) = (i64::from(arguments.global_batch), world.size as i64);
-    if global_batch % num_ranks != 0 {
-        let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
-        return agree(world, Err(UsageError::new(message).into()));
+/// A supernet of the paper with this rank's share of a batch of noise.
+pub struct Subject {
+    pub state: SearchState,
+    pub batch: ImageBatch,
+    pub learning_rate: f64,
+}
+
+impl Subject {
+    /// Of `stage`, with `live` operations on every edge or, if there are none, the stage's. All ranks call this
+    /// together.
+    pub fn new(stage: u8, live: &[Operation], global_batch: u16, world: &World) -> anyhow::Result<Self> {
+        let defaults = Config::default();
+        let (num_cells, live_in_paper) = stage_of_the_paper(stage);
+        let live = if live.is_empty() { live_in_paper } else { live };
+        let shape = SupernetShape {
+            num_cells,
+            channels: CHANNELS,
+            num_classes: NUM_CLASSES,
+            switches: Switches::full(live).context("--live").map_err(UsageError::new)?,
+        };
+        let alpha_scale = defaults.search.alpha_init_scale;
+        let softmax = Box::new(Softmax);
+        let mut state = SearchState::new(&shape, alpha_scale, &defaults.optimizer, softmax, world.device, Kind::Float)?;
+        let (global_batch, num_ranks) = (i64::from(global_batch), world.size as i64);
+        if global_batch % num_ranks != 0 {
+            let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
+            return agree(world, Err(UsageError::new(message).into()));
+        }
+        state.replicate(world, (&defaults.parallel).into())?;
+        let num_images = global_batch / num_ranks;
+        let batch = ImageBatch {
+            images: Tensor::randn([num_images, 3, IMAGE_SIZE, IMAGE_SIZE], (Kind::Float, world.device)),
+            labels: Tensor::randint(NUM_CLASSES as i64, [num_images], (Kind::Int64, world.device)),
+        };
+        Ok(Self { state, batch, learning_rate: defaults.optimizer.weights.learning_rate })
     }
-    state.replicate(world, (&defaults.parallel).into())?;
-    let num_images = global_batch / num_ranks;
-    let batch = ImageBatch {
-        images: Tensor::randn([num_images, 3, IMAGE_SIZE, IMAGE_SIZE], (Kind::Float, world.device)),
-        labels: Tensor::randint(NUM_CLASSES as i64, [num_images], (Kind::Int64, world.device)),
-    };
+}
+
+fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
+    let Subject { mut state, batch, learning_rate } =
+        Subject::new(arguments.stage, &arguments.live, arguments.global_batch, world)?;
     let mode = ForwardMode::training(0.0);
-    let learning_rate = defaults.optimizer.weights.learning_rate;
     let (mut arch_seconds, mut weight_seconds) = (Vec::new(), Vec::new());
     let mut exposed_before = Duration::ZERO;
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
@@ -152,7 +168,7 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         arch_step_s,
         weight_step_s,
         ranks: world.size,
-        images_per_second: 2.0 * global_batch as f64 / (arch_step_s + weight_step_s),
+        images_per_second: 2.0 * f64::from(arguments.global_batch) / (arch_step_s + weight_step_s),
         exposed_communication_share: exposed / seconds,
         peak_rss_mib: peak_rss_mib()?,
         parameters: state.weights.num_parameters(),

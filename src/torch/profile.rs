@@ -1,0 +1,75 @@
+//! Time of each kind of operation, as libtorch's own hooks see it.
+
+use std::ffi::{CStr, c_char, c_void};
+
+use super::{TorchError, take_message};
+
+type Visit = extern "C" fn(*mut c_void, *const c_char, f64, i64);
+
+unsafe extern "C" {
+    fn pdarts_profile_start() -> *mut c_char;
+    fn pdarts_profile_stop(visit: Visit, context: *mut c_void) -> *mut c_char;
+}
+
+/// What one kind of operation took, on all threads of this process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OperationTime {
+    /// As in `aten::convolution_backward`; nodes of backward have the names of their classes.
+    pub name: String,
+    /// Without the operations that it called.
+    pub seconds: f64,
+    /// How often it was called.
+    pub calls: u64,
+}
+
+/// Runs `work` and returns what it returned with the time of each operation in it, longest first.
+///
+/// One profile at a time: the hooks are of the whole process. On a GPU this is the time of launching.
+///
+/// # Errors
+/// When libtorch refuses the hooks.
+pub fn profile<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), TorchError> {
+    // SAFETY: no arguments.
+    take_message(unsafe { pdarts_profile_start() })?;
+    let result = work();
+    let mut times: Vec<OperationTime> = Vec::new();
+    // SAFETY: `collect` gets the vector that lives here, and is not called afterwards.
+    take_message(unsafe { pdarts_profile_stop(collect, (&raw mut times).cast()) })?;
+    times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    Ok((result, times))
+}
+
+extern "C" fn collect(times: *mut c_void, name: *const c_char, seconds: f64, calls: i64) {
+    // SAFETY: the vector of `profile`, and a terminated string that lives during the call.
+    let (times, name) = unsafe { (&mut *times.cast::<Vec<OperationTime>>(), CStr::from_ptr(name)) };
+    let calls = u64::try_from(calls).unwrap_or(0);
+    times.push(OperationTime { name: name.to_string_lossy().into_owned(), seconds, calls });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn operations_are_counted_with_their_own_time() {
+        tch::set_num_threads(1);
+        let a = Tensor::randn([256, 256], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let start = Instant::now();
+        let ((), times) = profile(|| {
+            for _ in 0..3 {
+                a.matmul(&a).sum(Kind::Float).backward();
+            }
+        })
+        .unwrap();
+        let elapsed = start.elapsed().as_secs_f64();
+        let of = |name: &str| times.iter().find(|time| time.name == name).unwrap();
+        assert_eq!(of("aten::matmul").calls, 3);
+        assert!(of("aten::mm").calls >= 9, "a forward and two backward products each");
+        assert!(of("aten::mm").seconds > of("aten::matmul").seconds, "a caller's time is its own");
+        assert!(times.iter().map(|time| time.seconds).sum::<f64>() <= elapsed);
+    }
+}
