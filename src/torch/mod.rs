@@ -4,6 +4,7 @@
 mod depthwise;
 mod hooks;
 mod mix;
+mod sync_batch_norm;
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -14,6 +15,7 @@ use torch_sys::C_tensor;
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
+pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
 
 /// A failure inside libtorch, with libtorch's own message.
 #[derive(Debug, thiserror::Error)]

@@ -32,6 +32,14 @@ struct pdarts_mix_branch {
 // null sum begins here and becomes a new tensor that the caller owns.
 char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
                  const torch::Tensor *weights, bool training);
+// Sums a tensor over all ranks in place, or returns a message that `free` releases.
+typedef char *(*pdarts_reduce)(const torch::Tensor *);
+// From now on BatchNorm in training takes the statistics of all ranks, those of this one again when null.
+void pdarts_synchronise_batch_norm(pdarts_reduce call);
+// BatchNorm in training by the statistics of all ranks; weight and bias may both be null.
+char *pdarts_sync_batch_norm(const torch::Tensor *x, const torch::Tensor *weight, const torch::Tensor *bias,
+                             const torch::Tensor *running_mean, const torch::Tensor *running_var,
+                             torch::Tensor **output);
 void pdarts_free_message(char *message);
 const char *pdarts_libtorch_version();
 }
