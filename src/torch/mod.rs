@@ -6,6 +6,7 @@ mod depthwise;
 mod hooks;
 mod mix;
 mod profile;
+mod sync_batch_norm;
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -18,6 +19,7 @@ pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use profile::{OperationTime, profile};
+pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
 
 /// A failure inside libtorch, with libtorch's own message.
 #[derive(Debug, thiserror::Error)]

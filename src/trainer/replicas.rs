@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use super::checkpoint::hash_values;
 use super::{SearchState, TrainError};
+use crate::torch;
 use crate::world::{Label, Pending, Ranks, ReduceOp, World};
 
 /// From now on takes BatchNorm's statistics in training over the images of all ranks; nothing on a single rank.
@@ -21,7 +22,7 @@ pub fn synchronise_batch_norm(world: &World) {
         let pending = communicator.all_reduce(sums, ReduceOp::Sum, Label::new("sums of BatchNorm"));
         pending.and_then(Pending::wait).map_err(|error| error.to_string())
     };
-    let _ = reduce;
+    torch::synchronise_batch_norm(Some(Arc::new(reduce)));
 }
 
 /// Fingerprints of what all ranks must have in common.

@@ -11,6 +11,7 @@ use super::reducer::ReducerOptions;
 use super::{ImageBatch, SearchProgress, TrainError};
 use crate::config::OptimizerConfig;
 use crate::model::NamedTensor;
+use crate::model::cross_entropy;
 use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
@@ -136,7 +137,7 @@ impl SearchState {
         let normal = self.relaxation.weights(&self.alphas.normal);
         let reduction = self.relaxation.weights(&self.alphas.reduction);
         let logits = self.network.forward(&batch.images, &normal, &reduction, mode)?;
-        Ok(StepResult { loss: logits.cross_entropy_for_logits(&batch.labels), logits })
+        Ok(StepResult { loss: cross_entropy(&logits, &batch.labels, 0.0), logits })
     }
 
     /// One SGD step of the weights on `batch`, this rank's share of the global batch, the alphas being fixed.

@@ -1,6 +1,6 @@
 //! All that a retraining trains: the network, its optimizer, the running average of its weights.
 
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::accumulate::forward_backward;
 use super::checkpoint::Resumable;
@@ -10,13 +10,12 @@ use super::reducer::ReducerOptions;
 use super::train_progress::TrainProgress;
 use super::{ImageBatch, StepResult, TrainError};
 use crate::config::{Precision, TrainConfig};
-use crate::model::{EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput};
+use crate::model::{
+    EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
+};
 use crate::optim::{Ema, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::torch::Bf16Autocast;
 use crate::world::{World, activity};
-
-/// Labels that cross-entropy would leave out; there are none.
-const IGNORED_LABEL: i64 = -100;
 
 /// A network with its flat parameters and optimizer.
 pub struct TrainState {
@@ -129,13 +128,10 @@ impl TrainState {
 
     fn training_loss(&self, batch: &ImageBatch, drop_path: f64) -> Result<StepResult, NetworkError> {
         let output = self.forward(&batch.images, NetworkMode::Training { drop_path })?;
-        let cross_entropy = |logits: &Tensor| {
-            let smoothing = self.options.label_smoothing;
-            logits.cross_entropy_loss(&batch.labels, None::<&Tensor>, Reduction::Mean, IGNORED_LABEL, smoothing)
-        };
-        let mut loss = cross_entropy(&output.logits);
+        let loss_of = |logits: &Tensor| cross_entropy(logits, &batch.labels, self.options.label_smoothing);
+        let mut loss = loss_of(&output.logits);
         if let Some(logits) = &output.auxiliary_logits {
-            loss += cross_entropy(logits) * self.options.auxiliary_weight;
+            loss += loss_of(logits) * self.options.auxiliary_weight;
         }
         Ok(StepResult { loss, logits: output.logits })
     }
@@ -197,7 +193,7 @@ impl TrainState {
 impl Evaluated for TrainState {
     fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
         let logits = self.forward(&batch.images, NetworkMode::Evaluation)?.logits;
-        Ok(StepResult { loss: logits.cross_entropy_for_logits(&batch.labels), logits })
+        Ok(StepResult { loss: cross_entropy(&logits, &batch.labels, 0.0), logits })
     }
 }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
-use pdarts::config::{CommunicatorChoice, Config, DeviceChoice};
+use pdarts::config::{CommunicatorChoice, Config, DeviceChoice, Settings};
 use pdarts::genotype::{Switches, restrict};
 use pdarts::search::{ForwardMode, Softmax, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchData, SearchState, TallySums, synchronise_batch_norm};
@@ -119,7 +119,7 @@ impl Task {
 }
 
 fn mean_loss(loss: &Tensor, world: &World) -> f64 {
-    let own = TallySums { loss: loss.double_value(&[]), correct: 0.0, num_images: 1 };
+    let own = TallySums { loss: loss.double_value(&[]), num_images: 1, ..TallySums::default() };
     TallySums::total(&own.gather(world).unwrap()).mean_loss()
 }
 
@@ -159,6 +159,9 @@ fn relative_error(ours: &[f64], theirs: &[f64]) -> f64 {
 fn assert_equivalent(task: &Task, num_ranks: usize, reference: &Task, tolerance: f64) {
     let (ours, theirs) = (task.run(num_ranks), reference.run(1));
     assert_eq!(ours.losses.len(), 2 * NUM_ALTERNATIONS);
+    let errors: Vec<String> =
+        ours.losses.iter().zip(&theirs.losses).map(|(a, b)| format!("{:.0e}", (a - b).abs() / b)).collect();
+    println!("{}", errors.join(" "));
     for (what, ours, theirs) in [
         ("losses", &ours.losses, &theirs.losses),
         ("alphas", &ours.alphas, &theirs.alphas),
