@@ -6,6 +6,6 @@ mod layers;
 mod parameters;
 
 pub use depthwise::ReluDepthwise;
-pub use evaluation::{EvaluationNetwork, NetworkError, NetworkMode, NetworkOutput};
+pub use evaluation::{EvaluationNetwork, NetworkDescription, NetworkError, NetworkMode, NetworkOutput};
 pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channels_last};
 pub use parameters::{NamedTensor, ParameterStore};

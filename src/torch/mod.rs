@@ -1,6 +1,7 @@
 //! What tch does not offer: loading libtorch's CUDA half, gradients that are views or of more than scalars, kernels
 //! of our own. The only C++ of the crate.
 
+mod autocast;
 mod depthwise;
 mod hooks;
 mod mix;
@@ -12,6 +13,7 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+pub use autocast::Bf16Autocast;
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
