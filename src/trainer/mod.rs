@@ -10,6 +10,7 @@ mod checkpoint;
 mod error;
 mod evaluate;
 mod observer;
+mod predictions;
 mod progress;
 mod rank_averages;
 mod reducer;
@@ -31,6 +32,7 @@ pub use checkpoint::{Checkpoint, CheckpointHeader, NETWORK_KEY, Resumable, Resum
 pub use error::TrainError;
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{SearchObserver, Silent, TrainObserver};
+pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
 pub use reducer::{Reducer, ReducerOptions};
 pub use replicas::{ReplicaHashes, synchronise_batch_norm};
