@@ -135,7 +135,7 @@ fn fetch_without_a_server_says_what_to_do() {
 
 #[test]
 fn help_has_examples() {
-    for command in [&["eval"][..], &["export"], &["data", "fetch"]] {
+    for command in [&["eval"][..], &["export"], &["results"], &["data", "fetch"]] {
         assert!(stdout(&[command, &["--help"]].concat()).contains("Examples:\n  pdarts "), "{command:?}");
     }
 }

@@ -15,6 +15,7 @@ mod genotype;
 mod logging;
 mod output;
 mod ranks;
+mod results;
 mod run_arguments;
 mod search;
 mod table;
@@ -74,6 +75,8 @@ enum Command {
     Data(data::DataCommand),
     /// Measure how often a trained network is right
     Eval(weights::EvalArguments),
+    /// Compare runs with each other and with the published results
+    Results(results::ResultsArguments),
     /// Write a trained network's weights as safetensors
     Export(weights::ExportArguments),
     /// Measure parts of the program
@@ -97,6 +100,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(command) => config::run(command)?,
         Command::Data(command) => data::run(command, &logging)?,
         Command::Eval(arguments) => weights::run_eval(&arguments, &logging)?,
+        Command::Results(arguments) => results::run(&arguments)?,
         Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
         Command::Completions(arguments) => completions::run(&arguments)?,

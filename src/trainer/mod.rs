@@ -28,7 +28,7 @@ mod train_state;
 
 pub use architecture_step::{ArchitectureStep, FirstOrder, StepInputs};
 pub use batch::ImageBatch;
-pub use checkpoint::{Checkpoint, CheckpointHeader, NETWORK_KEY, Resumable, ResumePoint, RunProgress, weights_file};
+pub use checkpoint::{Checkpoint, CheckpointHeader, Resumable, ResumePoint, RunProgress, weights_file};
 pub use error::TrainError;
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{SearchObserver, Silent, TrainObserver};

@@ -26,7 +26,7 @@ use crate::world::World;
 
 const EXAMPLES: &str = "\
 Examples:
-  pdarts eval --checkpoint runs/train/weights.safetensors --on photodigits
+  pdarts eval --checkpoint runs/train --on photodigits
   pdarts eval --checkpoint weights.pt --genotype PDARTS_C10 --on cifar10 --data ~/data
   pdarts eval --checkpoint weights.pt --genotype PDARTS_C10 --json --save-logits logits.safetensors
 

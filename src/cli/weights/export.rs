@@ -13,7 +13,7 @@ use crate::weights::{NETWORK_KEY, to_safetensors};
 
 const EXAMPLES: &str = "\
 Examples:
-  pdarts export --checkpoint runs/train/weights.safetensors --out cell.safetensors
+  pdarts export --checkpoint runs/train --out cell.safetensors
   pdarts export --checkpoint weights.pt --genotype PDARTS_C10 --out cell.safetensors
 
 In Python: model.load_state_dict(safetensors.torch.load_file('cell.safetensors')), where model is the authors'

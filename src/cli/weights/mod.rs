@@ -19,7 +19,8 @@ use crate::weights::{StateDict, WeightsError, WeightsProblem};
 /// Which weights, for both commands.
 #[derive(Debug, Args)]
 struct CheckpointArguments {
-    /// Weights: a checkpoint of this program, or a state dict in safetensors or written by torch.save
+    /// Weights: the run of a training, a checkpoint of this program, or a state dict in safetensors or written by
+    /// torch.save
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
     /// The cell that they are of, where the file does not say: a run, a file, the name of a published cell, the text
@@ -33,14 +34,23 @@ struct CheckpointArguments {
 impl CheckpointArguments {
     /// The weights, without what only a training needs.
     fn read(&self) -> anyhow::Result<StateDict> {
-        let mut state = StateDict::read(&self.checkpoint).map_err(UsageError::new)?;
-        if self.ema && !state.take_averages() {
-            let file = self.checkpoint.display();
-            return Err(UsageError::new(anyhow!("{file}: it has no averages; leave out --ema")).into());
+        let file = self.file();
+        let mut state = StateDict::read(&file).map_err(UsageError::new)?;
+        if self.ema && !self.checkpoint.is_dir() && !state.take_averages() {
+            return Err(UsageError::new(anyhow!("{}: it has no averages; leave out --ema", file.display())).into());
         }
         state.keep_weights();
-        tracing::info!("{}: {state}", self.checkpoint.display());
+        tracing::info!("{}: {state}", file.display());
         Ok(state)
+    }
+
+    /// A run has a file for the weights and one for their averages.
+    fn file(&self) -> PathBuf {
+        match (self.checkpoint.is_dir(), self.ema) {
+            (true, true) => self.checkpoint.join("weights-ema.safetensors"),
+            (true, false) => self.checkpoint.join("weights.safetensors"),
+            (false, _) => self.checkpoint.clone(),
+        }
     }
 
     fn describe(&self, state: &StateDict) -> anyhow::Result<NetworkDescription> {
@@ -49,6 +59,6 @@ impl CheckpointArguments {
     }
 
     fn error(&self, problem: WeightsProblem) -> UsageError {
-        UsageError::new(WeightsError { path: self.checkpoint.clone(), problem })
+        UsageError::new(WeightsError { path: self.file(), problem })
     }
 }
