@@ -15,10 +15,12 @@ mod genotype;
 mod logging;
 mod output;
 mod ranks;
+mod results;
 mod run_arguments;
 mod search;
 mod table;
 mod train;
+mod weights;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -71,6 +73,12 @@ enum Command {
     /// Download data sets
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Measure how often a trained network is right
+    Eval(weights::EvalArguments),
+    /// Compare runs with each other and with the published results
+    Results(results::ResultsArguments),
+    /// Write a trained network's weights as safetensors
+    Export(weights::ExportArguments),
     /// Measure parts of the program
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -91,6 +99,9 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Genotype(command) => genotype::run(command)?,
         Command::Config(command) => config::run(command)?,
         Command::Data(command) => data::run(command, &logging)?,
+        Command::Eval(arguments) => weights::run_eval(&arguments, &logging)?,
+        Command::Results(arguments) => results::run(&arguments)?,
+        Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
         Command::Completions(arguments) => completions::run(&arguments)?,
     }

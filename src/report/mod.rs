@@ -3,11 +3,13 @@
 mod course;
 mod figures;
 mod recorder;
+mod results;
 mod summary;
 mod train_recorder;
 mod train_summary;
 
 pub use recorder::RunRecorder;
+pub use results::{ResultRow, ResultsError, collect as collect_results};
 pub use summary::{SearchSummary, Status};
 pub use train_recorder::TrainRecorder;
 pub use train_summary::{NetworkSize, SeedsSummary, Spread, TrainSummary};

@@ -15,11 +15,10 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::TrainError;
 use super::progress::SearchProgress;
 use crate::model::NamedTensor;
+use crate::weights::NETWORK_KEY;
 use crate::world::{Label, Ranks};
 
 const METADATA_KEY: &str = "pdarts";
-/// The metadata of a file of an evaluation network: what is needed to build it.
-pub const NETWORK_KEY: &str = "network";
 /// Before the number of a buffer of which each rank has its own values, in the middle of an epoch.
 const OF_RANKS: &str = "ranks.";
 
