@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
 
 use pdarts::cli::guard;
-use pdarts::config::{Config, DeviceChoice};
+use pdarts::config::{Config, DeviceChoice, Settings};
 use pdarts::world::{Ranks, World, WorldError, leave};
 use tempfile::TempDir;
 

@@ -4,6 +4,7 @@
 //! The double shows that calls come in the right order with the right arguments, that errors and deadlines are handled,
 //! and that results are right; it has no streams. The test executable calls itself under mpirun to become the ranks.
 
+mod bench;
 mod collectives;
 mod double;
 mod failures;

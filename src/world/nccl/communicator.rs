@@ -60,19 +60,17 @@ impl NcclCommunicator {
     /// [`gpus::check`] finds.
     pub fn join(ranks: &Ranks, device: Device, options: &CommunicatorOptions) -> Result<Self, WorldError> {
         let library = agree_on_library(ranks, device)?;
-        let refused = |reason: String| WorldError::NoCommunicator { communicator: NAME, reason };
         let id = id_of_rank_0(ranks, library)?;
         let timeline = Timeline::new(device).map_err(|error| refused(format!("no stream on {device:?}: {error}")))?;
         let handle = Handle::join(id, ranks.rank, ranks.size, options.join_timeout).map_err(|error| match error {
             CallError::Failed(message) => {
-                let rank = ranks.name();
-                refused(format!("{rank}: ncclCommInitRankConfig: {message}; NCCL_DEBUG=INFO shows more"))
+                refused(format!("ncclCommInitRankConfig: {message}; NCCL_DEBUG=INFO shows more"))
             }
             CallError::TimedOut => {
-                let (rank, seconds) = (ranks.name(), options.join_timeout.as_secs());
+                let seconds = options.join_timeout.as_secs();
                 refused(format!(
-                    "{rank} has waited {seconds} s (parallel.nccl_timeout_seconds) for the others: look for errors of \
-                     other ranks, and with NCCL_DEBUG=INFO at the network that NCCL chooses (NCCL_SOCKET_IFNAME)"
+                    "its ranks have not found each other within {seconds} s (parallel.nccl_timeout_seconds): look for \
+                     errors of other ranks, and with NCCL_DEBUG=INFO at the network it chooses (NCCL_SOCKET_IFNAME)"
                 ))
             }
         })?;
@@ -249,27 +247,32 @@ fn operation(op: ReduceOp) -> ncclRedOp_t {
     }
 }
 
-/// The library, if every rank can use its own on its device, and each has a GPU for itself.
+/// The library, if every rank can use its own on its device, and each has a GPU for itself. All ranks find the same.
 fn agree_on_library(ranks: &Ranks, device: Device) -> Result<NcclLibrary, WorldError> {
     let own = usable_library(device).and_then(|library| Ok((library, Gpu::of(device)?)));
-    let told = match &own {
-        Ok((library, gpu)) => Ok((library.version.to_string(), hostname(), gpu.clone())),
-        Err(reason) => Err((reason.clone(), ranks.name())),
-    };
-    let all = ranks.gather(&told, Label::new("exchange about NCCL"))?;
-    let refused = |reason: String| WorldError::NoCommunicator { communicator: NAME, reason };
-    let (library, _) = own.map_err(refused)?;
-    let mut gpus = Vec::new();
-    for (rank, told) in all.into_iter().enumerate() {
-        let (version, hostname, gpu) = told.map_err(|(reason, name)| refused(format!("{name}: {reason}")))?;
-        if version != library.version.to_string() {
-            let (own, rank_name) = (library.version, ranks.name());
-            return Err(refused(format!("{rank_name} has NCCL {own}, rank {rank} on {hostname} has {version}")));
+    let told = own.as_ref().map(|(library, gpu)| (library.version.to_string(), gpu.clone())).map_err(String::clone);
+    let all: Vec<(String, Result<(String, Option<Gpu>), String>)> =
+        ranks.gather(&(hostname(), told), Label::new("exchange about NCCL"))?;
+    let name = |rank: usize| format!("rank {rank} on {}", all[rank].0);
+    let mut gpus: Vec<(String, Option<Gpu>)> = Vec::new();
+    let mut version_of_root = None;
+    for (rank, (hostname, told)) in all.iter().enumerate() {
+        let (version, gpu) = told.as_ref().map_err(|reason| {
+            let is_common = all.iter().all(|(_, other)| other.as_ref().err() == Some(reason));
+            refused(if is_common { reason.clone() } else { format!("{}: {reason}", name(rank)) })
+        })?;
+        let expected = version_of_root.get_or_insert(version);
+        if version != *expected {
+            return Err(refused(format!("{} has version {expected} of it, {} has {version}", name(0), name(rank))));
         }
-        gpus.push((hostname, gpu));
+        gpus.push((hostname.clone(), gpu.clone()));
     }
     gpus::check(&gpus)?;
-    Ok(library)
+    own.map(|(library, _)| library).map_err(refused)
+}
+
+fn refused(reason: String) -> WorldError {
+    WorldError::NoCommunicator { communicator: NAME, reason }
 }
 
 /// The library, if it works on the memory of `device`.
@@ -291,14 +294,9 @@ fn usable_library(device: Device) -> Result<NcclLibrary, String> {
 
 /// The number by which all ranks find rank 0.
 fn id_of_rank_0(ranks: &Ranks, library: NcclLibrary) -> Result<[u8; ID_BYTES], WorldError> {
-    let refused = |reason: String| WorldError::NoCommunicator { communicator: NAME, reason };
-    let own = if ranks.is_root() { library.new_id() } else { Ok([0; ID_BYTES]) };
-    let failure = own.as_ref().err().cloned();
-    let bytes = own.map_or(Vec::new(), Vec::from);
-    let gathered = ranks.gather_bytes(bytes, Label::new("broadcast of NCCL's id"))?;
-    if let Some(message) = failure {
-        return Err(refused(format!("ncclGetUniqueId: {message}")));
-    }
-    let of_root = gathered.into_iter().next().unwrap_or_default();
-    of_root.try_into().map_err(|_| refused("rank 0 has no id for the others (its reason is its own error)".into()))
+    let own = ranks.is_root().then(|| library.new_id().map(Vec::from));
+    let of_root = ranks.gather(&own, Label::new("broadcast of NCCL's id"))?.swap_remove(0);
+    let id = of_root.unwrap_or_else(|| Err("rank 0 made none".into()));
+    let id = id.map_err(|message| refused(format!("ncclGetUniqueId: {message}")))?;
+    id.try_into().map_err(|_| refused("ncclGetUniqueId: rank 0 sent another number of bytes".into()))
 }
