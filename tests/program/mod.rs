@@ -57,15 +57,22 @@ skip_dropout = 0.4
 const TIMES: [&str; 5] = ["seconds", "train_seconds", "images_per_second", "finished_at", "run"];
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A folder with the configuration `search.toml`, from which the program is called.
+/// A folder with the configuration `search.toml` or `train.toml`, from which the program is called.
 pub struct Folder {
     directory: TempDir,
+    /// What of the program is called.
+    subcommand: &'static str,
 }
 
 impl Folder {
     pub fn new() -> Self {
-        let folder = Self { directory: tempfile::tempdir().unwrap() };
-        fs::write(folder.path("search.toml"), CONFIG).unwrap();
+        Self::with("search", CONFIG)
+    }
+
+    /// For `subcommand`, with the configuration `{subcommand}.toml`.
+    pub fn with(subcommand: &'static str, config: &str) -> Self {
+        let folder = Self { directory: tempfile::tempdir().unwrap(), subcommand };
+        fs::write(folder.path(&format!("{subcommand}.toml")), config).unwrap();
         folder
     }
 
@@ -80,9 +87,9 @@ impl Folder {
         command
     }
 
-    /// A search with nothing but warnings on stderr.
+    /// A call with nothing but warnings on stderr.
     fn search_command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.command(&["search"]);
+        let mut command = self.command(&[self.subcommand]);
         command.env("RUST_LOG", "warn").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -100,7 +107,7 @@ impl Folder {
             if rank > 0 {
                 command.arg(":");
             }
-            command.args(["-n", "1", env!("CARGO_BIN_EXE_pdarts"), "search"]).args(*arguments);
+            command.args(["-n", "1", env!("CARGO_BIN_EXE_pdarts"), self.subcommand]).args(*arguments);
         }
         command.current_dir(self.directory.path()).env("RUST_LOG", "warn").env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -117,6 +124,11 @@ impl Folder {
     /// Begins a search on several ranks.
     pub fn start_on_ranks(&self, num_ranks: usize, arguments: &[&str]) -> Process {
         Process { child: Some(self.ranks_command(num_ranks, arguments).spawn().unwrap()) }
+    }
+
+    /// A call to its end; returns what it prints.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        self.search(arguments)
     }
 
     /// A search to its end; returns what it prints.

@@ -1,0 +1,44 @@
+//! Trainings that differ in their seeds.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::program::{Outcome, json, json_lines};
+use crate::training::{RESUME, START, UNINTERRUPTED, folder};
+
+#[test]
+fn each_seed_is_a_run_and_the_summary_has_mean_and_deviation() {
+    let folder = folder();
+    let summary = folder.run(&[&START[..], &["--seeds", "0,3", "--json"]].concat());
+    let summary: Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary, json(&folder.path("run/summary.json")));
+    assert_eq!(summary["status"], "complete");
+    Outcome::of(&folder.path("run/seed0")).assert_same(&UNINTERRUPTED);
+    let top1 = [0, 1].map(|index| summary["seeds"][index]["test"]["top1"].as_f64().unwrap());
+    assert_eq!(summary["seeds"][1]["seed"], 3);
+    assert_eq!(summary["test_top1"]["mean"], (top1[0] + top1[1]) / 2.0);
+    assert_eq!(summary["test_top1"]["count"], 2);
+    assert_ne!(summary["seeds"][0]["weights_hash"], summary["seeds"][1]["weights_hash"]);
+
+    // What is complete is not repeated, what is missing is made.
+    fs::remove_dir_all(folder.path("run/seed3")).unwrap();
+    let again: Value = serde_json::from_str(&folder.run(&[&RESUME[..], &["--json"]].concat())).unwrap();
+    assert_eq!(again["seeds"][1]["weights_hash"], summary["seeds"][1]["weights_hash"]);
+    assert_eq!(json_lines(&folder.path("run/seed0/environment.jsonl")).len(), 1);
+    let line = folder.refusal(&[&RESUME[..], &["--set", "train.epochs=3"]].concat(), 2);
+    assert!(line.starts_with("--config and --set cannot change trainings of several seeds"), "{line}");
+}
+
+#[test]
+fn a_seed_listed_twice_and_a_folder_in_use_are_refused() {
+    let folder = folder();
+    assert_eq!(
+        folder.refusal(&[&START[..], &["--seeds", "1,2,1"]].concat(), 2),
+        "--seeds: 1 is listed twice; list each seed once"
+    );
+    fs::create_dir(folder.path("run")).unwrap();
+    fs::write(folder.path("run/notes.txt"), "").unwrap();
+    let line = folder.refusal(&[&START[..], &["--seeds", "1,2"]].concat(), 2);
+    assert!(line.starts_with("run is not empty (it holds `notes.txt`)"), "{line}");
+}
