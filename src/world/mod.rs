@@ -27,7 +27,7 @@ pub use communicator::{Communicator, CommunicatorError, CommunicatorOptions, Lab
 pub use device::usable_gpus;
 pub use host::hostname;
 pub use mpi::MpiCommunicator;
-pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion};
+pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, nccl_library};
 pub use ranks::{Ranks, abort_all, joined_rank, leave, mpi_library};
 pub use stall::{Heartbeat, StallLimits, StallWatch};
 

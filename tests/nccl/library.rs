@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pdarts::world::NcclLibrary;
+use pdarts::world::{NcclLibrary, nccl_library};
 
 use crate::double::{before_all, library_path};
 use crate::program::texts;
@@ -22,7 +22,10 @@ fn process_that_loads_the_library() {
     match NcclLibrary::load() {
         Ok(library) => {
             let id = library.new_id().unwrap();
-            println!("\nloaded {} {} {}", library.version, library.is_test_double, id.iter().any(|&byte| byte != 0));
+            let (version, file) = nccl_library().unwrap();
+            assert_eq!(version, library.version.to_string());
+            println!("\nloaded {version} {} {}", library.is_test_double, id.iter().any(|&byte| byte != 0));
+            println!("from {}", file.display());
         }
         Err(error) => println!("\nrefused {error}"),
     }

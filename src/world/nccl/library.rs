@@ -1,7 +1,10 @@
 //! NCCL's shared library: whether it can be used, and what its codes mean.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, OsStr, c_char, c_void};
 use std::fmt;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::ptr;
 
 use cudarc::nccl::result::{self, NcclError, NcclStatus};
@@ -29,6 +32,15 @@ pub struct NcclVersion {
     major: i32,
     minor: i32,
     patch: i32,
+}
+
+/// Version and file of the NCCL that runs on GPUs would use, whether this machine has one or not.
+///
+/// # Errors
+/// Why it cannot be used and what to do, in words.
+pub fn nccl_library() -> Result<(String, PathBuf), String> {
+    let library = NcclLibrary::load()?;
+    Ok((library.version.to_string(), file_of_library()?))
 }
 
 impl NcclLibrary {
@@ -83,6 +95,25 @@ impl fmt::Display for NcclVersion {
 fn has_symbol(name: &CStr) -> bool {
     // SAFETY: cudarc has loaded the library; the symbol is only looked up, not used.
     unsafe { sys::culib().get::<*const c_char>(name.to_bytes_with_nul()).is_ok() }
+}
+
+/// The file that the loader took.
+fn file_of_library() -> Result<PathBuf, String> {
+    let unknown = || "the dynamic loader does not tell the file of libnccl.so".to_owned();
+    // SAFETY: cudarc has loaded the library; the symbol is only looked up, not called.
+    let symbol = unsafe { sys::culib().get::<*const c_void>(c"ncclGetVersion".to_bytes_with_nul()) };
+    // SAFETY: the library stays loaded.
+    let address = symbol.map(|symbol| unsafe { symbol.into_raw() }.as_raw_ptr()).map_err(|_| unknown())?;
+    let mut place = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: a place for what is known of the address, which is filled where the outcome is not 0.
+    let name = unsafe {
+        if libc::dladdr(address, place.as_mut_ptr()) == 0 {
+            return Err(unknown());
+        }
+        CStr::from_ptr(place.assume_init().dli_fname)
+    };
+    let path = PathBuf::from(OsStr::from_bytes(name.to_bytes()));
+    Ok(path.canonicalize().unwrap_or(path))
 }
 
 /// How a call went: not at all yet, or well.

@@ -19,4 +19,4 @@ mod timeline;
 mod watch;
 
 pub use communicator::NcclCommunicator;
-pub use library::{NcclLibrary, NcclVersion};
+pub use library::{NcclLibrary, NcclVersion, nccl_library};
