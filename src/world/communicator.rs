@@ -95,6 +95,14 @@ pub trait Communicator: Send + Sync {
     /// # Errors
     /// When the library refuses.
     fn broadcast(&self, tensor: &Tensor, root: usize, label: Label) -> Result<Pending, CommunicatorError>;
+
+    /// Returns when all that was begun is complete, on the GPU too: what is computed from it may then be kept.
+    ///
+    /// # Errors
+    /// When an operation failed after [`Pending::wait`].
+    fn settle(&self) -> Result<(), CommunicatorError> {
+        Ok(())
+    }
 }
 
 /// An operation under way.

@@ -52,6 +52,7 @@ fn rank_of_all_types() {
         let buffer = Tensor::ones([10], (Kind::Float, Device::Cpu));
         communicator.all_reduce(&buffer.narrow(0, 3, 4), ReduceOp::Sum, LABEL)?.wait()?;
         assert_eq!(buffer.sum(Kind::Float).double_value(&[]), 6.0 + 4.0 * size as f64);
+        communicator.settle()?;
         Ok(())
     });
 }

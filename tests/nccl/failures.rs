@@ -28,6 +28,10 @@ fn rank_that_sums() {
         let error = all_reduce(&world).err().ok_or("no failure")?;
         let again = all_reduce(&world).err().ok_or("no failure the second time")?;
         assert_eq!(error.to_string(), again.to_string());
+        // Nothing is kept that may come from it.
+        let settled = world.communicator().settle().err().ok_or("no failure at the end")?.to_string();
+        let reason = error.to_string().split_once(": ").map(|(_, reason)| reason.to_owned());
+        assert_eq!(settled.split_once(": ").map(|(_, reason)| reason.to_owned()), reason);
         Err(error)
     });
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use cudarc::nccl::result::{self, NcclError, NcclStatus};
@@ -20,6 +21,7 @@ use crate::world::{
 };
 
 const NAME: &str = "nccl";
+const SETTLING_PAUSE: Duration = Duration::from_micros(200);
 
 /// Queues operations on a stream of their own.
 ///
@@ -166,6 +168,21 @@ impl Communicator for NcclCommunicator {
             // SAFETY: `buffer` has `bytes` bytes in a contiguous tensor, otherwise as above.
             unsafe { result::broadcast(buffer, buffer, bytes, ncclDataType_t::ncclUint8, root, comm, stream) }
         })
+    }
+
+    fn settle(&self) -> Result<(), CommunicatorError> {
+        loop {
+            self.shared.inspect();
+            let state = self.shared.lock();
+            let failure = state.handle.as_ref().err();
+            if let Some(failure) = failure {
+                return Err(failed("ncclCommGetAsyncError", Label::new("operations so far"), failure));
+            } else if state.queued.is_empty() {
+                return Ok(());
+            }
+            drop(state);
+            thread::sleep(SETTLING_PAUSE);
+        }
     }
 }
 
