@@ -49,11 +49,16 @@ pub struct Meeting {
 
 /// Runs the test named `task` of this executable on `num_ranks` ranks with the double; `fault` as in its source.
 pub fn meet(task: &str, num_ranks: usize, fault: Option<&str>) -> Meeting {
+    meet_with(&library_path(), task, num_ranks, fault)
+}
+
+/// The same with the library that is found in `path`.
+pub fn meet_with(path: &str, task: &str, num_ranks: usize, fault: Option<&str>) -> Meeting {
     let folder = tempfile::tempdir().unwrap();
     let mut command = mpirun();
     command.args(["-n", &num_ranks.to_string()]).arg(env::current_exe().unwrap());
     command.args(["--exact", task, "--nocapture", "--test-threads=1"]);
-    command.env("LD_LIBRARY_PATH", library_path()).env("NCCL_DOUBLE_LOG", folder.path().join("log"));
+    command.env("LD_LIBRARY_PATH", path).env("NCCL_DOUBLE_LOG", folder.path().join("log"));
     command.env(TASK, task).env(OUT, folder.path()).env_remove("NCCL_DOUBLE_FAULT");
     if let Some(fault) = fault {
         command.env("NCCL_DOUBLE_FAULT", fault);

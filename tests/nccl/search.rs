@@ -42,9 +42,9 @@ fn search_by_nccl_is_the_search_by_mpi() {
     assert!(!calls.contains("ncclCommAbort"), "{calls}");
 
     // A failure on the way ends all ranks with its cause, and the run goes on from what was saved, here by MPI.
-    let middle = calls.matches("ncclAllReduce").count() / 2 * 2 / 3;
+    let sums_of_a_rank = calls.matches("ncclAllReduce").count() / 2;
     let mut failing = command(&folder, &[start("failing"), NCCL.to_vec()].concat());
-    let output = failing.env("NCCL_DOUBLE_FAULT", format!("error-after={middle}")).output().unwrap();
+    let output = failing.env("NCCL_DOUBLE_FAULT", format!("error-after={}", sums_of_a_rank * 2 / 3)).output().unwrap();
     let (_, stderr) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     let error = stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("{stderr}"));
