@@ -30,6 +30,8 @@ fn main() {
     compile_mpi(&compilation);
     compilation.finish();
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.display());
+    // Where the wheels put NCCL, which is loaded when ranks on GPUs need it.
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.join("../../nvidia/nccl/lib").display());
     record_commit();
 }
 
@@ -89,7 +91,7 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["shim", "autocast", "profile"].map(|name| format!("{SHIM}/{name}.cpp")))
+        .files(["shim", "autocast", "profile", "side_stream"].map(|name| format!("{SHIM}/{name}.cpp")))
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
         .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");

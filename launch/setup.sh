@@ -77,6 +77,14 @@ install_environment() {
 
 holds() { [[ -e $1/.complete && $(<"$1/.complete") == "$2" ]]; }
 
+# NCCL's wheel has only libnccl.so.2, and the program looks for libnccl.so.
+link_nccl() {
+    local library
+    for library in .venv/lib/python*/site-packages/nvidia/nccl/lib/libnccl.so.2; do
+        [[ ! -e $library || -e ${library%.2} ]] || ln -s libnccl.so.2 "${library%.2}"
+    done
+}
+
 # Prints which libtorch .venv lacks: `complete`, `CPU` or nothing. A complete one serves everywhere.
 missing_libtorch() {
     if [[ -n ${LIBTORCH:-} ]]; then
@@ -108,6 +116,7 @@ setup_project() {
                 "nvidia-cuda-runtime==13.0.*" "nvidia-cuda-cupti==13.0.*"
             ;;
     esac
+    link_nccl
 }
 
 setup_peer() {

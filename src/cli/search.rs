@@ -65,7 +65,7 @@ impl Start {
         let config = agree(&ranks, arguments.load_config())?;
         compare_configs(&ranks, &config)?;
         let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, config.parallel.communicator);
+        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
         let world = agree(&ranks, world.map_err(Into::into))?;
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;

@@ -270,6 +270,8 @@ section! {
         compression: Compression = Compression::None,
         /// Steps between two comparisons of the ranks' weights and alphas; 0 = once an epoch.
         check_every_steps: usize = 0,
+        /// Seconds that NCCL has for the ranks to find each other.
+        nccl_timeout_seconds: f64 = 120.0,
         /// Seconds after which ranks that keep the others waiting are named.
         stall_warning_seconds: f64 = 60.0,
         /// Seconds after which such a run is ended.

@@ -42,6 +42,7 @@ impl Settings for Config {
         "parallel.bucket_mib",
         "parallel.first_bucket_mib",
         "parallel.check_every_steps",
+        "parallel.nccl_timeout_seconds",
         "parallel.stall_warning_seconds",
         "parallel.stall_abort_seconds",
     ];
@@ -118,6 +119,7 @@ fn validate_parallel(parallel: &ParallelConfig) -> Result<(), Violation> {
         zero_or_more(key, mib)?;
         require(mib <= MAX_BUCKET_MIB, key, || format!("{mib} MiB are too many; state at most {MAX_BUCKET_MIB}"))?;
     }
+    positive("parallel.nccl_timeout_seconds", parallel.nccl_timeout_seconds)?;
     positive("parallel.stall_warning_seconds", parallel.stall_warning_seconds)?;
     positive("parallel.stall_abort_seconds", parallel.stall_abort_seconds)?;
     let (warning, abort) = (parallel.stall_warning_seconds, parallel.stall_abort_seconds);

@@ -6,6 +6,7 @@ mod depthwise;
 mod hooks;
 mod mix;
 mod profile;
+mod side_stream;
 mod sync_batch_norm;
 
 use std::ffi::{CStr, c_char};
@@ -19,6 +20,7 @@ pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use profile::{OperationTime, profile};
+pub use side_stream::{SideStream, StreamEvent};
 pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
 
 /// A failure inside libtorch, with libtorch's own message.

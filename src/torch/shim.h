@@ -43,6 +43,17 @@ void pdarts_synchronise_batch_norm(pdarts_reduce call);
 char *pdarts_sync_batch_norm(const torch::Tensor *x, const torch::Tensor *weight, const torch::Tensor *bias,
                              const torch::Tensor *running_mean, const torch::Tensor *running_var,
                              torch::Tensor **output);
+// A stream of GPU `device` beside the current one, and its `cudaStream_t`; the GPU becomes this thread's.
+char *pdarts_new_side_stream(int64_t device, void **side, void **handle);
+// Lets the side stream wait for what is queued on this thread's current stream.
+char *pdarts_side_stream_follow(const void *side);
+// An event after what is queued on the side stream; the caller owns it.
+char *pdarts_side_stream_record(const void *side, void **event);
+// Lets this thread's current stream wait for an event.
+char *pdarts_wait_for_event(const void *side, const void *event);
+char *pdarts_event_is_complete(const void *event, bool *is_complete);
+void pdarts_release_side_stream(void *side);
+void pdarts_release_event(void *event);
 void pdarts_free_message(char *message);
 const char *pdarts_libtorch_version();
 }

@@ -297,6 +297,7 @@ impl Search<'_> {
     /// Has rank 0 save the state to continue from.
     fn save(&mut self, state: &SearchState, progress: &SearchProgress) -> Result<(), TrainError> {
         let _span = activity::phase("writing a checkpoint");
+        self.world.communicator().settle()?;
         let checkpoint = Checkpoint::take(state, progress, &self.data.config_digest, self.world)?;
         Ok(self.observer.checkpoint(checkpoint)?)
     }

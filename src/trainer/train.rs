@@ -261,6 +261,7 @@ impl Training<'_> {
     /// Has rank 0 save the state to continue from.
     fn save(&mut self, state: &TrainState, progress: &TrainProgress) -> Result<(), TrainError> {
         let _span = activity::phase("writing a checkpoint");
+        self.world.communicator().settle()?;
         let checkpoint = Checkpoint::take(state, progress, &self.data.run_digest, self.world)?;
         Ok(self.observer.checkpoint(checkpoint)?)
     }

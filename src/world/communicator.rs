@@ -4,8 +4,11 @@
 //! operation; the [`Pending`] that it returns says when the tensor may be used again.
 
 use std::fmt;
+use std::time::Duration;
 
 use tch::{Kind, Tensor};
+
+use crate::config::{CommunicatorChoice, ParallelConfig};
 
 /// How the values of all ranks become one.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,34 @@ impl fmt::Display for Label {
     }
 }
 
+/// Which communicator, and how long it may take.
+#[derive(Copy, Clone, Debug)]
+pub struct CommunicatorOptions {
+    /// Which.
+    pub choice: CommunicatorChoice,
+    /// For the ranks to find each other by NCCL.
+    pub join_timeout: Duration,
+    /// For one operation of NCCL.
+    pub patience: Duration,
+}
+
+impl From<&ParallelConfig> for CommunicatorOptions {
+    fn from(config: &ParallelConfig) -> Self {
+        Self {
+            choice: config.communicator,
+            // Validated to be positive; a number beyond what a duration holds means never.
+            join_timeout: Duration::try_from_secs_f64(config.nccl_timeout_seconds).unwrap_or(Duration::MAX),
+            patience: config.stall_limits().abort,
+        }
+    }
+}
+
+impl From<CommunicatorChoice> for CommunicatorOptions {
+    fn from(choice: CommunicatorChoice) -> Self {
+        Self { choice, ..Self::from(&ParallelConfig::default()) }
+    }
+}
+
 /// Collective operations of all ranks.
 pub trait Communicator: Send + Sync {
     /// `none`, `mpi` or `nccl`.
@@ -64,6 +95,14 @@ pub trait Communicator: Send + Sync {
     /// # Errors
     /// When the library refuses.
     fn broadcast(&self, tensor: &Tensor, root: usize, label: Label) -> Result<Pending, CommunicatorError>;
+
+    /// Returns when all that was begun is complete, on the GPU too: what is computed from it may then be kept.
+    ///
+    /// # Errors
+    /// When an operation failed after [`Pending::wait`].
+    fn settle(&self) -> Result<(), CommunicatorError> {
+        Ok(())
+    }
 }
 
 /// An operation under way.

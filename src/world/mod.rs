@@ -2,7 +2,7 @@
 //!
 //! - `ranks`: who is who; `launch`: how that is found out
 //! - `device`, `host`: GPUs and cores of a rank
-//! - `communicator`: what ranks do together; `mpi` does it
+//! - `communicator`: what ranks do together; `mpi` does it on the host, `nccl` between GPUs
 //! - `activity`: what this rank is doing; `stall`: heartbeats, and the end of a run whose ranks wait for one that does
 //!   not come
 
@@ -12,6 +12,7 @@ mod device;
 mod host;
 mod launch;
 mod mpi;
+mod nccl;
 mod ranks;
 mod stall;
 
@@ -22,10 +23,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
-pub use communicator::{Communicator, CommunicatorError, Label, Pending, ReduceOp, SingleRank};
+pub use communicator::{Communicator, CommunicatorError, CommunicatorOptions, Label, Pending, ReduceOp, SingleRank};
 pub use device::usable_gpus;
 pub use host::hostname;
 pub use mpi::MpiCommunicator;
+pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, nccl_library};
 pub use ranks::{Ranks, abort_all, joined_rank, leave, mpi_library};
 pub use stall::{Heartbeat, StallLimits, StallWatch};
 
@@ -56,6 +58,19 @@ pub enum WorldError {
         ranks: usize,
         /// Visible to this rank.
         gpus: usize,
+    },
+    /// Ranks that see one GPU each, and that is the same.
+    #[error(
+        "ranks {first} and {second} on {hostname} have the same GPU, which NCCL does not support: start one rank for \
+         each GPU"
+    )]
+    SharedGpu {
+        /// The lower rank.
+        first: usize,
+        /// The higher rank.
+        second: usize,
+        /// Their node.
+        hostname: String,
     },
     /// Several tasks of srun that cannot find each other.
     #[error(
@@ -118,7 +133,7 @@ impl World {
         ranks: Ranks,
         device: Device,
         threads: usize,
-        communicator: CommunicatorChoice,
+        communicator: impl Into<CommunicatorOptions>,
     ) -> Result<Self, WorldError> {
         let seat = Seat { hostname: hostname(), cores: host::allowed_cores(), device: kind_of(device).into() };
         let seats = ranks.gather(&seat, Label::new("exchange of devices"))?;
@@ -130,7 +145,7 @@ impl World {
         let share = host::fair_threads(&seat.cores, &neighbours.collect::<Vec<_>>());
         let threads = if threads == 0 { share } else { threads };
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
-        let communicator = choose_communicator(&ranks, device, communicator)?;
+        let communicator = choose_communicator(&ranks, device, communicator.into())?;
         Ok(Self { ranks, device, threads, communicator })
     }
 
@@ -186,9 +201,9 @@ fn kind_of(device: Device) -> &'static str {
 fn choose_communicator(
     ranks: &Ranks,
     device: Device,
-    choice: CommunicatorChoice,
+    options: CommunicatorOptions,
 ) -> Result<Arc<dyn Communicator>, WorldError> {
-    match choice {
+    match options.choice {
         _ if ranks.size == 1 => Ok(Arc::new(SingleRank)),
         CommunicatorChoice::Auto | CommunicatorChoice::Mpi if device == Device::Cpu => Ok(ranks.host()),
         CommunicatorChoice::Mpi => Err(WorldError::NoCommunicator {
@@ -196,7 +211,7 @@ fn choose_communicator(
             reason: "MPI works on host memory, this run computes on GPUs; use \"nccl\" or \"auto\"".into(),
         }),
         CommunicatorChoice::Auto | CommunicatorChoice::Nccl => {
-            Err(WorldError::NoCommunicator { communicator: "nccl", reason: "this build has no NCCL".into() })
+            Ok(Arc::new(NcclCommunicator::join(ranks, device, &options)?))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `pdarts bench`: figures that anyone can repeat.
 
+mod allreduce;
 mod depthwise;
 mod machine;
 mod profile;
@@ -16,6 +17,9 @@ pub enum BenchCommand {
     TrainStep(train_step::TrainStepArguments),
     /// Time the depthwise convolutions of the search against libtorch's.
     Depthwise(depthwise::DepthwiseArguments),
+    /// Time sums over ranks; started with mpirun or srun.
+    #[command(name = "allreduce")]
+    AllReduce(allreduce::AllReduceArguments),
     /// Measure the machine's memory bandwidth and arithmetic, which bound everything else.
     Machine(machine::MachineArguments),
     /// Show where the time of the search's steps goes, by kind of operation.
@@ -27,6 +31,7 @@ pub fn run(command: BenchCommand) -> anyhow::Result<()> {
         BenchCommand::Supernet(arguments) => supernet::run(&arguments),
         BenchCommand::TrainStep(arguments) => train_step::run(&arguments),
         BenchCommand::Depthwise(arguments) => depthwise::run(&arguments),
+        BenchCommand::AllReduce(arguments) => allreduce::run(&arguments),
         BenchCommand::Machine(arguments) => machine::run(&arguments),
         BenchCommand::Profile(arguments) => profile::run(&arguments),
     }

@@ -101,7 +101,7 @@ impl Start {
         compare_configs(ranks, &config)?;
         compare_cells(ranks, &cell)?;
         let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, config.parallel.communicator);
+        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
         let world = agree(ranks, world.map_err(Into::into))?;
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;

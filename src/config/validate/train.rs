@@ -32,6 +32,7 @@ impl Settings for TrainConfig {
         "parallel.bucket_mib",
         "parallel.first_bucket_mib",
         "parallel.check_every_steps",
+        "parallel.nccl_timeout_seconds",
         "parallel.stall_warning_seconds",
         "parallel.stall_abort_seconds",
     ];
