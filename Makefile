@@ -6,10 +6,10 @@ PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
 BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
 .NOTPARALLEL:
-.PHONY: help setup build search test check bench peer-setup clean
+.PHONY: help setup build search reproduce-quickstart test check bench peer-setup clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing: a compiler, libtorch in .venv (GPU=1: with CUDA, LIBTORCH=DIR: use that one)
 	@launch/setup.sh
@@ -19,6 +19,9 @@ build: setup ## compile the pdarts program in target/release
 
 search: build ## search a cell on the embedded images (CONFIG=FILE: another search)
 	$(PDARTS) search --config $(CONFIG)
+
+reproduce-quickstart: build ## search, train the cell with three seeds, test, compare; what is complete is not repeated
+	PDARTS=$(PDARTS) launch/reproduce.sh
 
 test: setup check ## set up and run every check: what continuous integration runs
 

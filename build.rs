@@ -89,7 +89,8 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["shim", "profile"].map(|name| format!("{SHIM}/{name}.cpp")))
+        .files(["shim", "autocast", "profile"].map(|name| format!("{SHIM}/{name}.cpp")))
+        .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
         .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use assert_cmd::Command;
-use pdarts::config::Config;
+use pdarts::config::{Config, Settings};
 use pdarts::genotype::{Alphas, Genotype, NUM_EDGES, Operation, Switches, library, restrict};
 use pdarts::run::{AlphasFile, GenotypeFile, Provenance};
 use serde_json::Value;

@@ -1,17 +1,18 @@
-//! `pdarts config`: the configuration as a search would use it.
+//! `pdarts config`: the configuration as a search or a retraining would use it.
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::output;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Settings, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
   pdarts config show > my-search.toml
   pdarts config show --config my-search.toml --set search.epochs=10
-  pdarts config show --set data.dataset=cifar100 --json";
+  pdarts config show --set data.dataset=cifar100 --json
+  pdarts config show --kind train > my-training.toml";
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
@@ -22,6 +23,9 @@ pub enum ConfigCommand {
 
 #[derive(Debug, Args)]
 pub struct ShowArguments {
+    /// The settings of which command
+    #[arg(long, value_enum, default_value_t = Kind::Search)]
+    kind: Kind,
     /// TOML file of the settings that differ from the defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -33,23 +37,39 @@ pub struct ShowArguments {
     json: bool,
 }
 
+/// The commands that have settings.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    /// `pdarts search`
+    Search,
+    /// `pdarts train`
+    Train,
+}
+
 pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
     let ConfigCommand::Show(arguments) = command;
+    match arguments.kind {
+        Kind::Search => show::<Config>(&arguments),
+        Kind::Train => show::<TrainConfig>(&arguments),
+    }
+}
+
+fn show<C: Settings>(arguments: &ShowArguments) -> anyhow::Result<()> {
     let stated = arguments.config.is_some() || !arguments.overrides.is_empty();
-    let config = resolve(arguments.config.as_deref(), &arguments.overrides)?;
+    let config: C = resolve(arguments.config.as_deref(), &arguments.overrides)?;
     if arguments.json {
         output::print_json(&config)?;
     } else if stated {
         output::print(config.to_toml()?)?;
     } else {
-        output::print(Config::commented_defaults()?)?;
+        output::print(C::commented_defaults()?)?;
     }
     Ok(())
 }
 
-fn resolve(file: Option<&Path>, overrides: &[String]) -> Result<Config, ConfigError> {
+fn resolve<C: Settings>(file: Option<&Path>, overrides: &[String]) -> Result<C, ConfigError> {
     match file {
-        Some(path) => Config::load(path, overrides),
-        None => Config::from_overrides(overrides),
+        Some(path) => C::load(path, overrides),
+        None => C::from_overrides(overrides),
     }
 }

@@ -15,8 +15,12 @@ mod genotype;
 mod logging;
 mod output;
 mod ranks;
+mod results;
+mod run_arguments;
 mod search;
 mod table;
+mod train;
+mod weights;
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -31,6 +35,7 @@ use crate::torch::libtorch_version;
 const EXAMPLES: &str = "\
 Examples:
   pdarts search --config configs/search-quickstart.toml      a cell in minutes, on images that are built in
+  pdarts train --config configs/train-quickstart.toml --genotype PDARTS_C10   a network of it, trained and tested
   pdarts genotype list                             published cells and what they cost
   pdarts genotype draw PDARTS_C10 --out figures    one of them as two drawings
   pdarts config show > my-search.toml              every setting of a search with its meaning
@@ -57,15 +62,23 @@ struct Cli {
 enum Command {
     /// Search a cell: stage by stage, then the result with figures in a run directory
     Search(search::SearchArguments),
+    /// Train a network of a found or published cell and test it
+    Train(train::TrainArguments),
     /// List, show, draw and derive cells
     #[command(subcommand)]
     Genotype(genotype::GenotypeCommand),
-    /// Show the settings of a search
+    /// Show the settings of a search or a training
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Download data sets
     #[command(subcommand)]
     Data(data::DataCommand),
+    /// Measure how often a trained network is right
+    Eval(weights::EvalArguments),
+    /// Compare runs with each other and with the published results
+    Results(results::ResultsArguments),
+    /// Write a trained network's weights as safetensors
+    Export(weights::ExportArguments),
     /// Measure parts of the program
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -82,9 +95,13 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let logging = Logging::start(cli.log.as_deref())?;
     match cli.command {
         Command::Search(arguments) => return search::run(&arguments, &logging),
+        Command::Train(arguments) => return train::run(&arguments, &logging),
         Command::Genotype(command) => genotype::run(command)?,
         Command::Config(command) => config::run(command)?,
         Command::Data(command) => data::run(command, &logging)?,
+        Command::Eval(arguments) => weights::run_eval(&arguments, &logging)?,
+        Command::Results(arguments) => results::run(&arguments)?,
+        Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
         Command::Completions(arguments) => completions::run(&arguments)?,
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use sha2::{Digest, Sha256};
 
 use super::error::{UsageError, exit_code, one_line};
-use crate::config::Config;
+use crate::config::Settings;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
 use crate::world::{Label, Ranks};
@@ -54,8 +54,8 @@ pub fn agree<T>(ranks: &Ranks, outcome: anyhow::Result<T>) -> anyhow::Result<T> 
 ///
 /// # Errors
 /// The first rank that differs, with the first key.
-pub fn compare_configs(ranks: &Ranks, config: &Config) -> anyhow::Result<()> {
-    let configs: Vec<Config> = ranks.gather(config, Label::new("comparison of configurations"))?;
+pub fn compare_configs<C: Settings>(ranks: &Ranks, config: &C) -> anyhow::Result<()> {
+    let configs: Vec<C> = ranks.gather(config, Label::new("comparison of configurations"))?;
     for (rank, other) in configs.iter().enumerate() {
         if let Some(difference) = other.difference_between_ranks(&configs[0])?.first() {
             let message = anyhow!(

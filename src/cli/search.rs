@@ -1,22 +1,21 @@
 //! `pdarts search`: from a configuration to a run directory with a cell in it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::Args;
 
-use super::error::UsageError;
 use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
+use super::run_arguments::RunArguments;
 use super::table::Table;
-use crate::config::Config;
+use crate::config::{Config, Settings};
 use crate::report::{RunRecorder, SearchSummary};
-use crate::run::{Environment, GenotypeFile, RunDirectory, compact_utc};
+use crate::run::{Environment, GenotypeFile, RunDirectory};
 use crate::torch::libtorch_version;
-use crate::trace;
 use crate::trainer::{
     FirstOrder, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
 };
@@ -25,27 +24,8 @@ use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
 /// Search a cell: three stages (or as many as the configuration has), then the result with figures in a run directory
 #[derive(Debug, Args)]
 pub struct SearchArguments {
-    /// What to search, as in configs/; `pdarts config show` explains every key
-    #[arg(long, value_name = "FILE", required_unless_present = "resume")]
-    config: Option<PathBuf>,
-    /// Change one key of the configuration, as in search.epochs=10; can be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    overrides: Vec<String>,
-    /// Folder with the data set, instead of data.dir
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// The run directory, new or empty [default: runs/CONFIG-TIME]
-    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
-    out: Option<PathBuf>,
-    /// Continue the search in this run directory from its last checkpoint
-    #[arg(long, value_name = "RUN")]
-    resume: Option<PathBuf>,
-    /// Write a timeline of all ranks in Chrome's trace format, which https://ui.perfetto.dev opens
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
-    /// Print the summary as JSON instead of a text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    run: RunArguments,
 }
 
 /// A rank ready to search.
@@ -61,13 +41,7 @@ struct Start {
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
     let stop = StopSignal::listen().context("cannot listen to signals")?;
-    let ranks = Ranks::join()?;
-    if !ranks.is_root() {
-        logging.quieten();
-    }
-    if arguments.trace.is_some() {
-        trace::start();
-    }
+    let ranks = arguments.run.join_ranks(logging)?;
     let start = Start::new(arguments, ranks)?;
     let heartbeats = RunDirectory::heartbeats_in(&start.root);
     let watch = StallWatch::start(&heartbeats, &start.world, start.config.parallel.stall_limits());
@@ -76,9 +50,7 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Exi
         Some(run) => start.search_and_record(run, stop, arguments, logging)?,
         None => start.search(stop, &mut Silent)?,
     };
-    if let Some(file) = &arguments.trace {
-        write_trace(&start.world, file)?;
-    }
+    arguments.run.write_trace(&start.world)?;
     match end {
         SearchEnd::Complete(_) => Ok(ExitCode::SUCCESS),
         SearchEnd::Stopped { signal, .. } => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))),
@@ -89,7 +61,7 @@ impl Start {
     /// Everything that can be wrong with the call is found before the run directory is made. All ranks take each step
     /// together.
     fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
-        let resumed = agree(&ranks, arguments.open_resumed(&ranks))?;
+        let resumed = agree(&ranks, arguments.run.open_resumed(&ranks))?;
         let config = agree(&ranks, arguments.load_config())?;
         compare_configs(&ranks, &config)?;
         let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
@@ -150,35 +122,9 @@ impl Start {
 }
 
 impl SearchArguments {
-    /// The run to continue, locked by rank 0.
-    fn open_resumed(&self, ranks: &Ranks) -> anyhow::Result<Option<RunDirectory>> {
-        match &self.resume {
-            Some(root) if ranks.is_root() => Ok(Some(RunDirectory::open(root)?)),
-            _ => Ok(None),
-        }
-    }
-
-    /// The configuration; that of a run to be continued may change where results do not depend on it.
     fn load_config(&self) -> anyhow::Result<Config> {
-        let mut config = match (&self.config, &self.resume) {
-            (Some(file), _) => Config::load(file, &self.overrides)?,
-            (None, Some(root)) => Config::load(&RunDirectory::config_path_in(root), &self.overrides)?,
-            (None, None) => anyhow::bail!("--config is missing"),
-        };
-        if let Some(root) = &self.resume {
-            let started = Config::load(&RunDirectory::config_path_in(root), &[])?;
-            if let Some(difference) = config.difference(&started)?.first() {
-                let root = root.display();
-                return Err(UsageError::new(anyhow!(
-                    "--resume {root}: {difference}, which cannot change within a run: leave it as it was or start a \
-                     new run"
-                ))
-                .into());
-            }
-        }
-        if let Some(dir) = &self.data {
-            config.data.dir.clone_from(dir);
-        }
+        let mut config: Config = self.run.load_config()?;
+        self.run.apply_data(&mut config.data.dir);
         Ok(config)
     }
 
@@ -192,25 +138,8 @@ impl SearchArguments {
         if resumed.is_some() || !ranks.is_root() {
             return Ok(resumed);
         }
-        let root = self.out.clone().unwrap_or_else(|| default_root(self.config.as_deref().unwrap_or(Path::new("run"))));
-        Ok(Some(RunDirectory::create(&root, &config.to_toml()?)?))
+        Ok(Some(RunDirectory::create(&self.run.new_root(), &config.to_toml()?)?))
     }
-}
-
-/// Collects the timelines of all ranks in one file. All ranks call this together.
-fn write_trace(ranks: &Ranks, file: &Path) -> anyhow::Result<()> {
-    let timelines = ranks.gather(&trace::take(ranks.rank), Label::new("exchange of traces"))?;
-    if ranks.is_root() {
-        std::fs::write(file, trace::to_json(&timelines.concat())?)
-            .with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(())
-}
-
-/// `runs/search-quickstart-20190429T081500Z` for `configs/search-quickstart.toml`.
-fn default_root(config: &Path) -> PathBuf {
-    let name = config.file_stem().unwrap_or(config.as_os_str()).to_string_lossy();
-    Path::new("runs").join(format!("{name}-{}", compact_utc()))
 }
 
 fn print_summary(
@@ -218,7 +147,7 @@ fn print_summary(
     summary: &SearchSummary,
     text: impl FnOnce() -> String,
 ) -> anyhow::Result<()> {
-    match arguments.json {
+    match arguments.run.json {
         true => output::print_json(summary),
         false => Ok(output::print(text())?),
     }

@@ -5,111 +5,67 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use super::ConfigError;
-use super::schema::{Config, SECTIONS, Section};
-
-/// Keys that may differ between a run and its continuation: they decide how and where it runs and
-/// what it reports, not what it computes.
-const CHANGEABLE_AT_RESUME: [&str; 13] = [
-    "run.threads",
-    "run.device",
-    "run.log_every_steps",
-    "run.checkpoint_every_epochs",
-    "data.dir",
-    "data.loader_threads",
-    "search.validate_every_epochs",
-    "parallel.communicator",
-    "parallel.bucket_mib",
-    "parallel.first_bucket_mib",
-    "parallel.check_every_steps",
-    "parallel.stall_warning_seconds",
-    "parallel.stall_abort_seconds",
-];
+use super::schema::Section;
+use super::{ConfigError, Settings};
 
 /// Keys that may differ between the ranks of a run: what a rank has of its node.
 const LOCAL_TO_A_RANK: [&str; 3] = ["run.threads", "data.dir", "data.loader_threads"];
 
-impl Config {
-    /// The resolved configuration as TOML, every key stated.
-    ///
-    /// # Errors
-    /// If an integer exceeds TOML's 63 bits.
-    pub fn to_toml(&self) -> Result<String, ConfigError> {
-        Ok(toml::to_string(self)?)
-    }
-
-    /// The defaults as a TOML file in which every key has its comment.
-    ///
-    /// # Errors
-    /// As [`Config::to_toml`].
-    pub fn commented_defaults() -> Result<String, ConfigError> {
-        let defaults = Value::try_from(Self::default())?;
-        let mut lines = Vec::new();
-        for section in &SECTIONS {
-            lines.extend(section.comment.iter().map(|line| format!("#{line}")));
-            let mut names = section.path.split('.');
-            match names.try_fold(&defaults, |node, name| node.get(name)) {
-                Some(Value::Table(table)) => {
-                    lines.push(format!("[{}]", section.path));
-                    lines.extend(section_lines(section, table, true));
+/// [`Settings::commented_defaults`].
+pub(super) fn commented_defaults<C: Settings>() -> Result<String, ConfigError> {
+    let defaults = Value::try_from(C::default())?;
+    let mut lines = Vec::new();
+    for section in C::SECTIONS {
+        lines.extend(section.comment.iter().map(|line| format!("#{line}")));
+        let mut names = section.path.split('.');
+        match names.try_fold(&defaults, |node, name| node.get(name)) {
+            Some(Value::Table(table)) => {
+                lines.push(format!("[{}]", section.path));
+                lines.extend(section_lines(section, table, true));
+                lines.push(String::new());
+            }
+            Some(Value::Array(elements)) => {
+                for (index, table) in elements.iter().filter_map(Value::as_table).enumerate() {
+                    lines.push(format!("[[{}]]", section.path));
+                    lines.extend(section_lines(section, table, index == 0));
                     lines.push(String::new());
                 }
-                Some(Value::Array(elements)) => {
-                    for (index, table) in elements.iter().filter_map(Value::as_table).enumerate() {
-                        lines.push(format!("[[{}]]", section.path));
-                        lines.extend(section_lines(section, table, index == 0));
-                        lines.push(String::new());
-                    }
-                }
-                _ => {}
             }
+            _ => {}
         }
-        Ok(lines.join("\n"))
     }
+    Ok(lines.join("\n"))
+}
 
-    /// SHA-256, in hexadecimal, of all that a run's results depend on.
-    ///
-    /// Two runs with the same digest may continue each other. Threads, device, data folder and the
-    /// intervals of metrics and checkpoints do not count.
-    ///
-    /// # Errors
-    /// As [`Config::to_toml`].
-    pub fn digest(&self) -> Result<String, ConfigError> {
-        let mut hasher = Sha256::new();
-        for (key, value) in self.decisive_values()? {
-            hasher.update(format!("{key} = {value}\n"));
-        }
-        Ok(format!("{:x}", hasher.finalize()))
+/// [`Settings::digest`].
+pub(super) fn digest<C: Settings>(config: &C) -> Result<String, ConfigError> {
+    let mut hasher = Sha256::new();
+    for (key, value) in decisive_values(config)? {
+        hasher.update(format!("{key} = {value}\n"));
     }
+    Ok(format!("{:x}", hasher.finalize()))
+}
 
-    /// The keys that make the digests of two configurations differ, as
-    /// `search.epochs = 10 instead of 25` where `other` has 25.
-    ///
-    /// # Errors
-    /// As [`Config::to_toml`].
-    pub fn difference(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
-        Ok(differences(&self.decisive_values()?, &other.decisive_values()?))
-    }
+/// [`Settings::difference`].
+pub(super) fn difference<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String>, ConfigError> {
+    Ok(differences(&decisive_values(ours)?, &decisive_values(theirs)?))
+}
 
-    /// The keys in which two ranks of one run differ and must not, as [`Config::difference`].
-    ///
-    /// # Errors
-    /// As [`Config::to_toml`].
-    pub fn difference_between_ranks(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
-        Ok(differences(&self.values_except(&LOCAL_TO_A_RANK)?, &other.values_except(&LOCAL_TO_A_RANK)?))
-    }
+/// [`Settings::difference_between_ranks`].
+pub(super) fn difference_between_ranks<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String>, ConfigError> {
+    Ok(differences(&values_except(ours, &LOCAL_TO_A_RANK)?, &values_except(theirs, &LOCAL_TO_A_RANK)?))
+}
 
-    /// Every key that the digest covers, with its value as TOML.
-    fn decisive_values(&self) -> Result<BTreeMap<String, String>, ConfigError> {
-        self.values_except(&CHANGEABLE_AT_RESUME)
-    }
+/// Every key that the digest covers, with its value as TOML.
+fn decisive_values<C: Settings>(config: &C) -> Result<BTreeMap<String, String>, ConfigError> {
+    values_except(config, C::CHANGEABLE_AT_RESUME)
+}
 
-    fn values_except(&self, keys: &[&str]) -> Result<BTreeMap<String, String>, ConfigError> {
-        let mut values = BTreeMap::new();
-        collect_leaves(&Value::try_from(self)?, "", &mut values);
-        values.retain(|key, _| !keys.contains(&key.as_str()));
-        Ok(values)
-    }
+fn values_except<C: Settings>(config: &C, keys: &[&str]) -> Result<BTreeMap<String, String>, ConfigError> {
+    let mut values = BTreeMap::new();
+    collect_leaves(&Value::try_from(config)?, "", &mut values);
+    values.retain(|key, _| !keys.contains(&key.as_str()));
+    Ok(values)
 }
 
 fn differences(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) -> Vec<String> {
@@ -168,29 +124,37 @@ pub(super) fn join(path: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::StageConfig;
+    use crate::config::{Config, StageConfig, TrainConfig};
+
+    fn leaves<C: Settings>() -> BTreeMap<String, String> {
+        let mut leaves = BTreeMap::new();
+        collect_leaves(&Value::try_from(C::default()).unwrap(), "", &mut leaves);
+        leaves
+    }
+
+    fn commented_keys<C: Settings>() -> BTreeSet<String> {
+        let sections = C::SECTIONS.iter();
+        sections.flat_map(|section| section.keys.iter().map(|(key, _)| join(section.path, key))).collect()
+    }
 
     #[test]
     fn every_key_has_a_comment_and_no_comment_lacks_a_key() {
-        let defaults = Value::try_from(Config::default()).unwrap();
-        let mut leaves = BTreeMap::new();
-        collect_leaves(&defaults, "", &mut leaves);
-        let mut keys: BTreeSet<String> = leaves.into_keys().collect();
+        let mut keys: BTreeSet<String> = leaves::<Config>().into_keys().collect();
         keys.retain(|key| !key.starts_with("search.stages."));
         keys.extend(["cells", "keep", "skip_dropout"].map(|key| format!("search.stages.{key}")));
 
-        let commented: BTreeSet<String> = SECTIONS
-            .iter()
-            .flat_map(|section| section.keys.iter().map(|(key, _)| join(section.path, key)))
-            .filter(|key| key != "search.stages")
-            .collect();
+        let mut commented = commented_keys::<Config>();
+        commented.remove("search.stages");
         assert_eq!(commented, keys);
+        assert_eq!(commented_keys::<TrainConfig>(), leaves::<TrainConfig>().into_keys().collect());
     }
 
     #[test]
     fn commented_defaults_are_the_defaults() {
         let text = Config::commented_defaults().unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        let of_training = TrainConfig::commented_defaults().unwrap();
+        assert_eq!(toml::from_str::<TrainConfig>(&of_training).unwrap(), TrainConfig::default());
         assert!(text.contains("# Seed of every random stream.\nseed = 0\n"), "{text}");
         assert!(text.contains("\n[[search.stages]]\n# Cells of the supernet"), "{text}");
         assert!(text.contains("\n[[search.stages]]\ncells = 11\n"), "{text}");
@@ -228,11 +192,11 @@ mod tests {
 
     #[test]
     fn keys_changeable_at_resume_exist() {
-        let mut leaves = BTreeMap::new();
-        collect_leaves(&Value::try_from(Config::default()).unwrap(), "", &mut leaves);
-        for key in CHANGEABLE_AT_RESUME.iter().chain(&LOCAL_TO_A_RANK) {
-            assert!(leaves.contains_key(*key), "{key}");
-        }
+        let exist = |keys: &[&str], leaves: BTreeMap<String, String>| keys.iter().all(|key| leaves.contains_key(*key));
+        assert!(exist(Config::CHANGEABLE_AT_RESUME, leaves::<Config>()));
+        assert!(exist(TrainConfig::CHANGEABLE_AT_RESUME, leaves::<TrainConfig>()));
+        assert!(exist(&LOCAL_TO_A_RANK, leaves::<Config>()));
+        assert!(exist(&LOCAL_TO_A_RANK, leaves::<TrainConfig>()));
     }
 
     #[test]

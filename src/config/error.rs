@@ -60,15 +60,17 @@ pub enum ConfigError {
         message: String,
     },
     /// An override without `=`.
-    #[error("{origin}: expected KEY=VALUE, for example --set search.epochs=10")]
+    #[error("{origin}: expected KEY=VALUE, for example --set {example}")]
     NoAssignment {
         /// The override.
         origin: Origin,
+        /// One that could be right.
+        example: &'static str,
     },
     /// A key that does not exist.
     #[error("{origin}: unknown key `{key}`; {}", match nearest {
         Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => "`pdarts config show` lists all keys".to_owned(),
+        None => format!("`{show_command}` lists all keys"),
     })]
     UnknownKey {
         /// Where it was stated.
@@ -77,6 +79,8 @@ pub enum ConfigError {
         key: String,
         /// The most similar known key, if any is similar.
         nearest: Option<String>,
+        /// The command that lists all keys.
+        show_command: &'static str,
     },
     /// An element of a list that lacks a key.
     #[error("{origin}: {key}: missing key `{missing}`")]

@@ -1,4 +1,4 @@
-//! From a file and `--set` overrides to a validated [`Config`].
+//! From a file and `--set` overrides to a validated configuration.
 //!
 //! The serialised defaults are the schema: they name every key and show its type. A source (the
 //! file, then each override) is first checked against them, which finds unknown keys and wrong types
@@ -15,37 +15,25 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::document::join;
-use super::{Config, ConfigError, Origin};
+use super::{ConfigError, Origin, Settings};
 
 /// Least similarity, of 0 to 1, at which a known key is offered for an unknown one.
 const MIN_SIMILARITY: f64 = 0.4;
 
-impl Config {
-    /// Reads a TOML file over the defaults, then applies `overrides` (`a.b=value`) in their order.
-    ///
-    /// An override's value is TOML; what is not TOML is taken as a string, so that names need no
-    /// quotes. `search.stages.0.cells=3` changes one key of one element of a list.
-    ///
-    /// # Errors
-    /// One line that names the file and line, or the override, the key, and what would be right: a
-    /// file that cannot be read, invalid TOML, an unknown key, a wrong type, an impossible value.
-    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
-        let mut loader = Loader::new()?;
-        loader.read_file(path, &text)?;
-        loader.apply_overrides(overrides)?;
-        loader.finish(Some(path))
-    }
+/// [`Settings::load`].
+pub(super) fn load<C: Settings>(path: &Path, overrides: &[String]) -> Result<C, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let mut loader = Loader::<C>::new()?;
+    loader.read_file(path, &text)?;
+    loader.apply_overrides(overrides)?;
+    loader.finish(Some(path))
+}
 
-    /// Applies `overrides` to the defaults, as [`Config::load`] does to a file.
-    ///
-    /// # Errors
-    /// Those of [`Config::load`], but for the file's.
-    pub fn from_overrides(overrides: &[String]) -> Result<Self, ConfigError> {
-        let mut loader = Loader::new()?;
-        loader.apply_overrides(overrides)?;
-        loader.finish(None)
-    }
+/// [`Settings::from_overrides`].
+pub(super) fn from_overrides<C: Settings>(overrides: &[String]) -> Result<C, ConfigError> {
+    let mut loader = Loader::<C>::new()?;
+    loader.apply_overrides(overrides)?;
+    loader.finish(None)
 }
 
 /// What values are read from.
@@ -66,19 +54,19 @@ impl Source<'_> {
     }
 }
 
-struct Loader {
+struct Loader<C> {
     /// The serialised defaults.
     schema: Value,
     /// The serialised configuration so far.
     resolved: Value,
-    config: Config,
+    config: C,
     /// Where each stated key was last stated.
     origins: HashMap<String, Origin>,
 }
 
-impl Loader {
+impl<C: Settings> Loader<C> {
     fn new() -> Result<Self, ConfigError> {
-        let config = Config::default();
+        let config = C::default();
         let schema = Value::try_from(&config)?;
         Ok(Self { resolved: schema.clone(), schema, config, origins: HashMap::new() })
     }
@@ -103,10 +91,11 @@ impl Loader {
             Some((key, text)) if !key.trim().is_empty() => (key.trim(), text.trim()),
             _ => {
                 let origin = source.origin(0..0);
-                return Err(ConfigError::NoAssignment { origin });
+                return Err(ConfigError::NoAssignment { origin, example: C::EXAMPLE });
             }
         };
-        let node = schema_node(&self.schema, key).ok_or_else(|| unknown_key(&self.schema, key, source.origin(0..0)))?;
+        let node =
+            schema_node(&self.schema, key).ok_or_else(|| unknown_key::<C>(&self.schema, key, source.origin(0..0)))?;
         // A string stays one where it could be read as something else: `data.dir=2024`.
         let value = match DeValue::parse(text) {
             Ok(value) if !node.is_str() || value.get_ref().is_str() => value,
@@ -115,7 +104,7 @@ impl Loader {
         self.merge(key, &value, &source)
     }
 
-    fn finish(self, path: Option<&Path>) -> Result<Config, ConfigError> {
+    fn finish(self, path: Option<&Path>) -> Result<C, ConfigError> {
         self.config.validate().map_err(|violation| {
             let stated = self.origins.get(&violation.key).cloned();
             let file = || path.map(|path| Origin::File { path: path.to_owned(), line: None });
@@ -130,8 +119,9 @@ impl Loader {
     /// Checks `value`, then lets it replace what `key` holds.
     fn merge(&mut self, key: &str, value: &Spanned<DeValue>, source: &Source) -> Result<(), ConfigError> {
         let node = schema_node(&self.schema, key)
-            .ok_or_else(|| unknown_key(&self.schema, key, source.origin(value.span())))?;
-        let mut checker = Checker { schema: &self.schema, source, origins: &mut self.origins };
+            .ok_or_else(|| unknown_key::<C>(&self.schema, key, source.origin(value.span())))?;
+        let mut checker =
+            Checker { schema: &self.schema, source, origins: &mut self.origins, unknown_key: unknown_key::<C> };
         checker.check(node, key, value)?;
         self.assign(key, value, source)
     }
@@ -155,7 +145,7 @@ impl Loader {
             message: error.message().replace('\n', ", "),
         };
         *slot = Value::deserialize(ValueDeserializer::from(value.clone())).map_err(refused)?;
-        self.config = Config::deserialize(self.resolved.clone()).map_err(refused)?;
+        self.config = C::deserialize(self.resolved.clone()).map_err(refused)?;
         Ok(())
     }
 }
@@ -166,6 +156,7 @@ struct Checker<'a> {
     source: &'a Source<'a>,
     /// Where each stated key was last stated; grows by the keys that are checked.
     origins: &'a mut HashMap<String, Origin>,
+    unknown_key: fn(&Value, &str, Origin) -> ConfigError,
 }
 
 impl Checker<'_> {
@@ -177,7 +168,7 @@ impl Checker<'_> {
                     let key = join(key, name.get_ref());
                     let node = known
                         .get(name.get_ref().as_ref())
-                        .ok_or_else(|| unknown_key(self.schema, &key, self.source.origin(name.span())))?;
+                        .ok_or_else(|| (self.unknown_key)(self.schema, &key, self.source.origin(name.span())))?;
                     self.check(node, &key, child)?;
                 }
             }
@@ -269,8 +260,9 @@ fn path_of(key: &str) -> impl Iterator<Item = &str> {
     names.into_iter().flatten()
 }
 
-fn unknown_key(schema: &Value, key: &str, origin: Origin) -> ConfigError {
-    ConfigError::UnknownKey { origin, key: key.to_owned(), nearest: nearest_key(schema, key) }
+fn unknown_key<C: Settings>(schema: &Value, key: &str, origin: Origin) -> ConfigError {
+    let (key, nearest) = (key.to_owned(), nearest_key(schema, key));
+    ConfigError::UnknownKey { origin, key, nearest, show_command: C::SHOW_COMMAND }
 }
 
 /// The known key most similar to an unknown one, by its whole path and by its last name.

@@ -1,19 +1,21 @@
 //! The typed configuration of a run.
 //!
 //! A TOML file states what differs from the defaults, `--set a.b=c` changes single keys, and
-//! [`Config::load`] turns both into one validated [`Config`]. Everything after it may rely on the
-//! relations checked here. Knows nothing of tensors or ranks.
+//! [`Settings::load`] turns both into one validated [`Config`] (of a search) or [`TrainConfig`] (of a
+//! retraining). Everything after it may rely on the relations checked here. Knows nothing of tensors or ranks.
 //!
 //! - `schema`: sections, keys, defaults and their documentation, each stated once
-//! - `load`: file and overrides to `Config`
+//! - `settings`: what both kinds of configuration can do
+//! - `load`: file and overrides to a configuration
 //! - `validate`: relations between keys
-//! - `document`: `Config` to text, digest and differences
+//! - `document`: a configuration to text, digest and differences
 //! - `error`: what can be wrong, and where
 
 mod document;
 mod error;
 mod load;
 mod schema;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -23,4 +25,9 @@ pub use schema::{
     AlphaOptimizerConfig, BatchNormMode, CommunicatorChoice, Compression, Config, DataConfig, DatasetName,
     DeviceChoice, ModelConfig, OptimizerConfig, ParallelConfig, RunConfig, SearchConfig, SkipDropoutSchedule,
     StageConfig, WeightOptimizerConfig,
+    train::{
+        AugmentationPolicy, NetworkConfig, Precision, TrainConfig, TrainDataConfig, TrainOptimizerConfig,
+        TrainingConfig,
+    },
 };
+pub use settings::Settings;

@@ -1,4 +1,4 @@
-//! Sections and keys of the configuration: name, type, default and documentation, stated once.
+//! Sections and keys of the configuration of a search: name, type, default and documentation, stated once.
 //!
 //! `section!` makes of one statement the struct, its `Default`, and the comments that
 //! `pdarts config show` prints. The defaults are the search of P-DARTS on CIFAR-10
@@ -113,7 +113,8 @@ pub enum SkipDropoutSchedule {
 }
 
 /// A section of the file with its comments, for documents made from the schema.
-pub(super) struct Section {
+#[derive(Debug)]
+pub struct Section {
     /// Path of the table, for example `optimizer.weights`.
     pub path: &'static str,
     /// Lines of its comment.
@@ -148,6 +149,9 @@ macro_rules! section {
         }
     };
 }
+
+/// The configuration of a retraining; below the macro, which it uses.
+pub(super) mod train;
 
 /// Every section, in the order of the file.
 pub(super) const SECTIONS: [Section; 8] = [

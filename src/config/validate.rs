@@ -3,9 +3,10 @@
 //! A relation that needs the size of the data set waits for
 //! [`Config::validate_with_dataset`]. Each violation names its key and says what would be right.
 
+use super::schema::{SECTIONS, Section};
 use super::{
-    AlphaOptimizerConfig, Config, ConfigError, DataConfig, ParallelConfig, SearchConfig, Violation,
-    WeightOptimizerConfig,
+    AlphaOptimizerConfig, Config, ConfigError, DataConfig, ParallelConfig, RunConfig, SearchConfig, Settings,
+    Violation, WeightOptimizerConfig,
 };
 use crate::genotype::{NUM_NODES, Operation};
 
@@ -26,26 +27,33 @@ const MAX_BUCKET_MIB: f64 = 65536.0;
 const MAX_CELLS: usize = 1000;
 const MAX_CHANNELS: usize = 4096;
 
-impl Config {
-    /// Checks every relation that the configuration alone can violate.
-    ///
-    /// # Errors
-    /// The first violated relation.
-    pub(super) fn validate(&self) -> Result<(), Violation> {
-        let run = &self.run;
-        for (key, threads) in [("run.threads", run.threads), ("data.loader_threads", self.data.loader_threads)] {
-            require(threads <= MAX_THREADS, key, || format!("{threads} are too many; state at most {MAX_THREADS}"))?;
-        }
-        at_least_one("run.log_every_steps", run.log_every_steps)?;
-        at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)?;
+impl Settings for Config {
+    const SECTIONS: &'static [Section] = &SECTIONS;
+
+    const CHANGEABLE_AT_RESUME: &'static [&'static str] = &[
+        "run.threads",
+        "run.device",
+        "run.log_every_steps",
+        "run.checkpoint_every_epochs",
+        "data.dir",
+        "data.loader_threads",
+        "search.validate_every_epochs",
+        "parallel.communicator",
+        "parallel.bucket_mib",
+        "parallel.first_bucket_mib",
+        "parallel.check_every_steps",
+        "parallel.stall_warning_seconds",
+        "parallel.stall_abort_seconds",
+    ];
+
+    const SHOW_COMMAND: &'static str = "pdarts config show";
+
+    const EXAMPLE: &'static str = "search.epochs=10";
+
+    fn validate(&self) -> Result<(), Violation> {
+        validate_run(&self.run)?;
         validate_data(&self.data)?;
-        let channels = self.model.channels;
-        require(channels > 0 && channels.is_multiple_of(2), "model.channels", || {
-            format!("a reduction cannot halve {channels} channels; state an even number above 0")
-        })?;
-        require(channels <= MAX_CHANNELS, "model.channels", || {
-            format!("{channels} channels are too many; state {MAX_CHANNELS} or fewer")
-        })?;
+        validate_channels(self.model.channels)?;
         validate_search(&self.search)?;
         validate_operations(&self.search.operations)?;
         validate_stages(&self.search)?;
@@ -53,18 +61,16 @@ impl Config {
         validate_weight_optimizer(&self.optimizer.weights)?;
         validate_alpha_optimizer(&self.optimizer.alphas)
     }
+}
 
+impl Config {
     /// Checks the relations with a data set of `num_images` training images: its size against the
     /// limit, and that both parts of the split fill a batch.
     ///
     /// # Errors
     /// [`ConfigError::Violation`], the first violated relation.
     pub fn validate_with_dataset(&self, num_images: usize) -> Result<(), ConfigError> {
-        let limit = self.data.limit;
-        require(limit <= num_images, "data.limit", || {
-            format!("the training set has {num_images} images, not {limit}; state 0 for all")
-        })?;
-        let used = if limit == 0 { num_images } else { limit };
+        let used = used_images(self.data.limit, num_images)?;
         let train = (self.data.train_fraction * used as f64).floor() as usize;
         let valid = used - train;
         let most = train.min(valid);
@@ -86,19 +92,23 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Violation`], which names the nearest batches that they can divide.
     pub fn validate_with_ranks(&self, num_ranks: usize) -> Result<(), ConfigError> {
-        let (batch, parts) = (self.search.global_batch, self.search.accumulate_steps);
-        let unit = num_ranks * parts;
-        require(batch.is_multiple_of(unit), "search.global_batch", || {
-            let in_parts = if parts > 1 { format!(" in {parts} parts") } else { String::new() };
-            let below = batch / unit * unit;
-            let nearest = match below {
-                0 => unit.to_string(),
-                _ => format!("{below} or {}", below + unit),
-            };
-            format!("{num_ranks} ranks cannot share {batch} images{in_parts} equally; state {nearest}")
-        })?;
-        Ok(())
+        let SearchConfig { global_batch, accumulate_steps, .. } = self.search;
+        Ok(validate_share("search.global_batch", global_batch, accumulate_steps, num_ranks)?)
     }
+}
+
+/// Checks that `num_ranks` ranks can divide a `batch` that they take in `parts`.
+fn validate_share(key: &str, batch: usize, parts: usize, num_ranks: usize) -> Result<(), Violation> {
+    let unit = num_ranks * parts;
+    require(batch.is_multiple_of(unit), key, || {
+        let in_parts = if parts > 1 { format!(" in {parts} parts") } else { String::new() };
+        let below = batch / unit * unit;
+        let nearest = match below {
+            0 => unit.to_string(),
+            _ => format!("{below} or {}", below + unit),
+        };
+        format!("{num_ranks} ranks cannot share {batch} images{in_parts} equally; state {nearest}")
+    })
 }
 
 fn validate_parallel(parallel: &ParallelConfig) -> Result<(), Violation> {
@@ -116,15 +126,46 @@ fn validate_parallel(parallel: &ParallelConfig) -> Result<(), Violation> {
     })
 }
 
+/// How many of `num_images` training images are used under `data.limit`.
+fn used_images(limit: usize, num_images: usize) -> Result<usize, Violation> {
+    require(limit <= num_images, "data.limit", || {
+        format!("the training set has {num_images} images, not {limit}; state 0 for all")
+    })?;
+    Ok(if limit == 0 { num_images } else { limit })
+}
+
+fn validate_run(run: &RunConfig) -> Result<(), Violation> {
+    threads_exist("run.threads", run.threads)?;
+    at_least_one("run.log_every_steps", run.log_every_steps)?;
+    at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)
+}
+
+fn validate_loader_threads(threads: usize) -> Result<(), Violation> {
+    threads_exist("data.loader_threads", threads)?;
+    at_least_one("data.loader_threads", threads)
+}
+
+fn validate_channels(channels: usize) -> Result<(), Violation> {
+    require(channels > 0 && channels.is_multiple_of(2), "model.channels", || {
+        format!("a reduction cannot halve {channels} channels; state an even number above 0")
+    })?;
+    require(channels <= MAX_CHANNELS, "model.channels", || {
+        format!("{channels} channels are too many; state {MAX_CHANNELS} or fewer")
+    })
+}
+
+fn validate_pixels(key: &str, pixels: usize) -> Result<(), Violation> {
+    require(pixels <= IMAGE_SIZE, key, || format!("{pixels} pixels exceed the image; state 0 to {IMAGE_SIZE}"))
+}
+
 fn validate_data(data: &DataConfig) -> Result<(), Violation> {
     let fraction = data.train_fraction;
     require(fraction > 0.0 && fraction < 1.0, "data.train_fraction", || {
         format!("{fraction} leaves nothing to split; state a number above 0 and below 1")
     })?;
-    for (key, pixels) in [("data.crop_padding", data.crop_padding), ("data.cutout", data.cutout)] {
-        require(pixels <= IMAGE_SIZE, key, || format!("{pixels} pixels exceed the image; state 0 to {IMAGE_SIZE}"))?;
-    }
-    at_least_one("data.loader_threads", data.loader_threads)
+    validate_pixels("data.crop_padding", data.crop_padding)?;
+    validate_pixels("data.cutout", data.cutout)?;
+    validate_loader_threads(data.loader_threads)
 }
 
 fn validate_search(search: &SearchConfig) -> Result<(), Violation> {
@@ -167,12 +208,7 @@ fn validate_stages(search: &SearchConfig) -> Result<(), Violation> {
         let key = |name: &str| format!("search.stages.{index}.{name}");
         let (cells, keep) = (stage.cells, stage.keep);
         let is_last = index + 1 == stages.len();
-        require(cells >= MIN_CELLS, key("cells"), || {
-            format!("{cells} cells are too few for two reductions; state {MIN_CELLS} or more")
-        })?;
-        require(cells <= MAX_CELLS, key("cells"), || {
-            format!("{cells} cells are too many; state {MAX_CELLS} or fewer")
-        })?;
+        validate_cells(&key("cells"), cells)?;
         at_least_one(key("keep"), keep)?;
         require(keep <= start, key("keep"), || {
             format!("the stage starts with {start} operations; state 1 to {start}, not {keep}")
@@ -188,6 +224,13 @@ fn validate_stages(search: &SearchConfig) -> Result<(), Violation> {
         start = keep;
     }
     Ok(())
+}
+
+fn validate_cells(key: &str, cells: usize) -> Result<(), Violation> {
+    require(cells >= MIN_CELLS, key, || {
+        format!("{cells} cells are too few for two reductions; state {MIN_CELLS} or more")
+    })?;
+    require(cells <= MAX_CELLS, key, || format!("{cells} cells are too many; state {MAX_CELLS} or fewer"))
 }
 
 fn validate_weight_optimizer(weights: &WeightOptimizerConfig) -> Result<(), Violation> {
@@ -208,6 +251,10 @@ fn validate_alpha_optimizer(alphas: &AlphaOptimizerConfig) -> Result<(), Violati
     fraction_below_one("optimizer.alphas.beta2", alphas.beta2)?;
     zero_or_more("optimizer.alphas.weight_decay", alphas.weight_decay)?;
     positive("optimizer.alphas.gradient_clip", alphas.gradient_clip)
+}
+
+fn threads_exist(key: &str, threads: usize) -> Result<(), Violation> {
+    require(threads <= MAX_THREADS, key, || format!("{threads} are too many; state at most {MAX_THREADS}"))
 }
 
 fn at_least_one(key: impl Into<String>, value: usize) -> Result<(), Violation> {
@@ -234,6 +281,8 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
     }
     Err(Violation { key: key.into(), message: message() })
 }
+
+mod train;
 
 #[cfg(test)]
 mod tests;

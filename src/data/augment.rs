@@ -1,12 +1,13 @@
 //! Augmentation and normalisation of one image.
 //!
 //! Random crop and flip act on the raw image, padded with black, and cutout on the normalised one, as in the authors'
-//! pipeline; all of it and the normalisation are done here in one pass over the output.
+//! pipeline; all of it and the normalisation are done here in one pass over the output. A policy's colour and shape
+//! operations come between: they act on the cropped and mirrored bytes, before normalisation.
 
 use rand::Rng;
 
 use super::{
-    CHANNELS, Dataset, IMAGE_SIDE,
+    CHANNELS, Dataset, IMAGE_BYTES, IMAGE_SIDE, Policy,
     random::{Stream, generator},
 };
 
@@ -21,6 +22,8 @@ pub struct Augment {
     /// Source: DeVries and Taylor, *Improved Regularization of Convolutional Neural Networks with Cutout*
     /// (arXiv:1708.04552).
     pub cutout: usize,
+    /// Colour and shape operations between flip and cutout.
+    pub policy: Option<Policy>,
 }
 
 /// Turns bytes into normalised floats and augments on the way.
@@ -57,13 +60,26 @@ impl Transform {
     /// alike.
     pub fn apply(&self, image: &[u8], epoch: u64, index: u32, out: &mut [f32]) {
         let draw = self.draw(epoch, index);
-        self.crop_and_flip(image, &draw, out);
+        if let Some(policy) = self.augment.policy {
+            let mut changed = [0; IMAGE_BYTES];
+            self.crop_and_flip(image, &draw, |position, bytes| {
+                changed[position * CHANNELS..][..CHANNELS].copy_from_slice(bytes);
+            });
+            policy.apply(&mut changed, &mut generator(self.seed, Stream::Policy, epoch, index.into()));
+            out.chunks_exact_mut(CHANNELS)
+                .zip(changed.chunks_exact(CHANNELS))
+                .for_each(|(pixel, bytes)| self.normalise(bytes, pixel));
+        } else {
+            self.crop_and_flip(image, &draw, |position, bytes| {
+                self.normalise(bytes, &mut out[position * CHANNELS..][..CHANNELS]);
+            });
+        }
         self.cut_out(&draw, out);
     }
 
     /// Draws, in this order and each only if it is on: crop row, crop column, flip, cutout row, cutout column.
     fn draw(&self, epoch: u64, index: u32) -> Draw {
-        let Augment { crop_padding, horizontal_flip, cutout } = self.augment;
+        let Augment { crop_padding, horizontal_flip, cutout, .. } = self.augment;
         let mut rng = generator(self.seed, Stream::Augmentation, epoch, index.into());
         let crop = if crop_padding > 0 { point_below(2 * crop_padding + 1, &mut rng) } else { (0, 0) };
         let flip = horizontal_flip && rng.random();
@@ -71,19 +87,24 @@ impl Transform {
         Draw { crop, flip, cutout }
     }
 
-    fn crop_and_flip(&self, image: &[u8], draw: &Draw, out: &mut [f32]) {
+    /// Calls `write` with the number and the bytes of every pixel of the result.
+    fn crop_and_flip(&self, image: &[u8], draw: &Draw, mut write: impl FnMut(usize, &[u8])) {
         let padding = self.augment.crop_padding;
         let unpadded = |coordinate: usize| coordinate.checked_sub(padding).filter(|&inside| inside < IMAGE_SIDE);
-        for (position, pixel) in out.chunks_exact_mut(CHANNELS).enumerate() {
+        for position in 0..IMAGE_SIDE * IMAGE_SIDE {
             let (row, column) = (position / IMAGE_SIDE, position % IMAGE_SIDE);
             let column = if draw.flip { IMAGE_SIDE - 1 - column } else { column };
             let source = unpadded(row + draw.crop.0).zip(unpadded(column + draw.crop.1));
             let bytes = source.map_or(&[0; CHANNELS][..], |(row, column)| {
                 &image[(row * IMAGE_SIDE + column) * CHANNELS..][..CHANNELS]
             });
-            for ((value, &byte), normalised) in pixel.iter_mut().zip(bytes).zip(&self.normalised) {
-                *value = normalised[usize::from(byte)];
-            }
+            write(position, bytes);
+        }
+    }
+
+    fn normalise(&self, bytes: &[u8], pixel: &mut [f32]) {
+        for ((value, &byte), normalised) in pixel.iter_mut().zip(bytes).zip(&self.normalised) {
+            *value = normalised[usize::from(byte)];
         }
     }
 
@@ -111,7 +132,7 @@ mod tests {
     use super::*;
     use crate::data::IMAGE_BYTES;
 
-    const OFF: Augment = Augment { crop_padding: 0, horizontal_flip: false, cutout: 0 };
+    const OFF: Augment = Augment { crop_padding: 0, horizontal_flip: false, cutout: 0, policy: None };
 
     /// One image whose bytes tell where they are from: row + 1, column + 1, 200.
     fn dataset() -> Dataset {
@@ -187,8 +208,25 @@ mod tests {
 
     #[test]
     fn an_epoch_repeats_and_the_next_one_differs() {
-        let augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16 };
+        let augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
         assert_eq!(transformed(augment, 3).0, transformed(augment, 3).0);
         assert_ne!(transformed(augment, 3).0, transformed(augment, 4).0);
+    }
+
+    #[test]
+    fn policy_acts_on_bytes_and_leaves_the_other_draws_alone() {
+        let plain = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
+        let without_effect = Augment { policy: Some(Policy::RandAugment { operations: 0, magnitude: 5 }), ..plain };
+        let with_policy = Augment { policy: Some(Policy::AutoAugment), ..plain };
+        let mut changed = 0;
+        for epoch in 0..50 {
+            let (reference, _) = transformed(plain, epoch);
+            assert_eq!(transformed(without_effect, epoch).0, reference);
+            let (out, _) = transformed(with_policy, epoch);
+            let cut_out = |pixels: &[f32]| pixels.chunks_exact(3).map(|pixel| pixel == [0.0; 3]).collect::<Vec<_>>();
+            assert_eq!(cut_out(&out), cut_out(&reference));
+            changed += usize::from(out != reference);
+        }
+        assert!(changed > 25, "{changed}");
     }
 }

@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(
             refusal(&CIFAR10, &dir, Split::Train),
             "CIFAR-10 is not in DIR: download cifar-10-binary.tar.gz or cifar-10-python.tar.gz and put the file, or \
-             the folder unpacked from it, into DIR"
+             the folder unpacked from it, into DIR (pdarts data fetch does that)"
         );
     }
 

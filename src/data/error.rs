@@ -7,7 +7,8 @@ use std::{io, path::PathBuf};
 pub enum DataError {
     /// Neither a folder nor an archive of the data set is there.
     #[error(
-        "{dataset} is not in {dir}: download {archives} and put the file, or the folder unpacked from it, into {dir}"
+        "{dataset} is not in {dir}: download {archives} and put the file, or the folder unpacked from it, into {dir} \
+         (pdarts data fetch does that)"
     )]
     Missing {
         /// The data set's name.

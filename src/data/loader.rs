@@ -104,7 +104,7 @@ mod tests {
     use super::*;
     use crate::data::{Augment, DatasetKind, Shard, Split, Stream, load};
 
-    const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16 };
+    const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
 
     fn loader(shard: Shard, num_threads: usize) -> Loader {
         let dataset = Arc::new(load(DatasetKind::Photodigits, Path::new(""), Split::Train).unwrap());

@@ -15,8 +15,10 @@ mod cifar_python;
 mod dataset;
 mod error;
 pub mod fetch;
+mod image_operation;
 mod loader;
 mod photodigits;
+mod policy;
 mod prefetch;
 mod random;
 mod sampler;
@@ -27,6 +29,7 @@ pub use augment::{Augment, Transform};
 pub use dataset::{CHANNELS, Dataset, IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
 pub use loader::{Batch, Batches, Loader};
+pub use policy::Policy;
 pub use random::Stream;
 pub use sampler::{Sampler, Shard, train_valid_split};
 

@@ -9,6 +9,7 @@
 //! | [`Stream::Weights`] | 0 | pass over the images within the epoch | order of the images the weights train on |
 //! | [`Stream::Alphas`] | 1 | the same | order of the images the architecture trains on |
 //! | [`Stream::Augmentation`] | 2 | number of the image in the data set | crop, flip and cutout of that image |
+//! | [`Stream::Policy`] | 3 | the same | colour and shape operations on that image |
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +23,8 @@ pub enum Stream {
     Alphas = 1,
     /// Augmentation of one image.
     Augmentation = 2,
+    /// Colour and shape operations on one image.
+    Policy = 3,
 }
 
 /// The generator of one decision; see the table above for what `index` counts.
@@ -45,10 +48,10 @@ mod tests {
     fn every_part_of_the_key_changes_the_stream() {
         let mut firsts = HashSet::new();
         for (seed, epoch, index) in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1 << 40, 0, 0)] {
-            for stream in [Stream::Weights, Stream::Alphas, Stream::Augmentation] {
+            for stream in [Stream::Weights, Stream::Alphas, Stream::Augmentation, Stream::Policy] {
                 firsts.insert(generator(seed, stream, epoch, index).next_u64());
             }
         }
-        assert_eq!(firsts.len(), 15);
+        assert_eq!(firsts.len(), 20);
     }
 }

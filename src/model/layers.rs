@@ -5,6 +5,7 @@
 use tch::{Tensor, nn::Module};
 
 use super::ParameterStore;
+use crate::torch::{RunningStatistics, TorchError, sync_batch_norm, synchronises_batch_norm};
 
 const BATCH_NORM_MOMENTUM: f64 = 0.1;
 const BATCH_NORM_EPSILON: f64 = 1e-5;
@@ -96,24 +97,33 @@ impl BatchNorm {
         Self { affine: None, running_mean, running_var }
     }
 
-    /// Normalises `x` `[N, C, H, W]` by its own statistics when `training` (and moves the running ones), else by the
-    /// running ones.
-    pub fn forward(&self, x: &Tensor, training: bool) -> Tensor {
-        let (weight, bias) = match &self.affine {
-            Some((weight, bias)) => (Some(weight), Some(bias)),
-            None => (None, None),
-        };
-        x.batch_norm(
-            weight,
-            bias,
+    /// Normalises `x` `[N, C, H, W]` by its own statistics when `training` (or those of all ranks' images, see
+    /// [`crate::torch::synchronise_batch_norm`]), which also move the running ones, else by the running ones.
+    ///
+    /// # Errors
+    /// When `x` does not fit, or the other ranks cannot be reached.
+    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
+        let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
+        if training && synchronises_batch_norm() {
+            return sync_batch_norm(x, affine, self.running());
+        }
+        let normalised = x.f_batch_norm(
+            affine.map(|(weight, _)| weight),
+            affine.map(|(_, bias)| bias),
             Some(&self.running_mean),
             Some(&self.running_var),
             training,
             BATCH_NORM_MOMENTUM,
             BATCH_NORM_EPSILON,
             // cuDNN's version wants both scale and shift.
-            weight.is_some() && bias.is_some(),
-        )
+            affine.is_some(),
+        );
+        Ok(normalised?)
+    }
+
+    /// What evaluation normalises by.
+    pub fn running(&self) -> RunningStatistics<'_> {
+        RunningStatistics { mean: &self.running_mean, var: &self.running_var }
     }
 }
 
@@ -136,7 +146,10 @@ impl ReluConvBn {
     }
 
     /// `[N, channels.0, H, W]` to `[N, channels.1, H, W]`.
-    pub fn forward(&self, x: &Tensor, training: bool) -> Tensor {
+    ///
+    /// # Errors
+    /// Those of [`BatchNorm::forward`].
+    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
         self.bn.forward(&self.conv.forward(&x.relu()), training)
     }
 }
@@ -195,7 +208,10 @@ impl FactorizedReduce {
     }
 
     /// ReLU, reduction and normalisation of one input for one edge.
-    pub fn forward(&self, x: &Tensor, training: bool) -> Tensor {
+    ///
+    /// # Errors
+    /// Those of [`BatchNorm::forward`].
+    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
         self.bn.forward(&self.reduce(&x.relu()), training)
     }
 }

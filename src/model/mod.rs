@@ -3,9 +3,11 @@
 mod depthwise;
 mod evaluation;
 mod layers;
+mod loss;
 mod parameters;
 
 pub use depthwise::ReluDepthwise;
-pub use evaluation::{EvaluationNetwork, NetworkError, NetworkMode, NetworkOutput};
+pub use evaluation::{EvaluationNetwork, NetworkDescription, NetworkError, NetworkMode, NetworkOutput};
 pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channels_last};
+pub use loss::cross_entropy;
 pub use parameters::{NamedTensor, ParameterStore};

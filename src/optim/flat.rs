@@ -18,7 +18,7 @@ pub struct FlatParameters {
     values: Tensor,
     gradients: Tensor,
     tensors: Vec<Tensor>,
-    starts: Vec<i64>,
+    views: Vec<View>,
     num_parameters: usize,
 }
 
@@ -31,13 +31,12 @@ impl FlatParameters {
         let (values, views) = move_into_one_buffer(tensors)?;
         let gradients = values.zeros_like();
         let mut handles = Vec::with_capacity(tensors.len());
-        let starts = views.iter().map(|view| view.start).collect();
-        for (NamedTensor { tensor, .. }, view) in tensors.iter().zip(views) {
+        for (NamedTensor { tensor, .. }, view) in tensors.iter().zip(&views) {
             set_grad(tensor, &view.of(&gradients))?;
             handles.push(tensor.shallow_clone());
         }
         let num_parameters = handles.iter().map(Tensor::numel).sum();
-        Ok(Self { values, gradients, tensors: handles, starts, num_parameters })
+        Ok(Self { values, gradients, tensors: handles, views, num_parameters })
     }
 
     /// All values, `[buffer length]`, with zeros in the gaps.
@@ -57,7 +56,12 @@ impl FlatParameters {
 
     /// Where each tensor lies in the buffer, in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<i64>> {
-        self.tensors.iter().zip(&self.starts).map(|(tensor, &start)| start..start + tensor.numel() as i64)
+        self.views.iter().map(|view| view.start..view.start + view.shape.iter().product::<i64>())
+    }
+
+    /// The parts of `buffer`, which has the layout of [`values`](Self::values), that belong to the single tensors.
+    pub fn split(&self, buffer: &Tensor) -> Vec<Tensor> {
+        self.views.iter().map(|view| view.of(buffer)).collect()
     }
 
     /// The number of parameters, without the gaps.
@@ -82,6 +86,7 @@ impl FlatParameters {
 #[derive(Debug)]
 pub struct FlatStatistics {
     values: Tensor,
+    views: Vec<View>,
 }
 
 impl FlatStatistics {
@@ -90,16 +95,23 @@ impl FlatStatistics {
     /// # Errors
     /// When libtorch refuses, for example for want of memory.
     pub fn flatten(tensors: &[NamedTensor]) -> Result<Self, TorchError> {
-        Ok(Self { values: move_into_one_buffer(tensors)?.0 })
+        let (values, views) = move_into_one_buffer(tensors)?;
+        Ok(Self { values, views })
     }
 
     /// All values, `[buffer length]`, with zeros in the gaps.
     pub fn values(&self) -> &Tensor {
         &self.values
     }
+
+    /// The parts of `buffer`, which has the layout of [`values`](Self::values), that belong to the single tensors.
+    pub fn split(&self, buffer: &Tensor) -> Vec<Tensor> {
+        self.views.iter().map(|view| view.of(buffer)).collect()
+    }
 }
 
 /// Where a tensor lies in a flat buffer.
+#[derive(Debug)]
 struct View {
     start: i64,
     shape: Vec<i64>,

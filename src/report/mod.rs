@@ -1,8 +1,15 @@
-//! What a search leaves behind: its course recorded in the run directory, figures, and the result.
+//! What a search or a retraining leaves behind: its course recorded in the run directory, figures, and the result.
 
+mod course;
 mod figures;
 mod recorder;
+mod results;
 mod summary;
+mod train_recorder;
+mod train_summary;
 
 pub use recorder::RunRecorder;
+pub use results::{ResultRow, ResultsError, collect as collect_results};
 pub use summary::{SearchSummary, Status};
+pub use train_recorder::TrainRecorder;
+pub use train_summary::{NetworkSize, SeedsSummary, Spread, TrainSummary};

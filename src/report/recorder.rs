@@ -1,43 +1,27 @@
 //! Records a search in its run directory and shows it on the terminal.
 
-use std::time::Duration;
+use indicatif::MultiProgress;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use serde::Serialize;
-
+use super::course::{Course, Metric};
 use super::figures::{curves_figure, genotype_figures, stage_figures};
 use super::summary::SearchSummary;
 use crate::config::Config;
 use crate::genotype::{Alphas, Switches};
-use crate::run::{
-    AlphasFile, EventWriter, GenotypeFile, JsonLog, Provenance, RunDirectory, RunError, write_atomic, write_json_atomic,
-};
+use crate::run::{AlphasFile, GenotypeFile, Provenance, RunDirectory, RunError, write_json_atomic};
 use crate::search::Stage;
 use crate::trainer::{
     Checkpoint, CheckpointHeader, EpochRecord, SearchObserver, SearchProgress, SearchResult, StepRecord,
 };
 use crate::world::World;
 
-/// Checkpoints that are kept; the one before the newest serves when that is lost.
-const KEPT_CHECKPOINTS: usize = 2;
+/// The metrics of a search.
+type SearchMetric<'a> = Metric<'a, StepRecord, EpochRecord>;
 
 /// The observer of rank 0.
 pub struct RunRecorder<'a> {
-    run: &'a RunDirectory,
     config: &'a Config,
     world: &'a World,
-    metrics: JsonLog,
-    events: EventWriter,
-    bars: &'a MultiProgress,
-    bar: ProgressBar,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Metric<'a> {
-    Steps(&'a StepRecord),
-    Epoch(&'a EpochRecord),
+    course: Course<'a>,
 }
 
 impl<'a> RunRecorder<'a> {
@@ -52,9 +36,9 @@ impl<'a> RunRecorder<'a> {
         resumed: Option<&CheckpointHeader>,
         bars: &'a MultiProgress,
     ) -> Result<Self, RunError> {
-        let metrics = run.open_metrics(resumed.map_or(0, |header| header.metrics_position))?;
-        let events = run.open_events(resumed.map_or(0, |header| header.progress.global_step + 1))?;
-        Ok(Self { run, config, world, metrics, events, bars, bar: ProgressBar::hidden() })
+        let position = resumed.map_or(0, |header| header.metrics_position);
+        let first_step = resumed.map_or(0, |header| header.progress.global_step + 1);
+        Ok(Self { config, world, course: Course::open(run, position, first_step, bars)? })
     }
 
     /// Writes the result of a complete search: `genotype.json`, its figures and `summary.json`. Returns both files'
@@ -68,14 +52,14 @@ impl<'a> RunRecorder<'a> {
         config_digest: &str,
     ) -> Result<(GenotypeFile, SearchSummary), RunError> {
         let dataset = self.config.data.dataset.to_string();
-        let provenance = Provenance::now(self.run.root(), &dataset, self.config.run.seed, config_digest);
+        let provenance = Provenance::now(self.course.run().root(), &dataset, self.config.run.seed, config_digest);
         let genotypes = GenotypeFile::new(&result.variants, self.config.search.max_skip_connects, Some(provenance));
-        write_json_atomic(&self.run.genotype_path(), &genotypes)?;
+        write_json_atomic(&self.course.run().genotype_path(), &genotypes)?;
         if let Some(chosen) = genotypes.result() {
-            self.write_figures(genotype_figures(&chosen.variant.genotype))?;
+            self.course.write_figures(genotype_figures(&chosen.variant.genotype))?;
         }
         let summary = SearchSummary::complete(result, &genotypes, self.world);
-        write_json_atomic(&self.run.summary_path(), &summary)?;
+        write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok((genotypes, summary))
     }
 
@@ -84,30 +68,14 @@ impl<'a> RunRecorder<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn stopped(&mut self, progress: &SearchProgress) -> Result<SearchSummary, RunError> {
-        self.bar.finish_and_clear();
+        self.course.end_bar();
         let summary = SearchSummary::stopped(progress, self.world);
-        write_json_atomic(&self.run.summary_path(), &summary)?;
+        write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
     }
 
-    fn write_figures(&self, figures: Vec<(String, String)>) -> Result<(), RunError> {
-        for (name, svg) in figures {
-            write_atomic(&self.run.figure_path(&name), |writer| writer.write_all(svg.as_bytes()))?;
-        }
-        Ok(())
-    }
-
-    fn add_scalars(&mut self, group: &str, step: u64, scalars: &[(&str, Option<f64>)]) -> Result<(), RunError> {
-        for (name, value) in scalars {
-            if let Some(value) = value {
-                self.events.add_scalar(&format!("{group}/{name}"), step, *value)?;
-            }
-        }
-        self.events.flush()
-    }
-
     fn alphas_of(&self, stage: usize, num_epochs: usize) -> Result<Vec<AlphasFile>, RunError> {
-        (1..=num_epochs).map(|epoch| AlphasFile::read(&self.run.alphas_path(stage, epoch))).collect()
+        (1..=num_epochs).map(|epoch| AlphasFile::read(&self.course.run().alphas_path(stage, epoch))).collect()
     }
 }
 
@@ -120,23 +88,16 @@ impl SearchObserver for RunRecorder<'_> {
             stage.num_operations,
             self.config.search.epochs
         );
-        self.bar = self.bars.add(ProgressBar::new(steps).with_position(steps_done));
-        // The template is a constant; without one the bar has indicatif's default style.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} steps, {eta} left  {msg}") {
-            self.bar.set_style(style);
-        }
-        self.bar.set_prefix(format!("stage {number}/{num_stages}"));
-        self.bar.enable_steady_tick(Duration::from_millis(500));
-        self.bar.reset_eta();
+        self.course.begin_bar(format!("stage {number}/{num_stages}"), steps_done, steps);
     }
 
     fn step(&mut self) {
-        self.bar.inc(1);
+        self.course.advance_bar();
     }
 
     fn steps(&mut self, record: &StepRecord) -> Result<(), RunError> {
-        self.metrics.append(&Metric::Steps(record))?;
-        self.bar.set_message(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
+        self.course.append(&SearchMetric::Steps(record))?;
+        self.course.show(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
         let scalars = [
             ("train_loss", Some(record.train_loss)),
             ("train_top1", Some(record.train_top1)),
@@ -146,14 +107,14 @@ impl SearchObserver for RunRecorder<'_> {
             ("skip_dropout", Some(record.skip_dropout)),
             ("images_per_second", Some(record.images_per_second)),
         ];
-        self.add_scalars("steps", record.step, &scalars)
+        self.course.add_scalars("steps", record.step, &scalars)
     }
 
     fn epoch(&mut self, record: &EpochRecord, switches: &Switches, alphas: &Alphas) -> Result<(), RunError> {
         let (stage, epoch) = (record.stage, record.epoch);
         let file = AlphasFile { stage, epoch, live: switches.clone(), alphas: alphas.clone() };
-        write_json_atomic(&self.run.alphas_path(stage, epoch), &file)?;
-        self.metrics.append(&Metric::Epoch(record))?;
+        write_json_atomic(&self.course.run().alphas_path(stage, epoch), &file)?;
+        self.course.append(&SearchMetric::Epoch(record))?;
         let valid = record.valid_top1.map_or(String::new(), |top1| format!(", valid {top1:.2} %"));
         tracing::info!(
             "stage {stage} epoch {epoch}/{}: train {:.2} %, loss {:.3}{valid}, rate {:.4}, skip dropout {:.2}, \
@@ -176,24 +137,20 @@ impl SearchObserver for RunRecorder<'_> {
             ("reduction_entropy", Some(record.reduction_entropy)),
             ("seconds", Some(record.seconds)),
         ];
-        self.add_scalars("epochs", record.step, &scalars)
+        self.course.add_scalars("epochs", record.step, &scalars)
     }
 
     fn stage_ends(&mut self, progress: &SearchProgress, switches: &Switches, alphas: &Alphas) -> Result<(), RunError> {
-        self.bar.finish_and_clear();
+        self.course.end_bar();
         let stage = progress.stages.len();
         let history = self.alphas_of(stage, self.config.search.epochs)?;
         let frozen_epochs = self.config.search.alpha_start_epoch;
-        self.write_figures(stage_figures(stage, frozen_epochs, switches, alphas, &history))?;
-        self.write_figures(vec![curves_figure(self.config, progress)])
+        self.course.write_figures(stage_figures(stage, frozen_epochs, switches, alphas, &history))?;
+        self.course.write_figures(vec![curves_figure(self.config, progress)])
     }
 
-    fn checkpoint(&mut self, mut checkpoint: Checkpoint) -> Result<(), RunError> {
-        checkpoint.header.metrics_position = self.metrics.position()?;
+    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), RunError> {
         let SearchProgress { stage, epoch, step, .. } = checkpoint.header.progress;
-        let path = self.run.checkpoint_path(stage + 1, epoch, step as u64);
-        let bytes = checkpoint.to_bytes();
-        write_atomic(&path, |writer| writer.write_all(&bytes?))?;
-        self.run.prune_checkpoints(KEPT_CHECKPOINTS)
+        self.course.save(checkpoint, stage + 1, epoch, step)
     }
 }

@@ -1,6 +1,6 @@
 //! `summary.json`: a search in a few figures, written last.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::genotype::Genotype;
 use crate::run::GenotypeFile;
@@ -8,7 +8,7 @@ use crate::trainer::{SearchProgress, SearchResult, StageRecord};
 use crate::world::World;
 
 /// How a run ended.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// With a result.

@@ -95,7 +95,17 @@ impl RunDirectory {
     }
 
     pub fn genotype_path(&self) -> PathBuf {
-        self.root.join("genotype.json")
+        Self::genotype_path_in(&self.root)
+    }
+
+    /// The cell or cells of the run in `root`.
+    pub fn genotype_path_in(root: &Path) -> PathBuf {
+        root.join("genotype.json")
+    }
+
+    /// The tensors of a trained network.
+    pub fn weights_path(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.safetensors"))
     }
 
     pub fn summary_path(&self) -> PathBuf {

@@ -1,4 +1,4 @@
-//! A run is a directory: what a search leaves behind, and what it needs to go on after a stop.
+//! A run is a directory: what a search or a retraining leaves behind, and what it needs to go on after a stop.
 //!
 //! ```text
 //! RUN/
@@ -10,7 +10,8 @@
 //!   alphas/            stage1-epoch003.json: the architecture parameters after each epoch
 //!   checkpoints/       stage1-epoch003-step00000104.safetensors
 //!   figures/           SVG
-//!   genotype.json      the result and its variants
+//!   genotype.json      of a search: the result and its variants; of a retraining: its cell, written at the start
+//!   weights.safetensors  of a retraining: the network under the authors' names (weights-ema.safetensors: averaged)
 //!   summary.json       written last
 //!   .lock              held while a process writes here
 //! ```
@@ -30,6 +31,7 @@ mod genotype_file;
 mod json_log;
 #[cfg(test)]
 mod small_disk;
+mod trained_cell;
 
 pub use alphas_file::AlphasFile;
 pub use atomic::{write_atomic, write_json_atomic};
@@ -39,3 +41,4 @@ pub use error::RunError;
 pub use events::EventWriter;
 pub use genotype_file::{GenotypeFile, PricedVariant, Provenance, ResultChoice};
 pub use json_log::JsonLog;
+pub use trained_cell::TrainedCell;

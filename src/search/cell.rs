@@ -76,10 +76,10 @@ impl SearchCell {
         mode: ForwardMode,
     ) -> Result<Tensor, TorchError> {
         let older = match &self.older_input {
-            OlderInput::Same(block) => block.forward(older, mode.training),
-            OlderInput::Larger(block) => block.forward(older, mode.training),
+            OlderInput::Same(block) => block.forward(older, mode.training)?,
+            OlderInput::Larger(block) => block.forward(older, mode.training)?,
         };
-        let newer = self.newer_input.forward(newer, mode.training);
+        let newer = self.newer_input.forward(newer, mode.training)?;
         let mut sums = NodeSums::default();
         let mut nodes: Vec<Tensor> = Vec::with_capacity(NUM_NODES);
         for (source, operations) in self.sources.iter().enumerate() {

@@ -11,7 +11,7 @@ use super::layout::{LiveEdge, OperationEdges};
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore, ReluDepthwise};
-use crate::torch::{Branch, DepthwiseGeometry, RunningStatistics, TorchError, mix};
+use crate::torch::{Branch, DepthwiseGeometry, TorchError, mix};
 
 /// The operations that leave one state, with their parameters.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ impl Group {
             Kernel::Identity => self.shared(x.shallow_clone(), None),
             Kernel::Reduce(reduce) => self.per_edge(reduce.reduce(&x.relu()), &reduce.bn),
             Kernel::Separable([first, last]) => {
-                let middle = first.bn.forward(&first.convolve(x)?, mode.training);
+                let middle = first.bn.forward(&first.convolve(x)?, mode.training)?;
                 self.per_edge(last.convolve(&middle)?, &last.bn)
             }
             Kernel::Dilated(layer) => self.per_edge(layer.convolve(x)?, &layer.bn),
@@ -173,12 +173,12 @@ impl Group {
 
     /// An operation without parameters: `y` `[N, C, H, W]` for all edges.
     fn shared<'a>(&self, y: Tensor, bn: Option<&'a BatchNorm>) -> Branch<'a> {
-        Branch { y, per_edge: false, running: bn.map(running_statistics), nodes: self.nodes() }
+        Branch { y, per_edge: false, running: bn.map(BatchNorm::running), nodes: self.nodes() }
     }
 
     /// `y`: `[N, E * C, H, W]`, a block for each edge.
     fn per_edge<'a>(&self, y: Tensor, bn: &'a BatchNorm) -> Branch<'a> {
-        Branch { y, per_edge: true, running: Some(running_statistics(bn)), nodes: self.nodes() }
+        Branch { y, per_edge: true, running: Some(bn.running()), nodes: self.nodes() }
     }
 
     /// A skip connection drops other elements on every edge.
@@ -191,10 +191,6 @@ impl Group {
     fn nodes(&self) -> Vec<i64> {
         self.edges.iter().map(|live| live.node as i64).collect()
     }
-}
-
-fn running_statistics(bn: &BatchNorm) -> RunningStatistics<'_> {
-    RunningStatistics { mean: &bn.running_mean, var: &bn.running_var }
 }
 
 /// The running sums of a cell's intermediate states.

@@ -105,7 +105,7 @@ impl Supernet {
     ) -> Result<Tensor, TorchError> {
         let normal = MixingWeights::gather(normal, &self.normal_layout);
         let reduction = MixingWeights::gather(reduction, &self.reduction_layout);
-        let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)), mode.training);
+        let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)), mode.training)?;
         let (mut older, mut newer) = (stem.shallow_clone(), stem);
         for PlacedCell { place, cell } in &self.cells {
             let weights = if place.reduction { &reduction } else { &normal };

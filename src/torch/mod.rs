@@ -1,10 +1,12 @@
 //! What tch does not offer: loading libtorch's CUDA half, gradients that are views or of more than scalars, kernels
 //! of our own. The only C++ of the crate.
 
+mod autocast;
 mod depthwise;
 mod hooks;
 mod mix;
 mod profile;
+mod sync_batch_norm;
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -12,10 +14,12 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+pub use autocast::Bf16Autocast;
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use profile::{OperationTime, profile};
+pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
 
 /// A failure inside libtorch, with libtorch's own message.
 #[derive(Debug, thiserror::Error)]

@@ -35,6 +35,14 @@ char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);
+// Sums a tensor over all ranks in place, or returns a message that `free` releases.
+typedef char *(*pdarts_reduce)(const torch::Tensor *);
+// From now on BatchNorm in training takes the statistics of all ranks, those of this one again when null.
+void pdarts_synchronise_batch_norm(pdarts_reduce call);
+// BatchNorm in training by the statistics of all ranks; weight and bias may both be null.
+char *pdarts_sync_batch_norm(const torch::Tensor *x, const torch::Tensor *weight, const torch::Tensor *bias,
+                             const torch::Tensor *running_mean, const torch::Tensor *running_var,
+                             torch::Tensor **output);
 void pdarts_free_message(char *message);
 const char *pdarts_libtorch_version();
 }

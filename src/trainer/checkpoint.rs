@@ -1,53 +1,98 @@
-//! The state of a search as one safetensors file: flat buffers, and the progress as JSON in its metadata.
+//! A moment of a run as one safetensors file: tensors, and the progress as JSON in its metadata.
+//!
+//! What is saved is the affair of the state ([`Resumable`]) and of its progress ([`RunProgress`]).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors, View};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, no_grad};
 
+use super::TrainError;
 use super::progress::SearchProgress;
-use super::{SearchState, TrainError};
+use crate::model::NamedTensor;
+use crate::weights::NETWORK_KEY;
 use crate::world::{Label, Ranks};
 
-const FORMAT: &str = "pdarts-search-1";
 const METADATA_KEY: &str = "pdarts";
+/// Before the number of a buffer of which each rank has its own values, in the middle of an epoch.
+const OF_RANKS: &str = "ranks.";
 
-/// A moment of a search, on the host.
+/// How far a run has come, apart from tensors.
+pub trait RunProgress: Clone + Serialize + DeserializeOwned {
+    /// Name and version of the format of its checkpoints.
+    const FORMAT: &'static str;
+}
+
+/// What a run trains, as its checkpoints see it.
+pub trait Resumable {
+    /// What else a continuation needs.
+    type Progress: RunProgress;
+
+    /// Every tensor that a continuation needs, under unique names.
+    fn tensors(&self) -> Vec<NamedTensor>;
+
+    /// The flat buffers that ranks do not have in common, running statistics; their values are among the tensors too.
+    fn local_buffers(&self) -> Vec<&Tensor>;
+
+    /// Steps that an optimizer counts.
+    fn optimizer_steps(&self) -> u64;
+
+    /// Sets this number, when tensors have been restored.
+    fn set_optimizer_steps(&mut self, steps: u64);
+
+    /// The network, for those who read the file without the run; see [`NETWORK_KEY`].
+    fn network(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A moment of a run, on the host.
 #[derive(Debug)]
-pub struct Checkpoint {
+pub struct Checkpoint<P = SearchProgress> {
     /// What is not a tensor.
-    pub header: CheckpointHeader,
-    buffers: Vec<Buffer>,
+    pub header: CheckpointHeader<P>,
+    tensors: Vec<HostTensor>,
+    network: Option<String>,
 }
 
 /// Everything in a checkpoint that is not a tensor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckpointHeader {
+pub struct CheckpointHeader<P = SearchProgress> {
     format: String,
     /// Of the configuration the run was started with.
     pub config_digest: String,
     /// Length of the run's metrics at this moment, in bytes.
     pub metrics_position: u64,
-    /// Where the search stands.
-    pub progress: SearchProgress,
-    adam_steps: u64,
-    /// SHA-256 of the buffers, in their order.
-    buffers_hash: String,
+    /// Where the run stands.
+    pub progress: P,
+    optimizer_steps: u64,
+    /// SHA-256 of the tensors, in the order of their names.
+    tensors_hash: String,
 }
 
-/// A flat buffer on the host.
+/// A checkpoint to go on from, with the file it came from.
+pub struct ResumePoint<P = SearchProgress> {
+    /// For messages.
+    pub path: PathBuf,
+    /// Its contents.
+    pub checkpoint: Checkpoint<P>,
+}
+
+/// A tensor on the host.
 #[derive(Debug)]
-struct Buffer {
+pub(super) struct HostTensor {
+    name: String,
     dtype: Dtype,
-    shape: [usize; 1],
+    shape: Vec<usize>,
     bytes: Vec<u8>,
 }
 
-impl View for &Buffer {
+impl View for &HostTensor {
     fn dtype(&self) -> Dtype {
         self.dtype
     }
@@ -65,68 +110,78 @@ impl View for &Buffer {
     }
 }
 
-impl Buffer {
-    fn copy(tensor: &Tensor) -> Result<Self, tch::TchError> {
-        let (dtype, tensor) = match tensor.kind() {
-            Kind::Double => (Dtype::F64, tensor.to_device(Device::Cpu)),
-            _ => (Dtype::F32, tensor.to_device(Device::Cpu).to_kind(Kind::Float)),
+impl HostTensor {
+    /// A copy in 32 bits, or in 64 where the tensor has them.
+    pub fn copy(name: &str, tensor: &Tensor) -> Result<Self, tch::TchError> {
+        let (dtype, kind) = match tensor.kind() {
+            Kind::Double => (Dtype::F64, Kind::Double),
+            _ => (Dtype::F32, Kind::Float),
         };
+        let tensor = tensor.detach().f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?;
         let length = tensor.numel();
-        let mut bytes = vec![0; length * tensor.kind().elt_size_in_bytes()];
+        let mut bytes = vec![0; length * kind.elt_size_in_bytes()];
         tensor.f_copy_data_u8(&mut bytes, length)?;
-        Ok(Self { dtype, shape: [length], bytes })
+        let shape = tensor.size().into_iter().map(|size| size as usize).collect();
+        Ok(Self { name: name.to_owned(), dtype, shape, bytes })
+    }
+
+    fn values(&self) -> Result<Tensor, tch::TchError> {
+        let kind = if self.dtype == Dtype::F64 { Kind::Double } else { Kind::Float };
+        let shape: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
+        Tensor::f_from_data_size(&self.bytes, &shape, kind)
+    }
+
+    fn has_shape(&self, shape: &[i64]) -> bool {
+        self.shape.iter().map(|&size| size as i64).eq(shape.iter().copied())
     }
 }
 
-/// Names of the flat buffers in a file, in the order of [`buffers_of`].
-const BUFFER_NAMES: [&str; 6] =
-    ["weights", "momentum", "statistics", "alphas", "alphas_first_moment", "alphas_second_moment"];
-
-/// Which of them the ranks do not have in common.
-const STATISTICS: usize = 2;
-
-fn buffers_of(state: &SearchState) -> [&Tensor; 6] {
-    let (first_moment, second_moment, _) = state.adam.state();
-    [
-        state.weights.values(),
-        state.sgd.momentum(),
-        state.statistics.values(),
-        state.flat_alphas.values(),
-        first_moment,
-        second_moment,
-    ]
+/// Copies of `tensors`, sorted by name.
+fn copies(tensors: &[NamedTensor]) -> Result<Vec<HostTensor>, tch::TchError> {
+    let mut copies: Vec<HostTensor> =
+        tensors.iter().map(|named| HostTensor::copy(&named.name, &named.tensor)).collect::<Result<_, _>>()?;
+    copies.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(copies)
 }
 
-impl Checkpoint {
+/// The bytes of a safetensors file.
+fn serialize(tensors: &[HostTensor], metadata: HashMap<String, String>) -> Result<Vec<u8>, std::io::Error> {
+    let views = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
+    safetensors::serialize(views, Some(metadata)).map_err(std::io::Error::other)
+}
+
+impl<P: RunProgress> Checkpoint<P> {
     /// Copies `state` and `progress`, with the running statistics of every rank where they differ. All ranks call this
     /// together.
     ///
     /// # Errors
-    /// When a buffer cannot be copied from the device or the ranks cannot be reached.
+    /// When a tensor cannot be copied from the device or the ranks cannot be reached.
     pub fn take(
-        state: &SearchState,
-        progress: &SearchProgress,
+        state: &impl Resumable<Progress = P>,
+        progress: &P,
         config_digest: &str,
         ranks: &Ranks,
     ) -> Result<Self, TrainError> {
-        let mut buffers = buffers_of(state).into_iter().map(Buffer::copy).collect::<Result<Vec<_>, _>>()?;
-        let statistics = &mut buffers[STATISTICS];
-        let mut of_ranks = ranks.gather_bytes(statistics.bytes.clone(), Label::new("exchange of statistics"))?;
-        if of_ranks.iter().any(|bytes| *bytes != of_ranks[0]) {
-            statistics.shape[0] *= of_ranks.len();
-            statistics.bytes = of_ranks.concat();
-        } else {
-            statistics.bytes = of_ranks.swap_remove(0);
+        let mut tensors = copies(&state.tensors())?;
+        for (index, buffer) in state.local_buffers().into_iter().enumerate() {
+            let mut copy = HostTensor::copy(&format!("{OF_RANKS}{index}"), buffer)?;
+            let of_ranks = ranks.gather_bytes(copy.bytes, Label::new("exchange of statistics"))?;
+            if of_ranks.iter().any(|bytes| *bytes != of_ranks[0]) {
+                copy.shape.insert(0, of_ranks.len());
+                copy.bytes = of_ranks.concat();
+                tensors.push(copy);
+            }
         }
+        tensors.sort_by(|one, other| one.name.cmp(&other.name));
         let header = CheckpointHeader {
-            format: FORMAT.to_owned(),
+            format: P::FORMAT.to_owned(),
             config_digest: config_digest.to_owned(),
             metrics_position: 0,
             progress: progress.clone(),
-            adam_steps: state.adam.state().2,
-            buffers_hash: hash(&buffers),
+            optimizer_steps: state.optimizer_steps(),
+            tensors_hash: hash(&tensors),
         };
-        Ok(Self { header, buffers })
+        Ok(Self { header, tensors, network: state.network() })
     }
 
     /// The file's bytes.
@@ -134,38 +189,60 @@ impl Checkpoint {
     /// # Errors
     /// When the header cannot be serialised, for example because a figure is not a number.
     pub fn to_bytes(&self) -> Result<Vec<u8>, std::io::Error> {
-        let header = serde_json::to_string(&self.header)?;
-        let metadata = HashMap::from([(METADATA_KEY.to_owned(), header)]);
-        let views = BUFFER_NAMES.into_iter().zip(&self.buffers);
-        safetensors::serialize(views, Some(metadata)).map_err(std::io::Error::other)
+        let mut metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&self.header)?)]);
+        metadata.extend(self.network.iter().map(|network| (NETWORK_KEY.to_owned(), network.clone())));
+        serialize(&self.tensors, metadata)
     }
 
-    /// Puts this moment back into `state`, which was built for the same stage. Each rank gets its own running
+    /// Puts this moment back into `state`, which was built for the same place of the run. Each rank gets its own running
     /// statistics; on another number of ranks, their average.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] when the buffers do not fit the network.
-    pub fn restore(&self, state: &mut SearchState, path: &Path, ranks: &Ranks) -> Result<(), TrainError> {
-        let targets = BUFFER_NAMES.into_iter().zip(buffers_of(state)).enumerate();
-        for ((index, (name, target)), buffer) in targets.zip(&self.buffers) {
-            let (found, expected) = (buffer.shape[0], target.numel());
-            let num_copies = if index == STATISTICS && expected > 0 { (found / expected).max(1) } else { 1 };
-            if found != num_copies * expected {
-                let problem = format!("{name} has {found} values, the network {expected}");
-                return Err(TrainError::Checkpoint { path: path.to_owned(), problem });
+    /// [`TrainError::Checkpoint`] when the tensors do not fit the network.
+    pub fn restore(
+        &self,
+        state: &mut impl Resumable<Progress = P>,
+        path: &Path,
+        ranks: &Ranks,
+    ) -> Result<(), TrainError> {
+        let bad = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+        let targets = state.tensors();
+        let num_common = self.tensors.iter().filter(|tensor| !tensor.name.starts_with(OF_RANKS)).count();
+        if targets.len() != num_common {
+            return Err(bad(format!("it has {num_common} tensors, the network {}", targets.len())));
+        }
+        for NamedTensor { name, tensor: target } in &targets {
+            let found = self.tensor(name).ok_or_else(|| bad(format!("it has no tensor {name}")))?;
+            if !found.has_shape(&target.size()) {
+                return Err(bad(format!("{name} has the shape {:?}, in the network {:?}", found.shape, target.size())));
             }
-            let kind = if buffer.dtype == Dtype::F64 { Kind::Double } else { Kind::Float };
-            let shape = [num_copies as i64, expected as i64];
-            let copies = Tensor::f_from_data_size(&buffer.bytes, &shape, kind)?;
-            let values = match num_copies {
-                1 => copies.f_get(0)?,
-                _ if num_copies == ranks.size => copies.f_get(ranks.rank as i64)?,
-                _ => copies.f_mean_dim([0i64].as_slice(), false, kind)?,
+            no_grad(|| target.shallow_clone().f_copy_(&found.values()?))?;
+        }
+        for (index, target) in state.local_buffers().into_iter().enumerate() {
+            let Some(found) = self.tensor(&format!("{OF_RANKS}{index}")) else { continue };
+            let copies = found.values()?;
+            let values = match found.shape.first() {
+                Some(&size) if size == ranks.size => copies.f_get(ranks.rank as i64)?,
+                _ => copies.f_mean_dim([0i64].as_slice(), false, copies.kind())?,
             };
+            if target.size() != values.size() {
+                return Err(bad(format!(
+                    "{} has the shape {:?}, of each rank {:?}",
+                    found.name,
+                    found.shape,
+                    target.size()
+                )));
+            }
             no_grad(|| target.shallow_clone().f_copy_(&values))?;
         }
-        state.adam.set_num_steps(self.header.adam_steps);
+        state.set_optimizer_steps(self.header.optimizer_steps);
         Ok(())
+    }
+
+    /// The tensors are sorted by name.
+    fn tensor(&self, name: &str) -> Option<&HostTensor> {
+        let index = self.tensors.binary_search_by(|tensor| tensor.name.as_str().cmp(name)).ok()?;
+        self.tensors.get(index)
     }
 
     /// Reads the checkpoint in `path`, whole and undamaged.
@@ -182,36 +259,75 @@ impl Checkpoint {
         let damaged = |error: safetensors::SafeTensorError| format!("damaged or cut off ({error})");
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-        let header = metadata.metadata().as_ref().and_then(|entries| entries.get(METADATA_KEY));
-        let header = header.ok_or("not a checkpoint of a search")?;
-        let header: CheckpointHeader =
+        let entry = |key: &str| metadata.metadata().as_ref().and_then(|entries| entries.get(key));
+        let header = entry(METADATA_KEY).ok_or("not a checkpoint of a run")?;
+        // The format first: another one may have other fields.
+        let Format { format } =
             serde_json::from_str(header).map_err(|error| format!("its header is not readable ({error})"))?;
-        if header.format != FORMAT {
-            return Err(format!("its format is {}, this program reads {FORMAT}", header.format));
+        if format != P::FORMAT {
+            return Err(format!("its format is {format}, expected {}", P::FORMAT));
         }
-        let mut buffers = Vec::new();
-        for name in BUFFER_NAMES {
-            let view = file.tensor(name).map_err(damaged)?;
-            let shape = [view.shape().iter().product()];
-            buffers.push(Buffer { dtype: view.dtype(), shape, bytes: view.data().to_vec() });
-        }
-        if hash(&buffers) != header.buffers_hash {
+        let header: CheckpointHeader<P> =
+            serde_json::from_str(header).map_err(|error| format!("its header is not readable ({error})"))?;
+        let mut tensors: Vec<HostTensor> = file
+            .iter()
+            .map(|(name, view)| HostTensor {
+                name: name.to_owned(),
+                dtype: view.dtype(),
+                shape: view.shape().to_vec(),
+                bytes: view.data().to_vec(),
+            })
+            .collect();
+        tensors.sort_by(|one, other| one.name.cmp(&other.name));
+        if hash(&tensors) != header.tensors_hash {
             return Err("damaged (its contents do not have the hash that was written with them)".to_owned());
         }
-        Ok(Self { header, buffers })
+        Ok(Self { header, tensors, network: entry(NETWORK_KEY).cloned() })
     }
 }
 
-/// SHA-256, in hexadecimal, of the values of flat buffers.
-///
-/// # Errors
-/// When a buffer cannot be copied from the device.
-pub fn hash_values(buffers: &[&Tensor]) -> Result<String, tch::TchError> {
-    Ok(hash(&buffers.iter().map(|tensor| Buffer::copy(tensor)).collect::<Result<Vec<_>, _>>()?))
+/// The part of a header that all formats share.
+#[derive(Deserialize)]
+struct Format {
+    format: String,
 }
 
-fn hash(buffers: &[Buffer]) -> String {
+impl<P: RunProgress> ResumePoint<P> {
+    /// Reads the checkpoint at `path` of a run whose configuration has `config_digest`.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] or [`TrainError::OtherConfig`].
+    pub fn read(path: &Path, config_digest: &str) -> Result<Self, TrainError> {
+        let checkpoint = Checkpoint::read(path)?;
+        let found = &checkpoint.header.config_digest;
+        if found != config_digest {
+            let short = |digest: &str| digest.chars().take(12).collect();
+            let (expected, found) = (short(config_digest), short(found));
+            return Err(TrainError::OtherConfig { path: path.to_owned(), expected, found });
+        }
+        Ok(Self { path: path.to_owned(), checkpoint })
+    }
+}
+
+/// The bytes of a safetensors file with `tensors` and what is needed to build their `network`.
+///
+/// # Errors
+/// When a tensor cannot be copied from the device.
+pub fn weights_file(tensors: &[NamedTensor], network: String) -> Result<Vec<u8>, TrainError> {
+    let metadata = HashMap::from([(NETWORK_KEY.to_owned(), network)]);
+    Ok(serialize(&copies(tensors)?, metadata)?)
+}
+
+/// SHA-256, in hexadecimal, of the values of tensors.
+///
+/// # Errors
+/// When a tensor cannot be copied from the device.
+pub fn hash_values(tensors: &[&Tensor]) -> Result<String, tch::TchError> {
+    Ok(hash(&tensors.iter().map(|tensor| HostTensor::copy("", tensor)).collect::<Result<Vec<_>, _>>()?))
+}
+
+fn hash(tensors: &[HostTensor]) -> String {
     let mut hasher = Sha256::new();
-    buffers.iter().for_each(|buffer| hasher.update(&buffer.bytes));
+    tensors.iter().for_each(|tensor| hasher.update(&tensor.bytes));
     format!("{:x}", hasher.finalize())
 }

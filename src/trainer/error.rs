@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::data::DataError;
 use crate::genotype::GenotypeError;
+use crate::model::NetworkError;
 use crate::run::RunError;
 use crate::torch::TorchError;
 use crate::world::CommunicatorError;
@@ -29,6 +30,19 @@ pub enum TrainError {
         step: u64,
         /// Section of the config to change.
         key: &'static str,
+    },
+    /// The loss of a retraining is infinite or not a number.
+    #[error(
+        "the training loss became {loss} in epoch {epoch}, by step {step}: lower optimizer.learning_rate, or \
+         optimizer.gradient_clip; the last checkpoint is from before"
+    )]
+    TrainingDiverged {
+        /// Its value.
+        loss: f64,
+        /// From 1.
+        epoch: usize,
+        /// Steps of the whole training.
+        step: u64,
     },
     /// A checkpoint that cannot be read or is not one.
     #[error("{}: {problem}; remove the file to go on from the checkpoint before it", path.display())]
@@ -83,6 +97,12 @@ pub enum TrainError {
     /// Writing the run's files failed.
     #[error(transparent)]
     Run(#[from] RunError),
+    /// A network that cannot be built or cannot read the images.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Tensors that cannot be written as a file.
+    #[error("safetensors: {0}")]
+    Serialize(#[from] std::io::Error),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),

@@ -4,10 +4,25 @@ use tch::{Kind, no_grad};
 
 use super::stop::Signal;
 use super::tally::{Tally, TallySums};
-use super::{ImageBatch, SearchState, StopSignal, TrainError};
+use super::{ImageBatch, SearchState, StepResult, StopSignal, TrainError};
 use crate::data::Loader;
 use crate::search::ForwardMode;
 use crate::world::World;
+
+/// A network whose loss and accuracy can be measured.
+pub trait Evaluated {
+    /// Loss and logits of a batch in evaluation mode.
+    ///
+    /// # Errors
+    /// When the images do not fit the network.
+    fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError>;
+}
+
+impl Evaluated for SearchState {
+    fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
+        Ok(self.forward(batch, ForwardMode::evaluation())?)
+    }
+}
 
 /// One pass over `loader` in evaluation mode; every image counts once, on one of the ranks. Returns the sums of all
 /// ranks, or the signal that ended the pass early on all of them.
@@ -15,7 +30,7 @@ use crate::world::World;
 /// # Errors
 /// When loading, libtorch or the exchange fails.
 pub fn evaluate(
-    state: &SearchState,
+    state: &impl Evaluated,
     loader: &Loader,
     world: &World,
     stop: &StopSignal,
@@ -31,7 +46,7 @@ pub fn evaluate(
                 return Ok(Err(signal));
             }
             let batch = ImageBatch::from_host(&batch?, world.device, Kind::Float)?;
-            let result = state.forward(&batch, ForwardMode::evaluation())?;
+            let result = state.evaluate(&batch)?;
             tally.add(&result.loss, &result.logits, &batch.labels);
         }
         Ok(Ok(TallySums::total(&tally.sums().gather(world)?)))

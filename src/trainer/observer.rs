@@ -1,7 +1,8 @@
-//! What a search tells whoever records it.
+//! What a search and a retraining tell whoever records them.
 
 use super::checkpoint::Checkpoint;
 use super::progress::{EpochRecord, SearchProgress, StepRecord};
+use super::train_progress::{TrainEpochRecord, TrainProgress, TrainStepRecord};
 use crate::genotype::{Alphas, Switches};
 use crate::run::RunError;
 use crate::search::Stage;
@@ -61,6 +62,61 @@ impl SearchObserver for Silent {
     }
 
     fn checkpoint(&mut self, _: Checkpoint) -> Result<(), RunError> {
+        Ok(())
+    }
+}
+
+/// Receives the course of a retraining; rank 0 records it in the run directory, other ranks ignore it.
+pub trait TrainObserver {
+    /// The training begins or goes on; `steps_done` of `steps` are behind.
+    fn begins(&mut self, steps_done: u64, steps: u64);
+
+    /// One more step is done.
+    fn step(&mut self);
+
+    /// An interval of steps is complete.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn steps(&mut self, record: &TrainStepRecord) -> Result<(), RunError>;
+
+    /// An epoch is complete.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn epoch(&mut self, record: &TrainEpochRecord) -> Result<(), RunError>;
+
+    /// The state to continue from is to be saved.
+    ///
+    /// # Errors
+    /// When it cannot be written; earlier checkpoints are intact.
+    fn checkpoint(&mut self, checkpoint: Checkpoint<TrainProgress>) -> Result<(), RunError>;
+
+    /// All epochs are complete; what is left is the test.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn ends(&mut self, progress: &TrainProgress) -> Result<(), RunError>;
+}
+
+impl TrainObserver for Silent {
+    fn begins(&mut self, _: u64, _: u64) {}
+
+    fn step(&mut self) {}
+
+    fn steps(&mut self, _: &TrainStepRecord) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn epoch(&mut self, _: &TrainEpochRecord) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, _: Checkpoint<TrainProgress>) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn ends(&mut self, _: &TrainProgress) -> Result<(), RunError> {
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::RunProgress;
 use super::tally::TallySums;
 use crate::genotype::Switches;
 use crate::world::{CommunicatorError, Ranks};
@@ -33,6 +34,10 @@ pub struct SearchProgress {
     pub epochs: Vec<EpochRecord>,
     /// Every complete stage, in order.
     pub stages: Vec<StageRecord>,
+}
+
+impl RunProgress for SearchProgress {
+    const FORMAT: &'static str = "pdarts-search-1";
 }
 
 impl SearchProgress {

@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use super::checkpoint::hash_values;
 use super::{SearchState, TrainError};
+use crate::torch;
 use crate::world::{Label, Pending, Ranks, ReduceOp, World};
 
 /// From now on takes BatchNorm's statistics in training over the images of all ranks; nothing on a single rank.
@@ -21,7 +22,7 @@ pub fn synchronise_batch_norm(world: &World) {
         let pending = communicator.all_reduce(sums, ReduceOp::Sum, Label::new("sums of BatchNorm"));
         pending.and_then(Pending::wait).map_err(|error| error.to_string())
     };
-    let _ = reduce;
+    torch::synchronise_batch_norm(Some(Arc::new(reduce)));
 }
 
 /// Fingerprints of what all ranks must have in common.
@@ -51,14 +52,24 @@ impl ReplicaHashes {
 /// # Errors
 /// [`TrainError::RanksDiffer`] on every rank, naming those that differ from the majority.
 pub fn check_replicas(state: &SearchState, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
+    check_buffers(&[("the alphas", state.flat_alphas.values()), ("the weights", state.weights.values())], ranks, step)
+}
+
+/// Compares the values of all ranks in `buffers`, each with its name, after `step` steps.
+///
+/// # Errors
+/// [`TrainError::RanksDiffer`] on every rank, naming those that differ from the majority.
+pub fn check_buffers(buffers: &[(&'static str, &Tensor)], ranks: &Ranks, step: u64) -> Result<(), TrainError> {
     if ranks.size == 1 {
         return Ok(());
     }
-    let hashes = (hash_values(&[state.weights.values()])?, hash_values(&[state.flat_alphas.values()])?);
-    let (weights, alphas): (Vec<_>, Vec<_>) =
-        ranks.gather(&hashes, Label::new("comparison of the ranks"))?.into_iter().unzip();
-    require_equal("the alphas", &alphas, step)?;
-    require_equal("the weights", &weights, step)
+    let own = buffers.iter().map(|(_, buffer)| hash_values(&[buffer])).collect::<Result<Vec<_>, _>>()?;
+    let all = ranks.gather(&own, Label::new("comparison of the ranks"))?;
+    for (index, (what, _)) in buffers.iter().enumerate() {
+        let hashes: Vec<String> = all.iter().filter_map(|hashes| hashes.get(index).cloned()).collect();
+        require_equal(what, &hashes, step)?;
+    }
+    Ok(())
 }
 
 /// Compares something that every rank has derived, in its text form.

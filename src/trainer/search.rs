@@ -2,13 +2,12 @@
 //!
 //! Source: P-DARTS (arXiv:1904.12760), section 3; the order of things is that of the authors' code.
 
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use tch::Kind;
 
 use super::architecture_step::{ArchitectureStep, StepInputs};
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, ResumePoint};
 use super::evaluate::evaluate;
 use super::observer::SearchObserver;
 use super::progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
@@ -69,14 +68,6 @@ struct EpochSettings {
     skip_dropout: f64,
     trains_alphas: bool,
     validates: bool,
-}
-
-/// A checkpoint to go on from, with the file it came from.
-pub struct ResumePoint {
-    /// For messages.
-    pub path: PathBuf,
-    /// Its contents.
-    pub checkpoint: Checkpoint,
 }
 
 impl Search<'_> {
@@ -308,23 +299,6 @@ impl Search<'_> {
         let _span = activity::phase("writing a checkpoint");
         let checkpoint = Checkpoint::take(state, progress, &self.data.config_digest, self.world)?;
         Ok(self.observer.checkpoint(checkpoint)?)
-    }
-}
-
-impl ResumePoint {
-    /// Reads the checkpoint at `path` of a run whose configuration has `config_digest`.
-    ///
-    /// # Errors
-    /// [`TrainError::Checkpoint`] or [`TrainError::OtherConfig`].
-    pub fn read(path: &Path, config_digest: &str) -> Result<Self, TrainError> {
-        let checkpoint = Checkpoint::read(path)?;
-        let found = &checkpoint.header.config_digest;
-        if found != config_digest {
-            let short = |digest: &str| digest.chars().take(12).collect();
-            let (expected, found) = (short(config_digest), short(found));
-            return Err(TrainError::OtherConfig { path: path.to_owned(), expected, found });
-        }
-        Ok(Self { path: path.to_owned(), checkpoint })
     }
 }
 

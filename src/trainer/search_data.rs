@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, DataConfig, DatasetName};
+use crate::config::{Config, ConfigError, DataConfig, DatasetName, Settings};
 use crate::data::{
     Augment, DataError, DatasetKind, Loader, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
 };
@@ -73,10 +73,15 @@ impl SearchData {
 }
 
 fn training_augmentation(data: &DataConfig) -> Augment {
-    Augment { crop_padding: data.crop_padding, horizontal_flip: data.horizontal_flip, cutout: data.cutout }
+    Augment {
+        crop_padding: data.crop_padding,
+        horizontal_flip: data.horizontal_flip,
+        cutout: data.cutout,
+        policy: None,
+    }
 }
 
-fn dataset_kind(name: DatasetName) -> DatasetKind {
+pub(super) fn dataset_kind(name: DatasetName) -> DatasetKind {
     match name {
         DatasetName::Photodigits => DatasetKind::Photodigits,
         DatasetName::Cifar10 => DatasetKind::Cifar10,

@@ -1,17 +1,21 @@
 //! All that a stage of the search trains: the supernet, its alphas and their optimizers.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use super::reducer::{Reducer, ReducerOptions};
-use super::{ImageBatch, TrainError};
+use super::accumulate::forward_backward;
+use super::checkpoint::Resumable;
+use super::rank_averages::RankAverages;
+use super::reducer::ReducerOptions;
+use super::{ImageBatch, SearchProgress, TrainError};
 use crate::config::OptimizerConfig;
+use crate::model::NamedTensor;
+use crate::model::cross_entropy;
 use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
-use crate::world::{Communicator, Label, ReduceOp, World, activity};
+use crate::world::{Label, World, activity};
 
 /// One stage's network with its flat parameters and optimizers.
 pub struct SearchState {
@@ -34,15 +38,6 @@ pub struct SearchState {
     accumulate_steps: usize,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
-}
-
-/// How gradients become those of all ranks' images.
-struct RankAverages {
-    communicator: Arc<dyn Communicator>,
-    /// Of the weights.
-    reducer: Reducer,
-    /// Time spent waiting for sums after backward.
-    exposed: Duration,
 }
 
 /// What a step computed, on the device.
@@ -108,25 +103,17 @@ impl SearchState {
     /// # Errors
     /// When the ranks cannot be reached.
     pub fn replicate(&mut self, world: &World, options: ReducerOptions) -> Result<(), TrainError> {
-        if world.size == 1 {
-            return Ok(());
-        }
-        let communicator = Arc::clone(world.communicator());
         let (first_moment, second_moment, _) = self.adam.state();
         let buffers =
             [self.weights.values(), self.sgd.momentum(), self.flat_alphas.values(), first_moment, second_moment];
-        for buffer in buffers {
-            communicator.broadcast(buffer, 0, Label::new("broadcast of the state"))?.wait()?;
-        }
-        let reducer = Reducer::new(&self.weights, Arc::clone(&communicator), options)?;
-        self.ranks = Some(RankAverages { communicator, reducer, exposed: Duration::ZERO });
+        self.ranks = RankAverages::join(world, &self.weights, options, &buffers)?;
         Ok(())
     }
 
     /// How long steps have waited for sums over ranks that the backward pass did not hide, on the host; zero on a single
     /// rank.
     pub fn exposed_communication(&self) -> Duration {
-        self.ranks.as_ref().map_or(Duration::ZERO, |ranks| ranks.exposed)
+        self.ranks.as_ref().map_or(Duration::ZERO, RankAverages::exposed)
     }
 
     /// Replaces the running statistics by their averages over ranks.
@@ -134,11 +121,7 @@ impl SearchState {
     /// # Errors
     /// When the ranks cannot be reached.
     pub fn average_statistics(&self) -> Result<(), TrainError> {
-        if let Some(ranks) = &self.ranks {
-            let label = Label::new("average of BatchNorm statistics");
-            ranks.communicator.all_reduce(self.statistics.values(), ReduceOp::Average, label)?.wait()?;
-        }
-        Ok(())
+        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.average_statistics(self.statistics.values()))
     }
 
     /// The architecture parameters.
@@ -154,7 +137,7 @@ impl SearchState {
         let normal = self.relaxation.weights(&self.alphas.normal);
         let reduction = self.relaxation.weights(&self.alphas.reduction);
         let logits = self.network.forward(&batch.images, &normal, &reduction, mode)?;
-        Ok(StepResult { loss: logits.cross_entropy_for_logits(&batch.labels), logits })
+        Ok(StepResult { loss: cross_entropy(&logits, &batch.labels, 0.0), logits })
     }
 
     /// One SGD step of the weights on `batch`, this rank's share of the global batch, the alphas being fixed.
@@ -170,16 +153,10 @@ impl SearchState {
         self.flat_alphas.set_trained(false);
         self.weights.set_trained(true);
         self.weights.zero_gradients();
-        let result = self.forward_backward(batch, mode, || {
-            if let Some(ranks) = &self.ranks {
-                ranks.reducer.arm();
-            }
-        })?;
+        let arm = || self.ranks.iter().for_each(RankAverages::arm);
+        let result = forward_backward(batch, self.accumulate_steps, |part| Ok(self.forward(part, mode)?), arm)?;
         if let Some(ranks) = &mut self.ranks {
-            let _span = activity::phase("waiting for gradients");
-            let start = Instant::now();
-            ranks.reducer.finish()?;
-            ranks.exposed += start.elapsed();
+            ranks.finish()?;
         }
         let _span = activity::phase("SGD");
         let _norm = clip_gradient_norm(self.weights.gradients(), self.weight_clip);
@@ -195,50 +172,43 @@ impl SearchState {
         self.weights.set_trained(false);
         self.flat_alphas.set_trained(true);
         self.flat_alphas.zero_gradients();
-        let result = self.forward_backward(batch, mode, || ())?;
+        let result = forward_backward(batch, self.accumulate_steps, |part| Ok(self.forward(part, mode)?), || ())?;
         if let Some(ranks) = &mut self.ranks {
-            let _span = activity::phase("waiting for gradients");
-            let start = Instant::now();
-            let label = Label::new("all-reduce of alpha gradients");
-            ranks.communicator.all_reduce(self.flat_alphas.gradients(), ReduceOp::Average, label)?.wait()?;
-            ranks.exposed += start.elapsed();
+            ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
         }
         let _span = activity::phase("Adam");
         let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip);
         self.adam.step(&self.flat_alphas);
         Ok(result)
     }
+}
 
-    /// Adds the gradient of the mean loss of `batch`, part by part; calls `before_last` before the last part's backward
-    /// pass.
-    fn forward_backward(
-        &self,
-        batch: &ImageBatch,
-        mode: ForwardMode,
-        before_last: impl Fn(),
-    ) -> Result<StepResult, TrainError> {
-        let parts = batch.parts(self.accumulate_steps);
-        let num_parts = parts.len();
-        let mut results = Vec::with_capacity(num_parts);
-        for (index, part) in parts.iter().enumerate() {
-            let span = activity::phase("forward");
-            let StepResult { loss, logits } = self.forward(part, mode)?;
-            drop(span);
-            if index + 1 == num_parts {
-                before_last();
-            }
-            let _span = activity::phase("backward");
-            let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
-            loss.f_backward()?;
-            results.push(StepResult { loss: loss.detach(), logits: logits.detach() });
-        }
-        match results.len() {
-            1 => Ok(results.remove(0)),
-            _ => Ok(StepResult {
-                loss: Tensor::f_stack(&results.iter().map(|result| &result.loss).collect::<Vec<_>>(), 0)?
-                    .f_sum(None)?,
-                logits: Tensor::f_cat(&results.iter().map(|result| &result.logits).collect::<Vec<_>>(), 0)?,
-            }),
-        }
+impl Resumable for SearchState {
+    type Progress = SearchProgress;
+
+    fn tensors(&self) -> Vec<NamedTensor> {
+        let (first_moment, second_moment, _) = self.adam.state();
+        let buffers = [
+            ("weights", self.weights.values()),
+            ("momentum", self.sgd.momentum()),
+            ("statistics", self.statistics.values()),
+            ("alphas", self.flat_alphas.values()),
+            ("alphas_first_moment", first_moment),
+            ("alphas_second_moment", second_moment),
+        ];
+        let named = |(name, tensor): (&str, &Tensor)| NamedTensor { name: name.into(), tensor: tensor.shallow_clone() };
+        buffers.map(named).into()
+    }
+
+    fn local_buffers(&self) -> Vec<&Tensor> {
+        vec![self.statistics.values()]
+    }
+
+    fn optimizer_steps(&self) -> u64 {
+        self.adam.state().2
+    }
+
+    fn set_optimizer_steps(&mut self, steps: u64) {
+        self.adam.set_num_steps(steps);
     }
 }

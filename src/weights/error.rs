@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Mismatch;
+
 /// A weight file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
@@ -52,6 +54,9 @@ pub enum WeightsProblem {
         /// What is there instead.
         found: String,
     },
+    /// Weights of another network.
+    #[error("its weights are of another cell or network than the one given: {0}")]
+    Mismatch(Box<Mismatch>),
     /// libtorch refuses to build a tensor of it.
     #[error("libtorch cannot build its tensors ({0})")]
     Torch(#[from] tch::TchError),

@@ -9,8 +9,11 @@
 //! Python reads them. Here [`pickle`] reads it: a machine of our own that knows tensors, containers, numbers and text,
 //! and refuses all else by name. Nothing in a file is ever executed, lengths are checked against the file before memory
 //! is taken for them, and a damaged file is an error.
+//!
+//! [`StateDict::build`] makes the network of the tensors, once it is known of which cell they are.
 
 mod error;
+mod fit;
 mod kinds;
 mod pickle;
 mod safetensors_file;
@@ -23,5 +26,6 @@ mod torch_zip;
 mod tests;
 
 pub use error::{WeightsError, WeightsProblem};
+pub use fit::{Mismatch, NETWORK_KEY};
 pub use safetensors_file::to_safetensors;
 pub use state_dict::{Format, StateDict};

@@ -176,7 +176,7 @@ fn lengths_that_the_file_does_not_have_take_no_memory() {
 /// A dictionary with a tensor of this many elements in a storage of as many, of which the file has none.
 fn claimed_tensor(elements: u32, size: &[u8], stride: &[u8]) -> Vec<u8> {
     let storage =
-        [&b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\00X\x03\0\0\0cpuJ"[..], &elements.to_le_bytes()];
+        [&b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuJ"[..], &elements.to_le_bytes()];
     let tensor = [&b"}X\x01\0\0\0wctorch._utils\n_rebuild_tensor\n("[..], &storage.concat(), b"tQK\0", size, stride];
     [&tensor.concat()[..], b"tRs."].concat()
 }
@@ -191,7 +191,7 @@ fn tensors_larger_than_their_file_are_refused() {
     let expanded = claimed_tensor(1, b"J\xff\xff\xff\x7f\x85", b"K\0\x85");
     let mut file = stream(&expanded);
     file.truncate(file.len() - 4);
-    file.extend(b"\x80\x02]X\x01\0\0\00a.\x01\0\0\0\0\0\0\0\0\0\x80\x3f");
+    file.extend(b"\x80\x02]X\x01\0\0\x000a.\x01\0\0\0\0\0\0\0\0\0\x80\x3f");
     assert!(refusal_of(&file).contains("its tensors claim 8589934588 bytes"), "{}", refusal_of(&file));
 }
 

@@ -1,6 +1,7 @@
 //! The supernet: evaluation, gradients and alternations of steps.
 
 use pdarts::genotype::{CellSwitches, Switches};
+use pdarts::model::cross_entropy;
 use pdarts::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use pdarts::search::{ArchitectureParameters, ForwardMode, Relaxation, Softmax, Supernet, SupernetShape};
 use serde::Deserialize;
@@ -89,7 +90,7 @@ impl<'a> Subject<'a> {
         self.weights.zero_gradients();
         self.flat_alphas.zero_gradients();
         let (images, targets) = self.fixture.batch(index);
-        let loss = self.logits(&images, ForwardMode::training(0.0)).cross_entropy_for_logits(&targets);
+        let loss = cross_entropy(&self.logits(&images, ForwardMode::training(0.0)), &targets, 0.0);
         loss.backward();
         loss.double_value(&[])
     }
@@ -106,7 +107,7 @@ fn parity_supernet_evaluates_and_differentiates_as_the_authors_network() {
 
         let logits = subject.logits(&images, ForwardMode::training(0.0));
         fixture.close("training logits", &logits, "train_logits");
-        fixture.close_list("train_loss", &[logits.cross_entropy_for_logits(&targets).double_value(&[])]);
+        fixture.close_list("train_loss", &[cross_entropy(&logits, &targets, 0.0).double_value(&[])]);
 
         subject.load_initial_values();
         subject.backward(0, true, true);

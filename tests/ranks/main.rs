@@ -1,6 +1,7 @@
 //! Searches on several ranks under mpirun: that they are the search of one rank, that they stop, resume and fail
 //! together, and what they refuse.
 
+mod equivalence;
 mod faults;
 #[path = "../program/mod.rs"]
 mod program;

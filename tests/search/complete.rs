@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pdarts::config::Config;
+use pdarts::config::{Config, Settings};
 use pdarts::run::{AlphasFile, GenotypeFile};
 use serde_json::Value;
 

@@ -72,7 +72,8 @@ fn missing_cifar_says_what_to_download_and_where_to_put_it() {
         let set = format!("data.dataset={dataset}");
         let line = refusal(&folder, &["--data", "images", "--set", &set], 1);
         let expected = format!(
-            "{name} is not in images: download {archive} and put the file, or the folder unpacked from it, into images"
+            "{name} is not in images: download {archive} and put the file, or the folder unpacked from it, into images \
+             (pdarts data fetch does that)"
         );
         assert_eq!(line, expected);
     }

@@ -4,6 +4,7 @@ mod depthwise;
 mod machine;
 mod profile;
 mod supernet;
+mod train_step;
 
 use clap::Subcommand;
 
@@ -11,6 +12,8 @@ use clap::Subcommand;
 pub enum BenchCommand {
     /// Time the two steps of the search on the supernet of a stage, at the paper's sizes.
     Supernet(supernet::SupernetArguments),
+    /// Time a step of a retraining on a network of the paper.
+    TrainStep(train_step::TrainStepArguments),
     /// Time the depthwise convolutions of the search against libtorch's.
     Depthwise(depthwise::DepthwiseArguments),
     /// Measure the machine's memory bandwidth and arithmetic, which bound everything else.
@@ -22,6 +25,7 @@ pub enum BenchCommand {
 pub fn run(command: BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Supernet(arguments) => supernet::run(&arguments),
+        BenchCommand::TrainStep(arguments) => train_step::run(&arguments),
         BenchCommand::Depthwise(arguments) => depthwise::run(&arguments),
         BenchCommand::Machine(arguments) => machine::run(&arguments),
         BenchCommand::Profile(arguments) => profile::run(&arguments),

@@ -186,7 +186,7 @@ fn stage_of_the_paper(stage: u8) -> (usize, &'static [Operation]) {
 }
 
 /// The middle value, or the mean of the two middle ones; 0 for none.
-fn median(values: &mut [f64]) -> f64 {
+pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     match values.len() {
         0 => 0.0,
@@ -196,7 +196,7 @@ fn median(values: &mut [f64]) -> f64 {
 }
 
 /// The most memory this process has had resident, in MiB.
-fn peak_rss_mib() -> anyhow::Result<f64> {
+pub(super) fn peak_rss_mib() -> anyhow::Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
     let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().context("VmHWM in /proc/self/status")?;

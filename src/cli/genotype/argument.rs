@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::cli::error::UsageError;
 use crate::genotype::{Genotype, library};
-use crate::run::GenotypeFile;
+use crate::run::{GenotypeFile, Provenance, TrainedCell};
 
 /// For every command on one genotype.
 #[derive(Debug, Args)]
@@ -26,6 +26,8 @@ pub struct GenotypeArgument {
 pub struct NamedGenotype {
     pub name: String,
     pub genotype: Genotype,
+    /// The search that found it, where the file says so.
+    pub provenance: Option<Provenance>,
 }
 
 impl GenotypeArgument {
@@ -34,23 +36,31 @@ impl GenotypeArgument {
     /// # Errors
     /// [`UsageError`], which names the file if there is one.
     pub fn read(&self) -> Result<NamedGenotype, UsageError> {
-        read(&self.source).map_err(UsageError::new)
+        read_genotype(&self.source)
     }
+}
+
+/// The genotype that `source` names: see [`GenotypeArgument`].
+///
+/// # Errors
+/// [`UsageError`], which names the file if there is one.
+pub fn read_genotype(source: &str) -> Result<NamedGenotype, UsageError> {
+    read(source).map_err(UsageError::new)
 }
 
 fn read(source: &str) -> anyhow::Result<NamedGenotype> {
     if source.contains('(') || source.contains('{') {
-        return Ok(NamedGenotype { name: "genotype".to_owned(), genotype: source.parse()? });
+        return Ok(NamedGenotype { name: "genotype".to_owned(), genotype: source.parse()?, provenance: None });
     }
     let path = Path::new(source);
     if source != "-" && !path.exists() && !looks_like_path(path) {
         let cell = library::find(source).context("neither a file nor a published cell")?;
-        return Ok(NamedGenotype { name: cell.name, genotype: cell.genotype });
+        return Ok(NamedGenotype { name: cell.name, genotype: cell.genotype, provenance: None });
     }
     let path = if path.is_dir() { path.join("genotype.json") } else { path.to_owned() };
     let (name, text) = read_text(&path)?;
-    let genotype = parse(&text).with_context(|| name.clone())?;
-    Ok(NamedGenotype { name, genotype })
+    let (genotype, provenance) = parse(&text).with_context(|| name.clone())?;
+    Ok(NamedGenotype { name, genotype, provenance })
 }
 
 fn looks_like_path(path: &Path) -> bool {
@@ -67,20 +77,26 @@ pub fn read_text(path: &Path) -> anyhow::Result<(String, String)> {
     Ok((path.display().to_string(), text))
 }
 
-/// What tells the `genotype.json` of a run from a bare genotype.
+/// What tells the `genotype.json` of a search and of a retraining from a bare genotype.
 #[derive(Deserialize)]
 struct Outline {
     variants: Option<IgnoredAny>,
+    genotype: Option<IgnoredAny>,
 }
 
-fn parse(text: &str) -> anyhow::Result<Genotype> {
-    let is_of_a_run = serde_json::from_str(text).is_ok_and(|outline: Outline| outline.variants.is_some());
-    if !is_of_a_run {
-        return Ok(text.parse()?);
+fn parse(text: &str) -> anyhow::Result<(Genotype, Option<Provenance>)> {
+    match serde_json::from_str(text) {
+        Ok(Outline { variants: Some(_), .. }) => {
+            let file: GenotypeFile = serde_json::from_str(text)?;
+            let result = file.result().ok_or_else(|| anyhow!("its result is none of its variants"))?;
+            Ok((result.variant.genotype.clone(), file.provenance))
+        }
+        Ok(Outline { genotype: Some(_), .. }) => {
+            let TrainedCell { genotype, provenance, .. } = serde_json::from_str(text)?;
+            Ok((genotype, provenance))
+        }
+        _ => Ok((text.parse()?, None)),
     }
-    let file: GenotypeFile = serde_json::from_str(text)?;
-    let result = file.result().ok_or_else(|| anyhow!("its result is none of its variants"))?;
-    Ok(result.variant.genotype.clone())
 }
 
 #[cfg(test)]

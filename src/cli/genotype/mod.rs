@@ -6,6 +6,7 @@ mod draw;
 mod list;
 mod show;
 
+pub use self::argument::{NamedGenotype, read_genotype};
 pub use self::show::describe;
 
 use clap::Subcommand;
@@ -32,7 +33,7 @@ pub fn run(command: GenotypeCommand) -> anyhow::Result<()> {
 }
 
 /// A count in millions: `3.43` parameters, `532.2` multiply-adds.
-fn millions(count: u64) -> String {
+pub fn millions(count: u64) -> String {
     let millions = count as f64 / 1e6;
     if millions < 100.0 { format!("{millions:.2}") } else { format!("{millions:.1}") }
 }

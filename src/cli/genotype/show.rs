@@ -36,7 +36,7 @@ struct Shown<'a> {
 }
 
 pub fn run(arguments: &ShowArguments) -> anyhow::Result<()> {
-    let NamedGenotype { name, genotype } = &arguments.genotype.read()?;
+    let NamedGenotype { name, genotype, .. } = &arguments.genotype.read()?;
     let costs = Costs::of(genotype);
     let skip_connects = genotype.skip_connects();
     if arguments.json {

@@ -6,6 +6,7 @@ use tch::{Tensor, nn::Module};
 
 use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, Linear, ParameterStore};
+use crate::torch::TorchError;
 
 const NAME: &str = "auxiliary_head";
 const POOL: i64 = 5;
@@ -44,11 +45,14 @@ impl AuxiliaryHead {
     }
 
     /// Logits `[N, classes]` of a cell's output `[N, C, H, W]`, which has been through its ReLU; in training only.
-    pub fn forward(&self, relu: &Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// Those of [`BatchNorm::forward`].
+    pub fn forward(&self, relu: &Tensor) -> Result<Tensor, TorchError> {
         let pooled = relu.avg_pool2d([POOL; 2], [self.stride; 2], [0, 0], false, false, None);
-        let x = self.bottleneck_bn.forward(&self.bottleneck.forward(&pooled), true).relu();
-        let x = self.features_bn.forward(&self.features.forward(&x), true).relu(); // [N, 768, 1, 1]
-        self.classifier.forward(&x.flatten(1, -1))
+        let x = self.bottleneck_bn.forward(&self.bottleneck.forward(&pooled), true)?.relu();
+        let x = self.features_bn.forward(&self.features.forward(&x), true)?.relu(); // [N, 768, 1, 1]
+        Ok(self.classifier.forward(&x.flatten(1, -1)))
     }
 }
 

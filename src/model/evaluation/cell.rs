@@ -54,7 +54,7 @@ impl InputBlock {
         }
     }
 
-    fn forward(&self, relu: &Tensor, training: bool) -> Tensor {
+    fn forward(&self, relu: &Tensor, training: bool) -> Result<Tensor, TorchError> {
         match self {
             Self::Same { conv, bn } => bn.forward(&conv.forward(relu), training),
             Self::Larger(reduce) => reduce.bn.forward(&reduce.reduce(relu), training),
@@ -86,12 +86,12 @@ impl EvaluationCell {
     /// `[N, concat * C, H', W']`, before any ReLU.
     ///
     /// # Errors
-    /// When the inputs do not fit the cell.
+    /// When the inputs do not fit the cell, or as [`BatchNorm::forward`].
     pub fn forward(&self, older: &Tensor, newer: &Tensor, mode: NetworkMode) -> Result<Tensor, TorchError> {
         let training = mode.is_training();
         let mut states = vec![
-            State::new(self.older_input.forward(older, training)),
-            State::new(self.newer_input.forward(newer, training)),
+            State::new(self.older_input.forward(older, training)?),
+            State::new(self.newer_input.forward(newer, training)?),
         ];
         for pair in self.edges.chunks_exact(EDGES_PER_NODE) {
             let branch = |edge: &CellEdge| -> Result<BranchOutput, TorchError> {

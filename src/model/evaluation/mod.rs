@@ -9,6 +9,7 @@
 
 mod auxiliary;
 mod cell;
+mod description;
 mod drop_path;
 mod network;
 mod operation;
@@ -16,4 +17,5 @@ mod separable;
 mod state;
 mod stem;
 
+pub use description::NetworkDescription;
 pub use network::{EvaluationNetwork, NetworkError, NetworkMode, NetworkOutput};

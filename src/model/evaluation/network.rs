@@ -130,14 +130,14 @@ impl EvaluationNetwork {
     /// When the images do not fit the network.
     pub fn forward(&self, images: &Tensor, mode: NetworkMode) -> Result<NetworkOutput, NetworkError> {
         self.check_images(images, mode)?;
-        let StemOutput { mut older, mut newer } = self.stem.forward(&channels_last(images), mode.is_training());
+        let StemOutput { mut older, mut newer } = self.stem.forward(&channels_last(images), mode.is_training())?;
         let mut auxiliary_logits = None;
         let mut output = newer.shallow_clone();
         for (index, cell) in self.cells.iter().enumerate() {
             output = cell.forward(&older, &newer, mode)?;
             let relu = output.relu();
             if let (Some(head), true) = (&self.auxiliary, mode.is_training() && index == auxiliary_cell(&self.shape)) {
-                auxiliary_logits = Some(head.forward(&relu));
+                auxiliary_logits = Some(head.forward(&relu)?);
                 // The authors' head applies its ReLU in place; in a network that ends with this cell it shows.
                 output = relu.shallow_clone();
             }

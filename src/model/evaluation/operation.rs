@@ -78,7 +78,7 @@ impl EdgeOperation {
             Self::MaxPool { stride } => state.max_pool(*stride).shallow_clone(),
             Self::AvgPool { stride } => state.avg_pool(*stride).shallow_clone(),
             Self::Identity => state.value().shallow_clone(),
-            Self::Reduce(reduce) => reduce.bn.forward(&reduce.reduce(state.relu()), training),
+            Self::Reduce(reduce) => reduce.bn.forward(&reduce.reduce(state.relu()), training)?,
             Self::Separable(layers) => {
                 let mut x = state.value().shallow_clone();
                 for layer in layers {
@@ -86,7 +86,9 @@ impl EdgeOperation {
                 }
                 x
             }
-            Self::Conv7x1_1x7 { row, column, bn } => bn.forward(&column.forward(&row.forward(state.relu())), training),
+            Self::Conv7x1_1x7 { row, column, bn } => {
+                bn.forward(&column.forward(&row.forward(state.relu())), training)?
+            }
         })
     }
 }

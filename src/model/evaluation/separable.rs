@@ -36,6 +36,6 @@ impl DepthwiseSeparable {
     /// # Errors
     /// When `x` does not fit the weights.
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
-        Ok(self.bn.forward(&self.pointwise.forward(&self.depthwise.forward(x)?), training))
+        self.bn.forward(&self.pointwise.forward(&self.depthwise.forward(x)?), training)
     }
 }

@@ -4,6 +4,7 @@ use tch::{Tensor, nn::Module};
 
 use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, ParameterStore};
+use crate::torch::TorchError;
 
 /// Channels of CIFAR's stem, for each channel of the first cell's states.
 const CIFAR_MULTIPLIER: i64 = 3;
@@ -37,8 +38,8 @@ impl ConvBn {
     }
 
     /// With the ReLU that everything after it begins with.
-    fn forward(&self, x: &Tensor, training: bool) -> Tensor {
-        self.bn.forward(&self.conv.forward(x), training).relu()
+    fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
+        Ok(self.bn.forward(&self.conv.forward(x), training)?.relu())
     }
 }
 
@@ -65,16 +66,19 @@ impl Stem {
     }
 
     /// `images`: `[N, 3, H, W]`, channels last.
-    pub fn forward(&self, images: &Tensor, training: bool) -> StemOutput {
-        match self {
+    ///
+    /// # Errors
+    /// Those of [`BatchNorm::forward`].
+    pub fn forward(&self, images: &Tensor, training: bool) -> Result<StemOutput, TorchError> {
+        Ok(match self {
             Self::Cifar(layer) => {
-                let newer = layer.forward(images, training);
+                let newer = layer.forward(images, training)?;
                 StemOutput { older: newer.shallow_clone(), newer }
             }
             Self::ImageNet { half, quarter, eighth } => {
-                let older = quarter.forward(&half.forward(images, training), training);
-                StemOutput { newer: eighth.forward(&older, training), older }
+                let older = quarter.forward(&half.forward(images, training)?, training)?;
+                StemOutput { newer: eighth.forward(&older, training)?, older }
             }
-        }
+        })
     }
 }

@@ -1,4 +1,4 @@
-// Backward pass of mix.cpp: sums over the batch for all edges, then one pass that writes the gradients of all inputs.
+// Backward pass of operation.cpp: sums over the batch for all edges, then one pass that writes the gradients of all inputs.
 #pragma once
 #include "forward.h"
 
@@ -75,6 +75,23 @@ GradientSums gradient_sums(const Plan &plan, TensorList ys, TensorList gradients
   return result;
 }
 
+// Makes the sums those of all ranks' gradients, if the gradient of a branch depends on them. The gradient of the weights
+// is this rank's share, of its own sums.
+void sum_over_ranks(const Plan &plan, GradientSums &sums, const std::vector<bool> &want_branch) {
+  bool is_needed = false;
+  for (int64_t index = 0; index < plan.num_branches(); ++index) {
+    is_needed = is_needed || (want_branch[index] && plan.depends_on_batch(index));
+  }
+  if (is_needed) {
+    std::vector<double> all = sums.gradients;
+    all.insert(all.end(), sums.products.begin(), sums.products.end());
+    sync_batch_norm::sum_over_ranks(all);
+    const auto products = all.begin() + sums.gradients.size();
+    std::copy(all.begin(), products, sums.gradients.begin());
+    std::copy(products, all.end(), sums.products.begin());
+  }
+}
+
 template <typename T> Tensor weights_gradient(const Plan &plan, const Tensor &weights, const GradientSums &sums) {
   Tensor gradient = at::empty_like(weights);
   T *values = gradient.mutable_data_ptr<T>();
@@ -143,10 +160,10 @@ std::vector<Tensor> input_gradients(const Plan &plan, TensorList ys, const Tenso
           sum += scale * sums.gradients[plan.edges[index].node * channels + channel];
           product += scale * sums.products[index * channels + channel];
         }
-        const double pixels = num_pixels(y), inverse = statistics.inverse_deviation[block.first_channel + channel];
-        curvature[channel] = -inverse * inverse * product / pixels;
+        const double inverse = statistics.inverse_deviation[block.first_channel + channel];
+        curvature[channel] = -inverse * inverse * product / plan.num_values;
         combination.shift[channel] =
-            -sum / pixels - curvature[channel] * statistics.mean[block.first_channel + channel];
+            -sum / plan.num_values - curvature[channel] * statistics.mean[block.first_channel + channel];
       }
       combination.terms.push_back({pixels_of<T>(y, block.first_channel), curvature});
     }

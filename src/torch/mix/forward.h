@@ -1,15 +1,19 @@
-// Forward pass of mix.cpp: statistics of each operation's output, then one pass that adds all of them to the nodes.
+// Forward pass of operation.cpp: statistics of each operation's output, then one pass that adds all of them to the nodes.
 #pragma once
+#include "../batch_norm.h"
+#include "../sync_batch_norm/reduction.h"
 #include "plan.h"
 
 namespace pdarts::mix {
 namespace {
 
-constexpr double kMomentum = 0.1, kEpsilon = 1e-5;
+struct Moments {
+  std::vector<double> mean, variance;
+};
 
 // Mean and variance of each channel of `y` as its sums over chunks give them. A chunk's sums are taken around its first
 // pixel, so that they keep their digits where the mean is large beside the deviation.
-template <typename T> std::pair<std::vector<double>, std::vector<double>> batch_moments(const Tensor &y) {
+template <typename T> Moments batch_moments(const Tensor &y) {
   const int64_t channels = y.size(1), pixels = num_pixels(y), chunks = num_chunks(pixels);
   const auto values = pixels_of<T>(y);
   const auto origin = [&](int64_t chunk) { return values.data + chunk * kChunkPixels * values.step; };
@@ -49,25 +53,58 @@ template <typename T> std::vector<double> values_of(const Tensor &tensor) {
   return {data, data + tensor.numel()};
 }
 
-template <typename T> Statistics statistics_of(const Branch &branch, const Tensor &y, bool training) {
-  const int64_t channels = y.size(1);
-  if (!branch.normalised()) {
-    return {std::vector<double>(channels, 0), std::vector<double>(channels, 1)};
+// Turns moments of `num_values` values a channel into those of all ranks' values; returns how many these are.
+double combine_over_ranks(std::vector<Moments> &moments, double num_values) {
+  std::vector<double> sums{num_values};
+  for (const auto &[mean, variance] : moments) {
+    for (size_t channel = 0; channel < mean.size(); ++channel) {
+      sums.push_back(num_values * mean[channel]);
+      sums.push_back(num_values * (variance[channel] + mean[channel] * mean[channel]));
+    }
   }
-  std::vector<double> mean, variance;
-  if (training) {
-    std::tie(mean, variance) = batch_moments<T>(y);
-    const double pixels = num_pixels(y);
-    move_running<T>(branch.running_mean, mean, 1);
-    move_running<T>(branch.running_var, variance, pixels / (pixels - 1));
-  } else {
-    mean = values_of<T>(branch.running_mean);
-    variance = values_of<T>(branch.running_var);
+  sync_batch_norm::sum_over_ranks(sums);
+  const double total = sums[0];
+  const double *sum = sums.data();
+  for (auto &[mean, variance] : moments) {
+    for (size_t channel = 0; channel < mean.size(); ++channel) {
+      mean[channel] = *++sum / total;
+      variance[channel] = std::max(*++sum / total - mean[channel] * mean[channel], 0.0);
+    }
   }
-  for (double &value : variance) {
-    value = 1 / std::sqrt(value + kEpsilon);
+  return total;
+}
+
+// Fills in the plan's statistics and, in training, moves the running ones.
+template <typename T> void take_statistics(Plan &plan, TensorList ys) {
+  std::vector<Moments> moments;
+  for (int64_t index = 0; index < plan.num_branches(); ++index) {
+    moments.push_back(plan.depends_on_batch(index) ? batch_moments<T>(ys[index]) : Moments());
   }
-  return {mean, variance};
+  plan.num_values = num_pixels(ys[0]);
+  if (plan.over_ranks) {
+    plan.num_values = combine_over_ranks(moments, plan.num_values);
+    TORCH_CHECK(plan.num_values > 1, "mix: no variance: training needs more than one value per channel");
+  }
+  for (int64_t index = 0; index < plan.num_branches(); ++index) {
+    const Branch &branch = plan.branches[index];
+    auto &[mean, variance] = moments[index];
+    if (!branch.normalised()) {
+      const size_t channels = ys[index].size(1);
+      plan.statistics.push_back({std::vector<double>(channels, 0), std::vector<double>(channels, 1)});
+      continue;
+    }
+    if (plan.training) {
+      move_running<T>(branch.running_mean, mean, 1);
+      move_running<T>(branch.running_var, variance, plan.num_values / (plan.num_values - 1));
+    } else {
+      mean = values_of<T>(branch.running_mean);
+      variance = values_of<T>(branch.running_var);
+    }
+    for (double &value : variance) {
+      value = 1 / std::sqrt(value + kEpsilon);
+    }
+    plan.statistics.push_back({mean, variance});
+  }
 }
 
 // weight / deviation for each edge: [E, C].

@@ -5,9 +5,10 @@
 // for backward but the operations' outputs before normalisation. Anything else is composed of libtorch's operations,
 // where a CUDA kernel can take its place.
 #include "../guarded.h"
+#include "../sync_batch_norm/normalise.h"
 #include "backward.h"
 #include "forward.h"
-#include "../shim.h"
+#include "mix.h"
 
 namespace pdarts::mix {
 namespace {
@@ -45,9 +46,7 @@ public:
       sums.push_back(is_new ? new_activations(ys[0], plan->channels) : *existing++);
     }
     AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
-      for (int64_t branch = 0; branch < plan->num_branches(); ++branch) {
-        plan->statistics.push_back(statistics_of<scalar_t>(plan->branches[branch], ys[branch], plan->training));
-      }
+      take_statistics<scalar_t>(*plan, ys);
       add_to_sums<scalar_t>(*plan, ys, weights, sums);
     });
     context->mark_dirty({tensors.begin(), existing});
@@ -80,9 +79,12 @@ public:
       want_branch.push_back(context->needs_input_grad(inputs.branch(branch)));
     }
     AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
-      const auto sums = gradient_sums<scalar_t>(*plan, ys, gradients, want_weights, want_branch);
+      auto sums = gradient_sums<scalar_t>(*plan, ys, gradients, want_weights, want_branch);
       if (want_weights) {
         results[inputs.weights()] = weights_gradient<scalar_t>(*plan, weights, sums);
+      }
+      if (plan->over_ranks) {
+        sum_over_ranks(*plan, sums, want_branch);
       }
       const auto of_branches = input_gradients<scalar_t>(*plan, ys, weights, gradients, sums, want_branch);
       std::copy(of_branches.begin(), of_branches.end(), results.begin() + inputs.branch(0));
@@ -91,21 +93,42 @@ public:
   }
 };
 
-// The same of libtorch's operations: any device and floating-point type.
-variable_list composed(const Plan &plan, TensorList ys, const Tensor &weights, variable_list sums) {
-  for (int64_t index = 0; index < plan.num_branches(); ++index) {
-    const Branch &branch = plan.branches[index];
-    const Tensor normalised = branch.normalised()
-                                  ? at::batch_norm(ys[index], {}, {}, branch.running_mean, branch.running_var,
-                                                   plan.training, kMomentum, kEpsilon, false)
-                                  : ys[index];
-    for (int64_t position = 0; position < plan.num_edges(); ++position) {
-      const Edge &edge = plan.edges[position];
-      if (edge.branch == index) {
-        const Tensor term = normalised.narrow(1, edge.first_channel, plan.channels) * weights[position];
-        sums[edge.node] = sums[edge.node].defined() ? sums[edge.node] + term : term;
+// The branches' outputs, normalised where they are to be.
+variable_list normalised(const Plan &plan, TensorList ys) {
+  variable_list outputs(ys.begin(), ys.end());
+  if (plan.over_ranks) {
+    std::vector<sync_batch_norm::Layer> layers;
+    for (int64_t index = 0; index < plan.num_branches(); ++index) {
+      if (plan.branches[index].normalised()) {
+        layers.push_back({ys[index], {}, {}, plan.branches[index].running_mean, plan.branches[index].running_var});
       }
     }
+    const variable_list results = sync_batch_norm::normalise(layers);
+    auto result = results.begin();
+    for (int64_t index = 0; index < plan.num_branches(); ++index) {
+      if (plan.branches[index].normalised()) {
+        outputs[index] = *result++;
+      }
+    }
+    return outputs;
+  }
+  for (int64_t index = 0; index < plan.num_branches(); ++index) {
+    const Branch &branch = plan.branches[index];
+    if (branch.normalised()) {
+      outputs[index] = at::batch_norm(ys[index], {}, {}, branch.running_mean, branch.running_var, plan.training,
+                                      kMomentum, kEpsilon, false);
+    }
+  }
+  return outputs;
+}
+
+// The same of libtorch's operations: any device and floating-point type.
+variable_list composed(const Plan &plan, TensorList ys, const Tensor &weights, variable_list sums) {
+  const variable_list outputs = normalised(plan, ys);
+  for (int64_t index = 0; index < plan.num_edges(); ++index) {
+    const Edge &edge = plan.edges[index];
+    const Tensor term = outputs[edge.branch].narrow(1, edge.first_channel, plan.channels) * weights[index];
+    sums[edge.node] = sums[edge.node].defined() ? sums[edge.node] + term : term;
   }
   return sums;
 }
@@ -138,7 +161,8 @@ void add_branch(Plan &plan, const pdarts_mix_branch &branch, const Tensor &like)
   if (branch.running_mean) {
     check_statistics(*branch.running_mean, y);
     check_statistics(*branch.running_var, y);
-    TORCH_CHECK(!plan.training || num_pixels(y) > 1, "mix: no variance in an operation's output ", y.sizes(),
+    plan.over_ranks = plan.training && sync_batch_norm::is_on();
+    TORCH_CHECK(!plan.training || plan.over_ranks || num_pixels(y) > 1, "mix: no variance in an operation's output ", y.sizes(),
                 ": training needs more than one value per channel");
     added.running_mean = *branch.running_mean;
     added.running_var = *branch.running_var;
@@ -152,6 +176,12 @@ void add_branch(Plan &plan, const pdarts_mix_branch &branch, const Tensor &like)
     plan.edges.push_back({plan.num_branches(), branch.per_edge ? index * channels : 0, node});
   }
   plan.branches.push_back(std::move(added));
+}
+
+} // namespace
+
+bool has_kernels(const Tensor &like) {
+  return like.is_cpu() && (like.scalar_type() == at::kFloat || like.scalar_type() == at::kDouble);
 }
 
 // Replaces the sums of the nodes that an edge leads to; a missing one begins here.
@@ -169,8 +199,7 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
   }
   TORCH_CHECK(weights.dim() == 1 && weights.size(0) == plan->num_edges(), "mix: weights ", weights.sizes(), " for ",
               plan->num_edges(), " edges");
-  const bool own_kernels =
-      weights.is_cpu() && (weights.scalar_type() == at::kFloat || weights.scalar_type() == at::kDouble);
+  const bool own_kernels = has_kernels(weights);
   variable_list tensors, results;
   for (const int64_t node : plan->nodes) {
     TORCH_CHECK(node >= 0 && node < num_sums, "mix: node ", node, " of ", num_sums);
@@ -207,7 +236,6 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
   }
 }
 
-} // namespace
 } // namespace pdarts::mix
 
 char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,

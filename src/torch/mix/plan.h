@@ -1,4 +1,4 @@
-// What the passes of mix.cpp share: the description of a call, and how they walk over the pixels of a batch.
+// What the passes of operation.cpp share: the description of a call, and how they walk over the pixels of a batch.
 #pragma once
 #include <ATen/Parallel.h>
 #include "../shim.h"
@@ -45,12 +45,14 @@ struct Statistics {
 // A call without its differentiable inputs.
 struct Plan : torch::CustomClassHolder {
   bool training;
-  int64_t channels; // C
+  bool over_ranks = false; // whether statistics are those of all ranks' images
+  int64_t channels;        // C
   std::vector<Branch> branches;
   std::vector<Edge> edges;    // in the order of the weights
   std::vector<int64_t> nodes; // those that an edge leads to
   std::vector<bool> is_new;   // whether the sum of a node begins with this call
   std::vector<Statistics> statistics;
+  double num_values; // for each channel, that the statistics are of
 
   int64_t num_edges() const { return edges.size(); }
   int64_t num_nodes() const { return nodes.size(); }

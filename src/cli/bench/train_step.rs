@@ -1,0 +1,158 @@
+//! `pdarts bench train-step`: a step of a retraining at the paper's sizes.
+//!
+//! Under mpirun the ranks share the batch as in a training. Its peer is `benches/peers/network.py`: the same network in
+//! plain PyTorch with the same options and output.
+
+use std::time::Instant;
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use tch::{Kind, Tensor};
+
+use super::supernet::{median, peak_rss_mib};
+use crate::cli::error::UsageError;
+use crate::cli::output;
+use crate::cli::ranks::agree;
+use crate::config::{CommunicatorChoice, DeviceChoice, Precision, TrainConfig};
+use crate::genotype::{NetworkShape, count, library};
+use crate::model::NetworkDescription;
+use crate::trainer::{ImageBatch, TrainState};
+use crate::world::{Ranks, World};
+
+const CELL: &str = "PDARTS_C10";
+const NUM_WARM_UPS: usize = 2;
+
+#[derive(Debug, Args)]
+pub struct TrainStepArguments {
+    /// Which network of the paper.
+    #[arg(long, value_enum)]
+    network: Network,
+    /// Images of a step, over all ranks.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    global_batch: u16,
+    /// CPU threads of a rank; 0 = its share of the cores.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Steps that are timed, after two that are not.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    repeats: u16,
+    /// Compute convolutions in bfloat16.
+    #[arg(long)]
+    bf16: bool,
+    /// Where to compute: auto, cpu or cuda.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// What carries sums between ranks: auto, mpi or nccl.
+    #[arg(long, default_value = "auto")]
+    communicator: CommunicatorChoice,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The networks of the paper's evaluation, built from its CIFAR-10 cell.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Network {
+    /// 20 cells, 36 channels, 10 classes, 32x32 pixels.
+    Cifar,
+    /// 14 cells, 48 channels, 1000 classes, 224x224 pixels.
+    Imagenet,
+}
+
+#[derive(Debug, Serialize)]
+struct Figures {
+    network: Network,
+    step_s: f64,
+    peak_rss_mib: f64,
+    /// Without the auxiliary head.
+    parameters: u64,
+    ranks: usize,
+    /// Over all ranks.
+    images_per_second: f64,
+}
+
+impl Network {
+    fn shape(self) -> NetworkShape {
+        match self {
+            Self::Cifar => NetworkShape::cifar(10),
+            Self::Imagenet => NetworkShape::imagenet(),
+        }
+    }
+
+    /// Drop path at the end of the paper's training, and its label smoothing.
+    fn regularization(self) -> (f64, f64) {
+        match self {
+            Self::Cifar => (0.3, 0.0),
+            Self::Imagenet => (0.0, 0.1),
+        }
+    }
+}
+
+pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
+    let ranks = Ranks::join()?;
+    let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
+    let world = World::new(ranks.clone(), device, arguments.threads, arguments.communicator);
+    let world = agree(&ranks, world.map_err(Into::into))?;
+    let figures = measure(arguments, &world)?;
+    if !world.is_root() {
+        return Ok(());
+    }
+    if arguments.json {
+        output::print(serde_json::to_string(&figures)?)?;
+    } else {
+        let Figures { network, step_s, peak_rss_mib, parameters, images_per_second, .. } = figures;
+        output::print(format_args!(
+            "{network:?} network of {CELL}, batch {}, {world}\n  \
+             step         {step_s:.3} s\n  \
+             images/s     {images_per_second:.1}\n  \
+             peak memory  {peak_rss_mib:.0} MiB\n  \
+             parameters   {parameters}",
+            arguments.global_batch
+        ))?;
+    }
+    Ok(())
+}
+
+fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figures> {
+    let (global_batch, num_ranks) = (i64::from(arguments.global_batch), world.size as i64);
+    if global_batch % num_ranks != 0 {
+        let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
+        return agree(world, Err(UsageError::new(message).into()));
+    }
+    let (genotype, shape) = (library::find(CELL)?.genotype, arguments.network.shape());
+    let parameters = count(&genotype, &shape).parameters;
+    let (drop_path, label_smoothing) = arguments.network.regularization();
+    let mut config = TrainConfig::default();
+    config.train.label_smoothing = label_smoothing;
+    if arguments.bf16 {
+        config.train.precision = Precision::Bf16;
+    }
+    let description = NetworkDescription { genotype, shape, auxiliary_head: true };
+    let mut state = TrainState::new(description, &config, world.device)?;
+    state.replicate(world, (&config.parallel).into())?;
+    let (num_images, size) = (global_batch / num_ranks, shape.image_size as i64);
+    let batch = ImageBatch {
+        images: Tensor::randn([num_images, 3, size, size], (Kind::Float, world.device)),
+        labels: Tensor::randint(shape.num_classes as i64, [num_images], (Kind::Int64, world.device)),
+    };
+    let mut seconds = Vec::new();
+    for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
+        let start = Instant::now();
+        // Reading a value waits for the device.
+        state.weight_step(&batch, config.optimizer.learning_rate, drop_path)?.loss.f_double_value(&[])?;
+        if repeat >= NUM_WARM_UPS {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+    }
+    let step_s = median(&mut seconds);
+    Ok(Figures {
+        network: arguments.network,
+        step_s,
+        peak_rss_mib: peak_rss_mib()?,
+        parameters,
+        ranks: world.size,
+        images_per_second: global_batch as f64 / step_s,
+    })
+}

@@ -1,0 +1,74 @@
+//! `pdarts train`: from a cell and a configuration to a run directory with a trained network and its accuracy.
+//!
+//! - `single`: one training
+//! - `seeds`: several that differ in their seeds
+//! - `text`: what a person reads at the end
+
+mod seeds;
+mod single;
+mod text;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::logging::Logging;
+use super::run_arguments::RunArguments;
+use crate::config::TrainConfig;
+use crate::trainer::StopSignal;
+use crate::world::Ranks;
+
+const EXAMPLES: &str = "\
+Examples:
+  pdarts train --config configs/train-quickstart.toml --genotype PDARTS_C10
+  pdarts train --config configs/train-cifar10.toml --genotype runs/my-search --data DIR --seeds 0,1,2,3
+  pdarts train --resume runs/my-training";
+
+/// Train a network of a cell from fresh weights, then score it on the test set, once
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TrainArguments {
+    #[command(flatten)]
+    run: RunArguments,
+    /// The cell: a search's run or genotype.json (its result), another file, the text Genotype(...), or a published
+    /// cell as listed by `pdarts genotype list`
+    #[arg(long, value_name = "GENOTYPE", required_unless_present = "resume", conflicts_with = "resume")]
+    genotype: Option<String>,
+    /// Train once with each of these seeds, in folders of the run directory; the summary has mean and deviation
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',', conflicts_with = "resume")]
+    seeds: Vec<u64>,
+    /// Score the test set after every epoch too, for curves; the summary says so
+    #[arg(long)]
+    test_every_epoch: bool,
+}
+
+impl TrainArguments {
+    /// The configuration with what has an option of its own.
+    fn apply(&self, mut config: TrainConfig) -> TrainConfig {
+        self.run.apply_data(&mut config.data.dir);
+        config.train.test_every_epoch |= self.test_every_epoch;
+        config
+    }
+}
+
+pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
+    let stop = StopSignal::listen().context("cannot listen to signals")?;
+    let ranks = arguments.run.join_ranks(logging)?;
+    let continues_seeds = arguments.run.resume.as_deref().is_some_and(seeds::is_root);
+    let call = Call { arguments, logging, stop, ranks };
+    let signal = match arguments.seeds.is_empty() && !continues_seeds {
+        true => single::run(&call)?,
+        false => seeds::run(&call)?,
+    };
+    arguments.run.write_trace(&call.ranks)?;
+    Ok(signal.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))))
+}
+
+/// What all trainings of one call share.
+struct Call<'a> {
+    arguments: &'a TrainArguments,
+    logging: &'a Logging,
+    stop: StopSignal,
+    ranks: Ranks,
+}

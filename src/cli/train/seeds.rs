@@ -1,0 +1,156 @@
+//! Trainings that differ in their seeds: each in a folder `seedN` of one root, with a summary of all.
+//!
+//! The root holds `seeds.json`, all that is needed to go on: complete trainings are not repeated, the one that was
+//! stopped is resumed, the others are begun.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde::{Deserialize, Serialize};
+
+use super::single::{Outcome, RunPlace, Start, Task, read_cell};
+use super::{Call, text};
+use crate::cli::error::UsageError;
+use crate::cli::output;
+use crate::cli::ranks::agree;
+use crate::config::TrainConfig;
+use crate::report::{SeedsSummary, Status, TrainSummary};
+use crate::run::{RunDirectory, RunError, TrainedCell, write_json_atomic};
+use crate::trainer::Signal;
+use crate::world::Label;
+
+const PLAN: &str = "seeds.json";
+
+/// What the trainings under one root are.
+#[derive(Serialize, Deserialize)]
+struct Plan {
+    seeds: Vec<u64>,
+    config: TrainConfig,
+    cell: TrainedCell,
+}
+
+/// Whether `root` was begun with several seeds.
+pub(super) fn is_root(root: &Path) -> bool {
+    root.join(PLAN).is_file()
+}
+
+/// How far the training with one seed has come.
+#[derive(Copy, Clone, Serialize, Deserialize)]
+enum Standing {
+    Complete,
+    Begun,
+    New,
+}
+
+/// Returns the signal that stopped the trainings.
+pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
+    let Call { arguments, ranks, .. } = call;
+    let (root, plan) = match &arguments.run.resume {
+        Some(root) => (root.clone(), agree(ranks, refuse_changes(call).and_then(|()| Plan::read(root)))?),
+        None => {
+            let plan = agree(ranks, Plan::new(call))?;
+            let root = arguments.run.new_root();
+            agree(ranks, if ranks.is_root() { plan.create(&root) } else { Ok(()) })?;
+            (ranks.gather(&root, Label::new("name of the run directory"))?.swap_remove(0), plan)
+        }
+    };
+    let mut summaries = Vec::new();
+    let mut stopped_by = None;
+    for &seed in &plan.seeds {
+        let Outcome { summary, signal } = plan.train(call, root.join(format!("seed{seed}")), seed)?;
+        summaries.extend(summary);
+        stopped_by = signal;
+        if stopped_by.is_some() {
+            break;
+        }
+    }
+    if ranks.is_root() {
+        let summary = SeedsSummary::new(summaries, plan.seeds.len());
+        write_json_atomic(&root.join("summary.json"), &summary)?;
+        match arguments.run.json {
+            true => output::print_json(&summary)?,
+            false => output::print(text::seeds_report(&root, &summary))?,
+        }
+    }
+    if let Some(signal) = stopped_by {
+        tracing::warn!("stopped by signal {signal}; go on with: pdarts train --resume {}", root.display());
+    }
+    Ok(stopped_by)
+}
+
+/// Every seed's training must be the same.
+fn refuse_changes(call: &Call) -> anyhow::Result<()> {
+    let run = &call.arguments.run;
+    match run.config.is_none() && run.overrides.is_empty() {
+        true => Ok(()),
+        false => Err(UsageError::new(anyhow!(
+            "--config and --set cannot change trainings of several seeds: leave them out, they go on as in {PLAN}"
+        ))
+        .into()),
+    }
+}
+
+impl Plan {
+    fn new(call: &Call) -> anyhow::Result<Self> {
+        let seeds = call.arguments.seeds.clone();
+        let is_repeated = |index: usize| seeds[..index].contains(&seeds[index]);
+        if let Some(index) = (0..seeds.len()).find(|&index| is_repeated(index)) {
+            let seed = seeds[index];
+            return Err(UsageError::new(anyhow!("--seeds: {seed} is listed twice; list each seed once")).into());
+        }
+        let config = call.arguments.apply(call.arguments.run.load_config()?);
+        Ok(Self { seeds, config, cell: read_cell(call)? })
+    }
+
+    /// Makes `root`, which must be new or empty.
+    fn create(&self, root: &Path) -> anyhow::Result<()> {
+        let refused = |cause| RunError::Create { root: root.to_owned(), cause };
+        std::fs::create_dir_all(root).map_err(refused)?;
+        if let Some(entry) = std::fs::read_dir(root).map_err(refused)?.next() {
+            let entry = entry.map_err(refused)?.file_name().to_string_lossy().into_owned();
+            return Err(RunError::NotEmpty { root: root.to_owned(), entry }.into());
+        }
+        Ok(write_json_atomic(&root.join(PLAN), self)?)
+    }
+
+    fn read(root: &Path) -> anyhow::Result<Self> {
+        let path = root.join(PLAN);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(serde_json::from_str(&text)
+            .with_context(|| format!("{}: start a new run", path.display()))
+            .map_err(UsageError::new)?)
+    }
+
+    /// The training with one seed, from where it stands.
+    fn train(&self, call: &Call, root: PathBuf, seed: u64) -> anyhow::Result<Outcome> {
+        let ranks = &call.ranks;
+        let complete = complete_summary(&root);
+        // Rank 0's view of the folder counts.
+        let standing = match &complete {
+            Some(_) => Standing::Complete,
+            None if RunDirectory::config_path_in(&root).is_file() => Standing::Begun,
+            None => Standing::New,
+        };
+        let standing = ranks.gather(&standing, Label::new("standing of a training"))?.swap_remove(0);
+        let place = match standing {
+            Standing::Complete => {
+                return Ok(Outcome { summary: complete.filter(|_| ranks.is_root()), signal: None });
+            }
+            Standing::Begun if ranks.is_root() => {
+                RunPlace::Resumed(Some(agree(ranks, RunDirectory::open(&root).map_err(Into::into))?))
+            }
+            Standing::Begun => RunPlace::Resumed(agree(ranks, Ok(None))?),
+            Standing::New => RunPlace::New(root),
+        };
+        let mut config = call.arguments.apply(self.config.clone());
+        config.run.seed = seed;
+        Start::new(Task { config, cell: self.cell.clone(), place }, ranks)?.train(call.logging, &call.stop)
+    }
+}
+
+/// The summary in `root` if its training is complete.
+fn complete_summary(root: &Path) -> Option<TrainSummary> {
+    let text = std::fs::read_to_string(root.join("summary.json")).ok()?;
+    let summary: TrainSummary = serde_json::from_str(&text).ok()?;
+    (summary.status == Status::Complete).then_some(summary)
+}

@@ -1,0 +1,186 @@
+//! One training.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+
+use super::{Call, text};
+use crate::cli::error::UsageError;
+use crate::cli::genotype::{NamedGenotype, read_genotype};
+use crate::cli::logging::Logging;
+use crate::cli::output;
+use crate::cli::ranks::{agree, compare_configs, compare_programs};
+use crate::config::{Settings, TrainConfig};
+use crate::report::{TrainRecorder, TrainSummary};
+use crate::run::{Environment, RunDirectory, TrainedCell, write_json_atomic};
+use crate::torch::libtorch_version;
+use crate::trainer::{
+    ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
+};
+use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
+
+/// What to train, and where its run goes.
+pub(super) struct Task {
+    pub config: TrainConfig,
+    pub cell: TrainedCell,
+    pub place: RunPlace,
+}
+
+/// The run directory of a task.
+pub(super) enum RunPlace {
+    /// To be made by rank 0.
+    New(PathBuf),
+    /// To go on in; on rank 0, which alone writes it.
+    Resumed(Option<RunDirectory>),
+}
+
+/// A rank ready to train.
+pub(super) struct Start {
+    /// On rank 0, which alone writes it.
+    run: Option<RunDirectory>,
+    root: PathBuf,
+    config: TrainConfig,
+    cell: TrainedCell,
+    world: World,
+    data: TrainData,
+    resume: Option<ResumePoint<TrainProgress>>,
+}
+
+/// How a training ended.
+pub(super) struct Outcome {
+    /// On rank 0.
+    pub summary: Option<TrainSummary>,
+    /// The signal that stopped it.
+    pub signal: Option<Signal>,
+}
+
+/// Returns the signal that stopped the training.
+pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
+    let Call { arguments, ranks, .. } = call;
+    let resumed = agree(ranks, arguments.run.open_resumed(ranks))?;
+    let config = agree(ranks, arguments.run.load_config())?;
+    let (cell, place) = match &arguments.run.resume {
+        Some(root) => (agree(ranks, stored_cell(&RunDirectory::genotype_path_in(root)))?, RunPlace::Resumed(resumed)),
+        None => (agree(ranks, read_cell(call))?, RunPlace::New(arguments.run.new_root())),
+    };
+    let start = Start::new(Task { config: arguments.apply(config), cell, place }, ranks)?;
+    let root = start.root.clone();
+    let Outcome { summary, signal } = start.train(call.logging, &call.stop)?;
+    if let Some(summary) = summary {
+        match arguments.run.json {
+            true => output::print_json(&summary)?,
+            false if signal.is_none() => output::print(text::report(&root, &summary))?,
+            false => {}
+        }
+    }
+    if let Some(signal) = signal {
+        tracing::warn!("stopped by signal {signal}; go on with: pdarts train --resume {}", root.display());
+    }
+    Ok(signal)
+}
+
+/// The cell that `--genotype` names.
+pub(super) fn read_cell(call: &Call) -> anyhow::Result<TrainedCell> {
+    let source = call.arguments.genotype.as_deref().context("--genotype is missing")?;
+    let NamedGenotype { name, genotype, provenance } = read_genotype(source)?;
+    Ok(TrainedCell::new(name, genotype, provenance))
+}
+
+/// The cell of a run that was begun.
+pub(super) fn stored_cell(path: &std::path::Path) -> anyhow::Result<TrainedCell> {
+    let read = || anyhow::Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?);
+    let context = || format!("{} does not hold the cell of a training: start a new run", path.display());
+    Ok(read().with_context(context).map_err(UsageError::new)?)
+}
+
+impl Start {
+    /// Everything that can be wrong with the call is found before the run directory is made. All ranks take each step
+    /// together.
+    pub fn new(task: Task, ranks: &Ranks) -> anyhow::Result<Self> {
+        let Task { config, cell, place } = task;
+        compare_configs(ranks, &config)?;
+        compare_cells(ranks, &cell)?;
+        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
+        let world = World::new(ranks.clone(), device, config.run.threads, config.parallel.communicator);
+        let world = agree(ranks, world.map_err(Into::into))?;
+        let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
+        compare_programs(&world, &data.data_digest)?;
+        let run = agree(&world, place.open(&world, &config, &cell))?;
+        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.latest_checkpoint()?)))?;
+        let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
+        let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
+        let resume = latest.map(|path| ResumePoint::read(&path, &data.run_digest)).transpose();
+        let resume = agree(&world, resume.map_err(Into::into))?;
+        Ok(Self { run, root: root.unwrap_or_default(), config, cell, world, data, resume })
+    }
+
+    /// Trains to the end or to a signal, and records both.
+    pub fn train(&self, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
+        let heartbeats = RunDirectory::heartbeats_in(&self.root);
+        let watch = StallWatch::start(&heartbeats, &self.world, self.config.parallel.stall_limits());
+        let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
+        match &self.run {
+            Some(run) => self.train_and_record(run, logging, stop),
+            None => {
+                let signal = match self.run_training(stop, &mut Silent)? {
+                    TrainEnd::Complete(_) => None,
+                    TrainEnd::Stopped { signal, .. } => Some(signal),
+                };
+                Ok(Outcome { summary: None, signal })
+            }
+        }
+    }
+
+    fn run_training(&self, stop: &StopSignal, observer: &mut dyn TrainObserver) -> anyhow::Result<TrainEnd> {
+        let Self { config, world, data, .. } = self;
+        Ok(Training { config, world, data, stop: stop.clone(), observer }.run(self.resume.as_ref())?)
+    }
+
+    /// The training of rank 0, with what it leaves behind.
+    fn train_and_record(&self, run: &RunDirectory, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
+        let Self { root, config, cell, world, resume, .. } = self;
+        logging.record_to(&run.log_path())?;
+        let device = DeviceName(world.device).to_string();
+        run.record_environment(&Environment::capture(libtorch_version(), &device, world.threads, world.size))?;
+        tracing::info!("training {} on {} in {} ({world})", cell.name, config.data.dataset, root.display());
+        if let Some(ResumePoint { checkpoint, path }) = resume {
+            let TrainProgress { epoch, step, .. } = &checkpoint.header.progress;
+            tracing::info!("going on from {}: after {epoch} epochs and {step} steps", path.display());
+        }
+        let header = resume.as_ref().map(|point| &point.checkpoint.header);
+        let mut recorder = TrainRecorder::open(run, config, cell, world, header, logging.bars())?;
+        let (summary, signal) = match self.run_training(stop, &mut recorder)? {
+            TrainEnd::Complete(result) => (recorder.finish(*result)?, None),
+            TrainEnd::Stopped { signal, progress } => (recorder.stopped(&progress)?, Some(signal)),
+        };
+        Ok(Outcome { summary: Some(summary), signal })
+    }
+}
+
+impl RunPlace {
+    /// The run directory, on rank 0.
+    fn open(self, ranks: &Ranks, config: &TrainConfig, cell: &TrainedCell) -> anyhow::Result<Option<RunDirectory>> {
+        match self {
+            Self::Resumed(run) => Ok(run),
+            Self::New(_) if !ranks.is_root() => Ok(None),
+            Self::New(root) => {
+                let run = RunDirectory::create(&root, &config.to_toml()?)?;
+                write_json_atomic(&run.genotype_path(), cell)?;
+                Ok(Some(run))
+            }
+        }
+    }
+}
+
+/// Compares this rank's cell with that of rank 0. All ranks call this together.
+fn compare_cells(ranks: &Ranks, cell: &TrainedCell) -> anyhow::Result<()> {
+    let cells = ranks.gather(&cell.python, Label::new("comparison of cells"))?;
+    let outcome = match cells.iter().position(|other| *other != cells[0]) {
+        None => Ok(()),
+        Some(rank) => Err(UsageError::new(anyhow!(
+            "rank {rank} has another cell than rank 0: give all ranks the same --genotype"
+        ))
+        .into()),
+    };
+    agree(ranks, outcome)
+}

@@ -1,0 +1,64 @@
+//! Trained networks in files: `pdarts eval` measures one, `pdarts export` hands one on.
+
+mod eval;
+mod export;
+
+pub use eval::{EvalArguments, run as run_eval};
+pub use export::{ExportArguments, run as run_export};
+
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::Args;
+
+use super::error::UsageError;
+use super::genotype::read_genotype;
+use crate::model::NetworkDescription;
+use crate::weights::{StateDict, WeightsError, WeightsProblem};
+
+/// Which weights, for both commands.
+#[derive(Debug, Args)]
+struct CheckpointArguments {
+    /// Weights: the run of a training, a checkpoint of this program, or a state dict in safetensors or written by
+    /// torch.save
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// The cell that they are of, where the file does not say: a run, a file, the name of a published cell, the text
+    #[arg(long, value_name = "GENOTYPE")]
+    genotype: Option<String>,
+    /// Take the running averages that the training kept, not the weights of its last step
+    #[arg(long)]
+    ema: bool,
+}
+
+impl CheckpointArguments {
+    /// The weights, without what only a training needs.
+    fn read(&self) -> anyhow::Result<StateDict> {
+        let file = self.file();
+        let mut state = StateDict::read(&file).map_err(UsageError::new)?;
+        if self.ema && !self.checkpoint.is_dir() && !state.take_averages() {
+            return Err(UsageError::new(anyhow!("{}: it has no averages; leave out --ema", file.display())).into());
+        }
+        state.keep_weights();
+        tracing::info!("{}: {state}", file.display());
+        Ok(state)
+    }
+
+    /// A run has a file for the weights and one for their averages.
+    fn file(&self) -> PathBuf {
+        match (self.checkpoint.is_dir(), self.ema) {
+            (true, true) => self.checkpoint.join("weights-ema.safetensors"),
+            (true, false) => self.checkpoint.join("weights.safetensors"),
+            (false, _) => self.checkpoint.clone(),
+        }
+    }
+
+    fn describe(&self, state: &StateDict) -> anyhow::Result<NetworkDescription> {
+        let genotype = self.genotype.as_deref().map(read_genotype).transpose()?.map(|cell| cell.genotype);
+        Ok(state.description(genotype.as_ref()).map_err(|problem| self.error(problem))?)
+    }
+
+    fn error(&self, problem: WeightsProblem) -> UsageError {
+        UsageError::new(WeightsError { path: self.file(), problem })
+    }
+}

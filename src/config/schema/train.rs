@@ -1,0 +1,144 @@
+//! Sections and keys of the configuration of a retraining ("evaluation" in the papers' words).
+//!
+//! The defaults are the retraining of P-DARTS on CIFAR-10 (arXiv:1904.12760, section 4.3) as the authors' code runs it.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BatchNormMode, DatasetName, ParallelConfig, RunConfig, Section};
+
+/// Everything that a retraining depends on, apart from the cell.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// `[run]`
+    pub run: RunConfig,
+    /// `[data]`
+    pub data: TrainDataConfig,
+    /// `[model]`
+    pub model: NetworkConfig,
+    /// `[train]`
+    pub train: TrainingConfig,
+    /// `[parallel]`
+    pub parallel: ParallelConfig,
+    /// `[optimizer]`
+    pub optimizer: TrainOptimizerConfig,
+}
+
+/// A learned or random choice of colour and shape operations on training images.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AugmentationPolicy {
+    /// None of them.
+    None,
+    /// AutoAugment's policy for CIFAR-10.
+    Autoaugment,
+    /// RandAugment.
+    Randaugment,
+}
+
+/// The floating-point type that convolutions compute in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits throughout.
+    Float32,
+    /// bfloat16 where it is safe; weights, statistics, gradients and losses stay 32 bits wide.
+    Bf16,
+}
+
+/// Every section, in the order of the file.
+pub(in crate::config) const SECTIONS: [Section; 6] = [
+    RunConfig::SECTION,
+    TrainDataConfig::SECTION,
+    NetworkConfig::SECTION,
+    TrainingConfig::SECTION,
+    ParallelConfig::SECTION,
+    TrainOptimizerConfig::SECTION,
+];
+
+section! {
+    /// What is trained on.
+    TrainDataConfig at "data" {
+        /// "photodigits" (embedded in the program), "cifar10" or "cifar100".
+        dataset: DatasetName = DatasetName::Cifar10,
+        /// Folder with the data set as downloaded; unused for photodigits.
+        dir: PathBuf = PathBuf::from("data"),
+        /// Share of the training images that is trained on; the rest validates, for choices that must not be made
+        /// on the test set. 1 = all, as in the paper.
+        train_fraction: f64 = 1.0,
+        /// Pixels of zeros around an image before a random crop of its size; 0 = no crop.
+        crop_padding: usize = 4,
+        /// Whether half of the training images are mirrored.
+        horizontal_flip: bool = true,
+        /// Side in pixels of the square that is cut out of a training image; 0 = off.
+        cutout: usize = 16,
+        /// "none", "autoaugment" (the policy found for CIFAR-10) or "randaugment"; between flip and cutout.
+        policy: AugmentationPolicy = AugmentationPolicy::None,
+        /// Operations that RandAugment applies to an image.
+        randaugment_operations: usize = 2,
+        /// Strength of RandAugment's operations, 0 to 10.
+        randaugment_magnitude: usize = 9,
+        /// Threads that prepare batches ahead.
+        loader_threads: usize = 1,
+        /// Use only the first so many training images; 0 = all.
+        limit: usize = 0,
+    }
+}
+
+section! {
+    /// The network that the cell is trained in.
+    NetworkConfig at "model" {
+        /// Channels of a node in the first cell; even.
+        channels: usize = 36,
+        /// Cells, at least 3; those at 1/3 and 2/3 reduce.
+        cells: usize = 20,
+        /// Whether a second classifier behind the second reduction helps training; 4 cells or more.
+        auxiliary_head: bool = true,
+        /// BatchNorm's statistics in training: "rank" (each rank's own images) or "sync" (those of all ranks).
+        batch_norm: BatchNormMode = BatchNormMode::Rank,
+    }
+}
+
+section! {
+    /// The course of the training. Paper: section 4.3.
+    TrainingConfig at "train" {
+        /// Images of one step, over all ranks.
+        global_batch: usize = 128,
+        /// Parts of a step's images that go through the network one after the other, to need less memory.
+        accumulate_steps: usize = 1,
+        /// Passes over the training images.
+        epochs: usize = 600,
+        /// Probability to leave out a branch of a cell at the end of the training; it grows linearly from 0.
+        drop_path: f64 = 0.3,
+        /// Weight of the auxiliary head's loss.
+        auxiliary_weight: f64 = 0.4,
+        /// Probability that the target gives to all classes alike instead of to the right one; 0 = off.
+        label_smoothing: f64 = 0.0,
+        /// Decay per step of a running average of the weights, which is tested too; 0 = off.
+        ema_decay: f64 = 0.0,
+        /// "float32" or "bf16" (convolutions in bfloat16, weights in 32 bits).
+        precision: Precision = Precision::Float32,
+        /// Epochs between two validations, where train_fraction leaves images for it; the last epoch has one.
+        validate_every_epochs: usize = 10,
+        /// Whether to score the test set after every epoch, for curves; the results say so. Else only at the end.
+        test_every_epoch: bool = false,
+    }
+}
+
+section! {
+    /// SGD; the learning rate follows a cosine over the epochs.
+    TrainOptimizerConfig at "optimizer" {
+        /// Learning rate in the first epoch.
+        learning_rate: f64 = 0.025,
+        /// Learning rate that the cosine ends at.
+        learning_rate_min: f64 = 0.0,
+        /// Momentum, not Nesterov's.
+        momentum: f64 = 0.9,
+        /// L2 weight decay, added to the gradient.
+        weight_decay: f64 = 3e-4,
+        /// Largest L2 norm of the whole gradient.
+        gradient_clip: f64 = 5.0,
+    }
+}

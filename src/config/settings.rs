@@ -1,0 +1,97 @@
+//! What the configurations of all kinds of run have in common: how they are read, written and compared.
+
+use std::fmt::Debug;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::schema::Section;
+use super::{ConfigError, Violation};
+
+/// A typed configuration. The implementing types state the data, the functions come with it.
+pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned {
+    /// Every section, in the order of the file.
+    #[doc(hidden)]
+    const SECTIONS: &'static [Section];
+
+    /// Keys that may differ between a run and its continuation: they decide how and where it runs and what it
+    /// reports, not what it computes.
+    const CHANGEABLE_AT_RESUME: &'static [&'static str];
+
+    /// The command that lists all keys.
+    const SHOW_COMMAND: &'static str;
+
+    /// An override, for messages.
+    const EXAMPLE: &'static str;
+
+    /// Checks every relation that the configuration alone can violate.
+    ///
+    /// # Errors
+    /// The first violated relation.
+    fn validate(&self) -> Result<(), Violation>;
+
+    /// Reads a TOML file over the defaults, then applies `overrides` (`a.b=value`) in their order.
+    ///
+    /// An override's value is TOML; what is not TOML is taken as a string, so that names need no
+    /// quotes. `search.stages.0.cells=3` changes one key of one element of a list.
+    ///
+    /// # Errors
+    /// One line that names the file and line, or the override, the key, and what would be right: a
+    /// file that cannot be read, invalid TOML, an unknown key, a wrong type, an impossible value.
+    fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        super::load::load(path, overrides)
+    }
+
+    /// Applies `overrides` to the defaults, as [`Settings::load`] does to a file.
+    ///
+    /// # Errors
+    /// Those of [`Settings::load`], but for the file's.
+    fn from_overrides(overrides: &[String]) -> Result<Self, ConfigError> {
+        super::load::from_overrides(overrides)
+    }
+
+    /// The resolved configuration as TOML, every key stated.
+    ///
+    /// # Errors
+    /// If an integer exceeds TOML's 63 bits.
+    fn to_toml(&self) -> Result<String, ConfigError> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// The defaults as a TOML file in which every key has its comment.
+    ///
+    /// # Errors
+    /// As [`Settings::to_toml`].
+    fn commented_defaults() -> Result<String, ConfigError> {
+        super::document::commented_defaults::<Self>()
+    }
+
+    /// SHA-256, in hexadecimal, of all that a run's results depend on.
+    ///
+    /// Two runs with the same digest may continue each other. Threads, device, data folder and the
+    /// intervals of metrics and checkpoints do not count.
+    ///
+    /// # Errors
+    /// As [`Settings::to_toml`].
+    fn digest(&self) -> Result<String, ConfigError> {
+        super::document::digest(self)
+    }
+
+    /// The keys that make the digests of two configurations differ, as
+    /// `search.epochs = 10 instead of 25` where `other` has 25.
+    ///
+    /// # Errors
+    /// As [`Settings::to_toml`].
+    fn difference(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
+        super::document::difference(self, other)
+    }
+
+    /// The keys in which two ranks of one run differ and must not, as [`Settings::difference`].
+    ///
+    /// # Errors
+    /// As [`Settings::to_toml`].
+    fn difference_between_ranks(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
+        super::document::difference_between_ranks(self, other)
+    }
+}

@@ -1,0 +1,201 @@
+//! Relations between the keys of a retraining.
+
+use super::{
+    at_least_one, fraction_below_one, positive, require, used_images, validate_cells, validate_channels,
+    validate_loader_threads, validate_parallel, validate_pixels, validate_run, validate_share, zero_or_more,
+};
+use crate::config::schema::{Section, train::SECTIONS};
+use crate::config::{
+    ConfigError, NetworkConfig, Settings, TrainConfig, TrainDataConfig, TrainOptimizerConfig, TrainingConfig, Violation,
+};
+
+/// Cells of the smallest network with an auxiliary head: the head must not read the last cell.
+const MIN_CELLS_WITH_HEAD: usize = 4;
+/// Strengths that RandAugment's operations are defined for.
+const MAX_MAGNITUDE: usize = 10;
+/// More operations than this leave nothing of an image.
+const MAX_OPERATIONS: usize = 10;
+
+impl Settings for TrainConfig {
+    const SECTIONS: &'static [Section] = &SECTIONS;
+
+    const CHANGEABLE_AT_RESUME: &'static [&'static str] = &[
+        "run.threads",
+        "run.device",
+        "run.log_every_steps",
+        "run.checkpoint_every_epochs",
+        "data.dir",
+        "data.loader_threads",
+        "train.validate_every_epochs",
+        "train.test_every_epoch",
+        "parallel.communicator",
+        "parallel.bucket_mib",
+        "parallel.first_bucket_mib",
+        "parallel.check_every_steps",
+        "parallel.stall_warning_seconds",
+        "parallel.stall_abort_seconds",
+    ];
+
+    const SHOW_COMMAND: &'static str = "pdarts config show --kind train";
+
+    const EXAMPLE: &'static str = "train.epochs=10";
+
+    fn validate(&self) -> Result<(), Violation> {
+        validate_run(&self.run)?;
+        validate_data(&self.data)?;
+        validate_network(&self.model)?;
+        validate_training(&self.train)?;
+        validate_parallel(&self.parallel)?;
+        validate_optimizer(&self.optimizer)
+    }
+}
+
+impl TrainConfig {
+    /// Checks the relations with a data set of `num_images` training images: its size against the limit, and that the
+    /// part that trains fills a batch.
+    ///
+    /// # Errors
+    /// [`ConfigError::Violation`], the first violated relation.
+    pub fn validate_with_dataset(&self, num_images: usize) -> Result<(), ConfigError> {
+        let used = used_images(self.data.limit, num_images)?;
+        let train = (self.data.train_fraction * used as f64).floor() as usize;
+        require(train >= 1, "data.train_fraction", || format!("leaves none of {used} images to train on"))?;
+        let batch = self.train.global_batch;
+        require(batch <= train, "train.global_batch", || {
+            format!("a batch of {batch} is larger than the {train} training images; lower it to at most {train}")
+        })?;
+        Ok(())
+    }
+
+    /// Checks that `num_ranks` ranks can divide a batch.
+    ///
+    /// # Errors
+    /// [`ConfigError::Violation`], which names the nearest batches that they can divide.
+    pub fn validate_with_ranks(&self, num_ranks: usize) -> Result<(), ConfigError> {
+        let TrainingConfig { global_batch, accumulate_steps, .. } = self.train;
+        Ok(validate_share("train.global_batch", global_batch, accumulate_steps, num_ranks)?)
+    }
+}
+
+fn validate_data(data: &TrainDataConfig) -> Result<(), Violation> {
+    let fraction = data.train_fraction;
+    require(fraction > 0.0 && fraction <= 1.0, "data.train_fraction", || {
+        format!("{fraction} is no share; state a number above 0 and up to 1")
+    })?;
+    validate_pixels("data.crop_padding", data.crop_padding)?;
+    validate_pixels("data.cutout", data.cutout)?;
+    for (key, value, most) in [
+        ("data.randaugment_operations", data.randaugment_operations, MAX_OPERATIONS),
+        ("data.randaugment_magnitude", data.randaugment_magnitude, MAX_MAGNITUDE),
+    ] {
+        require(value <= most, key, || format!("{value} is out of range; state 0 to {most}"))?;
+    }
+    validate_loader_threads(data.loader_threads)
+}
+
+fn validate_network(model: &NetworkConfig) -> Result<(), Violation> {
+    validate_channels(model.channels)?;
+    validate_cells("model.cells", model.cells)?;
+    require(!model.auxiliary_head || model.cells >= MIN_CELLS_WITH_HEAD, "model.auxiliary_head", || {
+        format!("it would stand behind the last of {} cells; state {MIN_CELLS_WITH_HEAD} cells or false", model.cells)
+    })
+}
+
+fn validate_training(train: &TrainingConfig) -> Result<(), Violation> {
+    at_least_one("train.global_batch", train.global_batch)?;
+    at_least_one("train.accumulate_steps", train.accumulate_steps)?;
+    let (batch, parts) = (train.global_batch, train.accumulate_steps);
+    require(batch.is_multiple_of(parts), "train.accumulate_steps", || {
+        format!("{parts} parts cannot share {batch} images equally; state a divisor of train.global_batch")
+    })?;
+    at_least_one("train.epochs", train.epochs)?;
+    at_least_one("train.validate_every_epochs", train.validate_every_epochs)?;
+    fraction_below_one("train.drop_path", train.drop_path)?;
+    zero_or_more("train.auxiliary_weight", train.auxiliary_weight)?;
+    fraction_below_one("train.label_smoothing", train.label_smoothing)?;
+    fraction_below_one("train.ema_decay", train.ema_decay)
+}
+
+fn validate_optimizer(optimizer: &TrainOptimizerConfig) -> Result<(), Violation> {
+    let (rate, least) = (optimizer.learning_rate, optimizer.learning_rate_min);
+    positive("optimizer.learning_rate", rate)?;
+    zero_or_more("optimizer.learning_rate_min", least)?;
+    require(least <= rate, "optimizer.learning_rate_min", || {
+        format!("{least} is above optimizer.learning_rate; state 0 to {rate}")
+    })?;
+    fraction_below_one("optimizer.momentum", optimizer.momentum)?;
+    zero_or_more("optimizer.weight_decay", optimizer.weight_decay)?;
+    positive("optimizer.gradient_clip", optimizer.gradient_clip)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The message for the defaults after one change.
+    fn violation(change: impl FnOnce(&mut TrainConfig)) -> String {
+        let mut config = TrainConfig::default();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(TrainConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn refuses_an_auxiliary_head_behind_the_last_cell() {
+        assert_eq!(
+            violation(|config| config.model.cells = 3),
+            "model.auxiliary_head: it would stand behind the last of 3 cells; state 4 cells or false"
+        );
+        let mut config = TrainConfig::default();
+        (config.model.cells, config.model.auxiliary_head) = (3, false);
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn refuses_values_out_of_range_by_their_key() {
+        let refused = [
+            violation(|config| config.model.channels = 5),
+            violation(|config| config.model.cells = 2),
+            violation(|config| config.train.epochs = 0),
+            violation(|config| config.train.drop_path = 1.0),
+            violation(|config| config.train.label_smoothing = -0.1),
+            violation(|config| config.train.ema_decay = 1.0),
+            violation(|config| config.train.auxiliary_weight = f64::NAN),
+            violation(|config| config.data.train_fraction = 1.5),
+            violation(|config| config.data.randaugment_magnitude = 11),
+            violation(|config| config.optimizer.learning_rate = 0.0),
+            violation(|config| config.optimizer.learning_rate_min = 1.0),
+        ];
+        let keys = refused.map(|message| message.split(':').next().unwrap_or_default().to_owned());
+        let expected = [
+            "model.channels",
+            "model.cells",
+            "train.epochs",
+            "train.drop_path",
+            "train.label_smoothing",
+            "train.ema_decay",
+            "train.auxiliary_weight",
+            "data.train_fraction",
+            "data.randaugment_magnitude",
+            "optimizer.learning_rate",
+            "optimizer.learning_rate_min",
+        ];
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn refuses_a_batch_that_the_training_images_cannot_fill() {
+        let mut config = TrainConfig::default();
+        assert!(config.validate_with_dataset(128).is_ok());
+        assert!(config.validate_with_dataset(127).is_err());
+        config.data.train_fraction = 0.5;
+        assert_eq!(
+            config.validate_with_dataset(200).unwrap_err().to_string(),
+            "train.global_batch: a batch of 128 is larger than the 100 training images; lower it to at most 100"
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! All that is needed to build a network: what files of weights say about theirs.
+
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind};
+
+use super::{EvaluationNetwork, NetworkError};
+use crate::genotype::{Genotype, NetworkShape};
+
+/// A cell and the network it is repeated in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkDescription {
+    /// The cell.
+    pub genotype: Genotype,
+    /// The network's size.
+    #[serde(flatten)]
+    pub shape: NetworkShape,
+    /// Whether it has an auxiliary head.
+    pub auxiliary_head: bool,
+}
+
+impl NetworkDescription {
+    /// See [`EvaluationNetwork::new`].
+    ///
+    /// # Errors
+    /// [`NetworkError::Shape`] when no network has this shape.
+    pub fn build(&self, device: Device, kind: Kind) -> Result<EvaluationNetwork, NetworkError> {
+        EvaluationNetwork::new(&self.genotype, &self.shape, self.auxiliary_head, device, kind)
+    }
+}

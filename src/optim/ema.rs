@@ -1,0 +1,89 @@
+//! A running average of the weights, which often tests better than the weights themselves.
+//!
+//! Source: Polyak and Juditsky, *Acceleration of Stochastic Approximation by Averaging* (1992); the warm-up is that of
+//! TensorFlow's `ExponentialMovingAverage`.
+
+use tch::{Tensor, no_grad};
+
+/// Averages of flat buffers: those of the weights and of the statistics of one network.
+#[derive(Debug)]
+pub struct Ema {
+    decay: f64,
+    averages: Vec<Tensor>,
+    num_updates: u64,
+}
+
+impl Ema {
+    /// Starts with the values of `buffers`; `decay` is below 1.
+    pub fn new(decay: f64, buffers: &[&Tensor]) -> Self {
+        Self { decay, averages: buffers.iter().map(|buffer| buffer.copy()).collect(), num_updates: 0 }
+    }
+
+    /// Moves each average towards its buffer: by `1 - decay`, or by more while few steps have been made.
+    pub fn update(&mut self, buffers: &[&Tensor]) {
+        self.num_updates += 1;
+        let steps = self.num_updates as f64;
+        let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
+        no_grad(|| {
+            for (average, buffer) in self.averages.iter().zip(buffers) {
+                let _ = average.shallow_clone().lerp_(buffer, 1.0 - decay);
+            }
+        });
+    }
+
+    /// Exchanges the averages with the values of `buffers`: twice restores both.
+    pub fn exchange(&mut self, buffers: &[&Tensor]) {
+        no_grad(|| {
+            for (average, buffer) in self.averages.iter().zip(buffers) {
+                let values = buffer.copy();
+                buffer.shallow_clone().copy_(average);
+                average.shallow_clone().copy_(&values);
+            }
+        });
+    }
+
+    /// The averages, in the order of the buffers.
+    pub fn averages(&self) -> &[Tensor] {
+        &self.averages
+    }
+
+    /// Steps averaged over.
+    pub fn num_updates(&self) -> u64 {
+        self.num_updates
+    }
+
+    /// Sets the number of steps, when averages are restored from a checkpoint.
+    pub fn set_num_updates(&mut self, num_updates: u64) {
+        self.num_updates = num_updates;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn average_follows_quickly_at_first_and_slowly_later() {
+        let mut value = Tensor::from_slice(&[0.0f64]);
+        let mut ema = Ema::new(0.9, &[&value]);
+        let _ = value.fill_(1.0);
+        let mut expected = 0.0;
+        for step in 1..=200 {
+            ema.update(&[&value]);
+            let decay = f64::min(0.9, (1.0 + f64::from(step)) / (10.0 + f64::from(step)));
+            expected = decay * expected + (1.0 - decay);
+            assert!((ema.averages()[0].double_value(&[0]) - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn exchanging_twice_changes_nothing() {
+        let mut value = Tensor::from_slice(&[1.0f64]);
+        let mut ema = Ema::new(0.5, &[&value]);
+        let _ = value.fill_(2.0);
+        ema.exchange(&[&value]);
+        assert_eq!((value.double_value(&[0]), ema.averages()[0].double_value(&[0])), (1.0, 2.0));
+        ema.exchange(&[&value]);
+        assert_eq!((value.double_value(&[0]), ema.averages()[0].double_value(&[0])), (2.0, 1.0));
+    }
+}

@@ -1,0 +1,113 @@
+//! What the records of a search and of a retraining have in common: metrics, TensorBoard events, the progress bar,
+//! figures and checkpoints of one run.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::run::{EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
+use crate::trainer::{Checkpoint, RunProgress};
+
+/// Checkpoints that are kept; the one before the newest serves when that is lost.
+const KEPT_CHECKPOINTS: usize = 2;
+
+/// A line of `metrics.jsonl`.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub(super) enum Metric<'a, S, E> {
+    Steps(&'a S),
+    Epoch(&'a E),
+}
+
+/// Named values; those that are `None` are left out.
+pub(super) type Scalars<'a> = &'a [(&'a str, Option<f64>)];
+
+/// The records of one run, open for more.
+pub(super) struct Course<'a> {
+    run: &'a RunDirectory,
+    metrics: JsonLog,
+    events: EventWriter,
+    bars: &'a MultiProgress,
+    bar: ProgressBar,
+}
+
+impl<'a> Course<'a> {
+    /// Records into `run` after the first `metrics_position` bytes of its metrics, from step `first_step` on.
+    pub fn open(
+        run: &'a RunDirectory,
+        metrics_position: u64,
+        first_step: u64,
+        bars: &'a MultiProgress,
+    ) -> Result<Self, RunError> {
+        let metrics = run.open_metrics(metrics_position)?;
+        let events = run.open_events(first_step)?;
+        Ok(Self { run, metrics, events, bars, bar: ProgressBar::hidden() })
+    }
+
+    pub fn run(&self) -> &RunDirectory {
+        self.run
+    }
+
+    /// Shows a bar of `steps` steps of which `steps_done` are behind.
+    pub fn begin_bar(&mut self, prefix: String, steps_done: u64, steps: u64) {
+        self.bar = self.bars.add(ProgressBar::new(steps).with_position(steps_done));
+        // The template is a constant; without one the bar has indicatif's default style.
+        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} steps, {eta} left  {msg}") {
+            self.bar.set_style(style);
+        }
+        self.bar.set_prefix(prefix);
+        self.bar.enable_steady_tick(Duration::from_millis(500));
+        self.bar.reset_eta();
+    }
+
+    pub fn advance_bar(&self) {
+        self.bar.inc(1);
+    }
+
+    pub fn end_bar(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Beside the bar.
+    pub fn show(&self, message: String) {
+        self.bar.set_message(message);
+    }
+
+    pub fn append<S: Serialize, E: Serialize>(&mut self, metric: &Metric<'_, S, E>) -> Result<(), RunError> {
+        self.metrics.append(metric)
+    }
+
+    /// Adds `scalars` as `group/name` to the TensorBoard events.
+    pub fn add_scalars(&mut self, group: &str, step: u64, scalars: Scalars<'_>) -> Result<(), RunError> {
+        for (name, value) in scalars {
+            if let Some(value) = value {
+                self.events.add_scalar(&format!("{group}/{name}"), step, *value)?;
+            }
+        }
+        self.events.flush()
+    }
+
+    /// Writes each figure, a file name and its SVG.
+    pub fn write_figures(&self, figures: Vec<(String, String)>) -> Result<(), RunError> {
+        for (name, svg) in figures {
+            write_atomic(&self.run.figure_path(&name), |writer| writer.write_all(svg.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    /// Saves a checkpoint of `stage` (from 1) after `epoch` epochs and `step` steps; removes old ones.
+    pub fn save<P: RunProgress>(
+        &mut self,
+        mut checkpoint: Checkpoint<P>,
+        stage: usize,
+        epoch: usize,
+        step: usize,
+    ) -> Result<(), RunError> {
+        checkpoint.header.metrics_position = self.metrics.position()?;
+        let path = self.run.checkpoint_path(stage, epoch, step as u64);
+        let bytes = checkpoint.to_bytes();
+        write_atomic(&path, |writer| writer.write_all(&bytes?))?;
+        self.run.prune_checkpoints(KEPT_CHECKPOINTS)
+    }
+}

@@ -1,0 +1,158 @@
+//! Results of several runs beside the published ones: what a paper's table would say.
+//!
+//! Trainings that differ in their seeds alone are one row, with mean and deviation. A search among the runs lends its
+//! data set and its hours to the trainings of the cells that it found.
+
+mod read;
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use self::read::{FinishedRun, FinishedSearch, FinishedTraining};
+use super::Spread;
+use crate::genotype::GenotypeError;
+use crate::genotype::library::{PublishedCell, PublishedResults, published_cells};
+
+pub use read::ResultsError;
+
+/// One line of the table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ResultRow {
+    /// A published name, or what the runs call the cell.
+    pub cell: String,
+    /// Whether the figures are their authors', not of the runs.
+    pub published: bool,
+    /// The data set.
+    pub searched_on: Option<String>,
+    /// The data set; none for a search without a training.
+    pub evaluated_on: Option<String>,
+    /// Mean test error with the weights of the last epoch, percent.
+    pub error_percent: Option<f64>,
+    /// Standard deviation over the seeds, where there are several.
+    pub error_deviation: Option<f64>,
+    /// Mean test error with averaged weights.
+    pub error_ema_percent: Option<f64>,
+    /// Trainings.
+    pub seeds: Option<usize>,
+    /// Of each training.
+    pub epochs: Option<usize>,
+    /// Without the auxiliary head.
+    pub parameters: Option<u64>,
+    /// Of one image; of convolutions and linear layers.
+    pub multiply_adds: Option<u64>,
+    /// Of the whole search.
+    pub search_hours: Option<f64>,
+    /// What it ran on.
+    pub search_devices: Option<String>,
+    /// Of one training, on average.
+    pub train_hours: Option<f64>,
+    /// What the trainings ran on.
+    pub train_devices: Option<String>,
+    /// The directories.
+    pub runs: Vec<PathBuf>,
+}
+
+/// The rows of `roots` in their order, then the published ones.
+///
+/// A run directory of several seeds counts as all of its trainings. Runs that are not complete are left out, with a
+/// warning.
+///
+/// # Errors
+/// A directory that is no run or whose files cannot be read.
+pub fn collect(roots: &[PathBuf]) -> Result<Vec<ResultRow>, ResultsError> {
+    let (mut searches, mut trainings) = (Vec::new(), Vec::new());
+    for run in read::read_all(roots)? {
+        match run {
+            FinishedRun::Search(search) => searches.push(*search),
+            FinishedRun::Training(training) => trainings.push(*training),
+        }
+    }
+    let mut rows = training_rows(&trainings, &searches);
+    let is_trained = |search: &FinishedSearch| trainings.iter().any(|training| search.found(&training.genotype));
+    rows.extend(searches.iter().filter(|search| !is_trained(search)).map(search_row));
+    rows.extend(published_rows()?);
+    Ok(rows)
+}
+
+/// A row for each cell and configuration.
+fn training_rows(trainings: &[FinishedTraining], searches: &[FinishedSearch]) -> Vec<ResultRow> {
+    let mut groups: Vec<Vec<&FinishedTraining>> = Vec::new();
+    for training in trainings {
+        match groups.iter_mut().find(|group| group.iter().any(|other| other.repeats(training))) {
+            Some(group) => group.push(training),
+            None => groups.push(vec![training]),
+        }
+    }
+    groups.iter().filter_map(|group| training_row(group, searches)).collect()
+}
+
+fn training_row(group: &[&FinishedTraining], searches: &[FinishedSearch]) -> Option<ResultRow> {
+    let first = group.first()?;
+    let search = searches.iter().find(|search| search.found(&first.genotype));
+    let spread = |value: fn(&FinishedTraining) -> Option<f64>| {
+        Spread::of(&group.iter().filter_map(|training| value(training)).collect::<Vec<_>>())
+    };
+    let error = spread(|training| Some(training.error_percent));
+    let mut devices: Vec<&str> = group.iter().map(|training| training.devices.as_str()).collect();
+    devices.dedup();
+    Some(ResultRow {
+        cell: first.cell.clone(),
+        searched_on: first.searched_on.clone().or_else(|| search.map(|search| search.dataset.clone())),
+        evaluated_on: Some(first.dataset.clone()),
+        error_percent: error.map(|error| error.mean),
+        error_deviation: error.and_then(|error| error.deviation),
+        error_ema_percent: spread(|training| training.error_ema_percent).map(|error| error.mean),
+        seeds: Some(group.len()),
+        epochs: Some(first.epochs),
+        parameters: first.parameters,
+        multiply_adds: first.multiply_adds,
+        train_hours: spread(|training| Some(training.hours)).map(|hours| hours.mean),
+        train_devices: Some(devices.join(", ")),
+        runs: group.iter().map(|training| training.root.clone()).chain(search.map(|run| run.root.clone())).collect(),
+        ..search.map(search_row).unwrap_or_default()
+    })
+}
+
+/// A search by itself: the cost of the cell in the papers' CIFAR-10 network.
+fn search_row(search: &FinishedSearch) -> ResultRow {
+    ResultRow {
+        cell: search.root.display().to_string(),
+        searched_on: Some(search.dataset.clone()),
+        parameters: search.parameters,
+        multiply_adds: search.multiply_adds,
+        search_hours: Some(search.hours),
+        search_devices: Some(search.devices.clone()),
+        runs: vec![search.root.clone()],
+        ..ResultRow::default()
+    }
+}
+
+/// A row for each data set that a published cell has an error on.
+fn published_rows() -> Result<Vec<ResultRow>, GenotypeError> {
+    Ok(published_cells()?.iter().flat_map(rows_of).collect())
+}
+
+fn rows_of(cell: &PublishedCell) -> Vec<ResultRow> {
+    let PublishedResults { cifar10_error_percent, cifar100_error_percent, imagenet_top1_error_percent, .. } =
+        cell.published;
+    let counted = &cell.counted;
+    let results = [
+        ("cifar10", cifar10_error_percent, counted.cifar10_parameters, Some(counted.cifar10_multiply_adds)),
+        ("cifar100", cifar100_error_percent, counted.cifar100_parameters, None),
+        ("imagenet", imagenet_top1_error_percent, counted.imagenet_parameters, Some(counted.imagenet_multiply_adds)),
+    ];
+    let row = |(dataset, error, parameters, multiply_adds): (&str, Option<f64>, u64, Option<u64>)| ResultRow {
+        cell: cell.title.clone(),
+        published: true,
+        evaluated_on: Some(dataset.to_owned()),
+        error_percent: error,
+        parameters: Some(parameters),
+        multiply_adds,
+        ..ResultRow::default()
+    };
+    results.into_iter().filter(|(_, error, ..)| error.is_some()).map(row).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Records a retraining in its run directory and shows it on the terminal.
+
+use indicatif::MultiProgress;
+
+use super::course::{Course, Metric};
+use super::train_summary::TrainSummary;
+use crate::config::TrainConfig;
+use crate::figures::{Curves, Panel, Series, Stage, curves_svg};
+use crate::run::{RunDirectory, RunError, TrainedCell, write_atomic, write_json_atomic};
+use crate::trainer::{
+    Checkpoint, CheckpointHeader, Scores, TrainEpochRecord, TrainError, TrainObserver, TrainProgress, TrainResult,
+    TrainStepRecord, weights_file,
+};
+use crate::world::World;
+
+/// The metrics of a retraining.
+type TrainMetric<'a> = Metric<'a, TrainStepRecord, TrainEpochRecord>;
+
+/// The single stage of a retraining, in the names of its checkpoints.
+const STAGE: usize = 1;
+
+/// The observer of rank 0.
+pub struct TrainRecorder<'a> {
+    config: &'a TrainConfig,
+    cell: &'a TrainedCell,
+    world: &'a World,
+    course: Course<'a>,
+}
+
+impl<'a> TrainRecorder<'a> {
+    /// Records into `run` from its start, or on from the checkpoint with header `resumed`; progress bars go to `bars`.
+    ///
+    /// # Errors
+    /// When the metrics or the event file cannot be opened.
+    pub fn open(
+        run: &'a RunDirectory,
+        config: &'a TrainConfig,
+        cell: &'a TrainedCell,
+        world: &'a World,
+        resumed: Option<&CheckpointHeader<TrainProgress>>,
+        bars: &'a MultiProgress,
+    ) -> Result<Self, RunError> {
+        let position = resumed.map_or(0, |header| header.metrics_position);
+        let first_step = resumed.map_or(0, |header| header.progress.global_step + 1);
+        Ok(Self { config, cell, world, course: Course::open(run, position, first_step, bars)? })
+    }
+
+    /// Writes the result of a complete training: `weights.safetensors`, `weights-ema.safetensors` where weights were
+    /// averaged, and `summary.json`, which is returned.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn finish(&mut self, mut result: TrainResult) -> Result<TrainSummary, TrainError> {
+        let summary = TrainSummary::complete(self.config, self.cell, self.world, &result);
+        let network = serde_json::to_string(result.state.description()).map_err(std::io::Error::from)?;
+        let run = self.course.run();
+        let plain = weights_file(&result.state.state_dict(), network.clone())?;
+        write_atomic(&run.weights_path("weights"), |writer| writer.write_all(&plain))?;
+        let average = result.state.with_average(|state| weights_file(&state.state_dict(), network)).transpose()?;
+        if let Some(average) = average {
+            write_atomic(&run.weights_path("weights-ema"), |writer| writer.write_all(&average))?;
+        }
+        write_json_atomic(&run.summary_path(), &summary)?;
+        Ok(summary)
+    }
+
+    /// Writes the summary of a training that was stopped by a signal.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn stopped(&mut self, progress: &TrainProgress) -> Result<TrainSummary, RunError> {
+        self.course.end_bar();
+        let summary = TrainSummary::stopped(self.config, self.cell, self.world, progress);
+        write_json_atomic(&self.course.run().summary_path(), &summary)?;
+        Ok(summary)
+    }
+}
+
+impl TrainObserver for TrainRecorder<'_> {
+    fn begins(&mut self, steps_done: u64, steps: u64) {
+        self.course.begin_bar("training".to_owned(), steps_done, steps);
+    }
+
+    fn step(&mut self) {
+        self.course.advance_bar();
+    }
+
+    fn steps(&mut self, record: &TrainStepRecord) -> Result<(), RunError> {
+        self.course.append(&TrainMetric::Steps(record))?;
+        self.course.show(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
+        let scalars = [
+            ("train_loss", Some(record.train_loss)),
+            ("train_top1", Some(record.train_top1)),
+            ("learning_rate", Some(record.learning_rate)),
+            ("drop_path", Some(record.drop_path)),
+            ("images_per_second", Some(record.images_per_second)),
+        ];
+        self.course.add_scalars("steps", record.step, &scalars)
+    }
+
+    fn epoch(&mut self, record: &TrainEpochRecord) -> Result<(), RunError> {
+        self.course.append(&TrainMetric::Epoch(record))?;
+        let text = |name: &str, scores: Option<Scores>| {
+            scores.map_or(String::new(), |scores| format!(", {name} {:.2} %", scores.top1))
+        };
+        tracing::info!(
+            "epoch {}/{}: train {:.2} %, loss {:.3}{}{}{}{}, rate {:.4}, drop path {:.2}, {:.0} images/s",
+            record.epoch,
+            self.config.train.epochs,
+            record.train_top1,
+            record.train_loss,
+            text("valid", record.valid),
+            text("valid of the average", record.valid_ema),
+            text("test", record.test),
+            text("test of the average", record.test_ema),
+            record.learning_rate,
+            record.drop_path,
+            record.images_per_second
+        );
+        let top1 = |scores: Option<Scores>| scores.map(|scores| scores.top1);
+        let scalars = [
+            ("train_loss", Some(record.train_loss)),
+            ("train_top1", Some(record.train_top1)),
+            ("valid_loss", record.valid.map(|scores| scores.loss)),
+            ("valid_top1", top1(record.valid)),
+            ("valid_ema_top1", top1(record.valid_ema)),
+            ("test_top1", top1(record.test)),
+            ("test_ema_top1", top1(record.test_ema)),
+            ("seconds", Some(record.seconds)),
+        ];
+        self.course.add_scalars("epochs", record.step, &scalars)
+    }
+
+    fn checkpoint(&mut self, checkpoint: Checkpoint<TrainProgress>) -> Result<(), RunError> {
+        let TrainProgress { epoch, step, .. } = checkpoint.header.progress;
+        self.course.save(checkpoint, STAGE, epoch, step)
+    }
+
+    fn ends(&mut self, progress: &TrainProgress) -> Result<(), RunError> {
+        self.course.end_bar();
+        self.course.write_figures(vec![("curves.svg".to_owned(), curves(self.config, progress))])
+    }
+}
+
+/// Accuracy, loss and schedules over all epochs.
+fn curves(config: &TrainConfig, progress: &TrainProgress) -> String {
+    let series = |name: &str, value: fn(&TrainEpochRecord) -> Option<f64>| {
+        let values: Vec<f64> = progress.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect();
+        values.iter().any(|value| value.is_finite()).then(|| Series { name: name.to_owned(), values })
+    };
+    let panel = |title: &str, thin: bool, series: Vec<Option<Series>>| Panel {
+        title: title.to_owned(),
+        series: series.into_iter().flatten().collect(),
+        thin,
+    };
+    curves_svg(&Curves {
+        title: format!("Training on {}", config.data.dataset),
+        stages: vec![Stage { name: "training".to_owned(), num_epochs: config.train.epochs }],
+        panels: vec![
+            panel(
+                "top-1, %",
+                false,
+                vec![
+                    series("training", |epoch| Some(epoch.train_top1)),
+                    series("validation", |epoch| epoch.valid.map(|scores| scores.top1)),
+                    series("validation, average", |epoch| epoch.valid_ema.map(|scores| scores.top1)),
+                    series("test", |epoch| epoch.test.map(|scores| scores.top1)),
+                    series("test, average", |epoch| epoch.test_ema.map(|scores| scores.top1)),
+                ],
+            ),
+            panel(
+                "loss",
+                false,
+                vec![
+                    series("training", |epoch| Some(epoch.train_loss)),
+                    series("validation", |epoch| epoch.valid.map(|scores| scores.loss)),
+                    series("test", |epoch| epoch.test.map(|scores| scores.loss)),
+                ],
+            ),
+            panel("drop path", true, vec![series("drop path", |epoch| Some(epoch.drop_path))]),
+            panel("learning rate", true, vec![series("learning rate", |epoch| Some(epoch.learning_rate))]),
+        ],
+    })
+}

@@ -1,0 +1,97 @@
+//! Batch normalisation by the statistics of all ranks' images.
+//!
+//! Each BatchNorm in training sums over ranks: once forward (number, sum and sum of squares of each channel), once
+//! backward (the gradient and its product with the input). Which sums these are and how they are used is in the folder
+//! `sync_batch_norm` and, for the operations of a supernet, in `mix`.
+
+use std::ffi::{CString, c_char};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use super::{RunningStatistics, TorchError, take_message};
+
+/// Sums a tensor in place over all ranks; see [`synchronise_batch_norm`].
+pub type SumOverRanks = Arc<dyn Fn(&Tensor) -> Result<(), String> + Send + Sync>;
+
+/// For the whole process, since the layers, which do not know of ranks, and autograd's threads all come here.
+static SUM_OVER_RANKS: RwLock<Option<SumOverRanks>> = RwLock::new(None);
+
+type CReduce = extern "C" fn(*mut C_tensor) -> *mut c_char;
+
+unsafe extern "C" {
+    fn pdarts_synchronise_batch_norm(reduce: Option<CReduce>);
+    fn pdarts_sync_batch_norm(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        running_mean: *const C_tensor,
+        running_var: *const C_tensor,
+        output: *mut *mut C_tensor,
+    ) -> *mut c_char;
+}
+
+/// From now on every BatchNorm in training takes the statistics of all ranks' images, until this is called with `None`;
+/// not to be called between a forward pass and its backward pass.
+///
+/// `sum_over_ranks` replaces a contiguous tensor (double precision, on the device of the images) by its sum over ranks
+/// and returns when the sum may be used: on a GPU, when the current stream will see it. It is called in forward passes
+/// and on autograd's threads, in the same order on every rank as long as all compute the same network.
+///
+/// With this, all ranks compute the gradient of the sum of their losses with respect to their own activations. The
+/// gradients of parameters are each rank's share of it: averaged over ranks, as without this, they are the gradient of
+/// the mean loss. Source: Peng et al., MegDet (arXiv:1711.07240), section 3.3, and Zhang et al., Context Encoding
+/// (arXiv:1803.08904), section 3.3.
+pub fn synchronise_batch_norm(sum_over_ranks: Option<SumOverRanks>) {
+    let reduce = sum_over_ranks.is_some().then_some(reduce as CReduce);
+    *SUM_OVER_RANKS.write().unwrap_or_else(PoisonError::into_inner) = sum_over_ranks;
+    // SAFETY: a function of this program, or null.
+    unsafe { pdarts_synchronise_batch_norm(reduce) };
+}
+
+/// Whether BatchNorm takes the statistics of all ranks' images.
+pub fn synchronises_batch_norm() -> bool {
+    sum_over_ranks().is_some()
+}
+
+/// BatchNorm in training of `x` `[N, C, H, W]` by the statistics of all ranks' images, which also move the `running`
+/// ones (momentum 0.1, epsilon 1e-5); `affine` is the scale and shift `[C]`. All ranks call this together, after
+/// [`synchronise_batch_norm`]. The gradient cannot be differentiated again.
+///
+/// # Errors
+/// When shapes or devices do not fit, when there is but one value per channel, or when the ranks cannot be reached.
+pub fn sync_batch_norm(
+    x: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    running: RunningStatistics<'_>,
+) -> Result<Tensor, TorchError> {
+    let pointers = affine.map_or((ptr::null(), ptr::null()), |(weight, bias)| (weight.as_ptr(), bias.as_ptr()));
+    let mut output = ptr::null_mut();
+    // SAFETY: live tensors, or null where the shim allows it; on success it stores a new tensor in `output`.
+    take_message(unsafe {
+        let (mean, var) = (running.mean.as_ptr(), running.var.as_ptr());
+        pdarts_sync_batch_norm(x.as_ptr(), pointers.0, pointers.1, mean, var, &mut output)
+    })?;
+    // SAFETY: the shim succeeded, so `output` is a tensor that nobody else owns.
+    Ok(unsafe { Tensor::from_ptr(output) })
+}
+
+fn sum_over_ranks() -> Option<SumOverRanks> {
+    SUM_OVER_RANKS.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+/// Called by the shim; returns null or a message that it frees.
+extern "C" fn reduce(tensor: *mut C_tensor) -> *mut c_char {
+    // SAFETY: the shim passes a live tensor; this is a second handle on it.
+    let tensor = unsafe { Tensor::clone_from_ptr(tensor) };
+    let call = || sum_over_ranks().map_or(Ok(()), |sum_over_ranks| sum_over_ranks(&tensor));
+    // Unwinding through libtorch is not possible; the panic hook has reported the panic itself.
+    let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("the reduction panicked".into()));
+    let Err(message) = result else { return ptr::null_mut() };
+    let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
+    // SAFETY: a terminated string; the shim releases the copy with `free`.
+    unsafe { libc::strdup(message.as_ptr()) }
+}

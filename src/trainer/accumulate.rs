@@ -1,0 +1,41 @@
+//! The gradient of a batch, computed in parts that need less memory.
+
+use tch::Tensor;
+
+use super::{ImageBatch, StepResult, TrainError};
+use crate::world::activity;
+
+/// Adds the gradient of the mean loss of `batch`, part by part; calls `before_last` before the last part's backward
+/// pass. `forward` gives the mean loss and the logits of a part.
+///
+/// # Errors
+/// Those of `forward`, and of the backward pass.
+pub(super) fn forward_backward(
+    batch: &ImageBatch,
+    num_parts: usize,
+    forward: impl Fn(&ImageBatch) -> Result<StepResult, TrainError>,
+    before_last: impl Fn(),
+) -> Result<StepResult, TrainError> {
+    let parts = batch.parts(num_parts);
+    let num_parts = parts.len();
+    let mut results = Vec::with_capacity(num_parts);
+    for (index, part) in parts.iter().enumerate() {
+        let span = activity::phase("forward");
+        let StepResult { loss, logits } = forward(part)?;
+        drop(span);
+        if index + 1 == num_parts {
+            before_last();
+        }
+        let _span = activity::phase("backward");
+        let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
+        loss.f_backward()?;
+        results.push(StepResult { loss: loss.detach(), logits: logits.detach() });
+    }
+    match results.len() {
+        1 => Ok(results.remove(0)),
+        _ => Ok(StepResult {
+            loss: Tensor::f_stack(&results.iter().map(|result| &result.loss).collect::<Vec<_>>(), 0)?.f_sum(None)?,
+            logits: Tensor::f_cat(&results.iter().map(|result| &result.logits).collect::<Vec<_>>(), 0)?,
+        }),
+    }
+}

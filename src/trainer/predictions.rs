@@ -1,0 +1,155 @@
+//! What a trained network says about each image of a data set, and how often it is right.
+
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
+
+use super::ImageBatch;
+use crate::data::{DataError, Loader};
+use crate::model::{EvaluationNetwork, NetworkError, NetworkMode};
+use crate::torch::TorchError;
+
+/// The k of top-5 accuracy.
+const TOP: i64 = 5;
+
+/// A label that cross-entropy would leave out; there is none.
+const IGNORED_LABEL: i64 = -100;
+
+/// Logits of every image, with the classes that are right; on the host.
+#[derive(Debug)]
+pub struct Predictions {
+    /// `[N, classes]`, in 32 bits.
+    pub logits: Tensor,
+    /// `[N]`, int64.
+    pub targets: Tensor,
+}
+
+/// How often a network is right.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accuracy {
+    /// Percent of images whose largest logit is of the right class.
+    pub top1: f64,
+    /// Percent of images whose right class is among the five largest logits.
+    pub top5: f64,
+    /// Mean cross-entropy.
+    pub loss: f64,
+    /// Images.
+    pub samples: u64,
+    /// By class.
+    pub classes: Vec<ClassAccuracy>,
+}
+
+/// How often a network is right about the images of one class.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct ClassAccuracy {
+    /// Images of the class.
+    pub samples: u64,
+    /// Those whose largest logit is of the class.
+    pub correct: u64,
+}
+
+/// Why there are no predictions.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictionError {
+    /// The images cannot be loaded.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The network does not take them.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// libtorch failed.
+    #[error(transparent)]
+    Torch(#[from] TorchError),
+}
+
+impl From<tch::TchError> for PredictionError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Torch(error.into())
+    }
+}
+
+impl Predictions {
+    /// One pass of `network` over `loader` in evaluation mode. `progress` hears the number of images of each batch.
+    ///
+    /// # Errors
+    /// When loading or libtorch fails, or the images do not fit the network.
+    pub fn of(
+        network: &EvaluationNetwork,
+        loader: &Loader,
+        device: Device,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Self, PredictionError> {
+        let (mut logits, mut targets) = (Vec::new(), Vec::new());
+        for batch in loader.batches(0, 0..loader.num_steps())? {
+            let batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
+            let output = no_grad(|| network.forward(&batch.images, NetworkMode::Evaluation))?;
+            logits.push(output.logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?);
+            targets.push(batch.labels.f_to_device(Device::Cpu)?);
+            progress(batch.len());
+        }
+        Ok(Self { logits: Tensor::f_cat(&logits, 0)?, targets: Tensor::f_cat(&targets, 0)? })
+    }
+
+    /// Counts; losses are added in double precision.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn accuracy(&self) -> Result<Accuracy, PredictionError> {
+        let num_classes = self.logits.size().last().copied().unwrap_or(0);
+        let (_, ranked) = self.logits.f_topk(num_classes.min(TOP), -1, true, true)?; // [N, 5]
+        let hits = ranked.f_eq_tensor(&self.targets.f_unsqueeze(1)?)?;
+        let correct = hits.f_select(1, 0)?;
+        let samples = self.targets.numel() as u64;
+        let percent =
+            |hits: &Tensor| Ok::<_, tch::TchError>(100.0 * f64::try_from(hits.f_sum(Kind::Double)?)? / samples as f64);
+        let logits = self.logits.f_to_kind(Kind::Double)?;
+        let loss = logits.f_cross_entropy_loss(&self.targets, None::<&Tensor>, Reduction::Mean, IGNORED_LABEL, 0.0)?;
+        let count = |labels: &Tensor| Vec::<i64>::try_from(labels.f_bincount(None::<&Tensor>, num_classes)?);
+        let (right, all) = (count(&self.targets.f_masked_select(&correct)?)?, count(&self.targets)?);
+        let class = |(&correct, &samples): (&i64, &i64)| ClassAccuracy {
+            samples: samples.unsigned_abs(),
+            correct: correct.unsigned_abs(),
+        };
+        Ok(Accuracy {
+            top1: percent(&correct)?,
+            top5: percent(&hits)?,
+            loss: f64::try_from(loss)?,
+            samples,
+            classes: right.iter().zip(&all).map(class).collect(),
+        })
+    }
+}
+
+impl ClassAccuracy {
+    /// Percent; none without images.
+    pub fn top1(self) -> Option<f64> {
+        (self.samples > 0).then(|| 100.0 * self.correct as f64 / self.samples as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_count_by_rank_and_by_class() {
+        // The right class has rank 1, 5, 6 and 2.
+        let row = [7.0f32, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0];
+        let logits = Tensor::from_slice(&row).repeat([4, 1]);
+        let predictions = Predictions { logits, targets: Tensor::from_slice(&[0i64, 4, 5, 1]) };
+        let accuracy = predictions.accuracy().unwrap();
+        assert_eq!((accuracy.top1, accuracy.top5, accuracy.samples), (25.0, 75.0, 4));
+        let total = row.iter().map(|&logit| f64::from(logit).exp()).sum::<f64>().ln();
+        let expected = [7.0, 3.0, 2.0, 6.0].iter().map(|logit| total - logit).sum::<f64>() / 4.0;
+        assert!((accuracy.loss - expected).abs() < 1e-12, "{}", accuracy.loss);
+        assert_eq!(accuracy.classes[0], ClassAccuracy { samples: 1, correct: 1 });
+        assert_eq!(accuracy.classes[4], ClassAccuracy { samples: 1, correct: 0 });
+        assert_eq!((accuracy.classes[6].top1(), accuracy.classes[0].top1()), (None, Some(100.0)));
+        assert_eq!(accuracy.classes.len(), 7);
+    }
+
+    #[test]
+    fn with_two_classes_every_answer_is_among_the_first_five() {
+        let logits = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
+        let accuracy = Predictions { logits, targets: Tensor::from_slice(&[0i64]) }.accuracy().unwrap();
+        assert_eq!((accuracy.top1, accuracy.top5), (0.0, 100.0));
+    }
+}

@@ -1,0 +1,233 @@
+//! All that a retraining trains: the network, its optimizer, the running average of its weights.
+
+use tch::{Device, Kind, Tensor};
+
+use super::accumulate::forward_backward;
+use super::checkpoint::Resumable;
+use super::evaluate::Evaluated;
+use super::rank_averages::RankAverages;
+use super::reducer::ReducerOptions;
+use super::train_progress::TrainProgress;
+use super::{ImageBatch, StepResult, TrainError};
+use crate::config::{Precision, TrainConfig};
+use crate::model::{
+    EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
+};
+use crate::optim::{Ema, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
+use crate::torch::Bf16Autocast;
+use crate::world::{World, activity};
+
+/// A network with its flat parameters and optimizer.
+pub struct TrainState {
+    description: NetworkDescription,
+    network: EvaluationNetwork,
+    /// The network's weights.
+    pub weights: FlatParameters,
+    /// Running means and variances.
+    pub statistics: FlatStatistics,
+    /// Steps the weights.
+    sgd: Sgd,
+    ema: Option<Ema>,
+    options: StepOptions,
+    /// Averages over ranks; absent on a single one.
+    ranks: Option<RankAverages>,
+}
+
+/// What does not change from step to step.
+#[derive(Copy, Clone, Debug)]
+struct StepOptions {
+    gradient_clip: f64,
+    auxiliary_weight: f64,
+    label_smoothing: f64,
+    precision: Precision,
+    /// Parts of a batch that are computed one after the other.
+    accumulate_steps: usize,
+    device: Device,
+}
+
+impl TrainState {
+    /// Fresh weights from libtorch's generator: seed it first.
+    ///
+    /// # Errors
+    /// When no network has this shape, or libtorch refuses, for example for want of memory.
+    pub fn new(description: NetworkDescription, config: &TrainConfig, device: Device) -> Result<Self, NetworkError> {
+        let network = description.build(device, Kind::Float)?;
+        let weights = FlatParameters::flatten(network.parameters().trainable())?;
+        let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
+        let (train, optimizer) = (&config.train, &config.optimizer);
+        let sgd_options = SgdOptions { momentum: optimizer.momentum, weight_decay: optimizer.weight_decay };
+        let averages = train.ema_decay > 0.0;
+        Ok(Self {
+            sgd: Sgd::new(&weights, sgd_options),
+            ema: averages.then(|| Ema::new(train.ema_decay, &[weights.values(), statistics.values()])),
+            options: StepOptions {
+                gradient_clip: optimizer.gradient_clip,
+                auxiliary_weight: train.auxiliary_weight,
+                label_smoothing: train.label_smoothing,
+                precision: train.precision,
+                accumulate_steps: train.accumulate_steps,
+                device,
+            },
+            ranks: None,
+            description,
+            network,
+            weights,
+            statistics,
+        })
+    }
+
+    /// Makes this state one replica among those of all ranks: gives all of them the values of rank 0, and from now on
+    /// averages gradients over them. All ranks call this together, as everything that follows.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn replicate(&mut self, world: &World, options: ReducerOptions) -> Result<(), TrainError> {
+        let mut buffers = vec![self.weights.values(), self.sgd.momentum()];
+        if let Some([weights, _]) = self.ema.as_ref().map(Ema::averages) {
+            buffers.push(weights);
+        }
+        self.ranks = RankAverages::join(world, &self.weights, options, &buffers)?;
+        Ok(())
+    }
+
+    /// Replaces the running statistics by their averages over ranks.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn average_statistics(&self) -> Result<(), TrainError> {
+        let Some(ranks) = &self.ranks else { return Ok(()) };
+        self.local_buffers().into_iter().try_for_each(|statistics| ranks.average_statistics(statistics))
+    }
+
+    /// One step on `batch`, this rank's share of the global batch. The loss is the sum that was differentiated, the
+    /// auxiliary head's share included.
+    ///
+    /// # Errors
+    /// When the images do not fit, or libtorch or the exchange of gradients fails.
+    pub fn weight_step(
+        &mut self,
+        batch: &ImageBatch,
+        learning_rate: f64,
+        drop_path: f64,
+    ) -> Result<StepResult, TrainError> {
+        self.weights.zero_gradients();
+        let arm = || self.ranks.iter().for_each(RankAverages::arm);
+        let forward = |part: &ImageBatch| Ok(self.training_loss(part, drop_path)?);
+        let result = forward_backward(batch, self.options.accumulate_steps, forward, arm)?;
+        if let Some(ranks) = &mut self.ranks {
+            ranks.finish()?;
+        }
+        let _span = activity::phase("SGD");
+        let _norm = clip_gradient_norm(self.weights.gradients(), self.options.gradient_clip);
+        self.sgd.step(&self.weights, learning_rate);
+        if let Some(ema) = &mut self.ema {
+            ema.update(&[self.weights.values(), self.statistics.values()]);
+        }
+        Ok(result)
+    }
+
+    fn training_loss(&self, batch: &ImageBatch, drop_path: f64) -> Result<StepResult, NetworkError> {
+        let output = self.forward(&batch.images, NetworkMode::Training { drop_path })?;
+        let loss_of = |logits: &Tensor| cross_entropy(logits, &batch.labels, self.options.label_smoothing);
+        let mut loss = loss_of(&output.logits);
+        if let Some(logits) = &output.auxiliary_logits {
+            loss += loss_of(logits) * self.options.auxiliary_weight;
+        }
+        Ok(StepResult { loss, logits: output.logits })
+    }
+
+    /// Logits in 32 bits, whatever the network computes in.
+    fn forward(&self, images: &Tensor, mode: NetworkMode) -> Result<NetworkOutput, NetworkError> {
+        let output = {
+            let _autocast = match self.options.precision {
+                Precision::Float32 => None,
+                Precision::Bf16 => Some(Bf16Autocast::start(self.options.device)?),
+            };
+            self.network.forward(images, mode)?
+        };
+        Ok(NetworkOutput {
+            logits: output.logits.to_kind(Kind::Float),
+            auxiliary_logits: output.auxiliary_logits.map(|logits| logits.to_kind(Kind::Float)),
+        })
+    }
+
+    /// Whether there is a running average of the weights.
+    pub fn has_average(&self) -> bool {
+        self.ema.is_some()
+    }
+
+    /// What `work` makes of the network with the averages of weights and statistics in place of their values; `None`
+    /// when there are no averages.
+    pub fn with_average<R>(&mut self, work: impl FnOnce(&Self) -> R) -> Option<R> {
+        // Taken out, so that `work` can see the rest.
+        let mut ema = self.ema.take()?;
+        ema.exchange(&[self.weights.values(), self.statistics.values()]);
+        let result = work(self);
+        ema.exchange(&[self.weights.values(), self.statistics.values()]);
+        self.ema = Some(ema);
+        Some(result)
+    }
+
+    /// The network's tensors under the authors' names.
+    pub fn state_dict(&self) -> Vec<NamedTensor> {
+        self.named(self.weights.values(), self.statistics.values(), "")
+    }
+
+    /// What is needed to build the network.
+    pub fn description(&self) -> &NetworkDescription {
+        &self.description
+    }
+
+    /// The tensors of the network within buffers of `weights` and `statistics`.
+    fn named(&self, weights: &Tensor, statistics: &Tensor, prefix: &str) -> Vec<NamedTensor> {
+        let parameters = self.network.parameters();
+        let names = parameters.trainable().iter().chain(parameters.statistics());
+        let tensors = self.weights.split(weights).into_iter().chain(self.statistics.split(statistics));
+        names
+            .zip(tensors)
+            .map(|(named, tensor)| NamedTensor { name: format!("{prefix}{}", named.name), tensor })
+            .collect()
+    }
+}
+
+impl Evaluated for TrainState {
+    fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
+        let logits = self.forward(&batch.images, NetworkMode::Evaluation)?.logits;
+        Ok(StepResult { loss: cross_entropy(&logits, &batch.labels, 0.0), logits })
+    }
+}
+
+impl Resumable for TrainState {
+    type Progress = TrainProgress;
+
+    /// Weights and statistics under the authors' names, and what only a continuation needs as `optimizer.momentum` and
+    /// `ema.*`.
+    fn tensors(&self) -> Vec<NamedTensor> {
+        let mut tensors = self.state_dict();
+        tensors.push(NamedTensor { name: "optimizer.momentum".into(), tensor: self.sgd.momentum().shallow_clone() });
+        if let Some([weights, statistics]) = self.ema.as_ref().map(Ema::averages) {
+            tensors.extend(self.named(weights, statistics, "ema."));
+        }
+        tensors
+    }
+
+    fn local_buffers(&self) -> Vec<&Tensor> {
+        let averages = self.ema.as_ref().and_then(|ema| ema.averages().last());
+        std::iter::once(self.statistics.values()).chain(averages).collect()
+    }
+
+    fn optimizer_steps(&self) -> u64 {
+        self.ema.as_ref().map_or(0, Ema::num_updates)
+    }
+
+    fn set_optimizer_steps(&mut self, steps: u64) {
+        if let Some(ema) = &mut self.ema {
+            ema.set_num_updates(steps);
+        }
+    }
+
+    fn network(&self) -> Option<String> {
+        // A genotype and numbers always have a JSON form.
+        serde_json::to_string(&self.description).ok()
+    }
+}

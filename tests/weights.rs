@@ -1,0 +1,141 @@
+//! `pdarts eval`, `pdarts export` and `pdarts data fetch` as their user meets them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn fixture(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights").join(name).display().to_string()
+}
+
+fn pdarts(arguments: &[&str]) -> Command {
+    let mut command = Command::cargo_bin("pdarts").unwrap();
+    command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").args(["--log", "warn"]).args(arguments);
+    command
+}
+
+/// Standard output of a call that succeeds and complains of nothing.
+fn stdout(arguments: &[&str]) -> String {
+    String::from_utf8(pdarts(arguments).assert().success().stderr("").get_output().stdout.clone()).unwrap()
+}
+
+/// The one line of a call that ends with `code`.
+fn refusal(code: i32, arguments: &[&str]) -> String {
+    let output = pdarts(arguments).assert().code(code).stdout("").get_output().clone();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(line.lines().count(), 1, "{line}");
+    line
+}
+
+/// A call of `pdarts eval` on the embedded images.
+fn eval<'a>(checkpoint: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["eval", "--checkpoint", checkpoint, "--on", "photodigits", "--threads", "1"], more].concat()
+}
+
+fn out(folder: &TempDir, name: &str) -> PathBuf {
+    folder.path().join(name)
+}
+
+#[test]
+fn figures_are_those_of_the_saved_logits() {
+    let folder = TempDir::new().unwrap();
+    let path = out(&folder, "logits.safetensors");
+    let checkpoint = fixture("network-legacy.pth.tar");
+    let more = ["--genotype", "PDARTS_C10", "--json", "--save-logits", path.to_str().unwrap(), "--global-batch", "96"];
+    let figures: Value = serde_json::from_str(&stdout(&eval(&checkpoint, &more))).unwrap();
+    let keys: Vec<&String> = figures.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["top1", "top5", "loss", "samples"]);
+
+    let bytes = fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (logits, targets) = (file.tensor("logits").unwrap(), file.tensor("targets").unwrap());
+    assert_eq!((logits.dtype(), logits.shape()), (Dtype::F32, &[500, 10][..]));
+    assert_eq!((targets.dtype(), targets.shape()), (Dtype::I64, &[500][..]));
+    let (logits, _) = logits.data().as_chunks::<4>();
+    let logits: Vec<f32> = logits.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
+    let (mut top1, mut top5) = (0, 0);
+    for (row, target) in logits.chunks(10).zip(targets.data().as_chunks::<8>().0) {
+        let target = i64::from_le_bytes(*target) as usize;
+        let rank = row.iter().filter(|&&logit| logit > row[target]).count();
+        top1 += u32::from(rank < 1);
+        top5 += u32::from(rank < 5);
+    }
+    assert_eq!(figures["top1"], f64::from(top1) / 5.0);
+    assert_eq!(figures["top5"], f64::from(top5) / 5.0);
+    assert_eq!(figures["samples"], 500);
+}
+
+#[test]
+fn text_has_every_class() {
+    let text = stdout(&eval(&fixture("network-legacy.pth.tar"), &["--genotype", "PDARTS_C10"]));
+    for class in ["zero", "nine"] {
+        assert!(text.lines().any(|line| line.starts_with(class) && line.contains(" 50 ")), "{text}");
+    }
+    assert!(text.contains("photodigits, 500 test images: top-1 "), "{text}");
+}
+
+#[test]
+fn exported_weights_say_their_cell_and_give_the_same_figures() {
+    let folder = TempDir::new().unwrap();
+    let (checkpoint, exported) = (fixture("network-legacy.pth.tar"), out(&folder, "weights.safetensors"));
+    let exported = exported.to_str().unwrap();
+    let line = stdout(&["export", "--checkpoint", &checkpoint, "--genotype", "PDARTS_C10", "--out", exported]);
+    assert!(line.contains("324 tensors, "), "{line}");
+    let before = stdout(&eval(&checkpoint, &["--genotype", "PDARTS_C10", "--json"]));
+    assert_eq!(stdout(&eval(exported, &["--json"])), before);
+
+    let plain = out(&folder, "plain.safetensors");
+    let line = stdout(&["export", "--checkpoint", &checkpoint, "--out", plain.to_str().unwrap()]);
+    assert!(line.contains("without --genotype it does not say of which cell it is"), "{line}");
+    assert!(refusal(2, &eval(plain.to_str().unwrap(), &[])).contains("give --genotype"));
+}
+
+#[test]
+fn weights_that_do_not_fit_are_usage_errors() {
+    let checkpoint = fixture("network-legacy.pth.tar");
+    let line = refusal(2, &eval(&checkpoint, &["--genotype", "DARTS_V1"]));
+    assert!(line.contains("another cell or network than the one given: 36 tensors are missing (cells."), "{line}");
+    let line = refusal(2, &eval(&checkpoint, &["--genotype", "DARTS_V2"]));
+    assert!(line.contains("has the shape [") && line.contains("], in the network ["), "{line}");
+    let line = refusal(2, &eval(&checkpoint, &["--genotype", "PDARTS_C10", "--ema"]));
+    assert!(line.contains("it has no averages; leave out --ema"), "{line}");
+    let line = refusal(2, &eval(&fixture("hostile-legacy.pt"), &["--genotype", "PDARTS_C10"]));
+    assert!(line.contains("`posix.system`, which is refused"), "{line}");
+    let line = refusal(2, &eval("none.pt", &["--genotype", "PDARTS_C10"]));
+    assert!(line.starts_with("error: none.pt: cannot be read"), "{line}");
+}
+
+#[test]
+fn data_that_does_not_fit_is_named() {
+    let checkpoint = fixture("network-legacy.pth.tar");
+    let folder = TempDir::new().unwrap();
+    let eval =
+        ["eval", "--checkpoint", &checkpoint, "--genotype", "PDARTS_C10", "--data", folder.path().to_str().unwrap()];
+    let line = refusal(1, &eval);
+    assert!(line.contains("CIFAR-10 is not in") && line.contains("(pdarts data fetch does that)"), "{line}");
+    fs::create_dir(folder.path().join("cifar-100-binary")).unwrap();
+    fs::write(folder.path().join("cifar-100-binary/test.bin"), vec![0; 3074 * 10_000]).unwrap();
+    let line = refusal(2, &[&eval[..], &["--on", "cifar100"]].concat());
+    assert!(line.contains("the network tells 10 classes apart, CIFAR-100 has 100: name another with --on"), "{line}");
+}
+
+#[test]
+fn fetch_without_a_server_says_what_to_do() {
+    let folder = TempDir::new().unwrap();
+    let dir = folder.path().to_str().unwrap();
+    // Nobody listens on the port of the discard protocol.
+    let line = refusal(1, &["data", "fetch", "cifar10", "--dir", dir, "--url", "http://127.0.0.1:9"]);
+    assert!(line.contains("cannot reach http://127.0.0.1:9/cifar-10-binary.tar.gz ("), "{line}");
+    assert!(line.contains(&format!("put cifar-10-binary.tar.gz into {dir}")), "{line}");
+}
+
+#[test]
+fn help_has_examples() {
+    for command in [&["eval"][..], &["export"], &["results"], &["data", "fetch"]] {
+        assert!(stdout(&[command, &["--help"]].concat()).contains("Examples:\n  pdarts "), "{command:?}");
+    }
+}
