@@ -1,0 +1,124 @@
+//! A SLURM cluster of two nodes with two tasks each on this machine, and its jobs.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::program::Folder;
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slurm");
+const PATIENCE: Duration = Duration::from_secs(150);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The daemons; ended with their jobs when dropped, also by a test that fails.
+pub struct Cluster {
+    directory: TempDir,
+    /// What makes SLURM's commands use this cluster.
+    environment: HashMap<&'static str, String>,
+}
+
+impl Cluster {
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let lab = directory.path().join("cluster");
+        let configuration = lab.join("slurm.conf").display().to_string();
+        let as_root = ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"].map(|name| (name, "1".to_owned()));
+        let environment = as_root.into_iter().chain([("SLURM_CONF", configuration)]).collect();
+        let cluster = Self { directory, environment };
+        let output = Command::new(format!("{SCRIPTS}/cluster-up.sh")).arg(&lab).args(["2", "2", "2"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        cluster
+    }
+
+    /// Submits a script of this project for two tasks a node on the configuration of `folder`, unless the
+    /// `environment` names another.
+    pub fn submit(
+        &self,
+        script: &str,
+        folder: &Folder,
+        run: &Path,
+        options: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Job<'_> {
+        let output = self.directory.path().join(run.file_name().unwrap()).with_extension("out");
+        let mut command = self.command("sbatch");
+        command.args(["--parsable", "--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1", "--time=5"]);
+        command.args(["--chdir", env!("CARGO_MANIFEST_DIR"), "--output", output.to_str().unwrap()]).args(options);
+        command.env("PDARTS", env!("CARGO_BIN_EXE_pdarts")).env("PDARTS_RUN", run).env("RUST_LOG", "warn");
+        command.env("PDARTS_CONFIG", folder.path("search.toml")).envs(environment.iter().copied());
+        let submitted = command.current_dir(env!("CARGO_MANIFEST_DIR")).arg(script).output().unwrap();
+        assert!(submitted.status.success(), "{submitted:?}");
+        let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
+        Job { cluster: self, id, output }
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(name);
+        command.envs(&self.environment);
+        command
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let lab = self.directory.path().join("cluster");
+        let _ = Command::new(format!("{SCRIPTS}/cluster-down.sh")).arg(lab).status();
+    }
+}
+
+/// A submitted job.
+pub struct Job<'a> {
+    cluster: &'a Cluster,
+    id: String,
+    output: PathBuf,
+}
+
+impl Job<'_> {
+    /// All that the job has printed.
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
+    }
+
+    /// As `scontrol show job` tells it, on one line.
+    pub fn description(&self) -> String {
+        let output = self.cluster.command("scontrol").args(["show", "job", "-o", &self.id]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Signals the batch script and not its tasks.
+    pub fn signal_script(&self, name: &str) {
+        self.run("scancel", &["--batch", &format!("--signal={name}"), &self.id]);
+    }
+
+    /// Spares a job that has returned to the queue SLURM's delay.
+    pub fn begin_now(&self) {
+        self.wait_until("waits", || self.description().contains("JobState=PENDING"));
+        self.run("scontrol", &["update", &format!("JobId={}", self.id), "StartTime=now"]);
+    }
+
+    pub fn wait_for_state(&self, state: &str) {
+        let ended = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"];
+        let is = |state: &str| self.description().contains(&format!("JobState={state} "));
+        self.wait_until("ends", || ended.into_iter().any(is));
+        assert!(is(state), "not {state}: {}\n{}", self.description(), self.output());
+    }
+
+    pub fn wait_until(&self, what: &str, happened: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !happened() {
+            let story = || format!("never {what}: {}\n{}", self.description(), self.output());
+            assert!(start.elapsed() < PATIENCE, "{}", story());
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) {
+        let output = self.cluster.command(command).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{command} {arguments:?}: {output:?}");
+    }
+}
