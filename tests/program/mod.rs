@@ -123,7 +123,7 @@ impl Folder {
 
     /// Begins a search on several ranks.
     pub fn start_on_ranks(&self, num_ranks: usize, arguments: &[&str]) -> Process {
-        Process { child: Some(self.ranks_command(num_ranks, arguments).spawn().unwrap()) }
+        Process::start(&mut self.ranks_command(num_ranks, arguments))
     }
 
     /// A call to its end; returns what it prints.
@@ -141,7 +141,7 @@ impl Folder {
 
     /// Begins a search.
     pub fn start(&self, arguments: &[&str]) -> Process {
-        Process { child: Some(self.search_command(arguments).spawn().unwrap()) }
+        Process::start(&mut self.search_command(arguments))
     }
 
     /// The search ends with `code`, prints nothing but one line on stderr, and that is this line without `error: `
@@ -180,6 +180,10 @@ pub struct Process {
 }
 
 impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        Self { child: Some(command.spawn().unwrap()) }
+    }
+
     /// Sends the signal of this name, as in `TERM`.
     pub fn signal(&mut self, name: &str) {
         let id = self.child.as_ref().unwrap().id().to_string();

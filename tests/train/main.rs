@@ -4,6 +4,7 @@
 mod complete;
 #[path = "../program/mod.rs"]
 mod program;
+mod ranks;
 mod refusals;
 mod resume;
 mod seeds;

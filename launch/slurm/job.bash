@@ -1,0 +1,67 @@
+# shellcheck shell=bash
+# What search.sbatch and train.sbatch do once their settings are made: begin the run or go on with it, on all tasks of
+# the job, pass SLURM's signal on, and return to the queue after it.
+#
+# They set: command, config, data, run, what (arguments of a new run), program, launcher, mpi; "$@" is the user's.
+
+set -uo pipefail
+echo "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, run directory $run"
+
+arguments=("$command" --data "$data")
+if [[ -e $run/seeds.json ]]; then
+    # Trainings of several seeds go on as they were planned and take no changes.
+    arguments+=(--resume "$run")
+elif [[ ! -e $run/config.toml ]]; then
+    arguments+=(--config "$config" "${what[@]}" --out "$run" "$@")
+elif ((${SLURM_RESTART_COUNT:-0})); then
+    # The configuration that the run was started with, whatever has become of the file since.
+    arguments+=(--resume "$run" "$@")
+else
+    # A new job compares: a run of the same name under another configuration is refused.
+    arguments+=(--config "$config" --resume "$run" "$@")
+fi
+
+case $launcher in
+    srun)
+        # Every rank sees all GPUs of its node and takes its own: bound to one, they could not copy to each other.
+        launch=(srun "--mpi=$mpi" --kill-on-bad-exit=1 --gpu-bind=none)
+        # srun does not take this over from the job.
+        [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || launch+=("--cpus-per-task=$SLURM_CPUS_PER_TASK")
+        launch+=("$program")
+        ;;
+    mpirun)
+        export PDARTS=$program
+        launch=(launch/mpirun.sh)
+        ;;
+    *)
+        echo "PDARTS_LAUNCHER=$launcher: give srun or mpirun" >&2
+        exit 2
+        ;;
+esac
+
+# SLURM sends SIGUSR1 to this script alone. Before the ranks have started, it waits for them.
+child='' was_signalled='' interrupted=''
+# shellcheck disable=SC2317 # the trap calls it
+stop() {
+    was_signalled=yes interrupted=yes
+    [[ -z $child ]] || kill -USR1 "$child"
+}
+trap stop USR1
+"${launch[@]}" "${arguments[@]}" &
+child=$!
+[[ -z $was_signalled ]] || stop
+# A signal ends `wait`, not the child.
+interrupted=yes
+while [[ -n $interrupted ]]; do
+    interrupted=''
+    wait "$child"
+    code=$?
+done
+
+# 138 = 128 + SIGUSR1: stopped by it, and saved.
+if [[ -n $was_signalled && $code == 138 ]]; then
+    echo "stopped by SIGUSR1 and saved: back to the queue"
+    scontrol requeue "$SLURM_JOB_ID" ||
+        echo "the job cannot be requeued; go on with: PDARTS_RUN=$run sbatch launch/slurm/$command.sbatch" >&2
+fi
+exit "$code"
