@@ -58,8 +58,8 @@ impl NcclCommunicator {
     /// Joins all ranks, which call this together. `device` becomes this thread's GPU.
     ///
     /// # Errors
-    /// [`WorldError::NoCommunicator`] when the library is missing or refuses, or a rank does not come in time, and what
-    /// [`gpus::check`] finds.
+    /// [`WorldError::NoCommunicator`] when the library is missing or refuses, or a rank does not come in time;
+    /// [`WorldError::SharedGpu`] when two ranks have the same GPU.
     pub fn join(ranks: &Ranks, device: Device, options: &CommunicatorOptions) -> Result<Self, WorldError> {
         let library = agree_on_library(ranks, device)?;
         let id = id_of_rank_0(ranks, library)?;
