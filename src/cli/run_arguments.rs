@@ -30,7 +30,7 @@ pub struct RunArguments {
     /// Continue what was begun in this run directory from its last checkpoint
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
-    /// Write a timeline of all ranks in Chrome's trace format, which https://ui.perfetto.dev opens
+    /// Write a timeline of all ranks in Chrome's trace format, which ui.perfetto.dev opens
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Print the summary as JSON instead of a text

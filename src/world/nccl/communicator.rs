@@ -58,8 +58,8 @@ impl NcclCommunicator {
     /// Joins all ranks, which call this together. `device` becomes this thread's GPU.
     ///
     /// # Errors
-    /// [`WorldError::NoCommunicator`] when the library is missing or refuses, or a rank does not come in time, and what
-    /// [`gpus::check`] finds.
+    /// [`WorldError::NoCommunicator`] when the library is missing or refuses, or a rank does not come in time;
+    /// [`WorldError::SharedGpu`] when two ranks have the same GPU.
     pub fn join(ranks: &Ranks, device: Device, options: &CommunicatorOptions) -> Result<Self, WorldError> {
         let library = agree_on_library(ranks, device)?;
         let id = id_of_rank_0(ranks, library)?;
@@ -264,12 +264,15 @@ fn operation(op: ReduceOp) -> ncclRedOp_t {
     }
 }
 
+/// What a rank has: the library's version and its GPU, or why it cannot use the library.
+type Told = Result<(String, Option<Gpu>), String>;
+
 /// The library, if every rank can use its own on its device, and each has a GPU for itself. All ranks find the same.
 fn agree_on_library(ranks: &Ranks, device: Device) -> Result<NcclLibrary, WorldError> {
     let own = usable_library(device).and_then(|library| Ok((library, Gpu::of(device)?)));
-    let told = own.as_ref().map(|(library, gpu)| (library.version.to_string(), gpu.clone())).map_err(String::clone);
-    let all: Vec<(String, Result<(String, Option<Gpu>), String>)> =
-        ranks.gather(&(hostname(), told), Label::new("exchange about NCCL"))?;
+    let told: Told =
+        own.as_ref().map(|(library, gpu)| (library.version.to_string(), gpu.clone())).map_err(String::clone);
+    let all: Vec<(String, Told)> = ranks.gather(&(hostname(), told), Label::new("exchange about NCCL"))?;
     let name = |rank: usize| format!("rank {rank} on {}", all[rank].0);
     let mut gpus: Vec<(String, Option<Gpu>)> = Vec::new();
     let mut version_of_root = None;

@@ -53,7 +53,9 @@ impl NcclLibrary {
         // SAFETY: loads the library, whose constructors have no preconditions.
         if !unsafe { sys::is_culib_present() } {
             return Err(
-                "libnccl.so is not found; `make setup GPU=1` installs it, or name its folder in LD_LIBRARY_PATH".into(),
+                "libnccl.so is not found; `make setup GPU=1` installs it, or name in LD_LIBRARY_PATH a folder that has it \
+                 (a link of that name to libnccl.so.2 serves)"
+                    .into(),
             );
         }
         let code = result::get_nccl_version().map_err(|NcclError(code)| message_of(code))?;
