@@ -6,12 +6,12 @@ PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
 BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart test check bench peer-setup clean
+.PHONY: help setup build search reproduce-quickstart test check bench test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
 
-setup: ## install what is missing: a compiler, libtorch in .venv (GPU=1: with CUDA, LIBTORCH=DIR: use that one)
+setup: ## install what is missing: a compiler, MPI, libtorch in .venv (GPU=1: with CUDA, LIBTORCH=DIR: use that one)
 	@launch/setup.sh
 
 build: setup ## compile the pdarts program in target/release
@@ -23,7 +23,7 @@ search: build ## search a cell on the embedded images (CONFIG=FILE: another sear
 reproduce-quickstart: build ## search, train the cell with three seeds, test, compare; what is complete is not repeated
 	PDARTS=$(PDARTS) launch/reproduce.sh
 
-test: setup check ## set up and run every check: what continuous integration runs
+test: test-setup check ## set up and run every check: what continuous integration runs
 
 check: ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
 	cargo fmt --check
@@ -36,6 +36,9 @@ bench: build peer-setup ## time the supernet's steps, then the plain PyTorch pee
 		echo "pdarts:" >&2; $(PDARTS) bench supernet --stage $$stage $(BENCH_FLAGS); \
 		echo "peer:" >&2; .venv-peer/bin/python benches/peers/supernet.py --stage $$stage $(BENCH_FLAGS); \
 	done
+
+test-setup:
+	@launch/setup.sh test
 
 peer-setup:
 	@launch/setup.sh peer

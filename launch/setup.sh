@@ -35,6 +35,11 @@ missing_packages() {
                 have mpirun || echo openmpi-bin
                 have_libclang || echo libclang-dev
                 ;;
+            # For the tests of the scripts in launch/slurm.
+            slurm)
+                have slurmctld && have slurmd || echo slurm-wlm
+                have munged || echo munge
+                ;;
             venv) have_venv || echo python3-venv ;;
         esac
     done
@@ -129,6 +134,10 @@ setup_peer() {
 
 case ${1:-project} in
     project) setup_project ;;
+    test)
+        setup_project
+        install_packages slurm
+        ;;
     peer) setup_peer ;;
-    *) fail "unknown argument $1: give none, or 'peer'" ;;
+    *) fail "unknown argument $1: give none, 'test' or 'peer'" ;;
 esac

@@ -95,12 +95,6 @@ impl Job<'_> {
         self.run("scancel", &["--batch", &format!("--signal={name}"), &self.id]);
     }
 
-    /// Spares a job that has returned to the queue SLURM's delay.
-    pub fn begin_now(&self) {
-        self.wait_until("waits", || self.description().contains("JobState=PENDING"));
-        self.run("scontrol", &["update", &format!("JobId={}", self.id), "StartTime=now"]);
-    }
-
     pub fn wait_for_state(&self, state: &str) {
         let ended = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"];
         let is = |state: &str| self.description().contains(&format!("JobState={state} "));

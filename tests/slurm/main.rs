@@ -39,7 +39,6 @@ fn job_on_one_node_is_signalled_returns_to_the_queue_and_completes(cluster: &Clu
     job.signal_script("USR1");
     job.wait_until("has been saved", || run.join("summary.json").exists());
     job.wait_until("is back in the queue", || job.output().contains("back to the queue"));
-    job.begin_now();
     job.wait_for_state("COMPLETED");
     let output = job.output();
     assert!(output.contains("start 1") && output.contains("start 2"), "{output}");
