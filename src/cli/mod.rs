@@ -10,6 +10,7 @@ mod bench;
 mod completions;
 mod config;
 mod data;
+mod doctor;
 mod error;
 mod genotype;
 mod logging;
@@ -39,6 +40,7 @@ Examples:
   pdarts genotype list                             published cells and what they cost
   pdarts genotype draw PDARTS_C10 --out figures    one of them as two drawings
   pdarts config show > my-search.toml              every setting of a search with its meaning
+  pdarts doctor                                    what this machine can do; under mpirun, all ranks
   pdarts bench supernet --stage 1                  how fast a search is on this machine
 
 `pdarts help COMMAND` explains a command. Exit codes: 0 success, 1 failure, 2 a call that cannot work as given.";
@@ -82,6 +84,8 @@ enum Command {
     /// Measure parts of the program
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Say what this machine and this launch can do: GPUs, NCCL, MPI, ranks, threads
+    Doctor(doctor::DoctorArguments),
     /// Print a script that completes the command line in a shell
     Completions(completions::CompletionsArguments),
 }
@@ -103,6 +107,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Results(arguments) => results::run(&arguments)?,
         Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
+        Command::Doctor(arguments) => return doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

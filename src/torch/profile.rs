@@ -48,8 +48,6 @@ extern "C" fn collect(times: *mut c_void, name: *const c_char, seconds: f64, cal
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use tch::{Device, Kind, Tensor};
 
     use super::*;
@@ -58,18 +56,15 @@ mod tests {
     fn operations_are_counted_with_their_own_time() {
         tch::set_num_threads(1);
         let a = Tensor::randn([256, 256], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-        let start = Instant::now();
         let ((), times) = profile(|| {
             for _ in 0..3 {
                 a.matmul(&a).sum(Kind::Float).backward();
             }
         })
         .unwrap();
-        let elapsed = start.elapsed().as_secs_f64();
         let of = |name: &str| times.iter().find(|time| time.name == name).unwrap();
         assert_eq!(of("aten::matmul").calls, 3);
         assert!(of("aten::mm").calls >= 9, "a forward and two backward products each");
         assert!(of("aten::mm").seconds > of("aten::matmul").seconds, "a caller's time is its own");
-        assert!(times.iter().map(|time| time.seconds).sum::<f64>() <= elapsed);
     }
 }

@@ -6,7 +6,7 @@
 //! - `torch.save`'s older stream, which the authors' checkpoints of 2019 use.
 //!
 //! The two of `torch.save` describe their tensors in Python's pickle language, whose objects can run any command when
-//! Python reads them. Here [`pickle`] reads it: a machine of our own that knows tensors, containers, numbers and text,
+//! Python reads them. Here `pickle` reads it: a machine of our own that knows tensors, containers, numbers and text,
 //! and refuses all else by name. Nothing in a file is ever executed, lengths are checked against the file before memory
 //! is taken for them, and a damaged file is an error.
 //!

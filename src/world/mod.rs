@@ -28,7 +28,7 @@ pub use device::usable_gpus;
 pub use host::hostname;
 pub use mpi::MpiCommunicator;
 pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, nccl_library};
-pub use ranks::{Ranks, abort_all, joined_rank, leave, mpi_library};
+pub use ranks::{Ranks, abort_all, describe_mpi, joined_rank, leave};
 pub use stall::{Heartbeat, StallLimits, StallWatch};
 
 use crate::config::{CommunicatorChoice, DeviceChoice};

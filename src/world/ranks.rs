@@ -100,9 +100,9 @@ impl Ranks {
     }
 }
 
-/// Name and version of the MPI library; none where this process did not join other ranks.
-pub fn mpi_library() -> Option<String> {
-    CONNECTION.get().map(|thread| thread.library.clone())
+/// Name and version of the MPI library, and the thread level that it provides once it is started.
+pub fn describe_mpi() -> String {
+    CONNECTION.get().map_or_else(super::mpi::library_name, |thread| thread.library.clone())
 }
 
 /// Where this process stands in its operations with other ranks.

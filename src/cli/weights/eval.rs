@@ -56,7 +56,7 @@ pub struct EvalArguments {
     /// Print top1 and top5 (percent), loss and samples as JSON
     #[arg(long)]
     json: bool,
-    /// Write logits [N, classes] (float32) and targets [N] (int64) as safetensors, in the order of the test set
+    /// Write logits `[N, classes]` (float32) and targets `[N]` (int64) as safetensors, in the order of the test set
     #[arg(long, value_name = "FILE")]
     save_logits: Option<PathBuf>,
 }

@@ -49,9 +49,7 @@ impl Mpi {
 
     /// `Open MPI v4.1.4 (threads: Multiple)`.
     pub fn library(&self) -> String {
-        let version = environment::library_version().unwrap_or_default();
-        let name = version.split([',', '\n']).next().unwrap_or_default().trim_end_matches('\0');
-        format!("{name} (threads: {:?})", self.threading)
+        format!("{} (threads: {:?})", library_name(), self.threading)
     }
 
     /// Ends all ranks.
@@ -174,6 +172,12 @@ impl Mpi {
             }
         }
     }
+}
+
+/// `Open MPI v4.1.4`; MPI need not be started.
+pub fn library_name() -> String {
+    let version = environment::library_version().unwrap_or_default();
+    version.split([',', '\n']).next().unwrap_or_default().trim_end_matches('\0').to_owned()
 }
 
 impl Drop for Mpi {
