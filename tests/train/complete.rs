@@ -126,32 +126,3 @@ fn cell_of_a_training_can_be_trained_again_and_accumulated_steps_give_a_result()
     assert_eq!(summary["status"], "complete");
     assert_eq!(summary["cell"]["genotype"], UNINTERRUPTED.summary["cell"]["genotype"]);
 }
-
-/// Of the training steps, by epoch.
-fn train_losses(metrics: &[Value]) -> Vec<f64> {
-    metrics.iter().filter(|line| line["kind"] == "epoch").map(|line| line["train_loss"].as_f64().unwrap()).collect()
-}
-
-#[test]
-fn ranks_with_common_statistics_take_the_steps_of_one() {
-    let folder = folder();
-    // Both ranks' masks of drop path differ from one rank's.
-    let same = ["--set", "train.drop_path=0", "--set", "model.batch_norm=sync"];
-    folder.run(&[&START[..4], &same, &["--out", "one"]].concat());
-    folder.search_on_ranks(2, &[&START[..4], &same, &["--out", "two"]].concat());
-    let [one, two] = ["one", "two"].map(|run| Outcome::of(&folder.path(run)));
-    for (one, two) in train_losses(&one.metrics).iter().zip(train_losses(&two.metrics)) {
-        assert!((one - two).abs() < 1e-3 * one, "{one} {two}");
-    }
-    let [one, two] = [one, two].map(|outcome| outcome.summary["test"]["loss"].as_f64().unwrap());
-    assert!((one - two).abs() < 1e-2 * one, "{one} {two}");
-}
-
-#[test]
-fn several_ranks_train_one_network() {
-    let folder = folder();
-    folder.search_on_ranks(2, &START);
-    let summary = json(&folder.path("run/summary.json"));
-    assert_eq!((&summary["status"], &summary["ranks"]), (&"complete".into(), &2.into()));
-    assert_eq!(summary["test"]["samples"], 500);
-}
