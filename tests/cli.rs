@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use assert_cmd::Command;
-use pdarts::config::{Config, Settings};
+use pdarts::config::{Config, Settings, TrainConfig};
 use pdarts::genotype::{Alphas, Genotype, NUM_EDGES, Operation, Switches, library, restrict};
 use pdarts::run::{AlphasFile, GenotypeFile, Provenance};
 use serde_json::Value;
@@ -192,6 +192,32 @@ fn config_without_a_file_is_the_defaults_with_their_meaning() {
     assert_eq!(call.stdout(&["config", "show"]), Config::commented_defaults().unwrap());
     let json = call.stdout(&["config", "show", "--json"]);
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), Config::default());
+    let of_training = ["config", "show", "--kind", "train"];
+    assert_eq!(call.stdout(&of_training), TrainConfig::commented_defaults().unwrap());
+}
+
+#[test]
+fn configurations_that_come_with_the_program_are_valid() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
+    let mut num_trainings = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("train-") {
+            TrainConfig::load(&path, &[]).unwrap();
+            num_trainings += 1;
+        } else {
+            Config::load(&path, &[]).unwrap();
+        }
+    }
+    assert_eq!(num_trainings, 5);
+}
+
+#[test]
+fn bench_train_step_measures_the_network_of_the_paper() {
+    let arguments = ["bench", "train-step", "--network", "cifar", "--global-batch", "2", "--threads", "1"];
+    let figures = Call::new().json(&[&arguments[..], &["--repeats", "1", "--json"]].concat());
+    assert_eq!((&figures["network"], &figures["parameters"]), (&Value::from("cifar"), &Value::from(3_433_798)));
+    assert!(figures["step_s"].as_f64().unwrap() > 0.0 && figures["peak_rss_mib"].as_f64().unwrap() > 0.0);
 }
 
 #[test]

@@ -98,15 +98,18 @@ impl ImageOperation {
     }
 }
 
+/// In 16.16 fixed point, as the library computes it: where a coordinate falls between two pixels, this decides.
 fn affine(image: &mut Image, [a, b, c, d, e, f]: [f64; 6]) {
     let source = image.to_vec();
-    let inside = |coordinate: f64| {
-        let position = coordinate.floor();
-        (position >= 0.0 && position < IMAGE_SIDE as f64).then_some(position as usize)
-    };
+    let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
+    let steps = [a, b, d, e].map(fixed);
+    let start = [fixed(c + 0.5 * (a + b)), fixed(f + 0.5 * (d + e))];
+    let inside = |coordinate: i64| usize::try_from(coordinate >> 16).ok().filter(|&position| position < IMAGE_SIDE);
     for (position, pixel) in image.chunks_exact_mut(CHANNELS).enumerate() {
-        let (x, y) = ((position % IMAGE_SIDE) as f64 + 0.5, (position / IMAGE_SIDE) as f64 + 0.5);
-        match inside(a * x + b * y + c).zip(inside(d * x + e * y + f)) {
+        let (x, y) = ((position % IMAGE_SIDE) as i64, (position / IMAGE_SIDE) as i64);
+        let column = inside(start[0] + steps[0] * x + steps[1] * y);
+        let row = inside(start[1] + steps[2] * x + steps[3] * y);
+        match column.zip(row) {
             Some((column, row)) => pixel.copy_from_slice(&source[(row * IMAGE_SIDE + column) * CHANNELS..][..CHANNELS]),
             None => pixel.fill(0),
         }

@@ -126,12 +126,3 @@ fn cell_of_a_training_can_be_trained_again_and_accumulated_steps_give_a_result()
     assert_eq!(summary["status"], "complete");
     assert_eq!(summary["cell"]["genotype"], UNINTERRUPTED.summary["cell"]["genotype"]);
 }
-
-#[test]
-fn several_ranks_train_one_network() {
-    let folder = folder();
-    folder.search_on_ranks(2, &START);
-    let summary = json(&folder.path("run/summary.json"));
-    assert_eq!((&summary["status"], &summary["ranks"]), (&"complete".into(), &2.into()));
-    assert_eq!(summary["test"]["samples"], 500);
-}

@@ -42,7 +42,8 @@ fn training(root: &Path, cell: &str, seed: u64, error: f64, epochs: usize) {
             "channels": 36, "cells": 20,
             "parameters": 3, "auxiliary_parameters": 1, "multiply_adds": 5, "multiply_adds_all": 7
         },
-        "train_top1": 99.0, "seconds": 3600.0 * (seed as f64 + 1.0), "images_per_second": 1.0, "weights_hash": null,
+        "train_top1": 99.0, "seconds": 3600.0 * (seed as f64 + 1.0), "images_per_second": 1.0,
+        "ranks": 1, "communicator": "none", "weights_hash": null,
     });
     write(root, "summary.json", &summary);
     fs::write(root.join("config.toml"), format!("[run]\nseed = {seed}\n[train]\nepochs = {epochs}\n")).unwrap();
