@@ -116,6 +116,11 @@ const char *ncclGetLastError(void *comm) {
   return last_error;
 }
 
+static Id own_id;
+
+// Of an id that no ranks meet at.
+static void forget_id(void) { shm_unlink(own_id.internal); }
+
 int ncclGetUniqueId(Id *id) {
   note("", "ncclGetUniqueId", 0, 0, 0);
   if (fault("no-id") >= 0)
@@ -128,6 +133,8 @@ int ncclGetUniqueId(Id *id) {
   if (file < 0 || ftruncate(file, sizeof(Room)))
     return fail(SYSTEM_ERROR, strerror(errno));
   close(file);
+  own_id = *id;
+  atexit(forget_id);
   return SUCCESS;
 }
 
