@@ -61,7 +61,7 @@ launcher=${MPIRUN:-$(command -v mpirun || command -v mpiexec)} || fail "there is
 
 num_gpus() {
     if [[ -n ${CUDA_VISIBLE_DEVICES:-} ]]; then
-        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c .
+        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true
     else
         { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true
     fi

@@ -95,7 +95,7 @@ fn open_mpi_is_told_of_machines_cores_interface_and_environment() {
     assert_eq!(
         machine.command(&["--interface", "ib0", "doctor"], &[("RUST_LOG", "debug"), ("HOME", "/")]),
         "--map-by ppr:1:node --bind-to none --mca btl_tcp_if_include ib0 --mca oob_tcp_if_include ib0 \
-         -x NCCL_SOCKET_IFNAME -x PDARTS -x RUST_LOG"
+         -x NCCL_SOCKET_IFNAME -x RUST_LOG"
     );
     let bound = machine.command(&["--bind", "cores", "doctor"], &[]);
     assert!(bound.starts_with("--map-by ppr:1:node:PE=") && bound.ends_with(" --bind-to core"), "{bound}");

@@ -49,7 +49,8 @@ fn second_ctrl_c_ends_ranks_that_do_not_answer() {
     search.signal("INT");
     let output = search.end();
     assert!(!output.status.success());
-    assert!(!run.join("summary.json").exists(), "the ranks agreed to stop");
+    // Open MPI wakes stopped ranks before it ends them: they may have saved in that time.
+    assert!(!run.join("genotype.json").exists(), "the search ended by itself");
 }
 
 #[test]
