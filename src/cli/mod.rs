@@ -37,6 +37,8 @@ const EXAMPLES: &str = "\
 Examples:
   pdarts search --config configs/search-quickstart.toml      a cell in minutes, on images that are built in
   pdarts train --config configs/train-quickstart.toml --genotype PDARTS_C10   a network of it, trained and tested
+  pdarts eval --checkpoint runs/train --on photodigits   how often a trained network is right
+  pdarts results runs/search runs/train            the table of both beside the published results
   pdarts genotype list                             published cells and what they cost
   pdarts genotype draw PDARTS_C10 --out figures    one of them as two drawings
   pdarts config show > my-search.toml              every setting of a search with its meaning

@@ -4,7 +4,7 @@
 //! not: the size follows from the shapes of a few tensors, the cell has to be given. A cell of which every tensor has
 //! the shape of another's cannot be told from it: operations without weights and the sources of edges leave no trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
 use tch::{Tensor, no_grad};
@@ -21,8 +21,8 @@ pub const NETWORK_KEY: &str = "network";
 /// Averages of weights and statistics in a checkpoint of ours, beside the values themselves.
 const AVERAGE: &str = "ema.";
 
-/// What only going on with a training needs.
-const OPTIMIZER: &str = "optimizer.";
+/// What only going on with a training needs: the averages, the optimizer's state, the statistics of other ranks.
+const TRAINING: [&str; 3] = [AVERAGE, "optimizer.", "ranks."];
 
 /// A counter of PyTorch's BatchNorm that no computation of ours uses.
 const BATCH_COUNTER: &str = ".num_batches_tracked";
@@ -86,9 +86,9 @@ impl StateDict {
         found
     }
 
-    /// Leaves out what only a training needs: the optimizer's state and the averages.
+    /// Leaves out what only going on with a training needs.
     pub fn keep_weights(&mut self) {
-        self.tensors.retain(|name, _| !name.starts_with(AVERAGE) && !name.starts_with(OPTIMIZER));
+        self.tensors.retain(|name, _| !is_of_training(name));
     }
 
     /// The network that the tensors belong to, with the cell that the file names or else `genotype`.
@@ -147,9 +147,8 @@ impl StateDict {
                 Some(_) => {}
             }
         }
-        let known: std::collections::HashSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        let passed_over =
-            |name: &str| name.ends_with(BATCH_COUNTER) || name.starts_with(AVERAGE) || name.starts_with(OPTIMIZER);
+        let known: HashSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+        let passed_over = |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name);
         let unexpected = self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !passed_over(name));
         mismatch.unexpected = unexpected.cloned().collect();
         mismatch
@@ -177,6 +176,10 @@ impl StateDict {
         self.load_into(&network)?;
         Ok(network)
     }
+}
+
+fn is_of_training(name: &str) -> bool {
+    TRAINING.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The size of the network whose tensors these are.
@@ -212,7 +215,7 @@ fn infer_shape(tensors: &BTreeMap<String, Tensor>) -> Result<NetworkShape, Weigh
 /// Cells are numbered from 0 without a gap.
 fn count_cells(tensors: &BTreeMap<String, Tensor>) -> Result<usize, WeightsProblem> {
     let index = |name: &String| name.strip_prefix("cells.")?.split('.').next()?.parse::<usize>().ok();
-    let indices: std::collections::BTreeSet<usize> = tensors.keys().filter_map(index).collect();
+    let indices: BTreeSet<usize> = tensors.keys().filter_map(index).collect();
     match (0..).zip(&indices).find(|(expected, found)| expected != *found) {
         Some((expected, _)) => Err(WeightsProblem::unsupported(format!("it has no tensors of cell {expected}"))),
         None => Ok(indices.len()),

@@ -100,7 +100,11 @@ impl Fetch<'_> {
         }
         let partial = self.dir.join(format!("{}.partial", self.archive.name));
         let file = open_alone(&partial)?;
-        self.download(file, &partial, progress)?;
+        let downloaded = self.download(file, &partial, progress);
+        if downloaded.is_err() && fs::metadata(&partial).is_ok_and(|partial| partial.len() == 0) {
+            fs::remove_file(&partial).map_err(FetchError::file(&partial))?;
+        }
+        downloaded?;
         let found = checksum(&partial).map_err(FetchError::file(&partial))?;
         if found != self.archive.md5 {
             fs::remove_file(&partial).map_err(FetchError::file(&partial))?;

@@ -186,6 +186,7 @@ fn without_a_server_it_is_said_what_to_do() {
     assert!(message.starts_with(&format!("cannot reach http://{address}/small.tar.gz (")), "{message}");
     let advice = format!("download it on another and put small.tar.gz into {}", dir.path().display());
     assert!(message.contains(&advice), "{message}");
+    assert_eq!(names(dir.path()), Vec::<String>::new());
 }
 
 #[test]

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::{ConfigError, Settings, TrainConfig};
+use crate::config::{ConfigError, DatasetName, Settings, TrainConfig};
 use crate::genotype::{Genotype, GenotypeError};
-use crate::report::{Status, TrainSummary};
-use crate::run::GenotypeFile;
+use crate::report::{NetworkSize, Status};
+use crate::run::{GenotypeFile, TrainedCell};
+use crate::trainer::Scores;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
@@ -95,6 +96,18 @@ struct SearchOutline {
     seconds: f64,
 }
 
+/// What is read of a training's summary.
+#[derive(Deserialize)]
+struct TrainingOutline {
+    cell: TrainedCell,
+    dataset: DatasetName,
+    epochs: usize,
+    test: Option<Scores>,
+    test_ema: Option<Scores>,
+    network: Option<NetworkSize>,
+    seconds: f64,
+}
+
 /// What all summaries have.
 #[derive(Deserialize)]
 struct Outline {
@@ -170,7 +183,7 @@ fn read_search(root: &Path) -> Result<FinishedSearch, ResultsError> {
 }
 
 fn read_training(root: &Path) -> Result<FinishedTraining, ResultsError> {
-    let summary: TrainSummary = read_json(root, "summary.json")?;
+    let summary: TrainingOutline = read_json(root, "summary.json")?;
     let problem = || ResultsError::NotARun { root: root.to_owned(), problem: "its summary has no test".to_owned() };
     let test = summary.test.ok_or_else(problem)?;
     let mut config = TrainConfig::load(&root.join("config.toml"), &[])?;
