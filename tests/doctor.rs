@@ -52,6 +52,12 @@ fn what_is_required_and_does_not_work_is_one_line_and_exit_code_1() {
             assert!(errors[0].contains("cuda does not work on rank 0") && errors[0].contains("no NVIDIA driver"));
         }
     }
+    if !std::path::Path::new("/proc/driver/nvidia/version").exists() {
+        // Whether or not the library is installed.
+        let output = alone(&["--require", "nccl"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(texts(&output).1.starts_with("error: nccl does not work on rank 0"));
+    }
     let (_, stderr) = texts(&alone(&["--require", "mpi"]));
     assert!(stderr.starts_with("error: mpi does not work here"), "{stderr}");
 }

@@ -34,7 +34,7 @@ pub struct DoctorArguments {
 enum Requirement {
     /// A GPU that libtorch can use, on every rank.
     Cuda,
-    /// NCCL's library, on every rank.
+    /// NCCL's library and a GPU for it, on every rank.
     Nccl,
     /// More than a process on its own: an MPI launch.
     Mpi,
@@ -67,7 +67,10 @@ impl Findings {
         };
         match requirement {
             Requirement::Cuda => first("cuda", &|rank| rank.gpus.clone().map(drop)),
-            Requirement::Nccl => first("nccl", &|rank| rank.nccl.clone().map(drop)),
+            // Without a GPU the library has nothing to work on.
+            Requirement::Nccl => {
+                first("nccl", &|rank| rank.nccl.as_ref().and(rank.gpus.as_ref()).map(drop).map_err(String::clone))
+            }
             Requirement::Mpi => self.all_reduce.is_none().then(|| {
                 "mpi does not work here: this process was started without an MPI launcher; use mpirun or srun \
                  --mpi=pmix"
