@@ -10,6 +10,7 @@ mod bench;
 mod completions;
 mod config;
 mod data;
+mod doctor;
 mod error;
 mod genotype;
 mod logging;
@@ -82,6 +83,8 @@ enum Command {
     /// Measure parts of the program
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Tell what this machine and this launch can do
+    Doctor(doctor::DoctorArguments),
     /// Print a script that completes the command line in a shell
     Completions(completions::CompletionsArguments),
 }
@@ -103,6 +106,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Results(arguments) => results::run(&arguments)?,
         Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
+        Command::Doctor(arguments) => doctor::run(&arguments, &logging)?,
         Command::Completions(arguments) => completions::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

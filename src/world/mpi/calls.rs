@@ -27,6 +27,12 @@ pub(super) struct Mpi {
     _universe: Universe,
 }
 
+/// `Open MPI v4.1.4`; MPI need not be initialised.
+pub fn library_name() -> String {
+    let version = environment::library_version().unwrap_or_default();
+    version.split([',', '\n']).next().unwrap_or_default().trim_end_matches('\0').to_owned()
+}
+
 impl Mpi {
     pub fn initialize() -> Result<Self, String> {
         // This thread alone calls MPI.
@@ -49,9 +55,7 @@ impl Mpi {
 
     /// `Open MPI v4.1.4 (threads: Multiple)`.
     pub fn library(&self) -> String {
-        let version = environment::library_version().unwrap_or_default();
-        let name = version.split([',', '\n']).next().unwrap_or_default().trim_end_matches('\0');
-        format!("{name} (threads: {:?})", self.threading)
+        format!("{} (threads: {:?})", library_name(), self.threading)
     }
 
     /// Ends all ranks.

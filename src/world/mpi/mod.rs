@@ -7,5 +7,6 @@ mod calls;
 mod communicator;
 mod thread;
 
+pub use calls::library_name;
 pub use communicator::MpiCommunicator;
 pub use thread::{MpiStatus, MpiThread};

@@ -1,0 +1,108 @@
+//! `pdarts doctor`, alone and under mpirun.
+
+#[path = "program/mod.rs"]
+mod program;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use program::{mpirun, texts};
+use serde_json::Value;
+
+/// What launchers set, which the tests may themselves have been started under.
+const LAUNCHER_VARIABLES: [&str; 6] =
+    ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_ID"];
+
+fn doctor(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pdarts"));
+    LAUNCHER_VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
+    command.arg("doctor").args(arguments).output().unwrap()
+}
+
+fn doctor_on_two_ranks(arguments: &[&str]) -> Output {
+    mpirun().args(["-n", "2", env!("CARGO_BIN_EXE_pdarts"), "doctor"]).args(arguments).output().unwrap()
+}
+
+fn has_driver() -> bool {
+    Path::new("/proc/driver/nvidia/version").exists()
+}
+
+#[test]
+fn machine_is_described_without_a_launcher() {
+    let output = doctor(&[]);
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stderr, "");
+    for line in ["pdarts", "libtorch", "driver", "CUDA", "GPUs", "NCCL", "MPI", "launcher", "SLURM", "launch", "sum"] {
+        assert!(stdout.lines().any(|found| found.split_whitespace().next() == Some(line)), "no {line}: {stdout}");
+    }
+    assert!(stdout.contains("1 rank(s) on 1 node(s)") && stdout.contains("nothing to sum"), "{stdout}");
+}
+
+#[test]
+fn json_holds_every_finding() {
+    let output = doctor(&["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["num_ranks"], &report["num_nodes"]), (&1.into(), &1.into()));
+    let rank = &report["ranks"][0];
+    assert!(rank["libtorch"]["text"].as_str().unwrap().starts_with("2."), "{rank}");
+    assert!(rank["cores"].as_u64().unwrap() > 0 && rank["threads"].as_u64().unwrap() > 0, "{rank}");
+    assert_eq!(rank["cuda"]["works"], rank["driver"]["works"], "{rank}");
+    assert_eq!(rank["mpi"]["works"], false);
+}
+
+#[test]
+fn ranks_of_mpirun_are_one_table_and_sum() {
+    let output = doctor_on_two_ranks(&["--require", "mpi"]);
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stdout.matches("libtorch ").count(), 1, "{stdout}");
+    assert!(stdout.contains("2 rank(s) on 1 node(s)") && stdout.contains("Open MPI's mpirun"), "{stdout}");
+    for place in ["0 of 2", "1 of 2"] {
+        assert_eq!(stdout.matches(place).count(), 1, "{stdout}");
+    }
+    assert!(stdout.contains("1 MiB of float32 by "), "{stdout}");
+}
+
+#[test]
+fn mpi_without_a_launcher_is_refused_with_the_reason() {
+    let output = doctor(&["--require", "mpi"]);
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout.starts_with("pdarts"), "{stdout}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("error: mpi does not work: ") && stderr.contains("mpirun"), "{stderr}");
+}
+
+#[test]
+fn gpus_without_a_driver_are_refused_with_the_reason() {
+    if has_driver() {
+        println!("SKIPPED: this machine has an NVIDIA driver");
+        return;
+    }
+    for what in ["cuda", "nccl", "cuda,nccl"] {
+        let output = doctor(&["--require", what]);
+        let (_, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(what == "nccl" || stderr.contains("no NVIDIA driver is loaded"), "{stderr}");
+    }
+}
+
+#[test]
+fn ranks_tell_a_refusal_once() {
+    if has_driver() {
+        println!("SKIPPED: this machine has an NVIDIA driver");
+        return;
+    }
+    let output = doctor_on_two_ranks(&["--require", "cuda"]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.matches("error: cuda does not work on rank 0").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
+}
+
+#[test]
+fn unknown_requirement_is_a_wrong_call() {
+    assert_eq!(doctor(&["--require", "rocm"]).status.code(), Some(2));
+}
