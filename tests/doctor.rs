@@ -15,7 +15,9 @@ const LAUNCHER_VARIABLES: [&str; 6] =
 
 fn doctor(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pdarts"));
-    LAUNCHER_VARIABLES.iter().for_each(|name| drop(command.env_remove(name)));
+    for name in LAUNCHER_VARIABLES {
+        command.env_remove(name);
+    }
     command.arg("doctor").args(arguments).output().unwrap()
 }
 
