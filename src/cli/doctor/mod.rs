@@ -26,7 +26,7 @@ use crate::world::{Label, Ranks};
 const EXAMPLES: &str = "\
 Examples:
   pdarts doctor                                    this machine
-  mpirun -n 2 pdarts doctor --require mpi          a launch: its ranks, and whether they can sum
+  pdarts doctor --require mpi                      after `mpirun -n 2`: its ranks, and whether they can sum
   pdarts doctor --require cuda,nccl                in a job script: fails, and says why, before hours are spent";
 
 /// Tell what this machine and this launch can do: libraries, driver, GPUs, ranks, and the time of a sum over the ranks
