@@ -1,63 +1,110 @@
-//! `pdarts doctor`: alone, on two ranks, and what it requires.
+//! `pdarts doctor`, alone and under mpirun.
 
 #[path = "program/mod.rs"]
 mod program;
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use program::{mpirun, texts};
 use serde_json::Value;
 
-fn alone(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_pdarts")).arg("doctor").args(arguments).output().unwrap()
+/// What launchers set, which the tests may themselves have been started under.
+const LAUNCHER_VARIABLES: [&str; 6] =
+    ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_ID"];
+
+fn doctor(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pdarts"));
+    for name in LAUNCHER_VARIABLES {
+        command.env_remove(name);
+    }
+    command.arg("doctor").args(arguments).output().unwrap()
 }
 
-fn on_two_ranks(arguments: &[&str]) -> Output {
+fn doctor_on_two_ranks(arguments: &[&str]) -> Output {
     mpirun().args(["-n", "2", env!("CARGO_BIN_EXE_pdarts"), "doctor"]).args(arguments).output().unwrap()
 }
 
-#[test]
-fn process_on_its_own_is_described_without_mpi_daemons() {
-    let output = alone(&[]);
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success() && stderr.is_empty(), "{stderr}");
-    for expected in ["libtorch   2.13", "MPI        Open MPI", "none: a process on its own", "1 on 1 machines"] {
-        assert!(stdout.contains(expected), "{expected}: {stdout}");
-    }
+fn has_driver() -> bool {
+    Path::new("/proc/driver/nvidia/version").exists()
 }
 
 #[test]
-fn ranks_are_one_table_with_the_time_of_an_all_reduce() {
-    let output = on_two_ranks(&["--json", "--require", "mpi"]);
+fn machine_is_described_without_a_launcher() {
+    let output = doctor(&[]);
     let (stdout, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
-    let findings: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!(findings["ranks"].as_array().unwrap().len(), 2);
-    assert_eq!(findings["ranks"][1]["local_rank"], 1);
-    assert_eq!(findings["all_reduce"]["communicator"], "mpi");
-    assert!(findings["all_reduce"]["milliseconds"].as_f64().unwrap() > 0.0);
-    assert!(findings["mpi"].as_str().unwrap().contains("threads"), "{stdout}");
+    assert_eq!(stderr, "");
+    for line in ["pdarts", "libtorch", "driver", "CUDA", "GPUs", "NCCL", "MPI", "launcher", "SLURM", "launch", "sum"] {
+        assert!(stdout.lines().any(|found| found.split_whitespace().next() == Some(line)), "no {line}: {stdout}");
+    }
+    assert!(stdout.contains("1 rank(s) on 1 node(s)") && stdout.contains("nothing to sum"), "{stdout}");
 }
 
 #[test]
-fn what_is_required_and_does_not_work_is_one_line_and_exit_code_1() {
-    if std::path::Path::new("/proc/driver/nvidia/version").exists() {
+fn json_holds_every_finding() {
+    let output = doctor(&["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["num_ranks"], &report["num_nodes"]), (&1.into(), &1.into()));
+    let rank = &report["ranks"][0];
+    assert!(rank["libtorch"]["text"].as_str().unwrap().starts_with("2."), "{rank}");
+    assert!(rank["cores"].as_u64().unwrap() > 0 && rank["threads"].as_u64().unwrap() > 0, "{rank}");
+    assert_eq!(rank["cuda"]["works"], rank["driver"]["works"], "{rank}");
+    assert_eq!(rank["mpi"]["works"], false);
+}
+
+#[test]
+fn ranks_of_mpirun_are_one_table_and_sum() {
+    let output = doctor_on_two_ranks(&["--require", "mpi"]);
+    let (stdout, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    assert_eq!(stdout.matches("libtorch ").count(), 1, "{stdout}");
+    assert!(stdout.contains("2 rank(s) on 1 node(s)") && stdout.contains("Open MPI's mpirun"), "{stdout}");
+    for place in ["0 of 2", "1 of 2"] {
+        assert_eq!(stdout.matches(place).count(), 1, "{stdout}");
+    }
+    assert!(stdout.contains("1 MiB of float32 by "), "{stdout}");
+}
+
+#[test]
+fn mpi_without_a_launcher_is_refused_with_the_reason() {
+    let output = doctor(&["--require", "mpi"]);
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout.starts_with("pdarts"), "{stdout}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.starts_with("error: mpi does not work: ") && stderr.contains("mpirun"), "{stderr}");
+}
+
+#[test]
+fn gpus_without_a_driver_are_refused_with_the_reason() {
+    if has_driver() {
         println!("SKIPPED: this machine has an NVIDIA driver");
-    } else {
-        for output in [alone(&["--require", "cuda"]), on_two_ranks(&["--require", "cuda,mpi"])] {
-            let (_, stderr) = texts(&output);
-            assert_eq!(output.status.code(), Some(1), "{stderr}");
-            let errors: Vec<_> = stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-            assert_eq!(errors.len(), 1, "{stderr}");
-            assert!(errors[0].contains("cuda does not work on rank 0") && errors[0].contains("no NVIDIA driver"));
-        }
+        return;
     }
-    if !std::path::Path::new("/proc/driver/nvidia/version").exists() {
-        // Whether or not the library is installed.
-        let output = alone(&["--require", "nccl"]);
-        assert_eq!(output.status.code(), Some(1));
-        assert!(texts(&output).1.starts_with("error: nccl does not work on rank 0"));
+    for what in ["cuda", "nccl", "cuda,nccl"] {
+        let output = doctor(&["--require", what]);
+        let (_, stderr) = texts(&output);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(what == "nccl" || stderr.contains("no NVIDIA driver is loaded"), "{stderr}");
     }
-    let (_, stderr) = texts(&alone(&["--require", "mpi"]));
-    assert!(stderr.starts_with("error: mpi does not work here"), "{stderr}");
+}
+
+#[test]
+fn ranks_tell_a_refusal_once() {
+    if has_driver() {
+        println!("SKIPPED: this machine has an NVIDIA driver");
+        return;
+    }
+    let output = doctor_on_two_ranks(&["--require", "cuda"]);
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert_eq!(stderr.matches("error: cuda does not work on rank 0").count(), 1, "{stderr}");
+    assert_eq!(stderr.matches("error:").count(), 1, "{stderr}");
+}
+
+#[test]
+fn unknown_requirement_is_a_wrong_call() {
+    assert_eq!(doctor(&["--require", "rocm"]).status.code(), Some(2));
 }

@@ -86,7 +86,7 @@ enum Command {
     /// Measure parts of the program
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Say what this machine and this launch can do: GPUs, NCCL, MPI, ranks, threads
+    /// Tell what this machine and this launch can do
     Doctor(doctor::DoctorArguments),
     /// Print a script that completes the command line in a shell
     Completions(completions::CompletionsArguments),
@@ -109,7 +109,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Results(arguments) => results::run(&arguments)?,
         Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
-        Command::Doctor(arguments) => return doctor::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments, &logging)?,
         Command::Completions(arguments) => completions::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -33,6 +33,21 @@ pub(super) fn detect(variable: impl Fn(&str) -> Option<String>) -> Result<Launch
     }
 }
 
+/// The name of the launcher, by what it alone sets.
+pub(super) fn launcher(variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
+    let known = [
+        ("OMPI_COMM_WORLD_SIZE", "Open MPI's mpirun"),
+        ("MPI_LOCALNRANKS", "an MPICH-like mpirun"),
+        ("SLURM_STEP_ID", "srun"),
+        ("PMIX_RANK", "a PMIx launcher"),
+        ("PMI_RANK", "a PMI launcher"),
+        ("PMI_SIZE", "a PMI launcher"),
+        ("SLURM_JOB_ID", "a SLURM batch script"),
+    ];
+    // An mpirun inside a batch script has SLURM's variables as well as its own.
+    known.into_iter().find_map(|(name, launcher)| variable(name).map(|_| launcher))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +61,15 @@ mod tests {
         assert_eq!(detect_in(&[]).unwrap(), Launch::Alone);
         assert_eq!(detect_in(&[("OMPI_COMM_WORLD_SIZE", "2")]).unwrap(), Launch::Mpi);
         assert_eq!(detect_in(&[("PMI_RANK", "0")]).unwrap(), Launch::Mpi);
+    }
+
+    #[test]
+    fn launchers_are_named() {
+        let name = |names: &[&str]| launcher(|name| names.contains(&name).then(|| "1".to_owned()));
+        assert_eq!(name(&[]), None);
+        assert_eq!(name(&["SLURM_JOB_ID"]), Some("a SLURM batch script"));
+        assert_eq!(name(&["SLURM_JOB_ID", "SLURM_STEP_ID", "PMIX_RANK"]), Some("srun"));
+        assert_eq!(name(&["SLURM_JOB_ID", "SLURM_STEP_ID", "OMPI_COMM_WORLD_SIZE"]), Some("Open MPI's mpirun"));
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub use communicator::{Communicator, CommunicatorError, CommunicatorOptions, Lab
 pub use device::usable_gpus;
 pub use host::hostname;
 pub use mpi::MpiCommunicator;
-pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, nccl_library};
-pub use ranks::{Ranks, abort_all, describe_mpi, joined_rank, leave};
+pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, VisibleGpu, nccl_library, visible_gpus};
+pub use ranks::{Ranks, abort_all, joined_rank, launcher, leave, linked_mpi, mpi_library};
 pub use stall::{Heartbeat, StallLimits, StallWatch};
 
 use crate::config::{CommunicatorChoice, DeviceChoice};

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::communicator::{Communicator, CommunicatorError, Label, SingleRank};
 use super::launch::{self, Launch};
-use super::mpi::{MpiCommunicator, MpiStatus, MpiThread};
+use super::mpi::{self, MpiCommunicator, MpiStatus, MpiThread};
 use super::{WorldError, hostname};
 
 /// The connection to the other ranks; there is one for a process, and it outlives what uses it: a rank that lets go of
@@ -100,9 +100,19 @@ impl Ranks {
     }
 }
 
-/// Name and version of the MPI library, and the thread level that it provides once it is started.
-pub fn describe_mpi() -> String {
-    CONNECTION.get().map_or_else(super::mpi::library_name, |thread| thread.library.clone())
+/// Name, version and thread level of the MPI library; none where this process did not join other ranks.
+pub fn mpi_library() -> Option<String> {
+    CONNECTION.get().map(|thread| thread.library.clone())
+}
+
+/// Name and version of the MPI library that this program is linked with, whether it was started or not.
+pub fn linked_mpi() -> String {
+    mpi::library_name()
+}
+
+/// Who started this process, as far as the environment tells.
+pub fn launcher() -> Option<&'static str> {
+    launch::launcher(|name| env::var(name).ok())
 }
 
 /// Where this process stands in its operations with other ranks.

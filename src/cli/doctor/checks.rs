@@ -1,159 +1,114 @@
-//! What one rank can find out about its machine and its launch.
+//! What one rank finds out about its machine, before it meets the others.
 
-use std::env;
-use std::fs;
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::{env, fs, thread};
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor};
+use tch::utils;
 
-use crate::config::{CommunicatorChoice, DeviceChoice, ParallelConfig};
+use super::{Check, driver};
 use crate::run::COMMIT;
-use crate::torch::libtorch_version;
-use crate::world::{Label, Ranks, ReduceOp, World, WorldError, describe_mpi, hostname, nccl_library, usable_gpus};
+use crate::torch::{libtorch_version, load_cuda};
+use crate::world::{NcclLibrary, VisibleGpu, nccl_library, usable_gpus, visible_gpus};
 
-/// The oldest NVIDIA driver that libtorch's CUDA 13 runs on.
-const OLDEST_DRIVER: u32 = 580;
-const DRIVER: &str = "/proc/driver/nvidia/version";
-const ALL_REDUCE_KIB: usize = 256;
-const NUM_REPEATS: usize = 5;
-
-/// SLURM's variables that decide where ranks go.
-const SLURM_VARIABLES: [&str; 6] = [
+/// Those that decide which ranks there are and what they see.
+const SLURM_VARIABLES: [&str; 9] = [
     "SLURM_JOB_ID",
     "SLURM_JOB_NODELIST",
+    "SLURM_NNODES",
     "SLURM_NTASKS",
     "SLURM_NTASKS_PER_NODE",
     "SLURM_CPUS_PER_TASK",
-    "SLURM_GPUS_PER_NODE",
-];
-const LAUNCHERS: [(&str, &str); 4] = [
-    ("OMPI_COMM_WORLD_SIZE", "Open MPI's mpirun, or srun through PMIx"),
-    ("PMIX_RANK", "PMIx (srun --mpi=pmix)"),
-    ("PMI_RANK", "PMI (MPICH, Intel MPI or srun --mpi=pmi2)"),
-    ("MPI_LOCALNRANKS", "MPICH's mpiexec"),
+    "SLURM_GPUS_ON_NODE",
+    "SLURM_MPI_TYPE",
+    "SLURM_RESTART_COUNT",
 ];
 
-/// Of one rank.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RankFindings {
-    pub rank: usize,
-    pub hostname: String,
-    pub local_rank: usize,
-    pub local_size: usize,
-    /// Cores that it may use.
+/// A machine as one process sees it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Machine {
+    /// Version and commit.
+    pub pdarts: String,
+    /// Version and CUDA, and whether its CUDA half loads.
+    pub libtorch: Check,
+    /// NVIDIA's, and whether it is new enough.
+    pub driver: Check,
+    /// Whether libtorch can use a GPU.
+    pub cuda: Check,
+    /// By their numbers.
+    pub gpus: Vec<VisibleGpu>,
+    /// Version and file, and whether GPUs can use it.
+    pub nccl: Check,
+    /// Cores that this process may use.
     pub cores: usize,
-    /// CPU threads that it would compute with.
-    pub threads: usize,
-    /// GPUs that it sees and libtorch can use, or why there is none.
-    pub gpus: Result<usize, String>,
-    /// Version and file of NCCL's library, or why it cannot be loaded.
-    pub nccl: Result<String, String>,
+    pub slurm: BTreeMap<String, String>,
 }
 
-/// Of all ranks.
-#[derive(Debug, Serialize)]
-pub struct Findings {
-    pub program: String,
-    pub libtorch: String,
-    pub driver: String,
-    pub mpi: String,
-    pub launcher: String,
-    pub slurm: Vec<String>,
-    pub all_reduce: Option<AllReduce>,
-    pub ranks: Vec<RankFindings>,
-}
-
-/// A small sum over all ranks.
-#[derive(Debug, Serialize)]
-pub struct AllReduce {
-    pub communicator: &'static str,
-    pub kib: usize,
-    /// Of the fastest.
-    pub milliseconds: f64,
-}
-
-impl RankFindings {
-    /// All ranks call this together.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn of(ranks: &Ranks) -> Result<Self, WorldError> {
-        let world = World::new(ranks.clone(), Device::Cpu, 0, &ParallelConfig::default())?;
-        Ok(Self {
-            rank: ranks.rank,
-            hostname: hostname(),
-            local_rank: ranks.local_rank,
-            local_size: ranks.local_size,
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-            threads: world.threads,
-            gpus: usable_gpus(),
-            nccl: nccl_library().map(|(version, file)| format!("{version}, {}", file.display())),
-        })
+impl Machine {
+    pub fn examine() -> Self {
+        let loaded = load_cuda().map_err(|error| error.to_string());
+        let cuda_version = cuda_version(loaded.is_ok());
+        let driver = check_driver(cuda_version.as_deref());
+        // An old driver is the reason behind whatever else fails; with NVIDIA's compatibility package it may yet do.
+        let gpus = usable_gpus().and_then(|_| visible_gpus());
+        let gpus = gpus.map_err(|reason| if driver.works { reason } else { driver.text.clone() });
+        let nccl = check_nccl(gpus.as_ref().map(Vec::len).map_err(String::as_str));
+        Self {
+            pdarts: format!("{} ({COMMIT})", env!("CARGO_PKG_VERSION")),
+            libtorch: check_libtorch(loaded, cuda_version),
+            cuda: Check::from_result(gpus.clone().map(|gpus| format!("libtorch can use {} GPU(s)", gpus.len()))),
+            driver,
+            gpus: gpus.unwrap_or_default(),
+            nccl,
+            cores: thread::available_parallelism().map_or(1, usize::from),
+            slurm: SLURM_VARIABLES.iter().filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?))).collect(),
+        }
     }
 }
 
-impl Findings {
-    /// All ranks call this together.
-    ///
-    /// # Errors
-    /// When the small sum over all ranks fails.
-    pub fn of(ranks: &Ranks, all: Vec<RankFindings>) -> Result<Self, WorldError> {
-        Ok(Self {
-            program: format!("{} ({COMMIT})", env!("CARGO_PKG_VERSION")),
-            libtorch: format!("{}, built for CUDA 13", libtorch_version()),
-            driver: describe_driver(fs::read_to_string(DRIVER).ok().as_deref()),
-            mpi: describe_mpi(),
-            launcher: launcher(|name| env::var_os(name).is_some()).to_owned(),
-            slurm: SLURM_VARIABLES.iter().filter_map(|name| Some(format!("{name}={}", env::var(name).ok()?))).collect(),
-            all_reduce: all_reduce(ranks, &all)?,
-            ranks: all,
-        })
-    }
+fn check_libtorch(loaded: Result<(), String>, cuda_version: Option<String>) -> Check {
+    let built = cuda_version.map_or("no CUDA".to_owned(), |version| format!("CUDA {version}"));
+    let name = format!("{} for {built}", libtorch_version());
+    Check::from_result(match loaded {
+        Ok(()) => Ok(format!("{name}, libtorch_cuda.so loads")),
+        Err(reason) => Err(format!("{name}, libtorch_cuda.so does not load ({reason})")),
+    })
 }
 
-/// Times a sum on the communicator that a run would use.
-fn all_reduce(ranks: &Ranks, all: &[RankFindings]) -> Result<Option<AllReduce>, WorldError> {
-    if ranks.mpi().is_none() {
-        return Ok(None);
+/// The CUDA that libtorch was built for; of one whose CUDA half does not load, only the major version is known.
+fn cuda_version(cuda_is_loaded: bool) -> Option<String> {
+    if cuda_is_loaded && utils::has_cudart() {
+        // As in 13000 or 12080.
+        let code = utils::version_cudart();
+        return Some(format!("{}.{}", code / 1000, code % 1000 / 10));
     }
-    let has_gpus = all.iter().all(|rank| rank.gpus.is_ok() && rank.nccl.is_ok());
-    let choice = if has_gpus { DeviceChoice::Auto } else { DeviceChoice::Cpu };
-    let device = ranks.choose_device(choice)?;
-    let parallel = ParallelConfig { communicator: CommunicatorChoice::Auto, ..ParallelConfig::default() };
-    let world = World::new(ranks.clone(), device, 0, &parallel)?;
-    let elements = (ALL_REDUCE_KIB * 1024 / Kind::Float.elt_size_in_bytes()) as i64;
-    let tensor = Tensor::f_ones([elements], (Kind::Float, device)).map_err(crate::world::CommunicatorError::from)?;
-    let mut fastest = f64::INFINITY;
-    for _ in 0..NUM_REPEATS {
-        let start = Instant::now();
-        let label = Label::new("small all-reduce");
-        world.communicator().all_reduce(&tensor, ReduceOp::Average, label)?.wait()?;
-        // Reading a value waits for the device.
-        let _value = tensor.f_double_value(&[0]).map_err(crate::world::CommunicatorError::from)?;
-        fastest = fastest.min(start.elapsed().as_secs_f64());
-    }
-    let communicator = world.communicator().name();
-    Ok(Some(AllReduce { communicator, kib: ALL_REDUCE_KIB, milliseconds: 1e3 * fastest }))
+    runtime_major(&fs::read_to_string("/proc/self/maps").unwrap_or_default())
 }
 
-fn launcher(is_set: impl Fn(&str) -> bool) -> &'static str {
-    LAUNCHERS.iter().find(|(variable, _)| is_set(variable)).map_or("none: a process on its own", |(_, name)| name)
+/// The number in the name of CUDA's runtime, which libtorch's CPU half loads too, among the mapped files.
+fn runtime_major(maps: &str) -> Option<String> {
+    let name = maps.lines().find_map(|line| line.rsplit_once("/libcudart.so."))?.1;
+    name.split('.').next().map(str::to_owned)
 }
 
-/// The driver's version and whether it is new enough; `text` is what the driver says of itself.
-fn describe_driver(text: Option<&str>) -> String {
-    let Some(text) = text else { return format!("none (no {DRIVER})") };
-    let version = text.split_whitespace().find(|word| word.contains('.') && word.starts_with(|c: char| c.is_numeric()));
-    let Some(version) = version else { return "of unknown version".to_owned() };
-    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok()).unwrap_or(0);
-    if major >= OLDEST_DRIVER {
-        return format!("NVIDIA {version}");
-    }
-    format!(
-        "NVIDIA {version}, too old: CUDA 13 needs {OLDEST_DRIVER}; update it, or build with LIBTORCH=DIR on a libtorch of \
-         an older CUDA"
-    )
+fn check_driver(cuda_version: Option<&str>) -> Check {
+    let major = cuda_version.and_then(|version| version.split('.').next()?.parse().ok());
+    let version = driver::version();
+    Check::from_result(version.and_then(|version| {
+        driver::check(&version, major.unwrap_or(0))?;
+        Ok(version)
+    }))
+}
+
+fn check_nccl(gpus: Result<usize, &str>) -> Check {
+    let name = nccl_library().and_then(|(version, file)| {
+        let double = if NcclLibrary::load()?.is_test_double { " (a test double on host memory)" } else { "" };
+        Ok(format!("{version}{double} in {}", file.display()))
+    });
+    Check::from_result(match (name, gpus) {
+        (Ok(name), Err(reason)) => Err(format!("{name}, without a GPU to use it: {reason}")),
+        (name, _) => name,
+    })
 }
 
 #[cfg(test)]
@@ -161,17 +116,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn driver_is_judged_by_its_version() {
-        let text = |version: &str| format!("NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Release Build");
-        assert_eq!(describe_driver(Some(&text("580.65.06"))), "NVIDIA 580.65.06");
-        let old = describe_driver(Some(&text("535.183.01")));
-        assert!(old.starts_with("NVIDIA 535.183.01, too old") && old.contains("LIBTORCH"), "{old}");
-        assert!(describe_driver(None).starts_with("none"));
-    }
-
-    #[test]
-    fn launchers_are_named_by_their_variables() {
-        assert_eq!(launcher(|name| name == "PMI_RANK"), LAUNCHERS[2].1);
-        assert_eq!(launcher(|_| false), "none: a process on its own");
+    fn major_version_of_cuda_is_in_the_name_of_its_runtime() {
+        let maps = "7f00-7f10 r-xp 0 08:01 1 /usr/lib/libc.so.6\n7f20-7f30 r-xp 0 08:01 2 /a b/libcudart.so.13\n";
+        assert_eq!(runtime_major(maps).as_deref(), Some("13"));
+        assert_eq!(runtime_major("7f20 r-xp /lib/libcudart.so.12.8.90\n").as_deref(), Some("12"));
+        assert_eq!(runtime_major("7f20 r-xp /lib/libc.so.6\n"), None);
     }
 }

@@ -1,129 +1,131 @@
 //! `pdarts doctor`: what this machine and this launch can do, on one screen.
 //!
-//! `checks` finds out what one rank can tell; here ranks are put together and what was required is judged.
+//! - `checks`: what one rank finds out about its machine
+//! - `driver`: NVIDIA's driver, and whether libtorch's CUDA runs on it
+//! - `together`: the ranks take places and sum something
+//! - `screen`: the findings of all ranks, as text
 
 mod checks;
+mod driver;
+mod screen;
+mod together;
 
 use std::collections::BTreeSet;
-use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use self::checks::{Findings, RankFindings};
+use self::checks::Machine;
+use self::together::Launch;
+use super::logging::Logging;
 use super::output;
 use super::ranks::agree;
-use super::table::Table;
 use crate::world::{Label, Ranks};
 
-/// Say what this machine and this launch can do; under mpirun or srun, for all ranks
+const EXAMPLES: &str = "\
+Examples:
+  pdarts doctor                                    this machine
+  pdarts doctor --require mpi                      after `mpirun -n 2`: its ranks, and whether they can sum
+  pdarts doctor --require cuda,nccl                in a job script: fails, and says why, before hours are spent";
+
+/// Tell what this machine and this launch can do: libraries, driver, GPUs, ranks, and the time of a sum over the ranks
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub struct DoctorArguments {
-    /// What must work, else the exit code is 1: cuda, nccl, mpi, separated by commas
-    #[arg(long, value_delimiter = ',', value_name = "WHAT")]
+    /// Fail unless all of these work on every rank
+    #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     require: Vec<Requirement>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
 }
 
-/// Something that can be required.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
+/// What a job may depend on.
+#[derive(Copy, Clone, Debug, ValueEnum)]
 enum Requirement {
-    /// A GPU that libtorch can use, on every rank.
+    /// A GPU that libtorch can use.
     Cuda,
-    /// NCCL's library and a GPU for it, on every rank.
+    /// Sums between GPUs.
     Nccl,
-    /// More than a process on its own: an MPI launch.
+    /// Ranks that MPI connects.
     Mpi,
 }
 
-pub fn run(arguments: &DoctorArguments) -> anyhow::Result<ExitCode> {
+/// Whether something works, and what it is or why it does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Check {
+    works: bool,
+    text: String,
+}
+
+/// All findings of one rank.
+#[derive(Debug, Serialize, Deserialize)]
+struct RankReport {
+    #[serde(flatten)]
+    machine: Machine,
+    #[serde(flatten)]
+    launch: Launch,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    num_ranks: usize,
+    num_nodes: usize,
+    ranks: &'a [RankReport],
+}
+
+impl Check {
+    fn from_result(result: Result<String, String>) -> Self {
+        match result {
+            Ok(text) => Self { works: true, text },
+            Err(text) => Self { works: false, text },
+        }
+    }
+}
+
+pub fn run(arguments: &DoctorArguments, logging: &Logging) -> anyhow::Result<()> {
+    // libtorch decides at the first question about CUDA what it can do.
+    let mut machine = Machine::examine();
     let ranks = Ranks::join()?;
-    let own = RankFindings::of(&ranks)?;
-    let all: Vec<RankFindings> = ranks.gather(&own, Label::new("exchange of findings"))?;
-    let findings = Findings::of(&ranks, all)?;
-    if ranks.is_root() {
-        match arguments.json {
-            true => output::print_json(&findings)?,
-            false => output::print(screen(&findings))?,
-        }
+    if !ranks.is_root() {
+        logging.quieten();
     }
-    let verdict = arguments.require.iter().find_map(|&requirement| findings.lacks(requirement));
-    agree(&ranks, verdict.map_or(Ok(()), |reason| Err(anyhow!("{reason}"))))?;
-    Ok(ExitCode::SUCCESS)
+    let launch = Launch::try_out(&ranks, &mut machine)?;
+    let reports: Vec<RankReport> =
+        ranks.gather(&RankReport { machine, launch }, Label::new("findings of the ranks"))?;
+    let printed = if ranks.is_root() { print(arguments, &reports) } else { Ok(()) };
+    agree(&ranks, printed)?;
+    // All ranks come to the same verdict, so that it is told as that of all.
+    agree(&ranks, arguments.require.iter().try_for_each(|&requirement| demand(requirement, &reports)))
 }
 
-impl Findings {
-    /// Why `requirement` is not met; none if it is.
-    fn lacks(&self, requirement: Requirement) -> Option<String> {
-        let first = |what: &str, of: &dyn Fn(&RankFindings) -> Result<(), String>| {
-            self.ranks.iter().find_map(|rank| {
-                let reason = of(rank).err()?;
-                Some(format!("{what} does not work on rank {} ({}): {reason}", rank.rank, rank.hostname))
-            })
+fn print(arguments: &DoctorArguments, reports: &[RankReport]) -> anyhow::Result<()> {
+    match arguments.json {
+        true => output::print_json(&Report { num_ranks: reports.len(), num_nodes: num_nodes(reports), ranks: reports }),
+        false => Ok(output::print(screen::render(reports))?),
+    }
+}
+
+/// # Errors
+/// The first rank without what is required, and its reason.
+fn demand(requirement: Requirement, reports: &[RankReport]) -> anyhow::Result<()> {
+    for report in reports {
+        let (name, check) = match requirement {
+            Requirement::Cuda => ("cuda", &report.machine.cuda),
+            Requirement::Nccl => ("nccl", &report.machine.nccl),
+            Requirement::Mpi => ("mpi", &report.launch.mpi),
         };
-        match requirement {
-            Requirement::Cuda => first("cuda", &|rank| rank.gpus.clone().map(drop)),
-            // Without a GPU the library has nothing to work on.
-            Requirement::Nccl => {
-                first("nccl", &|rank| rank.nccl.as_ref().and(rank.gpus.as_ref()).map(drop).map_err(String::clone))
-            }
-            Requirement::Mpi => self.all_reduce.is_none().then(|| {
-                "mpi does not work here: this process was started without an MPI launcher; use mpirun or srun \
-                 --mpi=pmix"
-                    .to_owned()
-            }),
+        if !check.works {
+            let Launch { rank, hostname, .. } = &report.launch;
+            let place = if reports.len() > 1 { format!(" on rank {rank} ({hostname})") } else { String::new() };
+            return Err(anyhow!("{name} does not work{place}: {}", check.text));
         }
     }
+    Ok(())
 }
 
-fn screen(findings: &Findings) -> String {
-    let Findings { program, libtorch, driver, mpi, launcher, slurm, all_reduce, ranks } = findings;
-    let mut lines = vec![
-        format!("pdarts     {program}"),
-        format!("libtorch   {libtorch}"),
-        format!("driver     {driver}"),
-        format!("MPI        {mpi}"),
-        format!("launcher   {launcher}"),
-    ];
-    if !slurm.is_empty() {
-        lines.push(format!("SLURM      {}", slurm.join(" ")));
-    }
-    let hosts: BTreeSet<&String> = ranks.iter().map(|rank| &rank.hostname).collect();
-    lines.push(format!("ranks      {} on {} machines", ranks.len(), hosts.len()));
-    if let Some(figure) = all_reduce {
-        lines.push(format!(
-            "all-reduce {:.3} ms for {} KiB between {} ranks ({})",
-            figure.milliseconds,
-            figure.kib,
-            ranks.len(),
-            figure.communicator
-        ));
-    }
-    let mut table = Table::new(&[&["rank", "machine", "on it", "cores", "threads", "GPUs", "NCCL"]]);
-    for rank in ranks {
-        table.row([
-            rank.rank.to_string(),
-            rank.hostname.clone(),
-            format!("{} of {}", rank.local_rank, rank.local_size),
-            rank.cores.to_string(),
-            rank.threads.to_string(),
-            rank.gpus.as_ref().map_or("none".to_owned(), usize::to_string),
-            rank.nccl.clone().unwrap_or_else(|_| "none".to_owned()),
-        ]);
-    }
-    let mut screen = format!("{}\n\n{table}", lines.join("\n"));
-    // The same reason on all ranks is told once.
-    let reasons = ranks.iter().flat_map(|rank| {
-        let gpus = rank.gpus.as_ref().err().map(|reason| format!("no GPU: {reason}"));
-        let nccl = rank.nccl.as_ref().err().map(|reason| format!("no NCCL: {reason}"));
-        gpus.into_iter().chain(nccl)
-    });
-    for reason in reasons.collect::<BTreeSet<_>>() {
-        screen.push_str(&format!("\n{reason}"));
-    }
-    screen
+fn num_nodes(reports: &[RankReport]) -> usize {
+    reports.iter().map(|report| &report.launch.hostname).collect::<BTreeSet<_>>().len()
 }

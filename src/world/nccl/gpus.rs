@@ -25,11 +25,7 @@ impl Gpu {
     /// The driver's reason, in words.
     pub fn of(device: Device) -> Result<Option<Self>, String> {
         let Device::Cuda(index) = device else { return Ok(None) };
-        // cudarc ends the process where the library is missing, so it is asked first.
-        // SAFETY: loads the driver's library, whose constructors have no preconditions.
-        if !unsafe { sys::is_culib_present() } {
-            return Err("the NVIDIA driver's libcuda.so is not found".into());
-        }
+        require_driver()?;
         let ask = || {
             result::init()?;
             let device = result::device::get(i32::try_from(index).unwrap_or(i32::MAX))?;
@@ -37,6 +33,43 @@ impl Gpu {
         };
         let (uuid, model) = ask().map_err(|error: result::DriverError| format!("the NVIDIA driver: {error}"))?;
         Ok(Some(Self { uuid: uuid.bytes.map(|byte| byte as u8), model }))
+    }
+}
+
+/// A GPU that this process may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisibleGpu {
+    /// As in `NVIDIA H100 80GB HBM3`.
+    pub model: String,
+    /// All of its memory.
+    pub memory_mib: usize,
+}
+
+/// The GPUs that this process may use, in the order of their numbers.
+///
+/// # Errors
+/// The driver's reason, in words.
+pub fn visible_gpus() -> Result<Vec<VisibleGpu>, String> {
+    require_driver()?;
+    let describe = |index| {
+        let device = result::device::get(index)?;
+        // SAFETY: a device of the driver, which is initialised.
+        let memory_mib = unsafe { result::device::total_mem(device) }? >> 20;
+        Ok(VisibleGpu { model: result::device::get_name(device)?, memory_mib })
+    };
+    let all = || -> Result<Vec<VisibleGpu>, result::DriverError> {
+        result::init()?;
+        (0..result::device::get_count()?).map(describe).collect()
+    };
+    all().map_err(|error| format!("the NVIDIA driver: {error}"))
+}
+
+fn require_driver() -> Result<(), String> {
+    // cudarc ends the process where the library is missing, so it is asked first.
+    // SAFETY: loads the driver's library, whose constructors have no preconditions.
+    match unsafe { sys::is_culib_present() } {
+        true => Ok(()),
+        false => Err("the NVIDIA driver's libcuda.so is not found".into()),
     }
 }
 

@@ -19,4 +19,5 @@ mod timeline;
 mod watch;
 
 pub use communicator::NcclCommunicator;
+pub use gpus::{VisibleGpu, visible_gpus};
 pub use library::{NcclLibrary, NcclVersion, nccl_library};
