@@ -27,6 +27,7 @@ test: test-setup check ## set up and run every check: what continuous integratio
 
 check: ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
 	cargo fmt --check
+	shellcheck -x launch/*.sh launch/slurm/* tests/slurm/*.sh
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items
 	cargo test --release

@@ -15,7 +15,8 @@ PYTHON=${PYTHON:-python3}
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
-have() { command -v "$1" >/dev/null; }
+# Daemons are where the PATH of a user who is not root may not lead.
+have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 have_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 
 have_libclang() {
@@ -40,6 +41,7 @@ missing_packages() {
                 have slurmctld && have slurmd || echo slurm-wlm
                 have munged || echo munge
                 ;;
+            shellcheck) have shellcheck || echo shellcheck ;;
             venv) have_venv || echo python3-venv ;;
         esac
     done
@@ -136,7 +138,7 @@ case ${1:-project} in
     project) setup_project ;;
     test)
         setup_project
-        install_packages slurm
+        install_packages slurm shellcheck
         ;;
     peer) setup_peer ;;
     *) fail "unknown argument $1: give none, 'test' or 'peer'" ;;

@@ -3,6 +3,7 @@
 # the job, pass SLURM's signal on, and return to the queue after it.
 #
 # They set: command, config, data, run, what (arguments of a new run), program, launcher, mpi; "$@" is the user's.
+# shellcheck disable=SC2154
 
 set -uo pipefail
 echo "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, run directory $run"
@@ -44,6 +45,7 @@ child='' was_signalled='' interrupted=''
 # shellcheck disable=SC2317 # the trap calls it
 stop() {
     was_signalled=yes interrupted=yes
+    echo "SIGUSR1: the ranks are asked to save and end"
     [[ -z $child ]] || kill -USR1 "$child"
 }
 trap stop USR1
@@ -60,7 +62,7 @@ done
 
 # 138 = 128 + SIGUSR1: stopped by it, and saved.
 if [[ -n $was_signalled && $code == 138 ]]; then
-    echo "stopped by SIGUSR1 and saved: back to the queue"
+    echo "stopped and saved: back to the queue"
     scontrol requeue "$SLURM_JOB_ID" ||
         echo "the job cannot be requeued; go on with: PDARTS_RUN=$run sbatch launch/slurm/$command.sbatch" >&2
 fi

@@ -10,7 +10,7 @@ if timeout 5 scontrol ping >/dev/null 2>&1; then
     for _ in $(seq 20); do [ -z "$(timeout 5 squeue -h -t R,CG 2>/dev/null)" ] && break; sleep 0.5; done
 fi
 for daemon in slurmd slurmctld munged; do
-    for process in $(cat "$LAB/pids" "$LAB"/*.pid "$LAB/munge/pid" 2>/dev/null | sort -un); do
+    cat "$LAB/pids" "$LAB"/*.pid "$LAB/munge/pid" 2>/dev/null | sort -un | while read -r process; do
         case "$(cat "/proc/$process/comm" 2>/dev/null)" in
             $daemon*)
                 kill "$process" 2>/dev/null

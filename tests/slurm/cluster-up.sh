@@ -1,13 +1,18 @@
 #!/usr/bin/env bash
 # Starts a throw-away SLURM cluster on this machine, without systemd and cgroups: several slurmd as nodes n1, n2, ...
-#   usage: cluster-up.sh DIRECTORY NODES CPUS_PER_NODE FAKE_GPUS_PER_NODE
+#   usage: cluster-up.sh DIRECTORY NODES CPUS_PER_NODE FAKE_GPUS_PER_NODE FIRST_PORT
 # All state is in DIRECTORY, which must be new; `. DIRECTORY/env` makes SLURM's commands use this cluster, and
-# cluster-down.sh DIRECTORY ends it. The "GPUs" are copies of /dev/null: they show how jobs are scheduled.
+# cluster-down.sh DIRECTORY ends it. The controller listens on FIRST_PORT, the nodes on those after it. The "GPUs"
+# are /dev/null under other names: they show how jobs are scheduled.
 set -euo pipefail
-LAB=$1 NODES=$2 CPUS=$3 GPUS=$4
+LAB=$1 NODES=$2 CPUS=$3 GPUS=$4 BASE=$5
+# The daemons are where the PATH of a user who is not root may not lead.
+PATH=$PATH:/usr/sbin:/sbin
 MEM=$(( $(awk '/MemTotal/{print int($2/1024)}' /proc/meminfo) * 9 / 10 / NODES ))
-BASE=${SLURM_TEST_PORT:-17501} HOST=$(hostname -s)
-for c in munged slurmctld slurmd sinfo; do command -v $c >/dev/null || { echo "missing $c: run launch/setup.sh test" >&2; exit 2; }; done
+HOST=$(hostname -s)
+for c in munged slurmctld slurmd sinfo; do
+    command -v "$c" >/dev/null || { echo "SLURM is not installed ($c is missing): run launch/setup.sh test" >&2; exit 2; }
+done
 mkdir -p "$LAB"/{munge,ctld,log}; chmod 755 "$LAB"; chmod 700 "$LAB/log"; : > "$LAB/pids"
 
 # --- munge: own key, own socket, runs as the calling user
@@ -70,21 +75,35 @@ cat > "$LAB/taskprolog" <<'C'
 [ "$SLURM_STEP_ID" = 4294967291 ] || [ -z "$SLURM_STEP_ID" ] || echo "export OMPI_MCA_btl_vader_backing_directory=@LAB@/tmp.$SLURMD_NODENAME"
 C
 sed -i "s|@LAB@|$LAB|" "$LAB/taskprolog"; chmod 755 "$LAB/taskprolog"
-if [ "$GPUS" -gt 0 ]; then   # scheduling and CUDA_VISIBLE_DEVICES only: the "devices" are copies of /dev/null
-  for g in $(seq 0 $((GPUS-1))); do mknod "$LAB/gpu$g" c 1 3; done
-  echo "NodeName=$NL Name=gpu File=$LAB/gpu$( [ "$GPUS" = 1 ] && echo 0 || echo "[0-$((GPUS-1))]" )" > "$LAB/gres.conf"
-fi
+# Any device file will do; SLURM takes the GPU's number from its name.
+for gpu in $(seq 0 $((GPUS - 1))); do
+    ln -s /dev/null "$LAB/gpu$gpu"
+    echo "NodeName=$NL Name=gpu File=$LAB/gpu$gpu" >> "$LAB/gres.conf"
+done
 cat > "$LAB/env" <<C
 export SLURM_CONF=$LAB/slurm.conf
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 C
-. "$LAB/env"
+export SLURM_CONF=$LAB/slurm.conf
 
 # --- daemons
 nice -n 5 slurmctld -f "$SLURM_CONF"
-for i in $(seq "$NODES"); do mkdir -p "$LAB/spool.n$i"; mkdir -pm 1777 "$LAB/tmp.n$i"; nice -n 5 slurmd -N n$i -f "$SLURM_CONF"; done
-for f in slurmctld.pid $(for i in $(seq "$NODES"); do echo slurmd.n$i.pid; done); do
-  for _ in $(seq 50); do [ -s "$LAB/$f" ] && break; sleep 0.2; done; cat "$LAB/$f" >> "$LAB/pids"; done
-for _ in $(seq 100); do
-  [ "$(sinfo -h -N -t idle -o %N 2>/dev/null | sort -u | wc -l)" = "$NODES" ] && { sinfo; exit 0; }; sleep 0.3; done
-echo "nodes not idle in 30 s" >&2; sinfo -N -l >&2 || true; tail -n 5 "$LAB"/log/*.log >&2; exit 1
+pid_files=("$LAB/slurmctld.pid")
+for i in $(seq "$NODES"); do
+    mkdir "$LAB/spool.n$i" "$LAB/tmp.n$i"
+    chmod 1777 "$LAB/tmp.n$i"
+    nice -n 5 slurmd -N "n$i" -f "$SLURM_CONF"
+    pid_files+=("$LAB/slurmd.n$i.pid")
+done
+for file in "${pid_files[@]}"; do
+    for _ in $(seq 150); do [ -s "$file" ] && break; sleep 0.2; done
+    cat "$file" >> "$LAB/pids"
+done
+for _ in $(seq 300); do
+    [ "$(sinfo -h -N -t idle -o %N 2>/dev/null | sort -u | wc -l)" = "$NODES" ] && { sinfo; exit 0; }
+    sleep 0.2
+done
+echo "the nodes did not become idle in 60 s" >&2
+sinfo -N -l >&2 || true
+tail -n 5 "$LAB"/log/*.log >&2
+exit 1
