@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -22,6 +23,12 @@ pub struct Cluster {
     environment: HashMap<&'static str, String>,
 }
 
+/// The first of a few adjacent ports that nobody listens on.
+fn free_port() -> u16 {
+    let are_free = |first: u16| (first..first + 3).all(|port| TcpListener::bind(("0.0.0.0", port)).is_ok());
+    (17_501..).step_by(10).find(|&first| are_free(first)).unwrap()
+}
+
 impl Cluster {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -30,7 +37,9 @@ impl Cluster {
         let as_root = ["OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"].map(|name| (name, "1".to_owned()));
         let environment = as_root.into_iter().chain([("SLURM_CONF", configuration)]).collect();
         let cluster = Self { directory, environment };
-        let output = Command::new(format!("{SCRIPTS}/cluster-up.sh")).arg(&lab).args(["2", "2", "2"]).output().unwrap();
+        let (nodes, cores, gpus, port) = ("2", "2", "2", free_port().to_string());
+        let mut command = Command::new(format!("{SCRIPTS}/cluster-up.sh"));
+        let output = command.arg(&lab).args([nodes, cores, gpus, &port]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         cluster
     }
