@@ -9,7 +9,7 @@ const SHIM: &str = "src/torch";
 const MPI: &str = "src/world/mpi";
 
 /// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
-const KERNELS: [&str; 2] = ["depthwise", "mix"];
+const KERNELS: [&str; 3] = ["channelwise", "depthwise", "separable"];
 const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
     ("baseline", &[]),
     ("avx2", &["-mavx2", "-mfma"]),
@@ -93,7 +93,7 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .include(include.join("torch/csrc/api/include"))
         .files(["shim", "autocast", "profile", "side_stream"].map(|name| format!("{SHIM}/{name}.cpp")))
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
-        .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")));
+        .files(["depthwise", "mix", "separable"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");

@@ -6,6 +6,7 @@ mod depthwise;
 mod hooks;
 mod mix;
 mod profile;
+mod separable;
 mod side_stream;
 mod sync_batch_norm;
 
@@ -20,6 +21,7 @@ pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use profile::{OperationTime, profile};
+pub use separable::{InputNorm, SeparableWeights, separable_conv};
 pub use side_stream::{SideStream, StreamEvent};
 pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
 
