@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use pdarts::torch::{DepthwiseGeometry, InputNorm, RunningStatistics, SeparableWeights, separable_conv};
+use pdarts::torch::{
+    DepthwiseGeometry, InputNorm, RunningStatistics, SeparableWeights, num_layout_copies, separable_conv,
+};
 use tch::{Device, Kind, Tensor, no_grad};
 
 const SIZES: [(i64, i64); 4] = [(1, 1), (3, 2), (5, 7), (4, 19)];
@@ -216,6 +218,9 @@ fn any_memory_layout_gives_the_same() {
     let expected = forward(x);
     let nchw = x.contiguous();
     assert_eq!(nchw.stride()[3], 1);
+    let copies = num_layout_copies();
+    forward(&nchw);
+    assert!(num_layout_copies() > copies);
     let channel_slice = Tensor::cat(&[x, x], 1).narrow(1, 20, 20);
     assert_eq!(channel_slice.stride()[3], 40);
     let pixel_slice = Tensor::cat(&[x, x], 3).narrow(3, 13, 13);

@@ -4,6 +4,7 @@
 mod autocast;
 mod depthwise;
 mod hooks;
+mod layout;
 mod mix;
 mod profile;
 mod separable;
@@ -19,6 +20,7 @@ use torch_sys::C_tensor;
 pub use autocast::Bf16Autocast;
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
+pub use layout::num_layout_copies;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use profile::{OperationTime, profile};
 pub use separable::{InputNorm, SeparableWeights, separable_conv};

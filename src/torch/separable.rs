@@ -12,6 +12,7 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+use super::layout::note_copies;
 use super::{DepthwiseGeometry, RunningStatistics, TorchError, take_message};
 
 #[repr(C)]
@@ -93,6 +94,7 @@ pub fn separable_conv(
             &mut output,
         )
     })?;
+    note_copies();
     // SAFETY: the shim succeeded, so `output` is a tensor that nobody else owns.
     Ok(unsafe { Tensor::from_ptr(output) })
 }

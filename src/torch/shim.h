@@ -42,6 +42,8 @@ struct pdarts_mix_branch {
 // null sum begins here and becomes a new tensor that the caller owns.
 char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
                  const torch::Tensor *weights, bool training);
+// Tensors that the CPU kernels have copied into channels-last memory so far.
+int64_t pdarts_num_layout_copies();
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);

@@ -11,7 +11,7 @@ use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::DeviceChoice;
 use crate::search::ForwardMode;
-use crate::torch::{OperationTime, profile};
+use crate::torch::{OperationTime, num_layout_copies, profile};
 use crate::world::World;
 
 #[derive(Debug, Args)]
@@ -87,10 +87,11 @@ pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
     let world = World::single(DeviceChoice::Cpu, arguments.threads)?;
     let mut steps = Steps::new(arguments, &world)?;
     steps.run()?;
-    let start = Instant::now();
+    let (start, copies_before) = (Instant::now(), num_layout_copies());
     let (result, times) = profile(|| (0..arguments.repeats).try_for_each(|_| steps.run()))?;
     result?;
     let wall_ms = 1e3 * start.elapsed().as_secs_f64() / f64::from(arguments.repeats);
+    let copies = (num_layout_copies() - copies_before) / u64::from(arguments.repeats);
     let rows = rows(&times, f64::from(arguments.repeats));
     if arguments.json {
         for row in rows {
@@ -103,7 +104,7 @@ pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
         table.row([operation, format!("{ms:.1}"), format!("{calls:.0}"), format!("{share_percent:.1} %")]);
     }
     output::print(format_args!(
-        "{}, batch {}, {world}: {wall_ms:.0} ms\n{table}",
+        "{}, batch {}, {world}: {wall_ms:.0} ms\n{table}tensors that kernels copied into channels-last memory: {copies}",
         steps.name(arguments),
         arguments.global_batch
     ))?;

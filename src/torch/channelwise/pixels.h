@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../instruction_set.h"
+#include "../layout.h"
 #include "kernels.h"
 
 namespace pdarts::channelwise {
@@ -32,7 +33,7 @@ int64_t pixel_step(const Tensor &x) {
 }
 
 // `x` itself where it can be seen as pixels, else a copy.
-Tensor as_pixels(const Tensor &x) { return pixel_step(x) >= 0 ? x : x.clone(at::MemoryFormat::ChannelsLast); }
+Tensor as_pixels(const Tensor &x) { return pixel_step(x) >= 0 ? x : channels_last_copy(x); }
 
 template <typename T> Pixels<const T> pixels_of(const Tensor &x, int64_t first_channel = 0) {
   return {x.const_data_ptr<T>() + first_channel, pixel_step(x)};

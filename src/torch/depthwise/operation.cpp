@@ -8,6 +8,7 @@
 #include <ATen/record_function.h>
 
 #include "../guarded.h"
+#include "../layout.h"
 #include "../shim.h"
 #include "convolution.h"
 
@@ -16,7 +17,7 @@ namespace {
 
 // `tensor` itself when its channels are adjacent in memory, else a channels-last copy.
 Tensor with_adjacent_channels(const Tensor &tensor) {
-  return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : tensor.contiguous(at::MemoryFormat::ChannelsLast);
+  return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : channels_last_copy(tensor);
 }
 
 // The input as it is.
