@@ -18,6 +18,7 @@ const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
 
 fn main() {
     println!("cargo:rerun-if-changed={SHIM}\ncargo:rerun-if-changed={MPI}/in_place.c");
+    println!("cargo:rerun-if-env-changed=PDARTS_SANITIZE");
     let Some(library_dir) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo:warning=torch-sys did not report where libtorch is: run `make setup` or set LIBTORCH");
         std::process::exit(1);
@@ -29,6 +30,9 @@ fn main() {
     compile_kernels(&compilation);
     compile_mpi(&compilation);
     compilation.finish();
+    if sanitizer().is_some() {
+        println!("cargo:rustc-link-arg=-lasan");
+    }
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.display());
     // Where the wheels put NCCL, which is loaded when ranks on GPUs need it.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.join("../../nvidia/nccl/lib").display());
@@ -48,6 +52,7 @@ impl Compilation {
         let stamp = out.join("inputs");
         let mut hasher = DefaultHasher::new();
         library_dir.hash(&mut hasher);
+        sanitizer().hash(&mut hasher);
         let sources = [SHIM, MPI, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
         // What cannot be read is compiled, and the compiler says why it cannot.
         let inputs = sources.map_or_else(|_| String::new(), |()| format!("{:x}", hasher.finish()));
@@ -132,7 +137,16 @@ fn compile_mpi(compilation: &Compilation) {
 fn compiler() -> cc::Build {
     let mut compiler = cc::Build::new();
     compiler.cpp(true).std("c++20").opt_level(3).warnings(false);
+    if let Some(sanitizer) = sanitizer() {
+        compiler.flag(sanitizer).flag("-fno-omit-frame-pointer");
+    }
     compiler
+}
+
+/// AddressSanitizer's option, if `PDARTS_SANITIZE` is `address`: the shim and its kernels check their memory accesses
+/// (`make sanitize`).
+fn sanitizer() -> Option<&'static str> {
+    std::env::var("PDARTS_SANITIZE").is_ok_and(|name| name == "address").then_some("-fsanitize=address")
 }
 
 /// Sets `PDARTS_COMMIT` for the crate: the commit's short hash, with `-dirty` when tracked files differ.
