@@ -9,7 +9,7 @@ const SHIM: &str = "src/torch";
 const MPI: &str = "src/world/mpi";
 
 /// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
-const KERNELS: [&str; 2] = ["depthwise", "mix"];
+const KERNELS: [&str; 3] = ["depthwise", "mix", "pool"];
 const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
     ("baseline", &[]),
     ("avx2", &["-mavx2", "-mfma"]),

@@ -32,6 +32,9 @@ struct pdarts_mix_branch {
 // null sum begins here and becomes a new tensor that the caller owns.
 char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
                  const torch::Tensor *weights, bool training);
+// 3x3 pooling with padding 1, which an average does not count; `*output` is a new tensor that the caller owns.
+char *pdarts_max_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor **output);
+char *pdarts_avg_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor **output);
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);
