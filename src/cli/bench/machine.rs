@@ -59,7 +59,8 @@ pub fn run(arguments: &MachineArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn stream(repeats: u16) -> Result<f64, TorchError> {
+/// Bytes that `a = b + c` on long arrays moves in a second, in units of 1e9.
+pub(super) fn stream(repeats: u16) -> Result<f64, TorchError> {
     let options = (Kind::Float, Device::Cpu);
     let [b, c] = [(); 2].map(|()| Tensor::ones([STREAM_ELEMENTS], options));
     let a = Tensor::zeros([STREAM_ELEMENTS], options);
