@@ -1,7 +1,7 @@
-// Maxima and averages. On its way down a strip reduces each input row once to what its windows want of it, and puts
-// three such parts together to a window.
+// Maxima and averages. A block goes down its image and keeps in registers what its windows want of three input rows, of
+// which the next windows want one or two again.
 #pragma once
-#include "strip.h"
+#include "block.h"
 #include "taps.h"
 
 namespace pdarts::pool {
@@ -17,7 +17,8 @@ template <typename T> struct Maximum {
 
   // NaN is a maximum, as in libtorch.
   void add(const Maximum &later, int) {
-    value = (later.value > value) | (later.value != later.value) ? later.value : value;
+    value = later.value > value ? later.value : value;
+    value = later.value != later.value ? later.value : value;
   }
 
   // Of a window with so many taps in the image.
@@ -54,7 +55,7 @@ template <typename T> struct Average {
   Lanes<T> result(int64_t num_taps) const { return sum * kInverse<T>[num_taps]; }
 };
 
-// What the strip's windows want of one input row; `from` is in the column of the first window's first tap.
+// What the windows of a block want of one input row; `from` is in the column of the first window's first tap.
 template <typename T, class Part, bool whole, int stride>
 inline void reduce_row(const T *from, int64_t pixel_step, int64_t count, uint32_t inside, Part (&parts)[kPixels]) {
   constexpr int columns = (kPixels - 1) * stride + 3;
@@ -73,16 +74,15 @@ inline void reduce_row(const T *from, int64_t pixel_step, int64_t count, uint32_
   }
 }
 
+// The block's pixels in all rows of the tile.
 template <typename T, class Part, bool whole, int stride>
-void forward_strip(const Shape &s, const Strip &strip, const Field<const T> &x, const Field<T> &y,
+void forward_block(const Shape &s, const Tile &tile, const Block &block, const Field<const T> &x, const Field<T> &y,
                    const Field<uint8_t> &taps) {
   constexpr int kept = 3 - stride; // input rows that a window shares with the next one
-  const auto [image, row_begin, row_end] = strip.tile;
-  const int64_t first_column = strip.column * stride - 1, count = strip.num_channels;
+  const int64_t first_column = block.column * stride - 1, count = block.num_channels;
   const uint32_t inside = mask_inside(first_column, (kPixels - 1) * stride + 3, s.width);
-  const int64_t live_pixels = smaller(s.out_width - strip.column, kPixels);
-  const T *from = column_of(x, strip, first_column);
-  const int64_t row_step = x.row, pixel_step = x.pixel, to_step = y.pixel;
+  const T *from = pixel_of(x, block, 0, first_column);
+  const int64_t row_step = x.row, pixel_step = x.pixel, live_pixels = smaller(s.out_width - block.column, kPixels);
   Part rows[3][kPixels];
   const auto reduce = [&](int64_t row, Part(&parts)[kPixels]) {
     if (row >= 0 && row < s.height) {
@@ -96,14 +96,14 @@ void forward_strip(const Shape &s, const Strip &strip, const Field<const T> &x, 
   };
 #pragma GCC unroll 2
   for (int k = 0; k < kept; ++k) {
-    reduce(row_begin * stride - 1 + k, rows[k]);
+    reduce(tile.row_begin * stride - 1 + k, rows[k]);
   }
-  for (int64_t row = row_begin; row < row_end; ++row) {
+  for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
 #pragma GCC unroll 2
     for (int k = kept; k < 3; ++k) {
       reduce(row * stride - 1 + k, rows[k]);
     }
-    T *to = column_of(y, strip, strip.column) + row * y.row;
+    T *to = pixel_of(y, block, row, block.column);
     const int64_t rows_inside = taps_inside(row, stride, s.height);
 #pragma GCC unroll 4
     for (int pixel = 0; pixel < kPixels; ++pixel) {
@@ -111,10 +111,10 @@ void forward_strip(const Shape &s, const Strip &strip, const Field<const T> &x, 
       window.add(rows[1][pixel], 3);
       window.add(rows[2][pixel], 6);
       if (pixel < live_pixels) {
-        const int64_t num_taps = rows_inside * taps_inside(strip.column + pixel, stride, s.width);
-        store_lanes<whole>(to + pixel * to_step, window.result(num_taps), count);
+        const int64_t num_taps = rows_inside * taps_inside(block.column + pixel, stride, s.width);
+        store_lanes<whole>(to + pixel * y.pixel, window.result(num_taps), count);
         if constexpr (Part::kHasTap) {
-          store_taps<T>(column_of(taps, strip, strip.column + pixel) + row * taps.row, window.tap);
+          store_taps<T>(pixel_of(taps, block, row, block.column + pixel), window.tap);
         }
       }
     }

@@ -1,21 +1,23 @@
 // Gradients, gathered: each input pixel takes its share of the windows that contain it, in row-major order. So nothing
 // is written twice, and the sums are those of libtorch whatever the partition into tiles.
 #pragma once
-#include "strip.h"
+#include "block.h"
 #include "taps.h"
 
 namespace pdarts::pool {
 namespace {
 
-// The first of the windows that reach into a strip, relative to the strip's first column, and how many there are.
+// The first of the windows that reach into a block, relative to the block's first column, and how many there are.
 template <int stride> constexpr int kFirstWindow = stride - 2;
 template <int stride> constexpr int kWindows = kPixels - kFirstWindow<stride> + 1;
+
+// The last of the output's rows whose windows contain the input's `row`.
+inline int64_t last_window_row(const Shape &s, int64_t row) { return smaller((row + 1) / s.stride, s.out_height - 1); }
 
 // The windows' gradients go to their maxima.
 template <typename T, int stride> class MaximumShares {
 public:
-  MaximumShares(const Strip &strip, const Field<const uint8_t> &taps)
-      : taps_(column_of(taps, strip, strip.column + kFirstWindow<stride>)), row_(taps.row), pixel_(taps.pixel) {}
+  MaximumShares(const Block &block, const Field<const uint8_t> &taps) : block_(block), taps_(taps) {}
 
   struct Window {
     Lanes<T> gradient;
@@ -24,22 +26,32 @@ public:
     void add_to(Lanes<T> &sum, int kernel_column) const { sum = column == kernel_column ? sum + gradient : sum; }
   };
 
-  // What window `index` of the output's `row` gives to its own row `kernel_row`.
-  Window window(int64_t row, int index, int kernel_row, Lanes<T> gradient) const {
-    return {gradient, load_taps<T>(taps_ + row * row_ + index * pixel_) - 3 * kernel_row};
+  // The windows of one row of the output with regard to their taps in one row.
+  struct Row {
+    const uint8_t *taps;
+    int64_t pixel_step;
+    int first_tap;
+
+    Window window(int index, Lanes<T> gradient) const {
+      return {gradient, load_taps<T>(taps + index * pixel_step) - first_tap};
+    }
+  };
+
+  Row row(int64_t row, int kernel_row) const {
+    return {pixel_of(taps_, block_, row, block_.column + kFirstWindow<stride>), taps_.pixel, 3 * kernel_row};
   }
 
 private:
-  const uint8_t *taps_;
-  int64_t row_, pixel_;
+  const Block &block_;
+  const Field<const uint8_t> &taps_;
 };
 
 // The windows' gradients go to all their taps in equal parts.
 template <typename T, int stride> class AverageShares {
 public:
-  AverageShares(const Shape &s, const Strip &strip) : height_(s.height) {
+  AverageShares(const Shape &s, const Block &block) : height_(s.height) {
     for (int index = 0; index < kWindows<stride>; ++index) {
-      columns_[index] = larger(taps_inside(strip.column + kFirstWindow<stride> + index, stride, s.width), 0);
+      columns_[index] = taps_inside(block.column + kFirstWindow<stride> + index, stride, s.width);
     }
   }
 
@@ -49,51 +61,50 @@ public:
     void add_to(Lanes<T> &sum, int) const { sum += share; }
   };
 
-  Window window(int64_t row, int index, int, Lanes<T> gradient) const {
-    return {gradient * kInverse<T>[taps_inside(row, stride, height_) * columns_[index]]};
-  }
+  struct Row {
+    const int64_t *columns;
+    int64_t rows;
+
+    Window window(int index, Lanes<T> gradient) const { return {gradient * kInverse<T>[rows * columns[index]]}; }
+  };
+
+  Row row(int64_t row, int) const { return {columns_, taps_inside(row, stride, height_)}; }
 
 private:
-  int64_t height_, columns_[kWindows<stride>];
+  int64_t height_, columns_[kWindows<stride>]; // of taps in the image
 };
 
+// The block's pixels in one row of the input.
 template <typename T, bool whole, int stride, class Shares>
-void gradient_strip(const Shape &s, const Strip &strip, const Shares shares, const Field<const T> &y_gradient,
-                    const Field<T> &x_gradient) {
-  constexpr int pixels = kPixels * stride;
-  const int64_t first_window = strip.column + kFirstWindow<stride>, count = strip.num_channels;
-  const uint32_t inside = mask_inside(first_window, kWindows<stride>, s.out_width);
-  const int64_t live_pixels = smaller(s.width - strip.column * stride, pixels);
-  const T *windows = column_of(y_gradient, strip, first_window);
-  const int64_t window_step = y_gradient.pixel, window_row_step = y_gradient.row;
-  T *to = column_of(x_gradient, strip, strip.column * stride) + strip.tile.row_begin * x_gradient.row;
-  const int64_t to_step = x_gradient.pixel;
-  for (int64_t row = strip.tile.row_begin; row < strip.tile.row_end; ++row, to += x_gradient.row) {
-    Lanes<T> sums[pixels] = {};
-    const int64_t window_row_end = smaller((row + 1) / stride + 1, s.out_height);
-    for (int64_t window_row = larger(row + stride - 2, 0) / stride; window_row < window_row_end; ++window_row) {
-      const int kernel_row = row - window_row * stride + 1;
-      const T *from = windows + window_row * window_row_step;
+void gradient_block(const Shape &s, const Block &block, int64_t row, const Shares shares,
+                    const Field<const T> &y_gradient, const Field<T> &x_gradient) {
+  constexpr int pixels = kPixels * stride, num_windows = kWindows<stride>;
+  const int64_t first_window = block.column + kFirstWindow<stride>, count = block.num_channels;
+  const uint32_t inside = mask_inside(first_window, num_windows, s.out_width);
+  const int64_t last_row = last_window_row(s, row);
+  Lanes<T> sums[pixels] = {};
+  for (int64_t window_row = larger(row + stride - 2, 0) / stride; window_row <= last_row; ++window_row) {
+    const T *from = pixel_of(y_gradient, block, window_row, first_window);
+    const auto windows = shares.row(window_row, row - window_row * stride + 1);
 #pragma GCC unroll 8
-      for (int index = 0; index < kWindows<stride>; ++index) {
-        if (inside >> index & 1) {
-          const auto gradient = load_lanes<whole>(from + index * window_step, count);
-          const auto window = shares.window(window_row, index, kernel_row, gradient);
+    for (int index = 0; index < num_windows; ++index, from += y_gradient.pixel) {
+      if (inside >> index & 1) {
+        const auto window = windows.window(index, load_lanes<whole>(from, count));
 #pragma GCC unroll 4
-          for (int kernel_column = 0; kernel_column < 3; ++kernel_column) {
-            const int pixel = (index + kFirstWindow<stride>)*stride - 1 + kernel_column;
-            if (pixel >= 0 && pixel < pixels) {
-              window.add_to(sums[pixel], kernel_column);
-            }
+        for (int kernel_column = 0; kernel_column < 3; ++kernel_column) {
+          const int pixel = (index + kFirstWindow<stride>)*stride - 1 + kernel_column;
+          if (pixel >= 0 && pixel < pixels) {
+            window.add_to(sums[pixel], kernel_column);
           }
         }
       }
     }
+  }
+  T *to = pixel_of(x_gradient, block, row, block.column * stride);
 #pragma GCC unroll 8
-    for (int pixel = 0; pixel < pixels; ++pixel) {
-      if (pixel < live_pixels) {
-        store_lanes<whole>(to + pixel * to_step, sums[pixel], count);
-      }
+  for (int pixel = 0; pixel < pixels; ++pixel, to += x_gradient.pixel) {
+    if (block.column * stride + pixel < s.width) {
+      store_lanes<whole>(to, sums[pixel], count);
     }
   }
 }

@@ -19,7 +19,7 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Values of a tile, at most: with its output it should stay in a core's own cache.
+// Input values of a tile, at most: with its output and the next tile it should stay in a core's own cache.
 constexpr int64_t kTileElements = 32 * 1024;
 
 PDARTS_DEFINE_KERNELS
@@ -84,7 +84,7 @@ void for_each_tile(int64_t images, int64_t rows, int64_t row_elements, const Vis
 }
 
 template <typename Visit> void for_each_output_tile(const Shape &s, const Visit &visit) {
-  for_each_tile(s.images, s.out_height, s.out_width * s.channels, visit);
+  for_each_tile(s.images, s.out_height, s.stride * s.width * s.channels, visit);
 }
 
 template <typename Visit> void for_each_input_tile(const Shape &s, const Visit &visit) {

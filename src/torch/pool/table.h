@@ -6,35 +6,43 @@
 namespace pdarts::pool {
 namespace {
 
-// Calls `run<whole, stride>(strip)` with every strip of a tile, where `whole` says that its channels fill a register.
+// Calls `run<whole, stride>(block)` with every block of an image, where `whole` says that its channels fill a register.
 // Double precision is for checks: there the instances that take any number of channels serve whole blocks too.
-template <typename T, int stride, typename Run>
-void for_each_strip_at(const Shape &s, const Tile &tile, const Run &run) {
-  for (int64_t channel = 0; channel < s.channels; channel += kLanes<T>) {
-    const int64_t num_channels = smaller(kLanes<T>, s.channels - channel);
-    for (int64_t column = 0; column < s.out_width; column += kPixels) {
-      const Strip strip{tile, column, channel, num_channels};
-      if (sizeof(T) == sizeof(float) && num_channels == kLanes<T>) {
-        run.template operator()<sizeof(T) == sizeof(float), stride>(strip);
+template <typename T, int stride, int num_ahead, typename Run>
+void for_each_block_at(const Shape &s, int64_t image, const RowsAhead (&ahead)[num_ahead], const Run &run) {
+  const int64_t num_blocks = divide_up(s.out_width, kPixels) * divide_up(s.channels, kLanes<T>);
+  int64_t index = 0;
+  for (int64_t column = 0; column < s.out_width; column += kPixels) {
+    for (int64_t channel = 0; channel < s.channels; channel += kLanes<T>, ++index) {
+      for (const RowsAhead &rows : ahead) {
+        rows.fetch_share(index, num_blocks);
+      }
+      const Block block{image, column, channel, smaller(kLanes<T>, s.channels - channel)};
+      if (sizeof(T) == sizeof(float) && block.num_channels == kLanes<T>) {
+        run.template operator()<sizeof(T) == sizeof(float), stride>(block);
       } else {
-        run.template operator()<false, stride>(strip);
+        run.template operator()<false, stride>(block);
       }
     }
   }
 }
 
-template <typename T, typename Run> void for_each_strip(const Shape &s, const Tile &tile, const Run &run) {
+template <typename T, int num_ahead, typename Run>
+void for_each_block(const Shape &s, int64_t image, const RowsAhead (&ahead)[num_ahead], const Run &run) {
   if (s.stride == 1) {
-    for_each_strip_at<T, 1>(s, tile, run);
+    for_each_block_at<T, 1>(s, image, ahead, run);
   } else {
-    for_each_strip_at<T, 2>(s, tile, run);
+    for_each_block_at<T, 2>(s, image, ahead, run);
   }
 }
 
-template <typename T, template <typename> class Reduction>
+// Fetches the rows of the next tile.
+template <typename T, template <typename> class Part>
 void forward(const Shape &s, const Tile &tile, const Field<const T> &x, const Field<T> &y, const Field<uint8_t> &taps) {
-  for_each_strip<T>(s, tile, [&]<bool whole, int stride>(const Strip &strip) {
-    forward_strip<T, Reduction<T>, whole, stride>(s, strip, x, y, taps);
+  const int64_t num_rows = (tile.row_end - tile.row_begin) * s.stride;
+  const RowsAhead ahead[] = {{x, tile.image, smaller(tile.row_end * s.stride + 1, s.height), num_rows}};
+  for_each_block<T>(s, tile.image, ahead, [&]<bool whole, int stride>(const Block &block) {
+    forward_block<T, Part<T>, whole, stride>(s, tile, block, x, y, taps);
   });
 }
 
@@ -44,23 +52,31 @@ void max(const Shape &s, const Tile &tile, Field<const T> x, Field<T> y, Field<u
   run(s, tile, x, y, taps);
 }
 
-template <typename T>
-void max_gradient(const Shape &s, const Tile &tile, Field<const uint8_t> taps, Field<const T> y_gradient,
-                  Field<T> x_gradient) {
-  for_each_strip<T>(s, tile, [&]<bool whole, int stride>(const Strip &strip) {
-    gradient_strip<T, whole, stride>(s, strip, MaximumShares<T, stride>(strip, taps), y_gradient, x_gradient);
-  });
-}
-
 template <typename T> void average(const Shape &s, const Tile &tile, Field<const T> x, Field<T> y) {
   forward<T, Average>(s, tile, x, y, {});
 }
 
+// Row by row, in the order of memory; fetches the output's row that the next one wants.
+template <typename T>
+void max_gradient(const Shape &s, const Tile &tile, Field<const uint8_t> taps, Field<const T> y_gradient,
+                  Field<T> x_gradient) {
+  for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
+    const int64_t next = last_window_row(s, row) + 1;
+    const RowsAhead ahead[] = {{y_gradient, tile.image, next, 1}, {taps, tile.image, next, 1}};
+    for_each_block<T>(s, tile.image, ahead, [&]<bool whole, int stride>(const Block &block) {
+      gradient_block<T, whole, stride>(s, block, row, MaximumShares<T, stride>(block, taps), y_gradient, x_gradient);
+    });
+  }
+}
+
 template <typename T>
 void average_gradient(const Shape &s, const Tile &tile, Field<const T> y_gradient, Field<T> x_gradient) {
-  for_each_strip<T>(s, tile, [&]<bool whole, int stride>(const Strip &strip) {
-    gradient_strip<T, whole, stride>(s, strip, AverageShares<T, stride>(s, strip), y_gradient, x_gradient);
-  });
+  for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
+    const RowsAhead ahead[] = {{y_gradient, tile.image, last_window_row(s, row) + 1, 1}};
+    for_each_block<T>(s, tile.image, ahead, [&]<bool whole, int stride>(const Block &block) {
+      gradient_block<T, whole, stride>(s, block, row, AverageShares<T, stride>(s, block), y_gradient, x_gradient);
+    });
+  }
 }
 
 template <typename T>
