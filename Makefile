@@ -5,8 +5,10 @@ CONFIG ?= configs/search-quickstart.toml
 PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
 BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
+KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
+
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart test check bench test-setup peer-setup clean
+.PHONY: help setup build search reproduce-quickstart test check sanitize bench test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -23,7 +25,7 @@ search: build ## search a cell on the embedded images (CONFIG=FILE: another sear
 reproduce-quickstart: build ## search, train the cell with three seeds, test, compare; what is complete is not repeated
 	PDARTS=$(PDARTS) launch/reproduce.sh
 
-test: test-setup check ## set up and run every check: what continuous integration runs
+test: test-setup check sanitize ## set up and run every check: what continuous integration runs
 
 check: ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
 	cargo fmt --check
@@ -31,6 +33,11 @@ check: ## formatting, lints, documentation and tests, cheapest first, on a machi
 	cargo clippy --release --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items
 	cargo test --release
+
+sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
+	PDARTS_SANITIZE=address CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sanitize ASAN_OPTIONS=detect_leaks=0 \
+	CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
+	cargo test --release $(KERNEL_TESTS:%=--test %)
 
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
 	@set -e; for stage in 1 2 3; do \

@@ -9,7 +9,7 @@ const SHIM: &str = "src/torch";
 const MPI: &str = "src/world/mpi";
 
 /// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
-const KERNELS: [&str; 3] = ["depthwise", "mix", "pool"];
+const KERNELS: [&str; 4] = ["channelwise", "depthwise", "pool", "separable"];
 const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
     ("baseline", &[]),
     ("avx2", &["-mavx2", "-mfma"]),
@@ -18,6 +18,7 @@ const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
 
 fn main() {
     println!("cargo:rerun-if-changed={SHIM}\ncargo:rerun-if-changed={MPI}/in_place.c");
+    println!("cargo:rerun-if-env-changed=PDARTS_SANITIZE");
     let Some(library_dir) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo:warning=torch-sys did not report where libtorch is: run `make setup` or set LIBTORCH");
         std::process::exit(1);
@@ -29,6 +30,9 @@ fn main() {
     compile_kernels(&compilation);
     compile_mpi(&compilation);
     compilation.finish();
+    if sanitizer().is_some() {
+        println!("cargo:rustc-link-arg=-lasan");
+    }
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.display());
     // Where the wheels put NCCL, which is loaded when ranks on GPUs need it.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.join("../../nvidia/nccl/lib").display());
@@ -48,6 +52,7 @@ impl Compilation {
         let stamp = out.join("inputs");
         let mut hasher = DefaultHasher::new();
         library_dir.hash(&mut hasher);
+        sanitizer().hash(&mut hasher);
         let sources = [SHIM, MPI, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
         // What cannot be read is compiled, and the compiler says why it cannot.
         let inputs = sources.map_or_else(|_| String::new(), |()| format!("{:x}", hasher.finish()));
@@ -91,9 +96,9 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["shim", "autocast", "profile", "side_stream"].map(|name| format!("{SHIM}/{name}.cpp")))
+        .files(["shim", "autocast", "layout", "profile", "side_stream"].map(|name| format!("{SHIM}/{name}.cpp")))
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
-        .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")));
+        .files(["depthwise", "mix", "pool", "separable"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");
@@ -132,7 +137,16 @@ fn compile_mpi(compilation: &Compilation) {
 fn compiler() -> cc::Build {
     let mut compiler = cc::Build::new();
     compiler.cpp(true).std("c++20").opt_level(3).warnings(false);
+    if let Some(sanitizer) = sanitizer() {
+        compiler.flag(sanitizer).flag("-fno-omit-frame-pointer");
+    }
     compiler
+}
+
+/// AddressSanitizer's option, if `PDARTS_SANITIZE` is `address`: the shim and its kernels check their memory accesses
+/// (`make sanitize`).
+fn sanitizer() -> Option<&'static str> {
+    std::env::var("PDARTS_SANITIZE").is_ok_and(|name| name == "address").then_some("-fsanitize=address")
 }
 
 /// Sets `PDARTS_COMMIT` for the crate: the commit's short hash, with `-dirty` when tracked files differ.

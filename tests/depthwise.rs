@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use pdarts::torch::{DepthwiseGeometry, gradients, relu_depthwise};
+use pdarts::torch::{DepthwiseGeometry, gradients, num_layout_copies, relu_depthwise};
 use tch::{Device, Kind, Tensor, no_grad};
 
 const SIZES: [(i64, i64); 5] = [(1, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
@@ -126,6 +126,9 @@ fn any_memory_layout_of_the_input_gives_the_same() {
     let expected = forward(&x);
     let nchw = x.detach().contiguous();
     assert_eq!(nchw.stride()[3], 1);
+    let copies = num_layout_copies();
+    forward(&nchw);
+    assert!(num_layout_copies() > copies);
     let channel_slice = Tensor::cat(&[&x, &x], 1).detach().narrow(1, 20, 20);
     assert_eq!(channel_slice.stride()[3], 40);
     let pixel_slice = Tensor::cat(&[&x, &x], 3).detach().narrow(3, 13, 13);

@@ -6,7 +6,7 @@
 use tch::Tensor;
 
 use super::cell::OlderInput;
-use super::source::{DepthwisePointwise, Group, Kernel};
+use super::source::{Group, Kernel, NormalisedConv};
 use super::supernet::{PlacedCell, Supernet};
 use crate::model::{BatchNorm, FactorizedReduce, ReluConvBn};
 
@@ -114,9 +114,9 @@ impl TensorList {
         self.batch_norm(&format!("{prefix}.bn"), &block.bn, rows);
     }
 
-    fn convolution(&mut self, prefix: &str, first: usize, layer: &DepthwisePointwise, rows: Selection) {
-        self.push(format!("{prefix}.op.{first}.weight"), &layer.depthwise.weight, rows);
-        self.push(format!("{prefix}.op.{}.weight", first + 1), &layer.pointwise.weight, rows);
+    fn convolution(&mut self, prefix: &str, first: usize, layer: &NormalisedConv, rows: Selection) {
+        self.push(format!("{prefix}.op.{first}.weight"), &layer.conv.depthwise, rows);
+        self.push(format!("{prefix}.op.{}.weight", first + 1), &layer.conv.pointwise, rows);
         self.batch_norm(&format!("{prefix}.op.{}", first + 2), &layer.bn, rows);
     }
 

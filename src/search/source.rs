@@ -1,16 +1,16 @@
 //! Everything that leaves one state of a supernet cell: where the supernet spends its time.
 //!
-//! The state's pools are computed once for all edges; a convolution that several edges keep is one depthwise convolution
-//! that reads the state once and one grouped pointwise convolution. The last BatchNorm, the architecture weight and the
+//! The state's pools are computed once for all edges; a convolution that several edges keep is one function that reads the
+//! state once, with a group of channels for each edge. The last BatchNorm, the architecture weight and the
 //! sum over operations are one function for all of them (see `torch::mix`). This equals one module per edge and
 //! operation exactly; the gain is in memory traffic and in the number of kernels.
 
-use tch::{Tensor, nn::Module};
+use tch::Tensor;
 
 use super::layout::{LiveEdge, OperationEdges};
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
-use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore, ReluDepthwise};
+use crate::model::{BatchNorm, FactorizedReduce, ParameterStore, SeparableConv};
 use crate::torch::{Branch, DepthwiseGeometry, TorchError, avg_pool_3x3, max_pool_3x3, mix};
 
 /// The operations that leave one state, with their parameters.
@@ -39,16 +39,15 @@ pub(super) enum Kernel {
     Identity,
     Reduce(FactorizedReduce),
     /// ReLU, depthwise, pointwise and BatchNorm, twice.
-    Separable([DepthwisePointwise; 2]),
+    Separable([NormalisedConv; 2]),
     /// ReLU, dilated depthwise, pointwise and BatchNorm.
-    Dilated(DepthwisePointwise),
+    Dilated(NormalisedConv),
 }
 
-/// ReLU and depthwise to `E * C` channels, pointwise in `E` groups of `C`, BatchNorm.
+/// A separable convolution of all edges and its BatchNorm.
 #[derive(Debug)]
-pub(super) struct DepthwisePointwise {
-    pub depthwise: ReluDepthwise,
-    pub pointwise: Conv2d,
+pub(super) struct NormalisedConv {
+    pub conv: SeparableConv,
     pub bn: BatchNorm,
 }
 
@@ -100,7 +99,7 @@ impl Kernel {
         let num_edges = edges.len() as i64;
         let mut layer = |index: usize, kernel: i64, dilation: i64, stride: i64| {
             let name = format!("{name}.{index}");
-            DepthwisePointwise::new(store, &name, num_edges, channels, kernel, DepthwiseGeometry { stride, dilation })
+            NormalisedConv::new(store, &name, num_edges, channels, kernel, DepthwiseGeometry { stride, dilation })
         };
         let mut separable = |kernel: i64| Kernel::Separable([layer(0, kernel, 1, stride), layer(1, kernel, 1, 1)]);
         match operation {
@@ -124,7 +123,7 @@ impl Kernel {
     }
 }
 
-impl DepthwisePointwise {
+impl NormalisedConv {
     fn new(
         store: &mut ParameterStore,
         name: &str,
@@ -133,17 +132,11 @@ impl DepthwisePointwise {
         kernel: i64,
         geometry: DepthwiseGeometry,
     ) -> Self {
-        let all = num_edges * channels;
+        let names = ["depthwise", "pointwise"].map(|part| format!("{name}.{part}"));
         Self {
-            depthwise: ReluDepthwise::new(store, &format!("{name}.depthwise"), all, kernel, geometry),
-            pointwise: Conv2d::pointwise(store, &format!("{name}.pointwise"), (channels, channels), num_edges, 1),
-            bn: BatchNorm::plain(store, &format!("{name}.bn"), all),
+            conv: SeparableConv::new(store, &names, num_edges, channels, kernel, geometry),
+            bn: BatchNorm::plain(store, &format!("{name}.bn"), num_edges * channels),
         }
-    }
-
-    /// `x`: `[N, C, H, W]` for all edges, or `[N, E * C, H, W]` with the input of each.
-    fn convolve(&self, x: &Tensor) -> Result<Tensor, TorchError> {
-        Ok(self.pointwise.forward(&self.depthwise.forward(x)?))
     }
 }
 
@@ -159,10 +152,10 @@ impl Group {
             Kernel::Identity => self.shared(x.shallow_clone(), None),
             Kernel::Reduce(reduce) => self.per_edge(reduce.reduce(&x.relu()), &reduce.bn),
             Kernel::Separable([first, last]) => {
-                let middle = first.bn.forward(&first.convolve(x)?, mode.training)?;
-                self.per_edge(last.convolve(&middle)?, &last.bn)
+                let middle = first.conv.forward(x)?;
+                self.per_edge(last.conv.forward_normalised(&middle, &first.bn, mode.training)?, &last.bn)
             }
-            Kernel::Dilated(layer) => self.per_edge(layer.convolve(x)?, &layer.bn),
+            Kernel::Dilated(layer) => self.per_edge(layer.conv.forward(x)?, &layer.bn),
         };
         Ok(vec![branch])
     }

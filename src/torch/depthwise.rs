@@ -10,6 +10,7 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+use super::layout::note_copies;
 use super::{TorchError, take_message};
 
 unsafe extern "C" {
@@ -47,6 +48,7 @@ pub fn relu_depthwise(x: &Tensor, weight: &Tensor, geometry: DepthwiseGeometry) 
     let DepthwiseGeometry { stride, dilation } = geometry;
     // SAFETY: the inputs are live tensors; on success the shim stores a new tensor in `output`.
     take_message(unsafe { pdarts_relu_depthwise(x.as_ptr(), weight.as_ptr(), stride, dilation, &mut output) })?;
+    note_copies();
     // SAFETY: the shim succeeded, so `output` is a tensor that nobody else owns.
     Ok(unsafe { Tensor::from_ptr(output) })
 }

@@ -11,6 +11,7 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+use super::layout::note_copies;
 use super::{TorchError, take_message};
 
 #[repr(C)]
@@ -100,6 +101,7 @@ pub fn mix(
             training,
         )
     })?;
+    note_copies();
     for (sum, c_sum) in sums.iter_mut().zip(c_sums) {
         if sum.is_none() && !c_sum.is_null() {
             // SAFETY: the shim put a new tensor, which nobody else owns, where there was null.

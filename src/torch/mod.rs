@@ -4,9 +4,11 @@
 mod autocast;
 mod depthwise;
 mod hooks;
+mod layout;
 mod mix;
 mod pool;
 mod profile;
+mod separable;
 mod side_stream;
 mod sync_batch_norm;
 
@@ -19,9 +21,11 @@ use torch_sys::C_tensor;
 pub use autocast::Bf16Autocast;
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
+pub use layout::num_layout_copies;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use pool::{avg_pool_3x3, max_pool_3x3};
 pub use profile::{OperationTime, profile};
+pub use separable::{InputNorm, SeparableWeights, separable_conv};
 pub use side_stream::{SideStream, StreamEvent};
 pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
 

@@ -10,6 +10,7 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+use super::layout::note_copies;
 use super::{TorchError, take_message};
 
 unsafe extern "C" {
@@ -31,6 +32,7 @@ pub fn max_pool_3x3(x: &Tensor, stride: i64) -> Result<Tensor, TorchError> {
     let mut output = ptr::null_mut();
     // SAFETY: the input is a live tensor; on success the shim stores a new tensor in `output`.
     take_message(unsafe { pdarts_max_pool_3x3(x.as_ptr(), stride, &mut output) })?;
+    note_copies();
     // SAFETY: the shim succeeded, so `output` is a tensor that nobody else owns.
     Ok(unsafe { Tensor::from_ptr(output) })
 }
@@ -43,6 +45,7 @@ pub fn avg_pool_3x3(x: &Tensor, stride: i64) -> Result<Tensor, TorchError> {
     let mut output = ptr::null_mut();
     // SAFETY: the input is a live tensor; on success the shim stores a new tensor in `output`.
     take_message(unsafe { pdarts_avg_pool_3x3(x.as_ptr(), stride, &mut output) })?;
+    note_copies();
     // SAFETY: the shim succeeded, so `output` is a tensor that nobody else owns.
     Ok(unsafe { Tensor::from_ptr(output) })
 }

@@ -20,6 +20,16 @@ void pdarts_release_hook(void *hook);
 // ReLU and depthwise convolution for several edges; `*output` is a new tensor that the caller owns.
 char *pdarts_relu_depthwise(const torch::Tensor *x, const torch::Tensor *weight, int64_t stride, int64_t dilation,
                             torch::Tensor **output);
+// A BatchNorm; weight and bias may both be null.
+struct pdarts_batch_norm {
+  const torch::Tensor *weight, *bias, *running_mean, *running_var;
+  bool training;
+};
+// BatchNorm (unless null), ReLU, depthwise and grouped pointwise convolution for several edges; `*output` is a new tensor
+// that the caller owns.
+char *pdarts_separable(const torch::Tensor *x, const torch::Tensor *depthwise_weight,
+                       const torch::Tensor *pointwise_weight, int64_t stride, int64_t dilation,
+                       const pdarts_batch_norm *norm, torch::Tensor **output);
 // An operation's output before BatchNorm and the nodes its edges lead to: [N, E * C, H, W], a block for each edge, or
 // [N, C, H, W] for all of them. Both running statistics are null for an operation that is not normalised.
 struct pdarts_mix_branch {
@@ -35,6 +45,8 @@ char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch
 // 3x3 pooling with padding 1, which an average does not count; `*output` is a new tensor that the caller owns.
 char *pdarts_max_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor **output);
 char *pdarts_avg_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor **output);
+// Tensors that the CPU kernels have copied into channels-last memory so far.
+int64_t pdarts_num_layout_copies();
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);

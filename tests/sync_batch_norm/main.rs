@@ -147,7 +147,7 @@ fn synchronised(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, running: Running
 fn single_rank_equals_plain_batch_norm() {
     tch::manual_seed(1);
     play(Role::Alone);
-    for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-5), (Kind::BFloat16, 0.1)] {
+    for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-4), (Kind::BFloat16, 0.3)] {
         for (affine, contiguous) in [(false, true), (true, true), (false, false), (true, false)] {
             let layers = Layers::draw(kind, affine, contiguous);
             let found = layers.compute(&layers.x, synchronised);

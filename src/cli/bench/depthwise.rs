@@ -1,4 +1,5 @@
-//! `pdarts bench depthwise`: the own depthwise operation against libtorch's, at the shapes of the search.
+//! `pdarts bench depthwise`: the own depthwise operation against libtorch's and against what the machine can do at most, at
+//! the shapes of the search.
 
 use std::time::Instant;
 
@@ -7,6 +8,9 @@ use clap::Args;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use super::machine;
+use crate::cli::output;
+use crate::cli::table::Table;
 use crate::torch::{DepthwiseGeometry, TorchError, gradients, relu_depthwise};
 
 const EDGES: i64 = 4;
@@ -45,34 +49,67 @@ struct Shape {
     batch: i64,
 }
 
-/// Seconds, ours and libtorch's.
+/// Forward pass, gradient of the input, gradient of the weights.
+const PASSES: [&str; 3] = ["forward", "input gradient", "weight gradient"];
+
+/// What memory and arithmetic give at most, in 1e9 bytes and operations a second.
+#[derive(Copy, Clone, Debug)]
+struct Peaks {
+    stream_gb_s: f64,
+    gemm_gflop_s: f64,
+}
+
+/// What bounds a pass: the slower of memory and arithmetic.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Bound {
+    Memory,
+    Arithmetic,
+}
+
+/// One pass of one shape.
 #[derive(Debug, Serialize)]
 struct Figures {
     #[serde(flatten)]
     shape: Shape,
-    forward_s: f64,
-    input_gradient_s: f64,
-    weight_gradient_s: f64,
-    reference_forward_s: f64,
-    reference_input_gradient_s: f64,
-    reference_weight_gradient_s: f64,
+    pass: &'static str,
+    seconds: f64,
+    /// libtorch's.
+    reference_seconds: f64,
+    bound: Bound,
+    /// The time that the bound allows over the time taken; what lies in a cache may exceed 1.
+    share_of_bound: f64,
 }
 
 pub fn run(arguments: &DepthwiseArguments) -> anyhow::Result<()> {
     if arguments.threads > 0 {
         tch::set_num_threads(arguments.threads);
     }
-    if !arguments.json {
-        println!("milliseconds and 1e9 operations/s, then how many times as long libtorch takes");
-        println!("kernel stride dilation edges channels size       forward     input gradient    weight gradient");
-    }
+    let peaks =
+        Peaks { stream_gb_s: machine::stream(arguments.repeats)?, gemm_gflop_s: machine::gemm(arguments.repeats)? };
+    let mut table = Table::new(&[
+        &["", "", "", "", "", "", "forward", "", "", "input", "", "", "weight", "", ""],
+        &["", "", "", "", "", "", "", "", "", "gradient", "", "", "gradient", "", ""],
+        &["kernel", "stride", "dilation", "edges", "channels", "size", "ms", "x", "%", "ms", "x", "%", "ms", "x", "%"],
+    ]);
     for shape in shapes(i64::from(arguments.global_batch)) {
-        let figures = shape.measure(arguments.repeats).with_context(|| format!("{shape:?}"))?;
+        let passes = shape.measure(arguments.repeats, peaks).with_context(|| format!("{shape:?}"))?;
         if arguments.json {
-            println!("{}", serde_json::to_string(&figures)?);
+            passes
+                .iter()
+                .try_for_each(|pass| -> anyhow::Result<()> { Ok(output::print(serde_json::to_string(pass)?)?) })?;
         } else {
-            println!("{}", figures.row());
+            let Shape { kernel, stride, dilation, edges, channels, size, .. } = shape;
+            let shape = [kernel, stride, dilation, edges, channels, size].map(|value| value.to_string());
+            table.row(shape.into_iter().chain(passes.iter().flat_map(Figures::cells)));
         }
+    }
+    if !arguments.json {
+        output::print(format_args!(
+            "{table}x: how many times as long libtorch takes\n%: of what memory (m, {:.1} GB/s) or arithmetic (a, a GEMM \
+             here: {:.0} GFLOP/s) allows; what lies in a cache may exceed it",
+            peaks.stream_gb_s, peaks.gemm_gflop_s
+        ))?;
     }
     Ok(())
 }
@@ -100,26 +137,24 @@ fn shapes(batch: i64) -> impl Iterator<Item = Shape> {
 }
 
 impl Shape {
-    fn measure(self, repeats: u16) -> Result<Figures, TorchError> {
+    fn measure(self, repeats: u16, peaks: Peaks) -> Result<[Figures; 3], TorchError> {
         let options = (Kind::Float, Device::Cpu);
         let x = Tensor::randn([self.batch, self.size, self.size, self.channels], options).permute([0, 3, 1, 2]);
         let x = x.set_requires_grad(true);
         let weight = Tensor::randn([self.edges * self.channels, 1, self.kernel, self.kernel], options);
         let weight = weight.set_requires_grad(true);
         let geometry = DepthwiseGeometry { stride: self.stride, dilation: self.dilation };
-        let [forward_s, input_gradient_s, weight_gradient_s] =
-            fastest(repeats, &x, &weight, || relu_depthwise(&x, &weight, geometry))?;
-        let [reference_forward_s, reference_input_gradient_s, reference_weight_gradient_s] =
-            fastest(repeats, &x, &weight, || self.reference(&x, &weight))?;
-        Ok(Figures {
-            shape: self,
-            forward_s,
-            input_gradient_s,
-            weight_gradient_s,
-            reference_forward_s,
-            reference_input_gradient_s,
-            reference_weight_gradient_s,
-        })
+        let ours = fastest(repeats, &x, &weight, || relu_depthwise(&x, &weight, geometry))?;
+        let theirs = fastest(repeats, &x, &weight, || self.reference(&x, &weight))?;
+        Ok(std::array::from_fn(|pass| self.figures(pass, ours[pass], theirs[pass], peaks)))
+    }
+
+    fn figures(self, pass: usize, seconds: f64, reference_seconds: f64, peaks: Peaks) -> Figures {
+        let memory = self.bytes(pass) / peaks.stream_gb_s / 1e9;
+        let arithmetic = self.operations() / peaks.gemm_gflop_s / 1e9;
+        let bound = if memory > arithmetic { Bound::Memory } else { Bound::Arithmetic };
+        let share_of_bound = memory.max(arithmetic) / seconds;
+        Figures { shape: self, pass: PASSES[pass], seconds, reference_seconds, bound, share_of_bound }
     }
 
     /// The same in libtorch's operations.
@@ -131,9 +166,21 @@ impl Shape {
         Ok(repeated.f_conv2d(weight, None::<&Tensor>, stride, padding, dilation, self.edges * self.channels)?)
     }
 
+    fn out_size(self) -> i64 {
+        (self.size - 1) / self.stride + 1
+    }
+
+    /// Of any pass.
     fn operations(self) -> f64 {
-        let out_size = (self.size - 1) / self.stride + 1;
-        (2 * self.batch * self.edges * self.channels * (out_size * self.kernel).pow(2)) as f64
+        (2 * self.batch * self.edges * self.channels * (self.out_size() * self.kernel).pow(2)) as f64
+    }
+
+    /// Read and written by a pass, each once: input, output and, for the gradient of the input, that.
+    fn bytes(self, pass: usize) -> f64 {
+        let input = self.batch * self.channels * self.size.pow(2);
+        let output = self.batch * self.edges * self.channels * self.out_size().pow(2);
+        let inputs = if pass == 1 { 2 } else { 1 };
+        (4 * (inputs * input + output)) as f64
     }
 }
 
@@ -167,17 +214,15 @@ fn fastest(
 }
 
 impl Figures {
-    fn row(&self) -> String {
-        let Shape { kernel, stride, dilation, edges, channels, size, .. } = self.shape;
-        let passes = [
-            (self.forward_s, self.reference_forward_s),
-            (self.input_gradient_s, self.reference_input_gradient_s),
-            (self.weight_gradient_s, self.reference_weight_gradient_s),
-        ];
-        let columns = passes.map(|(ours, theirs)| {
-            format!("{:7.3} {:4.0} {:5.1}", ours * 1e3, self.shape.operations() / ours / 1e9, theirs / ours)
-        });
-        let columns = columns.join("  ");
-        format!("{kernel:6} {stride:6} {dilation:8} {edges:5} {channels:8} {size:4}  {columns}")
+    fn cells(&self) -> [String; 3] {
+        let bound = match self.bound {
+            Bound::Memory => "m",
+            Bound::Arithmetic => "a",
+        };
+        [
+            format!("{:.3}", self.seconds * 1e3),
+            format!("{:.1}", self.reference_seconds / self.seconds),
+            format!("{:.0} {bound}", 100.0 * self.share_of_bound),
+        ]
     }
 }

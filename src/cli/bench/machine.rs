@@ -59,7 +59,7 @@ pub fn run(arguments: &MachineArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes that `a = b + c` on long arrays moves in a second, in units of 1e9.
+/// Bytes/s of memory, in 1e9.
 pub(super) fn stream(repeats: u16) -> Result<f64, TorchError> {
     let options = (Kind::Float, Device::Cpu);
     let [b, c] = [(); 2].map(|()| Tensor::ones([STREAM_ELEMENTS], options));
@@ -71,7 +71,8 @@ pub(super) fn stream(repeats: u16) -> Result<f64, TorchError> {
     Ok(3.0 * 4.0 * STREAM_ELEMENTS as f64 / seconds / 1e9)
 }
 
-fn gemm(repeats: u16) -> Result<f64, TorchError> {
+/// Operations/s of arithmetic, in 1e9.
+pub(super) fn gemm(repeats: u16) -> Result<f64, TorchError> {
     let options = (Kind::Float, Device::Cpu);
     let [a, b] = [(); 2].map(|()| Tensor::ones([GEMM_SIZE, GEMM_SIZE], options));
     let seconds = fastest(repeats, || {

@@ -54,7 +54,7 @@ pub struct TrainStepArguments {
 /// The networks of the paper's evaluation, built from its CIFAR-10 cell.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-enum Network {
+pub(super) enum Network {
     /// 20 cells, 36 channels, 10 classes, 32x32 pixels.
     Cifar,
     /// 14 cells, 48 channels, 1000 classes, 224x224 pixels.
@@ -115,44 +115,66 @@ pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A network of the paper with this rank's share of a batch of noise.
+pub(super) struct TrainSubject {
+    pub state: TrainState,
+    pub batch: ImageBatch,
+    pub learning_rate: f64,
+    pub drop_path: f64,
+}
+
+impl TrainSubject {
+    /// All ranks call this together.
+    pub fn new(network: Network, global_batch: u16, bf16: bool, world: &World) -> anyhow::Result<Self> {
+        let (global_batch, num_ranks) = (i64::from(global_batch), world.size as i64);
+        if global_batch % num_ranks != 0 {
+            let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
+            return agree(world, Err(UsageError::new(message).into()));
+        }
+        let (genotype, shape) = (library::find(CELL)?.genotype, network.shape());
+        let (drop_path, label_smoothing) = network.regularization();
+        let mut config = TrainConfig::default();
+        config.train.label_smoothing = label_smoothing;
+        if bf16 {
+            config.train.precision = Precision::Bf16;
+        }
+        let description = NetworkDescription { genotype, shape, auxiliary_head: true };
+        let mut state = TrainState::new(description, &config, world.device)?;
+        state.replicate(world, (&config.parallel).into())?;
+        let (num_images, size) = (global_batch / num_ranks, shape.image_size as i64);
+        let batch = ImageBatch {
+            images: Tensor::randn([num_images, 3, size, size], (Kind::Float, world.device)),
+            labels: Tensor::randint(shape.num_classes as i64, [num_images], (Kind::Int64, world.device)),
+        };
+        Ok(Self { state, batch, learning_rate: config.optimizer.learning_rate, drop_path })
+    }
+
+    /// Waits for the device.
+    pub fn step(&mut self) -> anyhow::Result<()> {
+        self.state.weight_step(&self.batch, self.learning_rate, self.drop_path)?.loss.f_double_value(&[])?;
+        Ok(())
+    }
+}
+
 fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figures> {
-    let (global_batch, num_ranks) = (i64::from(arguments.global_batch), world.size as i64);
-    if global_batch % num_ranks != 0 {
-        let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
-        return agree(world, Err(UsageError::new(message).into()));
-    }
-    let (genotype, shape) = (library::find(CELL)?.genotype, arguments.network.shape());
-    let parameters = count(&genotype, &shape).parameters;
-    let (drop_path, label_smoothing) = arguments.network.regularization();
-    let mut config = TrainConfig::default();
-    config.train.label_smoothing = label_smoothing;
-    if arguments.bf16 {
-        config.train.precision = Precision::Bf16;
-    }
-    let description = NetworkDescription { genotype, shape, auxiliary_head: true };
-    let mut state = TrainState::new(description, &config, world.device)?;
-    state.replicate(world, (&config.parallel).into())?;
-    let (num_images, size) = (global_batch / num_ranks, shape.image_size as i64);
-    let batch = ImageBatch {
-        images: Tensor::randn([num_images, 3, size, size], (Kind::Float, world.device)),
-        labels: Tensor::randint(shape.num_classes as i64, [num_images], (Kind::Int64, world.device)),
-    };
+    let TrainStepArguments { network, global_batch, bf16, .. } = *arguments;
+    let parameters = count(&library::find(CELL)?.genotype, &network.shape()).parameters;
+    let mut subject = TrainSubject::new(network, global_batch, bf16, world)?;
     let mut seconds = Vec::new();
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
         let start = Instant::now();
-        // Reading a value waits for the device.
-        state.weight_step(&batch, config.optimizer.learning_rate, drop_path)?.loss.f_double_value(&[])?;
+        subject.step()?;
         if repeat >= NUM_WARM_UPS {
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
     let step_s = median(&mut seconds);
     Ok(Figures {
-        network: arguments.network,
+        network,
         step_s,
         peak_rss_mib: peak_rss_mib()?,
         parameters,
         ranks: world.size,
-        images_per_second: global_batch as f64 / step_s,
+        images_per_second: f64::from(global_batch) / step_s,
     })
 }

@@ -2,7 +2,7 @@
 
 use tch::{Tensor, nn::Module};
 
-use super::separable::DepthwiseSeparable;
+use super::separable::SeparableChain;
 use super::state::State;
 use crate::genotype::Operation;
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore};
@@ -20,7 +20,7 @@ pub(super) enum EdgeOperation {
     Identity,
     Reduce(FactorizedReduce),
     /// sep_conv: two layers; dil_conv: one.
-    Separable(Vec<DepthwiseSeparable>),
+    Separable(SeparableChain),
     Conv7x1_1x7 {
         row: Conv2d,
         column: Conv2d,
@@ -38,21 +38,22 @@ impl EdgeOperation {
         channels: i64,
         stride: i64,
     ) -> Option<Self> {
-        let mut layer = |first: usize, kernel: i64, dilation: i64, stride: i64| {
-            DepthwiseSeparable::new(store, name, first, channels, kernel, DepthwiseGeometry { stride, dilation })
+        let mut separable = |kernel: i64, geometries: &[DepthwiseGeometry]| {
+            Self::Separable(SeparableChain::new(store, name, channels, kernel, geometries))
         };
-        let mut sep_conv = |kernel: i64| vec![layer(1, kernel, 1, stride), layer(5, kernel, 1, 1)];
+        let sep_conv = [stride, 1].map(|stride| DepthwiseGeometry { stride, dilation: 1 });
+        let dil_conv = [DepthwiseGeometry { stride, dilation: 2 }];
         Some(match operation {
             Operation::None => return None,
             Operation::MaxPool3x3 => Self::MaxPool { stride },
             Operation::AvgPool3x3 => Self::AvgPool { stride },
             Operation::SkipConnect if stride == 1 => Self::Identity,
             Operation::SkipConnect => Self::Reduce(FactorizedReduce::affine(store, name, (channels, channels))),
-            Operation::SepConv3x3 => Self::Separable(sep_conv(3)),
-            Operation::SepConv5x5 => Self::Separable(sep_conv(5)),
-            Operation::SepConv7x7 => Self::Separable(sep_conv(7)),
-            Operation::DilConv3x3 => Self::Separable(vec![layer(1, 3, 2, stride)]),
-            Operation::DilConv5x5 => Self::Separable(vec![layer(1, 5, 2, stride)]),
+            Operation::SepConv3x3 => separable(3, &sep_conv),
+            Operation::SepConv5x5 => separable(5, &sep_conv),
+            Operation::SepConv7x7 => separable(7, &sep_conv),
+            Operation::DilConv3x3 => separable(3, &dil_conv),
+            Operation::DilConv5x5 => separable(5, &dil_conv),
             Operation::Conv7x1_1x7 => {
                 let channels = (channels, channels);
                 Self::Conv7x1_1x7 {
@@ -79,13 +80,7 @@ impl EdgeOperation {
             Self::AvgPool { stride } => state.avg_pool(*stride)?.shallow_clone(),
             Self::Identity => state.value().shallow_clone(),
             Self::Reduce(reduce) => reduce.bn.forward(&reduce.reduce(state.relu()), training)?,
-            Self::Separable(layers) => {
-                let mut x = state.value().shallow_clone();
-                for layer in layers {
-                    x = layer.forward(&x, training)?;
-                }
-                x
-            }
+            Self::Separable(chain) => chain.forward(state.value(), training)?,
             Self::Conv7x1_1x7 { row, column, bn } => {
                 bn.forward(&column.forward(&row.forward(state.relu())), training)?
             }

@@ -56,19 +56,19 @@ void forward_row(const Shape &s, Rows kernel_rows, const T *input, const T *weig
 }
 
 template <typename T, bool whole>
-void forward_tile(const Shape &s, const Tile &tile, const Field<const T> &x, const T *weights, const Field<T> &y,
+void forward_tile(const Shape &s, const Tile &tile, const Input<T> &input, const T *weights, const Field<T> &y,
                   T *scratch) {
   const Rows rows = input_rows(s, tile);
-  fill_input_plane<T, whole>(s, tile, rows, x, scratch);
+  fill_input_plane<T, whole>(s, tile, rows, input, scratch);
   const int64_t count = live_lanes<T>(s, tile);
   for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
     const Rows kernel = kernel_rows(s, row);
     const int64_t first_input_row = row * s.stride - s.padding + kernel.begin * s.dilation;
-    const T *input = scratch + (first_input_row - rows.begin) * input_columns(s) * kLanes<T>;
+    const T *from = scratch + (first_input_row - rows.begin) * input_columns(s) * kLanes<T>;
     for (int64_t edge = 0; edge < s.edges;) {
       const T *edge_weights = weights + edge * taps(s) * kLanes<T>;
       T *to = row_of(y, tile, row) + edge * s.channels;
-      const auto run = [&](auto kernel_row) { kernel_row(s, kernel, input, edge_weights, to, y.pixel, count); };
+      const auto run = [&](auto kernel_row) { kernel_row(s, kernel, from, edge_weights, to, y.pixel, count); };
       switch (s.edges - edge) {
       case 1:
         run(forward_row<T, whole, 1>);

@@ -30,8 +30,8 @@ inline Phase phase_of(const Shape &s, int64_t position) {
 template <typename T> struct PhaseRow {
   Phase vertical, horizontal;
   int64_t row, num_pixels;
-  Field<const T> x;
-  Field<T> x_gradient;
+  Input<T> input;
+  Field<T> gradient;
 };
 
 // Adds the products of one kernel row to a block of sums. Tap k meets pixel p in column p - k * move of `from`; columns
@@ -66,6 +66,7 @@ void input_gradient_row(const Shape &s, const PhaseRow<T> &to, const Field<const
                         int64_t count) {
   constexpr int first = -(taps - 1) * move;
   const Phase &vertical = to.vertical, &horizontal = to.horizontal;
+  const Lanes<T> scale = load_lanes<whole>(to.input.scale, count), shift = load_lanes<whole>(to.input.shift, count);
   for (int64_t block = 0; block < to.num_pixels; block += kMaxPixels) {
     const int64_t from_column = block + horizontal.first;
     uint32_t inside = 0;
@@ -88,9 +89,10 @@ void input_gradient_row(const Shape &s, const PhaseRow<T> &to, const Field<const
 #pragma GCC unroll 8
     for (int pixel = 0; pixel < kMaxPixels; ++pixel) {
       if (block + pixel < to.num_pixels) {
-        const Lanes<T> x = load_lanes<whole>(to.x.data + (block + pixel) * to.x.pixel, count);
-        const Lanes<T> gradient = x <= 0 ? Lanes<T>{} : sums[pixel];
-        store_lanes<whole>(to.x_gradient.data + (block + pixel) * to.x_gradient.pixel, gradient, count);
+        const Field<const T> &x = to.input.x;
+        const Lanes<T> value = load_lanes<whole>(x.data + (block + pixel) * x.pixel, count) * scale + shift;
+        const Lanes<T> gradient = value <= 0 ? Lanes<T>{} : sums[pixel];
+        store_lanes<whole>(to.gradient.data + (block + pixel) * to.gradient.pixel, gradient, count);
       }
     }
   }
@@ -100,7 +102,7 @@ void input_gradient_row(const Shape &s, const PhaseRow<T> &to, const Field<const
 template <typename T, bool whole>
 void zero_row(const Shape &, const PhaseRow<T> &to, const Field<const T> &, const T *, int64_t count) {
   for (int64_t pixel = 0; pixel < to.num_pixels; ++pixel) {
-    store_lanes<whole>(to.x_gradient.data + pixel * to.x_gradient.pixel, Lanes<T>{}, count);
+    store_lanes<whole>(to.gradient.data + pixel * to.gradient.pixel, Lanes<T>{}, count);
   }
 }
 
@@ -130,16 +132,19 @@ template <typename T, bool whole> auto input_gradient_row_for(const Phase &phase
 }
 
 template <typename T, bool whole>
-void input_gradient_tile(const Shape &s, const Tile &tile, const Field<const T> &x, Field<const T> y_gradient,
-                         const T *weights, const Field<T> &x_gradient) {
+void input_gradient_tile(const Shape &s, const Tile &tile, const Input<T> &input, Field<const T> y_gradient,
+                         const T *weights, const Field<T> &gradient) {
   y_gradient.data = row_of(y_gradient, tile, 0);
   for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
     for (int64_t column = 0; column < smaller(s.stride, s.width); ++column) {
-      PhaseRow<T> to = {phase_of(s, row), phase_of(s, column), row, divide_up(s.width - column, s.stride), x, x_gradient};
-      to.x.data = row_of(x, tile, row) + column * x.pixel;
-      to.x.pixel *= s.stride;
-      to.x_gradient.data = row_of(x_gradient, tile, row) + column * x_gradient.pixel;
-      to.x_gradient.pixel *= s.stride;
+      PhaseRow<T> to = {phase_of(s, row), phase_of(s, column), row, divide_up(s.width - column, s.stride), input,
+                        gradient};
+      to.input.x.data = row_of(input.x, tile, row) + column * input.x.pixel;
+      to.input.x.pixel *= s.stride;
+      to.input.scale += tile.channel;
+      to.input.shift += tile.channel;
+      to.gradient.data = row_of(gradient, tile, row) + column * gradient.pixel;
+      to.gradient.pixel *= s.stride;
       const auto run = input_gradient_row_for<T, whole>(to.horizontal);
       run(s, to, y_gradient, weights, live_lanes<T>(s, tile));
     }

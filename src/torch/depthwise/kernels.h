@@ -1,4 +1,4 @@
-// The CPU kernels of ReLU + depthwise convolution, as one table of functions per instruction set.
+// The CPU kernels of scale, shift, ReLU and depthwise convolution, as one table of functions per instruction set.
 //
 // Each table comes from the same templates (see table.h), compiled once per instruction set; which one runs is decided
 // at run time. Nothing here may include libtorch or the standard library's templates: a template that two
@@ -20,6 +20,12 @@ template <typename T> struct Field {
   int64_t image, row, pixel;
 };
 
+// A convolution's input is the ReLU of scale * x + shift; both are [channels].
+template <typename T> struct Input {
+  Field<const T> x;
+  const T *scale, *shift;
+};
+
 // What one call of a kernel computes: all edges of the channels [channel, channel + lanes) of some rows of an image.
 struct Tile {
   int64_t image, channel, row_begin, row_end;
@@ -34,12 +40,12 @@ template <typename T> struct Kernels {
   // Elements of scratch for a tile of `rows` output rows.
   int64_t (*scratch_elements)(const Shape &shape, int64_t rows);
   // The tile's rows count in the output.
-  void (*forward)(const Shape &shape, const Tile &tile, Field<const T> x, const T *weights, Field<T> y, T *scratch);
-  // The tile's rows count in the input.
-  void (*input_gradient)(const Shape &shape, const Tile &tile, Field<const T> x, Field<const T> y_gradient,
-                         const T *weights, Field<T> x_gradient);
+  void (*forward)(const Shape &shape, const Tile &tile, Input<T> input, const T *weights, Field<T> y, T *scratch);
+  // Of scale * x + shift. The tile's rows count in the input.
+  void (*input_gradient)(const Shape &shape, const Tile &tile, Input<T> input, Field<const T> y_gradient,
+                         const T *weights, Field<T> gradient);
   // The tile's rows count in the output; adds the tile's share of the sum.
-  void (*weight_gradient)(const Shape &shape, const Tile &tile, Field<const T> x, Field<const T> y_gradient,
+  void (*weight_gradient)(const Shape &shape, const Tile &tile, Input<T> input, Field<const T> y_gradient,
                           T *weight_gradient, T *scratch);
 };
 

@@ -13,31 +13,31 @@ template <typename T> bool is_whole(const Shape &s, const Tile &tile) {
 }
 
 template <typename T>
-void forward(const Shape &s, const Tile &tile, Field<const T> x, const T *weights, Field<T> y, T *scratch) {
+void forward(const Shape &s, const Tile &tile, Input<T> input, const T *weights, Field<T> y, T *scratch) {
   if (is_whole<T>(s, tile)) {
-    forward_tile<T, sizeof(T) == sizeof(float)>(s, tile, x, weights, y, scratch);
+    forward_tile<T, sizeof(T) == sizeof(float)>(s, tile, input, weights, y, scratch);
   } else {
-    forward_tile<T, false>(s, tile, x, weights, y, scratch);
+    forward_tile<T, false>(s, tile, input, weights, y, scratch);
   }
 }
 
 template <typename T>
-void input_gradient(const Shape &s, const Tile &tile, Field<const T> x, Field<const T> y_gradient, const T *weights,
-                    Field<T> x_gradient) {
+void input_gradient(const Shape &s, const Tile &tile, Input<T> input, Field<const T> y_gradient, const T *weights,
+                    Field<T> gradient) {
   if (is_whole<T>(s, tile)) {
-    input_gradient_tile<T, sizeof(T) == sizeof(float)>(s, tile, x, y_gradient, weights, x_gradient);
+    input_gradient_tile<T, sizeof(T) == sizeof(float)>(s, tile, input, y_gradient, weights, gradient);
   } else {
-    input_gradient_tile<T, false>(s, tile, x, y_gradient, weights, x_gradient);
+    input_gradient_tile<T, false>(s, tile, input, y_gradient, weights, gradient);
   }
 }
 
 template <typename T>
-void weight_gradient(const Shape &s, const Tile &tile, Field<const T> x, Field<const T> y_gradient, T *weight_gradient,
+void weight_gradient(const Shape &s, const Tile &tile, Input<T> input, Field<const T> y_gradient, T *weight_gradient,
                      T *scratch) {
   if (is_whole<T>(s, tile)) {
-    weight_gradient_tile<T, sizeof(T) == sizeof(float)>(s, tile, x, y_gradient, weight_gradient, scratch);
+    weight_gradient_tile<T, sizeof(T) == sizeof(float)>(s, tile, input, y_gradient, weight_gradient, scratch);
   } else {
-    weight_gradient_tile<T, false>(s, tile, x, y_gradient, weight_gradient, scratch);
+    weight_gradient_tile<T, false>(s, tile, input, y_gradient, weight_gradient, scratch);
   }
 }
 

@@ -80,10 +80,10 @@ void add_kernel_rows(const Shape &s, Rows valid, WeightSums<T> at) {
 }
 
 template <typename T, bool whole, int kernel>
-void weight_gradient_kernel(const Shape &s, const Tile &tile, const Field<const T> &x,
+void weight_gradient_kernel(const Shape &s, const Tile &tile, const Input<T> &input,
                             const Field<const T> &y_gradient, T *weight_gradient, T *scratch) {
   const Rows rows = input_rows(s, tile);
-  fill_input_plane<T, whole>(s, tile, rows, x, scratch);
+  fill_input_plane<T, whole>(s, tile, rows, input, scratch);
   const int64_t columns = input_columns(s);
   for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
     const Rows valid = kernel_rows(s, row);
@@ -112,15 +112,15 @@ void weight_gradient_kernel(const Shape &s, const Tile &tile, const Field<const 
 }
 
 template <typename T, bool whole>
-void weight_gradient_tile(const Shape &s, const Tile &tile, const Field<const T> &x, const Field<const T> &y_gradient,
+void weight_gradient_tile(const Shape &s, const Tile &tile, const Input<T> &input, const Field<const T> &y_gradient,
                           T *weight_gradient, T *scratch) {
   switch (s.kernel) {
   case 3:
-    return weight_gradient_kernel<T, whole, 3>(s, tile, x, y_gradient, weight_gradient, scratch);
+    return weight_gradient_kernel<T, whole, 3>(s, tile, input, y_gradient, weight_gradient, scratch);
   case 5:
-    return weight_gradient_kernel<T, whole, 5>(s, tile, x, y_gradient, weight_gradient, scratch);
+    return weight_gradient_kernel<T, whole, 5>(s, tile, input, y_gradient, weight_gradient, scratch);
   default:
-    return weight_gradient_kernel<T, whole, 7>(s, tile, x, y_gradient, weight_gradient, scratch);
+    return weight_gradient_kernel<T, whole, 7>(s, tile, input, y_gradient, weight_gradient, scratch);
   }
 }
 

@@ -4,6 +4,8 @@
 // On the CPU in single and double precision each pass over memory serves all operations at once, and nothing is kept
 // for backward but the operations' outputs before normalisation. Anything else is composed of libtorch's operations,
 // where a CUDA kernel can take its place.
+#include <ATen/record_function.h>
+
 #include "../guarded.h"
 #include "../sync_batch_norm/normalise.h"
 #include "backward.h"
@@ -187,6 +189,7 @@ bool has_kernels(const Tensor &like) {
 // Replaces the sums of the nodes that an edge leads to; a missing one begins here.
 void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
          const Tensor &weights, bool training) {
+  RECORD_USER_SCOPE("pdarts::mix");
   const auto plan = c10::make_intrusive<Plan>();
   plan->training = training;
   variable_list ys;

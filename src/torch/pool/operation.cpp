@@ -9,6 +9,7 @@
 
 #include "../guarded.h"
 #include "../instruction_set.h"
+#include "../layout.h"
 #include "../shim.h"
 #include "kernels.h"
 
@@ -43,7 +44,7 @@ Shape shape_of(at::IntArrayRef sizes, int64_t stride) {
 
 // `tensor` itself when its channels are adjacent in memory, else a channels-last copy.
 Tensor with_adjacent_channels(const Tensor &tensor) {
-  return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : tensor.contiguous(at::MemoryFormat::ChannelsLast);
+  return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : channels_last_copy(tensor);
 }
 
 template <typename T> Field<const T> field_of(const Tensor &tensor) {
@@ -191,6 +192,7 @@ void check(const char *name, const Tensor &x, int64_t stride) {
 }
 
 Tensor max_pool(const Tensor &x, int64_t stride) {
+  RECORD_USER_SCOPE("pdarts::max_pool_3x3");
   check("max_pool_3x3", x, stride);
   if (!own_kernels_serve(x)) {
     return at::max_pool2d(x, {3, 3}, {stride, stride}, {1, 1});
@@ -200,6 +202,7 @@ Tensor max_pool(const Tensor &x, int64_t stride) {
 }
 
 Tensor average_pool(const Tensor &x, int64_t stride) {
+  RECORD_USER_SCOPE("pdarts::avg_pool_3x3");
   check("avg_pool_3x3", x, stride);
   if (!own_kernels_serve(x)) {
     return at::avg_pool2d(x, {3, 3}, {stride, stride}, {1, 1}, /*ceil_mode=*/false, /*count_include_pad=*/false);

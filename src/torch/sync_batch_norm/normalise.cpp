@@ -9,7 +9,7 @@
 
 #include <ATen/OpMathType.h>
 
-#include "../batch_norm.h"
+#include "../channelwise/batch_norm.h"
 #include "reduction.h"
 
 namespace pdarts::sync_batch_norm {

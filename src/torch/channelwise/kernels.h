@@ -1,11 +1,12 @@
-// The CPU kernels of the weighted sum of normalised operations, as one table of functions per instruction set.
+// The CPU kernels of BatchNorm and of weighted sums, as one table of functions per instruction set: what multiplies, adds
+// up or combines activations channel by channel.
 //
 // Each table comes from the same templates (table.h), compiled once per instruction set. As in
 // ../depthwise/kernels.h, nothing here may include libtorch or the standard library's templates.
 #pragma once
 #include <cstdint>
 
-namespace pdarts::mix {
+namespace pdarts::channelwise {
 
 // Activations [N, C, H, W] in channels-last memory as rows of channels: pixel `p` of the N * H * W pixels of the batch
 // begins at `data + p * step`. A block of the channels of a wider tensor is one, too.
@@ -49,14 +50,14 @@ template <typename T> struct Kernels {
                    Range range, T *sums);
 };
 
-#define PDARTS_MIX_DECLARE(instruction_set)                                                                            \
+#define PDARTS_CHANNELWISE_DECLARE(instruction_set)                                                                            \
   namespace instruction_set {                                                                                          \
   extern const Kernels<float> float_kernels;                                                                           \
   extern const Kernels<double> double_kernels;                                                                         \
   }
-PDARTS_MIX_DECLARE(baseline)
-PDARTS_MIX_DECLARE(avx2)
-PDARTS_MIX_DECLARE(avx512)
-#undef PDARTS_MIX_DECLARE
+PDARTS_CHANNELWISE_DECLARE(baseline)
+PDARTS_CHANNELWISE_DECLARE(avx2)
+PDARTS_CHANNELWISE_DECLARE(avx512)
+#undef PDARTS_CHANNELWISE_DECLARE
 
-} // namespace pdarts::mix
+} // namespace pdarts::channelwise

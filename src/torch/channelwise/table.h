@@ -6,7 +6,7 @@
 #include "../lanes.h"
 #include "kernels.h"
 
-namespace pdarts::mix {
+namespace pdarts::channelwise {
 namespace {
 
 // Calls `visit.operator()<whole>(channel, count)` for every register of channels; the last may be partly filled.
@@ -131,11 +131,11 @@ void products(Pixels<const T> gradient, const Centred<T> *factors, int64_t num_f
 template <typename T> constexpr Kernels<T> kKernels = {combine<T>, moments<T>, products<T>};
 
 } // namespace
-} // namespace pdarts::mix
+} // namespace pdarts::channelwise
 
 // Defines the tables of one instruction set.
-#define PDARTS_MIX_DEFINE(instruction_set)                                                                             \
-  namespace pdarts::mix::instruction_set {                                                                             \
+#define PDARTS_CHANNELWISE_DEFINE(instruction_set)                                                                             \
+  namespace pdarts::channelwise::instruction_set {                                                                             \
   extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
   extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
   }

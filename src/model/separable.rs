@@ -1,0 +1,65 @@
+//! ReLU, depthwise and pointwise convolution as a layer: what sep_conv and dil_conv are made of.
+
+use tch::{Kind, Tensor};
+
+use super::{BatchNorm, ParameterStore};
+use crate::torch::{DepthwiseGeometry, InputNorm, SeparableWeights, TorchError, separable_conv};
+
+/// For each of `E` edges, ReLU, one depthwise kernel per channel and a dense 1x1 convolution of the edge's channels.
+/// Keeps the size at stride 1.
+#[derive(Debug)]
+pub struct SeparableConv {
+    /// `[E * C, 1, k, k]`.
+    pub depthwise: Tensor,
+    /// `[E * C, C, 1, 1]`.
+    pub pointwise: Tensor,
+    geometry: DepthwiseGeometry,
+}
+
+impl SeparableConv {
+    /// For `edges` edges of `channels` channels with `kernel` x `kernel` kernels, under the two names.
+    pub fn new(
+        store: &mut ParameterStore,
+        [depthwise, pointwise]: &[String; 2],
+        edges: i64,
+        channels: i64,
+        kernel: i64,
+        geometry: DepthwiseGeometry,
+    ) -> Self {
+        let all = edges * channels;
+        Self {
+            depthwise: store.uniform(format!("{depthwise}.weight"), &[all, 1, kernel, kernel], kernel * kernel),
+            pointwise: store.uniform(format!("{pointwise}.weight"), &[all, channels, 1, 1], channels),
+            geometry,
+        }
+    }
+
+    /// `x`: `[N, C, H, W]` for all edges, or `[N, E * C, H, W]` with the input of each. Returns
+    /// `[N, E * C, H / stride, W / stride]`.
+    ///
+    /// # Errors
+    /// When the input does not fit the weights.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        self.convolve(x, None)
+    }
+
+    /// The same of `x` normalised by `norm`, as in [`BatchNorm::forward`].
+    ///
+    /// # Errors
+    /// As [`SeparableConv::forward`] and [`BatchNorm::forward`].
+    pub fn forward_normalised(&self, x: &Tensor, norm: &BatchNorm, training: bool) -> Result<Tensor, TorchError> {
+        let affine = norm.affine.as_ref().map(|(weight, bias)| (weight, bias));
+        self.convolve(x, Some(InputNorm { affine, running: norm.running(), training }))
+    }
+
+    fn convolve(&self, x: &Tensor, norm: Option<InputNorm<'_>>) -> Result<Tensor, TorchError> {
+        let Self { depthwise, pointwise, geometry } = self;
+        if x.device().is_cuda() || x.kind() == depthwise.kind() {
+            return separable_conv(x, SeparableWeights { depthwise, pointwise }, *geometry, norm);
+        }
+        // Under autocast: on the CPU our kernels in 32 bits are faster than libtorch's in bfloat16.
+        let (depthwise, pointwise) = (depthwise.f_to_kind(Kind::Float)?, pointwise.f_to_kind(Kind::Float)?);
+        let weights = SeparableWeights { depthwise: &depthwise, pointwise: &pointwise };
+        separable_conv(&x.f_to_kind(Kind::Float)?, weights, *geometry, norm)
+    }
+}

@@ -1,0 +1,3 @@
+#include "table.h"
+
+PDARTS_CHANNELWISE_DEFINE(baseline)

@@ -1,3 +1,0 @@
-#include "table.h"
-
-PDARTS_MIX_DEFINE(baseline)

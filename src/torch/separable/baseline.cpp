@@ -1,0 +1,3 @@
+#include "table.h"
+
+PDARTS_SEPARABLE_DEFINE(baseline)

@@ -1,0 +1,45 @@
+// The CPU kernels of pointwise convolutions, as one table of functions per instruction set.
+//
+// Each table comes from the same templates (table.h), compiled once per instruction set. As in ../depthwise/kernels.h,
+// nothing here may include libtorch or the standard library's templates.
+#pragma once
+#include "../channelwise/kernels.h"
+
+namespace pdarts::separable {
+
+using channelwise::Pixels;
+
+// y[pixel][o] = sum over i of x[pixel][i] * weights[i][o]; rows of `weights` are filled up with zeros to whole registers.
+template <typename T> struct Product {
+  int64_t pixels, inputs, outputs;
+  Pixels<const T> x;
+  const T *weights;
+  Pixels<T> y;
+};
+
+// sums[o][i] += sum over pixels of gradient[pixel][o] * x[pixel][i]. Rows of `sums` are filled up to whole registers, with
+// whatever follows the inputs in `x`, which must be memory of the same array.
+template <typename T> struct OuterProduct {
+  int64_t pixels, inputs, outputs;
+  Pixels<const T> x, gradient;
+  T *sums;
+};
+
+template <typename T> struct Kernels {
+  // Channels of a register.
+  int64_t lanes;
+  void (*multiply)(const Product<T> &product);
+  void (*add_outer_product)(const OuterProduct<T> &product);
+};
+
+#define PDARTS_SEPARABLE_DECLARE(instruction_set)                                                                      \
+  namespace instruction_set {                                                                                          \
+  extern const Kernels<float> float_kernels;                                                                           \
+  extern const Kernels<double> double_kernels;                                                                         \
+  }
+PDARTS_SEPARABLE_DECLARE(baseline)
+PDARTS_SEPARABLE_DECLARE(avx2)
+PDARTS_SEPARABLE_DECLARE(avx512)
+#undef PDARTS_SEPARABLE_DECLARE
+
+} // namespace pdarts::separable

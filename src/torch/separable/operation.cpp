@@ -1,0 +1,159 @@
+// BatchNorm where there is one, ReLU, depthwise and pointwise convolution of one input for several edges, as one autograd
+// function: what sep_conv and dil_conv are made of.
+//
+// On the CPU in single and double precision every image passes through all of it in a core's own cache, and nothing is
+// kept for backward but the input and the weights: the normalised input and what is between the convolutions are computed
+// again. Anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
+#include <tuple>
+
+#include <ATen/record_function.h>
+
+#include "../guarded.h"
+#include "../sync_batch_norm/normalise.h"
+#include "backward.h"
+#include "forward.h"
+
+namespace pdarts::separable {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using PlanPointer = c10::intrusive_ptr<Plan>;
+
+// Its differentiable inputs stand in one list, BatchNorm's weight and bias only where it has them.
+struct Inputs {
+  const Tensor &x, &depthwise_weight, &pointwise_weight;
+  Tensor norm_weight, norm_bias;
+
+  explicit Inputs(at::TensorList tensors)
+      : x(tensors[0]), depthwise_weight(tensors[1]), pointwise_weight(tensors[2]),
+        norm_weight(tensors.size() > 3 ? tensors[3] : Tensor()), norm_bias(tensors.size() > 3 ? tensors[4] : Tensor()) {
+  }
+};
+
+class Separable : public torch::autograd::Function<Separable> {
+public:
+  static Tensor forward(AutogradContext *context, at::TensorList tensors, PlanPointer plan) {
+    variable_list saved(tensors.begin(), tensors.end());
+    saved[0] = channelwise::as_pixels(tensors[0]);
+    const Inputs inputs(saved);
+    const Tensor y = AT_DISPATCH_FLOATING_TYPES(inputs.x.scalar_type(), "separable", [&] {
+      return separable::forward<scalar_t>(*plan, inputs.x, inputs.depthwise_weight, inputs.pointwise_weight,
+                                          inputs.norm_weight, inputs.norm_bias);
+    });
+    context->save_for_backward(saved);
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    return y;
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list gradients) {
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "separable convolution: its gradient cannot be differentiated; call backward without create_graph");
+    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    const variable_list saved = context->get_saved_variables();
+    const Inputs inputs(saved);
+    const bool affine = inputs.norm_weight.defined();
+    const Wanted wanted{context->needs_input_grad(0), context->needs_input_grad(1), context->needs_input_grad(2),
+                        affine && (context->needs_input_grad(3) || context->needs_input_grad(4))};
+    const Tensor y_gradient = channelwise::as_pixels(gradients[0]);
+    const Gradients of = AT_DISPATCH_FLOATING_TYPES(inputs.x.scalar_type(), "separable", [&] {
+      return separable::backward<scalar_t>(*plan, wanted, inputs.x, inputs.depthwise_weight, inputs.pointwise_weight,
+                                           inputs.norm_weight, inputs.norm_bias, y_gradient);
+    });
+    variable_list results{of.input, of.depthwise, of.pointwise};
+    if (affine) {
+      results.insert(results.end(), {of.norm_weight, of.norm_bias});
+    }
+    results.emplace_back(); // the plan's
+    return results;
+  }
+};
+
+// The same of libtorch's operations: any device and floating-point type.
+Tensor composed(const Plan &plan, const Tensor &x, const Tensor &depthwise_weight, const Tensor &pointwise_weight,
+                const Tensor &norm_weight, const Tensor &norm_bias) {
+  Tensor normalised = x;
+  if (plan.over_ranks) {
+    normalised = sync_batch_norm::normalise({{x, norm_weight, norm_bias, plan.running_mean, plan.running_var}})[0];
+  } else if (plan.normalised()) {
+    normalised = at::batch_norm(x, norm_weight, norm_bias, plan.running_mean, plan.running_var, plan.training,
+                                kMomentum, kEpsilon, /*cudnn_enabled=*/norm_weight.defined());
+  }
+  const Tensor middle = depthwise::composed(plan.shape, normalised, depthwise_weight);
+  const std::vector<int64_t> one{1, 1}, none{0, 0};
+  return at::conv2d(middle, pointwise_weight, {}, one, none, one, plan.groups);
+}
+
+PlanPointer plan_of(const Tensor &x, const Tensor &depthwise_weight, const Tensor &pointwise_weight, int64_t stride,
+                    int64_t dilation) {
+  auto plan = c10::make_intrusive<Plan>();
+  plan->shape = depthwise::shape_of(x, depthwise_weight, stride, dilation);
+  TORCH_CHECK(pointwise_weight.dim() == 4 && pointwise_weight.size(1) > 0 &&
+                  plan->middle() % pointwise_weight.size(1) == 0 && pointwise_weight.size(2) == 1 &&
+                  pointwise_weight.size(3) == 1,
+              "separable convolution: pointwise weight ", pointwise_weight.sizes(), " for ", plan->middle(),
+              " channels: expected [groups * outputs, channels / groups, 1, 1]");
+  plan->groups = plan->middle() / pointwise_weight.size(1);
+  TORCH_CHECK(pointwise_weight.size(0) > 0 && pointwise_weight.size(0) % plan->groups == 0,
+              "separable convolution: pointwise weight ", pointwise_weight.sizes(), " for ", plan->groups, " groups");
+  plan->outputs = pointwise_weight.size(0) / plan->groups;
+  return plan;
+}
+
+void check_same_kind(const Tensor &x, const Tensor &other, const char *what) {
+  TORCH_CHECK(other.scalar_type() == x.scalar_type() && other.device() == x.device(),
+              "separable convolution: input of ", x.scalar_type(), " on ", x.device(), ", ", what, " of ",
+              other.scalar_type(), " on ", other.device());
+}
+
+void add_norm(Plan &plan, const Tensor &x, const pdarts_batch_norm &norm) {
+  for (const Tensor *values : {norm.weight, norm.bias, norm.running_mean, norm.running_var}) {
+    TORCH_CHECK(!values || (values->dim() == 1 && values->size(0) == x.size(1) && values->is_contiguous() &&
+                            values->device() == x.device()),
+                "separable convolution: BatchNorm values ", values->sizes(), " for an input ", x.sizes());
+  }
+  plan.running_mean = *norm.running_mean;
+  plan.running_var = *norm.running_var;
+  plan.training = norm.training;
+  plan.over_ranks = norm.training && sync_batch_norm::is_on();
+}
+
+} // namespace
+
+Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &pointwise_weight, int64_t stride,
+                 int64_t dilation, const pdarts_batch_norm *norm) {
+  RECORD_USER_SCOPE("pdarts::separable");
+  const auto plan = plan_of(x, depthwise_weight, pointwise_weight, stride, dilation);
+  Tensor norm_weight, norm_bias;
+  if (norm) {
+    add_norm(*plan, x, *norm);
+    norm_weight = norm->weight ? *norm->weight : Tensor();
+    norm_bias = norm->bias ? *norm->bias : Tensor();
+  }
+  if (!x.is_cpu() || (x.scalar_type() != at::kFloat && x.scalar_type() != at::kDouble)) {
+    return composed(*plan, x, depthwise_weight, pointwise_weight, norm_weight, norm_bias);
+  }
+  check_same_kind(x, depthwise_weight, "depthwise weight");
+  check_same_kind(x, pointwise_weight, "pointwise weight");
+  for (const Tensor &values : {plan->running_mean, plan->running_var, norm_weight, norm_bias}) {
+    if (values.defined()) {
+      check_same_kind(x, values, "BatchNorm");
+    }
+  }
+  variable_list tensors{x, depthwise_weight, pointwise_weight};
+  if (norm_weight.defined()) {
+    tensors.insert(tensors.end(), {norm_weight, norm_bias});
+  }
+  return Separable::apply(at::TensorList(tensors), plan);
+}
+
+} // namespace pdarts::separable
+
+char *pdarts_separable(const torch::Tensor *x, const torch::Tensor *depthwise_weight,
+                       const torch::Tensor *pointwise_weight, int64_t stride, int64_t dilation,
+                       const pdarts_batch_norm *norm, torch::Tensor **output) {
+  return guarded([&] {
+    *output = new torch::Tensor(
+        pdarts::separable::separable(*x, *depthwise_weight, *pointwise_weight, stride, dilation, norm));
+  });
+}

@@ -1,0 +1,306 @@
+//! `separable_conv` against libtorch's own BatchNorm, ReLU and convolutions.
+
+use std::process::Command;
+
+use pdarts::torch::{
+    DepthwiseGeometry, InputNorm, RunningStatistics, SeparableWeights, num_layout_copies, separable_conv,
+};
+use tch::{Device, Kind, Tensor, no_grad};
+
+const SIZES: [(i64, i64); 4] = [(1, 1), (3, 2), (5, 7), (4, 19)];
+
+#[derive(Copy, Clone, Debug, PartialEq)]
+enum Norm {
+    Without,
+    Plain,
+    Affine,
+    /// By the running statistics.
+    Evaluation,
+}
+
+#[derive(Copy, Clone, Debug)]
+struct Case {
+    batch: i64,
+    channels: i64,
+    size: (i64, i64),
+    edges: i64,
+    /// Of the pointwise convolution: one for each edge, or for each input of as many edges' channels.
+    groups: i64,
+    outputs: i64,
+    kernel: i64,
+    stride: i64,
+    dilation: i64,
+    norm: Norm,
+}
+
+impl Case {
+    fn all() -> impl Iterator<Item = Case> {
+        let norms = [Norm::Without, Norm::Plain, Norm::Affine, Norm::Evaluation];
+        let geometries = [3, 5, 7].into_iter().flat_map(|kernel| [(1, 1), (2, 1), (1, 2), (2, 2)].map(|g| (kernel, g)));
+        let shapes = geometries.flat_map(move |geometry| norms.map(|norm| (geometry, norm)));
+        shapes.flat_map(|((kernel, (stride, dilation)), norm)| {
+            let channels = [(1, 1, 1, 1), (4, 2, 2, 4), (16, 3, 3, 16), (20, 1, 1, 36), (36, 1, 3, 12), (16, 2, 1, 70)];
+            channels.into_iter().zip(SIZES.into_iter().cycle()).map(
+                move |((channels, edges, groups, outputs), size)| {
+                    let batch = if kernel == 5 { 35 } else { 3 };
+                    Case { batch, channels, size, edges, groups, outputs, kernel, stride, dilation, norm }
+                },
+            )
+        })
+    }
+
+    fn geometry(&self) -> DepthwiseGeometry {
+        DepthwiseGeometry { stride: self.stride, dilation: self.dilation }
+    }
+
+    /// Input, two weights, scale and shift.
+    fn leaves(&self) -> [Tensor; 5] {
+        let options = (Kind::Double, Device::Cpu);
+        let ((height, width), middle) = (self.size, self.edges * self.channels);
+        let x = Tensor::randn([self.batch, height, width, self.channels], options) * 2.0 + 0.5;
+        [
+            leaf(&x.permute([0, 3, 1, 2])),
+            leaf(&Tensor::randn([middle, 1, self.kernel, self.kernel], options)),
+            leaf(&Tensor::randn([self.groups * self.outputs, middle / self.groups, 1, 1], options)),
+            leaf(&Tensor::randn([self.channels], options)),
+            leaf(&Tensor::randn([self.channels], options)),
+        ]
+    }
+
+    /// Mean and variance to begin with.
+    fn running(&self, kind: Kind) -> (Tensor, Tensor) {
+        let values = |from: f64| Tensor::linspace(from, from + 1.0, self.channels, (kind, Device::Cpu));
+        (values(-0.5), values(0.5))
+    }
+
+    fn ours(&self, leaves: &[Tensor; 5], running: &(Tensor, Tensor)) -> Tensor {
+        let [x, depthwise, pointwise, weight, bias] = leaves;
+        let norm = InputNorm {
+            affine: matches!(self.norm, Norm::Affine | Norm::Evaluation).then_some((weight, bias)),
+            running: RunningStatistics { mean: &running.0, var: &running.1 },
+            training: self.norm != Norm::Evaluation,
+        };
+        let norm = (self.norm != Norm::Without).then_some(norm);
+        separable_conv(x, SeparableWeights { depthwise, pointwise }, self.geometry(), norm).unwrap()
+    }
+
+    fn reference(&self, leaves: &[Tensor; 5], running: &(Tensor, Tensor)) -> Tensor {
+        let [x, depthwise, pointwise, weight, bias] = leaves;
+        let affine = matches!(self.norm, Norm::Affine | Norm::Evaluation).then_some((weight, bias));
+        let (weight, bias) = (affine.map(|affine| affine.0), affine.map(|affine| affine.1));
+        let training = self.norm != Norm::Evaluation;
+        let normalised = match self.norm {
+            Norm::Without => x.shallow_clone(),
+            _ => x.batch_norm(weight, bias, Some(&running.0), Some(&running.1), training, 0.1, 1e-5, false),
+        };
+        let relu = normalised.relu();
+        let repeated = Tensor::cat(&vec![&relu; self.edges as usize], 1);
+        let padding = self.dilation * (self.kernel - 1) / 2;
+        let channels = depthwise.size()[0];
+        repeated
+            .conv2d(depthwise, None::<&Tensor>, [self.stride; 2], [padding; 2], [self.dilation; 2], channels)
+            .conv2d(pointwise, None::<&Tensor>, [1; 2], [0; 2], [1; 2], self.groups)
+    }
+
+    /// The leaves that the result depends on.
+    fn num_used(&self) -> usize {
+        if matches!(self.norm, Norm::Affine | Norm::Evaluation) { 5 } else { 3 }
+    }
+
+    /// One value has no variance.
+    fn is_defined(&self) -> bool {
+        self.batch * self.size.0 * self.size.1 > 1
+    }
+}
+
+fn leaf(values: &Tensor) -> Tensor {
+    values.detach().set_requires_grad(true)
+}
+
+fn cast(leaves: &[Tensor; 5], kind: Kind) -> [Tensor; 5] {
+    leaves.each_ref().map(|values| leaf(&values.to_kind(kind)))
+}
+
+/// The output, and the gradients of the first `num_used` leaves for a random gradient of the output.
+fn differentiate(y: Tensor, y_gradient: &Tensor, leaves: &[Tensor; 5], num_used: usize) -> Vec<Tensor> {
+    let leaves: Vec<&Tensor> = leaves[..num_used].iter().collect();
+    let mut all = vec![y.detach()];
+    all.extend(pdarts::torch::gradients(&y, y_gradient, &leaves).unwrap());
+    all
+}
+
+/// Largest difference, relative to the largest value (or 1 if that is smaller).
+fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
+    assert_eq!(ours.size(), theirs.size());
+    let theirs = theirs.to_kind(Kind::Double);
+    let scale = theirs.abs().max().double_value(&[]).max(1.0);
+    (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
+}
+
+#[test]
+fn values_gradients_and_statistics_equal_those_of_libtorch() {
+    const WHAT: [&str; 6] = ["output", "input", "depthwise", "pointwise", "norm's weight", "norm's bias"];
+    tch::manual_seed(1);
+    tch::set_num_threads(1);
+    for case in Case::all().filter(Case::is_defined) {
+        let (leaves, running) = (case.leaves(), case.running(Kind::Double));
+        let theirs = case.reference(&leaves, &running);
+        let y_gradient = Tensor::randn_like(&theirs);
+        let theirs = differentiate(theirs, &y_gradient, &leaves, case.num_used());
+        for (kind, tolerance) in [(Kind::Double, 1e-11), (Kind::Float, 2e-4)] {
+            let (leaves, our_running) = (cast(&leaves, kind), case.running(kind));
+            let y = case.ours(&leaves, &our_running);
+            let ours = differentiate(y, &y_gradient.to_kind(kind), &leaves, case.num_used());
+            for ((what, ours), theirs) in WHAT.iter().zip(&ours).zip(&theirs) {
+                let error = error(ours, theirs);
+                assert!(error < tolerance, "{case:?} {kind:?}: {what}: error {error:e}");
+            }
+            assert!(error(&our_running.0, &running.0) < tolerance, "{case:?} {kind:?}: running mean");
+            assert!(error(&our_running.1, &running.1) < tolerance, "{case:?} {kind:?}: running variance");
+        }
+    }
+}
+
+/// The choice is libtorch's, made once per process: lower ones are tested in processes that are told to use them.
+#[test]
+fn every_instruction_set_passes() {
+    for instruction_set in ["default", "avx2"] {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "values_gradients_and_statistics_equal_those_of_libtorch"])
+            .env("ATEN_CPU_CAPABILITY", instruction_set)
+            .status()
+            .unwrap();
+        assert!(status.success(), "{instruction_set}");
+    }
+}
+
+const CASE: Case = Case {
+    batch: 3,
+    channels: 20,
+    size: (9, 13),
+    edges: 3,
+    groups: 3,
+    outputs: 20,
+    kernel: 5,
+    stride: 2,
+    dilation: 1,
+    norm: Norm::Affine,
+};
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let threads = tch::get_num_threads();
+    for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (70, (6, 5)), (2, (60, 70))] {
+        let case = Case { batch, size, channels: 36, outputs: 36, stride: 1, dilation: 2, ..CASE };
+        let leaves = cast(&case.leaves(), Kind::Float);
+        let y_gradient = Tensor::randn([batch, 3 * 36, size.0, size.1], (Kind::Float, Device::Cpu));
+        let run = |threads| {
+            tch::set_num_threads(threads);
+            differentiate(case.ours(&leaves, &case.running(Kind::Float)), &y_gradient, &leaves, 5)
+        };
+        assert_eq!(run(1), run(2));
+        assert_eq!(run(1), run(3));
+    }
+    tch::set_num_threads(threads);
+}
+
+#[test]
+fn any_memory_layout_gives_the_same() {
+    let leaves = cast(&CASE.leaves(), Kind::Float);
+    let forward = |x: &Tensor| {
+        let mut leaves = cast(&leaves, Kind::Float);
+        leaves[0] = leaf(x);
+        let y = CASE.ours(&leaves, &CASE.running(Kind::Float));
+        let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)).sin().view_as(&y.contiguous());
+        differentiate(y, &y_gradient, &leaves, 5)
+    };
+    let x = &leaves[0].detach();
+    let expected = forward(x);
+    let nchw = x.contiguous();
+    assert_eq!(nchw.stride()[3], 1);
+    let copies = num_layout_copies();
+    forward(&nchw);
+    assert!(num_layout_copies() > copies);
+    let channel_slice = Tensor::cat(&[x, x], 1).narrow(1, 20, 20);
+    assert_eq!(channel_slice.stride()[3], 40);
+    let pixel_slice = Tensor::cat(&[x, x], 3).narrow(3, 13, 13);
+    for x in [nchw, channel_slice, pixel_slice] {
+        for (ours, expected) in forward(&x).iter().zip(&expected) {
+            assert_eq!(ours, expected, "strides {:?}", x.stride());
+        }
+    }
+}
+
+#[test]
+fn an_expanded_output_gradient_is_accepted() {
+    let leaves = CASE.leaves();
+    let ours = CASE.ours(&leaves, &CASE.running(Kind::Double)).sum(Kind::Double);
+    let theirs = CASE.reference(&leaves, &CASE.running(Kind::Double)).sum(Kind::Double);
+    let ours = Tensor::run_backward(&[ours], &leaves, false, false);
+    let theirs = Tensor::run_backward(&[theirs], &leaves, false, false);
+    assert!(ours.iter().zip(&theirs).all(|(ours, theirs)| error(ours, theirs) < 1e-11));
+}
+
+#[test]
+fn only_the_wanted_gradients_are_computed() {
+    let leaves = CASE.leaves();
+    let all = {
+        let y = CASE.ours(&leaves, &CASE.running(Kind::Double));
+        differentiate(y.shallow_clone(), &y.ones_like(), &leaves, 5)
+    };
+    for wanted in 0..5 {
+        let leaves: [Tensor; 5] =
+            std::array::from_fn(|index| leaves[index].detach().set_requires_grad(index == wanted));
+        CASE.ours(&leaves, &CASE.running(Kind::Double)).sum(Kind::Double).backward();
+        for (index, leaf) in leaves.iter().enumerate() {
+            assert_eq!(leaf.grad().defined(), index == wanted);
+        }
+        assert!(error(&leaves[wanted].grad(), &all[1 + wanted]) < 1e-12, "leaf {wanted}");
+    }
+    let frozen = no_grad(|| CASE.ours(&leaves, &CASE.running(Kind::Double)));
+    assert!(!frozen.requires_grad());
+    assert_eq!(frozen, all[0]);
+}
+
+#[test]
+fn types_without_own_kernels_use_libtorch() {
+    let case = Case { norm: Norm::Without, ..CASE };
+    let leaves = cast(&case.leaves(), Kind::BFloat16);
+    let running = case.running(Kind::BFloat16);
+    let ours = case.ours(&leaves, &running);
+    assert_eq!(ours.kind(), Kind::BFloat16);
+    let y_gradient = Tensor::randn_like(&ours);
+    let theirs = differentiate(case.reference(&leaves, &running), &y_gradient, &leaves, 3);
+    assert_eq!(differentiate(ours, &y_gradient, &leaves, 3), theirs);
+}
+
+#[test]
+fn an_empty_batch_gives_an_empty_output() {
+    let case = Case { norm: Norm::Without, ..CASE };
+    let mut leaves = case.leaves();
+    leaves[0] = leaf(&leaves[0].narrow(0, 0, 0));
+    let y = case.ours(&leaves, &case.running(Kind::Double));
+    assert_eq!(y.size(), [0, 60, 5, 7]);
+    y.sum(Kind::Double).backward();
+    assert_eq!(leaves[2].grad(), leaves[2].zeros_like());
+}
+
+#[test]
+fn what_does_not_fit_is_named() {
+    let [x, depthwise, pointwise, weight, bias] = CASE.leaves();
+    let (mean, var) = CASE.running(Kind::Double);
+    let refused = |x: &Tensor, depthwise: &Tensor, pointwise: &Tensor, mean: &Tensor, expected: &str| {
+        let running = RunningStatistics { mean, var: &var };
+        let norm = InputNorm { affine: Some((&weight, &bias)), running, training: true };
+        let weights = SeparableWeights { depthwise, pointwise };
+        let message = separable_conv(x, weights, CASE.geometry(), Some(norm)).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+        assert_eq!(message.lines().count(), 1);
+    };
+    refused(&x, &depthwise.narrow(0, 0, 50), &pointwise, &mean, "for 20 channels");
+    refused(&x, &depthwise, &pointwise.narrow(1, 0, 7), &mean, "for 60 channels");
+    refused(&x, &depthwise, &pointwise.narrow(0, 0, 20), &mean, "for 3 groups");
+    refused(&x, &depthwise, &pointwise.to_kind(Kind::Float), &mean, "pointwise weight of Float");
+    refused(&x, &depthwise, &pointwise, &mean.narrow(0, 0, 3), "BatchNorm values [3]");
+    refused(&x.narrow(0, 0, 1).narrow(2, 0, 1).narrow(3, 0, 1), &depthwise, &pointwise, &mean, "no variance");
+}
