@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::heartbeat::{Heartbeat, heartbeat_path};
 use super::progress::{Operation, PROGRESS};
@@ -74,8 +74,7 @@ impl StallWatch {
             return Ok(None);
         }
         fs::create_dir_all(directory)?;
-        let mut watch =
-            Watch { directory: directory.to_owned(), rank: ranks.rank, size: ranks.size, limits, warned_of: None };
+        let mut watch = Watch::new(directory, ranks, limits);
         let own_file = heartbeat_path(directory, ranks.rank);
         Heartbeat::now(ranks.rank).write(&own_file)?;
         let (end, ended) = channel();
@@ -109,15 +108,30 @@ struct Watch {
     limits: StallLimits,
     /// The operation that was last warned of.
     warned_of: Option<Operation>,
+    last_beat: Instant,
+    /// Since when this process has run without being stopped itself.
+    awake_since: Instant,
 }
 
 impl Watch {
+    fn new(directory: &Path, ranks: &Ranks, limits: StallLimits) -> Self {
+        let (directory, now) = (directory.to_owned(), Instant::now());
+        let Ranks { rank, size, .. } = *ranks;
+        Self { directory, rank, size, limits, warned_of: None, last_beat: now, awake_since: now }
+    }
+
     fn beat(&mut self) {
+        // A rank that was stopped and goes on finds its operation long overdue, but was the one to be waited for.
+        let now = Instant::now();
+        if now - self.last_beat > self.limits.silence() {
+            self.awake_since = now;
+        }
+        self.last_beat = now;
         if let Err(error) = Heartbeat::now(self.rank).write(&heartbeat_path(&self.directory, self.rank)) {
             tracing::debug!("cannot write a heartbeat into {}: {error}", self.directory.display());
         }
         let Some(operation) = PROGRESS.oldest() else { return };
-        let waited = operation.since.elapsed();
+        let waited = now.saturating_duration_since(operation.since.max(self.awake_since));
         if waited < self.limits.warning {
             return;
         }
@@ -208,7 +222,7 @@ mod tests {
     /// What rank `own` finds out about operation 7 of NCCL.
     fn find(own: usize, beats: &[Option<Heartbeat>]) -> Stall {
         let label = Label::indexed("all-reduce of gradient bucket", 2);
-        let operation = Operation { library: Library::Nccl, number: 7, label, since: std::time::Instant::now() };
+        let operation = Operation { library: Library::Nccl, number: 7, label, since: Instant::now() };
         Stall::find(operation, Duration::from_secs(61), own, beats.to_vec(), SILENCE)
     }
 
