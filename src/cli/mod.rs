@@ -13,6 +13,7 @@ mod data;
 mod doctor;
 mod error;
 mod genotype;
+mod kernels;
 mod logging;
 mod output;
 mod ranks;

@@ -326,7 +326,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = RunDirectory::create(root.path(), "").unwrap();
         for threads in [2, 4] {
-            run.record_environment(&Environment::capture("2.13.0", "cpu", threads, 1)).unwrap();
+            run.record_environment(&Environment::capture("2.13.0", "fused", "cpu", threads, 1)).unwrap();
         }
         let content = fs::read_to_string(root.path().join("environment.jsonl")).unwrap();
         let threads: Vec<_> = content

@@ -4,6 +4,7 @@
 mod autocast;
 mod depthwise;
 mod hooks;
+mod kernel_choice;
 mod mix;
 mod profile;
 mod side_stream;
@@ -18,6 +19,7 @@ use torch_sys::C_tensor;
 pub use autocast::Bf16Autocast;
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
+pub use kernel_choice::{Kernels, choose_kernels, chosen_kernels};
 pub use mix::{Branch, RunningStatistics, mix};
 pub use profile::{OperationTime, profile};
 pub use side_stream::{SideStream, StreamEvent};

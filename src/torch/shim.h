@@ -32,6 +32,9 @@ struct pdarts_mix_branch {
 // null sum begins here and becomes a new tensor that the caller owns.
 char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
                  const torch::Tensor *weights, bool training);
+// Whether operations of this shim run their own CPU kernels (at first they do) or libtorch's operations.
+void pdarts_choose_kernels(bool own);
+bool pdarts_own_kernels_chosen();
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);

@@ -4,6 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::supernet::Subject;
+use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::DeviceChoice;
@@ -29,6 +30,8 @@ pub struct ProfileArguments {
     /// Kinds of operations to show, those with the most time first.
     #[arg(long, default_value_t = 20)]
     top: usize,
+    #[command(flatten)]
+    kernels: KernelsArgument,
     /// Print one JSON object a line for each kind of operation.
     #[arg(long)]
     json: bool,
@@ -44,6 +47,7 @@ struct Row {
 }
 
 pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
+    arguments.kernels.apply();
     let world = World::single(DeviceChoice::Cpu, arguments.threads)?;
     let mut subject = Subject::new(arguments.stage, &[], arguments.global_batch, &world)?;
     subject.pair_of_steps()?;

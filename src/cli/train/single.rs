@@ -13,7 +13,7 @@ use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
 use crate::run::{Environment, RunDirectory, TrainedCell, write_json_atomic};
-use crate::torch::libtorch_version;
+use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
     ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
@@ -140,8 +140,9 @@ impl Start {
     fn train_and_record(&self, run: &RunDirectory, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
         let Self { root, config, cell, world, resume, .. } = self;
         logging.record_to(&run.log_path())?;
-        let device = DeviceName(world.device).to_string();
-        run.record_environment(&Environment::capture(libtorch_version(), &device, world.threads, world.size))?;
+        let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
+        let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
+        run.record_environment(&environment)?;
         tracing::info!("training {} on {} in {} ({world})", cell.name, config.data.dataset, root.display());
         if let Some(ResumePoint { checkpoint, path }) = resume {
             let TrainProgress { epoch, step, .. } = &checkpoint.header.progress;

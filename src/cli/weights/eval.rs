@@ -13,6 +13,7 @@ use tch::Kind;
 
 use super::CheckpointArguments;
 use crate::cli::error::UsageError;
+use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::table::Table;
@@ -53,6 +54,8 @@ pub struct EvalArguments {
     /// CPU threads; 0 = all cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     threads: usize,
+    #[command(flatten)]
+    kernels: KernelsArgument,
     /// Print top1 and top5 (percent), loss and samples as JSON
     #[arg(long)]
     json: bool,
@@ -78,6 +81,7 @@ struct Figures {
 }
 
 pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
+    arguments.kernels.apply();
     let state = arguments.weights.read()?;
     let description = arguments.weights.describe(&state)?;
     let kind = arguments.dataset(&description.shape)?;
