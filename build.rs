@@ -96,7 +96,10 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["shim", "autocast", "layout", "profile", "side_stream"].map(|name| format!("{SHIM}/{name}.cpp")))
+        .files(
+            ["shim", "autocast", "kernel_choice", "layout", "profile", "side_stream"]
+                .map(|name| format!("{SHIM}/{name}.cpp")),
+        )
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
         .files(["depthwise", "mix", "pool", "separable"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");

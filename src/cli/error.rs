@@ -117,7 +117,8 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
 
 fn report(message: &str) {
     // `eprintln!` would panic; without a stderr there is nobody to tell.
-    let _ = writeln!(io::stderr(), "error: {message}");
+    // In one piece, for ranks share it.
+    let _ = io::stderr().write_all(format!("error: {message}\n").as_bytes());
 }
 
 #[cfg(test)]

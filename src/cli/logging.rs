@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
@@ -30,7 +30,7 @@ const DEFAULT_FILTER: &str = "info";
 /// The log under way, and the progress bars that stand below it on a terminal.
 pub struct Logging {
     bars: MultiProgress,
-    record: Arc<OnceLock<File>>,
+    record: Arc<Mutex<Option<File>>>,
 }
 
 impl Logging {
@@ -67,15 +67,14 @@ impl Logging {
         self.bars.set_draw_target(ProgressDrawTarget::hidden());
     }
 
-    /// From now on also logs to `path`, one JSON object a line.
+    /// From now on also logs to `path`, one JSON object a line, and no longer to an earlier one.
     ///
     /// # Errors
     /// When the file cannot be opened.
     pub fn record_to(&self, path: &Path) -> anyhow::Result<()> {
         let file = File::options().create(true).append(true).open(path);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
-        // A process records one run: a second file would be ignored.
-        let _ = self.record.set(file);
+        *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
         Ok(())
     }
 
@@ -100,11 +99,11 @@ impl Write for AboveBars {
 }
 
 /// Writes to the file of [`Logging::record_to`], or nowhere before that.
-struct Record(Arc<OnceLock<File>>);
+struct Record(Arc<Mutex<Option<File>>>);
 
 impl Write for Record {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(mut file) = self.0.get() {
+        if let Some(file) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             file.write_all(bytes)?;
         }
         Ok(bytes.len())

@@ -13,6 +13,7 @@ mod data;
 mod doctor;
 mod error;
 mod genotype;
+mod kernels;
 mod logging;
 mod output;
 mod ranks;
@@ -32,6 +33,7 @@ pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
+use crate::world::Ranks;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -92,6 +94,17 @@ enum Command {
     Completions(completions::CompletionsArguments),
 }
 
+impl Command {
+    /// Whether all ranks of a launch work on it together; of the others rank 0 does all.
+    fn is_of_all_ranks(&self) -> bool {
+        match self {
+            Self::Search(_) | Self::Train(_) | Self::Doctor(_) => true,
+            Self::Bench(command) => command.is_of_all_ranks(),
+            _ => false,
+        }
+    }
+}
+
 /// Runs the program on this process's arguments.
 pub fn run() -> ExitCode {
     error::guard(|| execute(Cli::parse()))
@@ -99,6 +112,9 @@ pub fn run() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let logging = Logging::start(cli.log.as_deref())?;
+    if !cli.command.is_of_all_ranks() && !Ranks::join()?.is_root() {
+        return Ok(ExitCode::SUCCESS);
+    }
     match cli.command {
         Command::Search(arguments) => return search::run(&arguments, &logging),
         Command::Train(arguments) => return train::run(&arguments, &logging),

@@ -18,7 +18,7 @@ Examples:
   pdarts results runs/train --json
 
 Errors are of the test set, with the weights of the last epoch; trainings that differ in their seeds alone
-are one row, with the standard deviation. Published errors are as their authors report them, sizes counted
+are one row, with the standard deviation. A star: the test set was scored after every epoch. Published errors are as their authors report them, sizes counted
 here.";
 
 const HEADINGS: [&str; 9] = [
@@ -78,10 +78,11 @@ fn cells(row: &ResultRow) -> [String; HEADINGS.len()] {
     ]
 }
 
-/// `2.52 ± 0.09`.
+/// `2.52 ± 0.09`, with a star where the test set was scored after every epoch.
 fn error(row: &ResultRow) -> String {
+    let star = if row.test_scored_every_epoch { " *" } else { "" };
     let deviation = row.error_deviation.map_or(String::new(), |deviation| format!(" ± {deviation:.2}"));
-    row.error_percent.map_or(String::new(), |error| format!("{error:.2}{deviation}"))
+    row.error_percent.map_or(String::new(), |error| format!("{error:.2}{deviation}{star}"))
 }
 
 /// `7.1 h, 8 x cuda`; below an hour in minutes.

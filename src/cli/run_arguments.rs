@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::error::UsageError;
+use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use crate::config::Settings;
 use crate::run::{RunDirectory, compact_utc};
@@ -30,6 +31,8 @@ pub struct RunArguments {
     /// Continue what was begun in this run directory from its last checkpoint
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    #[command(flatten)]
+    kernels: KernelsArgument,
     /// Write a timeline of all ranks in Chrome's trace format, which ui.perfetto.dev opens
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -41,6 +44,7 @@ pub struct RunArguments {
 impl RunArguments {
     /// Joins the other ranks; all but rank 0 fall silent.
     pub fn join_ranks(&self, logging: &Logging) -> anyhow::Result<Ranks> {
+        self.kernels.apply();
         let ranks = Ranks::join()?;
         if !ranks.is_root() {
             logging.quieten();

@@ -15,7 +15,7 @@ use super::table::Table;
 use crate::config::{Config, Settings};
 use crate::report::{RunRecorder, SearchSummary};
 use crate::run::{Environment, GenotypeFile, RunDirectory};
-use crate::torch::libtorch_version;
+use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
     FirstOrder, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
 };
@@ -70,7 +70,7 @@ impl Start {
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         let run = agree(&world, arguments.create_run(&world, &config, resumed))?;
-        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.latest_checkpoint()?)))?;
+        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
         let resume = latest.map(|path| ResumePoint::read(&path, &data.config_digest)).transpose();
@@ -94,8 +94,9 @@ impl Start {
     ) -> anyhow::Result<SearchEnd> {
         let Self { root, config, world, data, resume, .. } = self;
         logging.record_to(&run.log_path())?;
-        let device = DeviceName(world.device).to_string();
-        run.record_environment(&Environment::capture(libtorch_version(), &device, world.threads, world.size))?;
+        let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
+        let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
+        run.record_environment(&environment)?;
         tracing::info!("searching on {} in {} ({world})", config.data.dataset, root.display());
         if let Some(ResumePoint { checkpoint, path }) = resume {
             let SearchProgress { stage, epoch, step, .. } = &checkpoint.header.progress;

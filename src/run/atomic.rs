@@ -16,7 +16,7 @@ const PARTIAL: &str = ".partial-";
 ///
 /// The new content goes to a temporary name in the same directory, is synced, and renamed; then the
 /// directory is synced, so that on return the file survives a power cut. On failure the old file is
-/// untouched and the temporary one removed.
+/// untouched and the temporary one removed. Links are followed; a device or a pipe is written to as it is.
 ///
 /// # Errors
 /// [`RunError::Write`] with the path and the cause.
@@ -36,6 +36,13 @@ pub fn write_json_atomic(path: &Path, value: &impl Serialize) -> Result<(), RunE
 }
 
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
+        let mut writer = BufWriter::new(File::options().write(true).open(&target)?);
+        write(&mut writer)?;
+        return writer.flush();
+    }
+    let path = target.as_path();
     let directory = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -90,6 +97,27 @@ mod tests {
         write_json_atomic(&path, &serde_json::json!({"status": "done"})).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "{\n  \"status\": \"done\"\n}\n");
         assert_eq!(names(directory.path()), ["summary.json"]);
+    }
+
+    #[test]
+    fn links_are_followed_and_devices_stay_devices() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("results.md"), directory.path().join("link.md"));
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink("results.md", &link).unwrap();
+        write_atomic(&link, |writer| writer.write_all(b"new")).unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read_to_string(pipe).unwrap()
+        });
+        write_atomic(&pipe, |writer| writer.write_all(b"through")).unwrap();
+        assert_eq!(reader.join().unwrap(), "through");
+        assert!(!fs::metadata(&pipe).unwrap().is_file());
     }
 
     #[test]

@@ -138,6 +138,27 @@ impl RunDirectory {
         Ok(checkpoints::list(&self.checkpoints())?.pop())
     }
 
+    /// Where the run goes on; `None` where it begins (anew, which is said, if it had begun without coming to a checkpoint).
+    ///
+    /// # Errors
+    /// [`RunError::NothingToResume`] of a complete run without checkpoints, and [`RunError::Read`].
+    pub fn checkpoint_to_resume(&self) -> Result<Option<PathBuf>, RunError> {
+        let latest = self.latest_checkpoint()?;
+        if latest.is_none() && self.is_complete() {
+            return Err(RunError::NothingToResume { root: self.root.clone() });
+        }
+        if latest.is_none() && fs::metadata(self.root.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0) {
+            tracing::info!("{} has no checkpoint yet: it begins anew", self.root.display());
+        }
+        Ok(latest)
+    }
+
+    fn is_complete(&self) -> bool {
+        let summary = fs::read_to_string(self.summary_path()).unwrap_or_default();
+        let summary: serde_json::Value = serde_json::from_str(&summary).unwrap_or_default();
+        summary["status"] == "complete"
+    }
+
     /// Removes all checkpoints but the newest `keep` (at least one), once the newest are durable.
     ///
     /// # Errors
@@ -151,7 +172,21 @@ impl RunDirectory {
     /// # Errors
     /// [`RunError::Read`] or [`RunError::Write`].
     pub fn record_environment(&self, environment: &Environment) -> Result<(), RunError> {
+        self.compare_ranks(environment.ranks);
         JsonLog::open(&self.root.join("environment.jsonl"))?.append(environment)
+    }
+
+    /// Says when a run goes on on another number of ranks.
+    fn compare_ranks(&self, ranks: usize) {
+        let starts = fs::read_to_string(self.root.join("environment.jsonl")).unwrap_or_default();
+        let last: serde_json::Value =
+            serde_json::from_str(starts.lines().last().unwrap_or_default()).unwrap_or_default();
+        match last["ranks"].as_u64() {
+            Some(before) if before != ranks as u64 => tracing::info!(
+                "the run was on {before} rank(s) and goes on on {ranks}: the same data and batches, equal up to rounding"
+            ),
+            _ => {}
+        }
     }
 
     /// Opens `metrics.jsonl` as it was at `position`, which is 0 in a new run.
@@ -326,7 +361,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = RunDirectory::create(root.path(), "").unwrap();
         for threads in [2, 4] {
-            run.record_environment(&Environment::capture("2.13.0", "cpu", threads, 1)).unwrap();
+            run.record_environment(&Environment::capture("2.13.0", "fused", "cpu", threads, 1)).unwrap();
         }
         let content = fs::read_to_string(root.path().join("environment.jsonl")).unwrap();
         let threads: Vec<_> = content

@@ -27,6 +27,8 @@ pub struct Environment {
     /// Commit it was built from.
     pub commit: &'static str,
     pub libtorch: String,
+    /// What computed the program's own operations.
+    pub kernels: String,
     pub device: String,
     /// Threads per rank.
     pub threads: usize,
@@ -45,12 +47,13 @@ pub struct Environment {
 
 impl Environment {
     /// Looks at this process and its machine now; the arguments are what only the caller knows.
-    pub fn capture(libtorch: &str, device: &str, threads: usize, ranks: usize) -> Self {
+    pub fn capture(libtorch: &str, kernels: &str, device: &str, threads: usize, ranks: usize) -> Self {
         Self {
             started_at: rfc3339(SystemTime::now()),
             version: env!("CARGO_PKG_VERSION"),
             commit: COMMIT,
             libtorch: libtorch.to_owned(),
+            kernels: kernels.to_owned(),
             device: device.to_owned(),
             threads,
             ranks,
@@ -160,7 +163,7 @@ mod tests {
 
     #[test]
     fn environment_describes_this_process() {
-        let environment = Environment::capture("2.13.0", "cpu", 2, 1);
+        let environment = Environment::capture("2.13.0", "fused", "cpu", 2, 1);
         println!("{}", serde_json::to_string_pretty(&environment).unwrap());
         assert_eq!(environment.version, env!("CARGO_PKG_VERSION"));
         assert!(environment.cores > 0 && environment.memory_mib > 0);

@@ -27,6 +27,12 @@ pub enum RunError {
     #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
     NotARun { root: PathBuf },
 
+    #[error(
+        "{} is complete and its checkpoints are gone, there is nothing to go on from: its result is in summary.json; \
+         choose another --out to run it again", root.display()
+    )]
+    NothingToResume { root: PathBuf },
+
     #[error("{} is in use by {holder}: wait until it ends, or choose another --out", root.display())]
     InUse { root: PathBuf, holder: String },
 
@@ -57,6 +63,7 @@ impl RunError {
                 | Self::Create { .. }
                 | Self::NoSuchRun { .. }
                 | Self::NotARun { .. }
+                | Self::NothingToResume { .. }
         )
     }
 

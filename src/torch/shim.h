@@ -47,6 +47,9 @@ char *pdarts_max_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor 
 char *pdarts_avg_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor **output);
 // Tensors that the CPU kernels have copied into channels-last memory so far.
 int64_t pdarts_num_layout_copies();
+// Whether operations of this shim run their own CPU kernels (at first they do) or libtorch's operations.
+void pdarts_choose_kernels(bool own);
+bool pdarts_own_kernels_chosen();
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);

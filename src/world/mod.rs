@@ -53,7 +53,9 @@ pub struct World {
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
     /// A GPU was asked for and cannot be used.
-    #[error("run.device = \"cuda\", but {0}; use --set run.device=cpu to run on the CPU")]
+    #[error(
+        "device \"cuda\" was asked for, but {0}; the CPU is device \"cpu\" (run.device, or --device of eval and bench)"
+    )]
     NoCuda(String),
     /// Ranks without a GPU of their own.
     #[error("there are {ranks} ranks or more on this node and {gpus} GPUs: start one rank for each GPU")]

@@ -8,6 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 
+use crate::kernels::choose_kernels;
+
 const TOLERANCE: f64 = 1e-6;
 
 /// SGD in a case.
@@ -86,9 +88,10 @@ pub fn fingerprint(view: &Tensor) -> Tensor {
     Tensor::stack(&[flat.norm(), flat.sum(Kind::Double), (flat * cosines).sum(Kind::Double)], 0)
 }
 
-/// All cases of `kind`; the tests run at the same time, so each gets one thread of libtorch's.
+/// All cases of `kind`, and from now on the kernels that they are to be checked on; the tests run at the same time, so each gets one thread of libtorch's.
 pub fn fixtures(kind: &str) -> Vec<Fixture> {
     tch::set_num_threads(1);
+    choose_kernels();
     let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")];
     folders.extend(std::env::var_os("PDARTS_PARITY_DIR").map(PathBuf::from));
     let mut paths: Vec<PathBuf> = folders

@@ -5,5 +5,6 @@
 //! `NetworkCase`.
 
 mod fixture;
+mod kernels;
 mod networks;
 mod supernet;

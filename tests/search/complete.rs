@@ -51,6 +51,7 @@ fn check_environment(run: &Path) {
     let start = &starts[0];
     assert_eq!(start["version"], env!("CARGO_PKG_VERSION"));
     assert!(start["libtorch"].as_str().unwrap().starts_with("2."), "{start}");
+    assert_eq!(start["kernels"], "fused");
     assert_eq!((&start["device"], &start["threads"], &start["ranks"]), (&"cpu".into(), &1.into(), &1.into()));
     for key in ["started_at", "commit", "hostname", "os", "kernel", "cpu_model"] {
         assert!(start[key].as_str().is_some_and(|text| !text.is_empty()), "{key}: {start}");

@@ -29,6 +29,13 @@ pub enum BenchCommand {
     Profile(profile::ProfileArguments),
 }
 
+impl BenchCommand {
+    /// Whether ranks measure together what they do together.
+    pub fn is_of_all_ranks(&self) -> bool {
+        matches!(self, Self::Supernet(_) | Self::TrainStep(_) | Self::AllReduce(_))
+    }
+}
+
 pub fn run(command: BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Supernet(arguments) => supernet::run(&arguments),

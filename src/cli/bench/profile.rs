@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::supernet::Subject;
 use super::train_step::{Network, TrainSubject};
+use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::DeviceChoice;
@@ -34,6 +35,8 @@ pub struct ProfileArguments {
     /// Kinds of operations to show, those with the most time first.
     #[arg(long, default_value_t = 20)]
     top: usize,
+    #[command(flatten)]
+    kernels: KernelsArgument,
     /// Print one JSON object a line for each kind of operation.
     #[arg(long)]
     json: bool,
@@ -84,6 +87,7 @@ impl Steps {
 }
 
 pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
+    arguments.kernels.apply();
     let world = World::single(DeviceChoice::Cpu, arguments.threads)?;
     let mut steps = Steps::new(arguments, &world)?;
     steps.run()?;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use tch::{Kind, Tensor};
 
 use crate::cli::error::UsageError;
+use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::config::{CommunicatorChoice, Config, DeviceChoice};
@@ -47,6 +48,8 @@ pub struct SupernetArguments {
     /// What carries sums between ranks: auto, mpi or nccl.
     #[arg(long, default_value = "auto")]
     communicator: CommunicatorChoice,
+    #[command(flatten)]
+    kernels: KernelsArgument,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -67,6 +70,7 @@ struct Figures {
 }
 
 pub fn run(arguments: &SupernetArguments) -> anyhow::Result<()> {
+    arguments.kernels.apply();
     let ranks = Ranks::join()?;
     let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
     let world = World::new(ranks.clone(), device, arguments.threads, arguments.communicator);

@@ -12,6 +12,7 @@ use tch::{Kind, Tensor};
 
 use super::supernet::{median, peak_rss_mib};
 use crate::cli::error::UsageError;
+use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::config::{CommunicatorChoice, DeviceChoice, Precision, TrainConfig};
@@ -46,6 +47,8 @@ pub struct TrainStepArguments {
     /// What carries sums between ranks: auto, mpi or nccl.
     #[arg(long, default_value = "auto")]
     communicator: CommunicatorChoice,
+    #[command(flatten)]
+    kernels: KernelsArgument,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -91,6 +94,7 @@ impl Network {
 }
 
 pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
+    arguments.kernels.apply();
     let ranks = Ranks::join()?;
     let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
     let world = World::new(ranks.clone(), device, arguments.threads, arguments.communicator);

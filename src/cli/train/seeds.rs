@@ -72,7 +72,7 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
             false => output::print(text::seeds_report(&root, &summary))?,
         }
     }
-    if let Some(signal) = stopped_by {
+    if let Some(signal) = stopped_by.filter(|_| ranks.is_root()) {
         tracing::warn!("stopped by signal {signal}; go on with: pdarts train --resume {}", root.display());
     }
     Ok(stopped_by)

@@ -13,7 +13,7 @@ use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
 use crate::run::{Environment, RunDirectory, TrainedCell, write_json_atomic};
-use crate::torch::libtorch_version;
+use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
     ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
@@ -73,7 +73,7 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
             false => {}
         }
     }
-    if let Some(signal) = signal {
+    if let Some(signal) = signal.filter(|_| ranks.is_root()) {
         tracing::warn!("stopped by signal {signal}; go on with: pdarts train --resume {}", root.display());
     }
     Ok(signal)
@@ -106,7 +106,7 @@ impl Start {
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         let run = agree(&world, place.open(&world, &config, &cell))?;
-        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.latest_checkpoint()?)))?;
+        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
         let resume = latest.map(|path| ResumePoint::read(&path, &data.run_digest)).transpose();
@@ -140,8 +140,9 @@ impl Start {
     fn train_and_record(&self, run: &RunDirectory, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
         let Self { root, config, cell, world, resume, .. } = self;
         logging.record_to(&run.log_path())?;
-        let device = DeviceName(world.device).to_string();
-        run.record_environment(&Environment::capture(libtorch_version(), &device, world.threads, world.size))?;
+        let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
+        let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
+        run.record_environment(&environment)?;
         tracing::info!("training {} on {} in {} ({world})", cell.name, config.data.dataset, root.display());
         if let Some(ResumePoint { checkpoint, path }) = resume {
             let TrainProgress { epoch, step, .. } = &checkpoint.header.progress;

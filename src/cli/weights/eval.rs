@@ -10,6 +10,7 @@ use tch::Kind;
 
 use super::CheckpointArguments;
 use super::test_set::{EvalDataset, TestSet};
+use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::table::Table;
@@ -47,8 +48,10 @@ pub struct EvalArguments {
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// CPU threads; 0 = all cores
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
+    threads: u16,
+    #[command(flatten)]
+    kernels: KernelsArgument,
     /// Print top1 and top5 (percent), loss and samples as JSON
     #[arg(long)]
     json: bool,
@@ -67,11 +70,12 @@ struct Figures {
 }
 
 pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
+    arguments.kernels.apply();
     let state = arguments.weights.read()?;
     let description = arguments.weights.describe(&state)?;
     let dataset = arguments.on.map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
     let images = dataset.open(&arguments.data, &description.shape)?;
-    let world = World::single(arguments.device, arguments.threads)?;
+    let world = World::single(arguments.device, usize::from(arguments.threads))?;
     let network = state.build(&description, world.device, Kind::Float);
     let network = network.map_err(|problem| arguments.weights.error(problem))?;
     let batches = images.batches(arguments.global_batch as usize, world.threads)?;

@@ -33,6 +33,8 @@ pub struct ResultRow {
     pub error_deviation: Option<f64>,
     /// Mean test error with averaged weights.
     pub error_ema_percent: Option<f64>,
+    /// Whether the test set was scored after every epoch, so that epochs could be chosen by it.
+    pub test_scored_every_epoch: bool,
     /// Trainings.
     pub seeds: Option<usize>,
     /// Of each training.
@@ -80,7 +82,15 @@ fn training_rows(trainings: &[FinishedTraining], searches: &[FinishedSearch]) ->
     let mut groups: Vec<Vec<&FinishedTraining>> = Vec::new();
     for training in trainings {
         match groups.iter_mut().find(|group| group.iter().any(|other| other.repeats(training))) {
-            Some(group) => group.push(training),
+            Some(group) => match group.iter().find(|other| other.seed == training.seed) {
+                Some(other) => tracing::warn!(
+                    "{} repeats seed {} of {}: left out",
+                    training.root.display(),
+                    training.seed,
+                    other.root.display()
+                ),
+                None => group.push(training),
+            },
             None => groups.push(vec![training]),
         }
     }
@@ -103,6 +113,7 @@ fn training_row(group: &[&FinishedTraining], searches: &[FinishedSearch]) -> Opt
         error_percent: error.map(|error| error.mean),
         error_deviation: error.and_then(|error| error.deviation),
         error_ema_percent: spread(|training| training.error_ema_percent).map(|error| error.mean),
+        test_scored_every_epoch: first.test_scored_every_epoch,
         seeds: Some(group.len()),
         epochs: Some(first.epochs),
         parameters: first.parameters,

@@ -72,6 +72,9 @@ pub(super) struct FinishedTraining {
     pub multiply_adds: Option<u64>,
     pub hours: f64,
     pub devices: String,
+    pub seed: u64,
+    /// Whether epochs could be chosen by their test error.
+    pub test_scored_every_epoch: bool,
     /// Of the configuration without its seed.
     config_digest: String,
 }
@@ -86,7 +89,9 @@ impl FinishedSearch {
 impl FinishedTraining {
     /// Whether `other` is the same training but for its seed.
     pub fn repeats(&self, other: &Self) -> bool {
-        self.genotype == other.genotype && self.config_digest == other.config_digest
+        self.genotype == other.genotype
+            && self.config_digest == other.config_digest
+            && self.test_scored_every_epoch == other.test_scored_every_epoch
     }
 }
 
@@ -104,6 +109,8 @@ struct TrainingOutline {
     epochs: usize,
     test: Option<Scores>,
     test_ema: Option<Scores>,
+    #[serde(default)]
+    test_scored_every_epoch: bool,
     network: Option<NetworkSize>,
     seconds: f64,
 }
@@ -147,8 +154,21 @@ pub(super) fn read_all(roots: &[PathBuf]) -> Result<Vec<FinishedRun>, ResultsErr
     Ok(runs)
 }
 
+/// Whether it is a run that has not ended, or failed: these have no summary.
+fn has_not_ended(root: &Path) -> bool {
+    let has = |name: &str| root.join(name).exists();
+    let is_such = !has("summary.json") && (has("config.toml") || has("seeds.json"));
+    if is_such {
+        tracing::warn!("{} has not ended: left out; go on with --resume", root.display());
+    }
+    is_such
+}
+
 /// The run directories that `root` stands for.
 fn members(root: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+    if has_not_ended(root) {
+        return Ok(Vec::new());
+    }
     let outline: Outline = read_json(root, "summary.json")?;
     let seeds = outline.seeds.unwrap_or_default();
     let folders: Vec<PathBuf> = seeds.iter().map(|SeedOutline { seed }| root.join(format!("seed{seed}"))).collect();
@@ -156,6 +176,9 @@ fn members(root: &Path) -> Result<Vec<PathBuf>, ResultsError> {
 }
 
 fn read(root: &Path) -> Result<Option<FinishedRun>, ResultsError> {
+    if has_not_ended(root) {
+        return Ok(None);
+    }
     let outline: Outline = read_json(root, "summary.json")?;
     if outline.status != Status::Complete {
         tracing::warn!("{} is not complete: left out; go on with --resume", root.display());
@@ -187,7 +210,7 @@ fn read_training(root: &Path) -> Result<FinishedTraining, ResultsError> {
     let problem = || ResultsError::NotARun { root: root.to_owned(), problem: "its summary has no test".to_owned() };
     let test = summary.test.ok_or_else(problem)?;
     let mut config = TrainConfig::load(&root.join("config.toml"), &[])?;
-    config.run.seed = 0;
+    let seed = std::mem::take(&mut config.run.seed);
     let cost = summary.network.map(|network| network.cost);
     Ok(FinishedTraining {
         root: root.to_owned(),
@@ -202,6 +225,8 @@ fn read_training(root: &Path) -> Result<FinishedTraining, ResultsError> {
         multiply_adds: cost.map(|cost| cost.multiply_adds),
         hours: summary.seconds / SECONDS_PER_HOUR,
         devices: devices(root)?,
+        seed,
+        test_scored_every_epoch: summary.test_scored_every_epoch,
         config_digest: config.digest()?,
     })
 }

@@ -8,6 +8,7 @@
 #include <ATen/record_function.h>
 
 #include "../guarded.h"
+#include "../kernel_choice.h"
 #include "../layout.h"
 #include "../shim.h"
 #include "convolution.h"
@@ -113,8 +114,7 @@ Tensor relu_depthwise(const Tensor &x, const Tensor &weight, int64_t stride, int
   const Shape shape = shape_of(x, weight, stride, dilation);
   TORCH_CHECK(x.scalar_type() == weight.scalar_type() && x.device() == weight.device(), "relu_depthwise: input of ",
               x.scalar_type(), " on ", x.device(), ", weight of ", weight.scalar_type(), " on ", weight.device());
-  const bool own_kernels = x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
-  return own_kernels ? ReluDepthwise::apply(x, weight, stride, dilation) : composed(shape, x, weight);
+  return own_kernels_serve(x) ? ReluDepthwise::apply(x, weight, stride, dilation) : composed(shape, x, weight);
 }
 
 } // namespace

@@ -4,9 +4,6 @@
 
 namespace pdarts::mix {
 
-// Whether the CPU kernels serve tensors like this one; anything else is composed of libtorch's operations.
-bool has_kernels(const torch::Tensor &like);
-
 // As `pdarts_mix`; throws.
 void mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
          const torch::Tensor &weights, bool training);

@@ -7,6 +7,7 @@
 #include <ATen/record_function.h>
 
 #include "../guarded.h"
+#include "../kernel_choice.h"
 #include "../sync_batch_norm/normalise.h"
 #include "backward.h"
 #include "forward.h"
@@ -182,10 +183,6 @@ void add_branch(Plan &plan, const pdarts_mix_branch &branch, const Tensor &like)
 
 } // namespace
 
-bool has_kernels(const Tensor &like) {
-  return like.is_cpu() && (like.scalar_type() == at::kFloat || like.scalar_type() == at::kDouble);
-}
-
 // Replaces the sums of the nodes that an edge leads to; a missing one begins here.
 void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
          const Tensor &weights, bool training) {
@@ -202,7 +199,7 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
   }
   TORCH_CHECK(weights.dim() == 1 && weights.size(0) == plan->num_edges(), "mix: weights ", weights.sizes(), " for ",
               plan->num_edges(), " edges");
-  const bool own_kernels = has_kernels(weights);
+  const bool own_kernels = own_kernels_serve(weights);
   variable_list tensors, results;
   for (const int64_t node : plan->nodes) {
     TORCH_CHECK(node >= 0 && node < num_sums, "mix: node ", node, " of ", num_sums);

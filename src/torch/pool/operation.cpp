@@ -9,6 +9,7 @@
 
 #include "../guarded.h"
 #include "../instruction_set.h"
+#include "../kernel_choice.h"
 #include "../layout.h"
 #include "../shim.h"
 #include "kernels.h"
@@ -24,10 +25,6 @@ using torch::autograd::variable_list;
 constexpr int64_t kTileElements = 32 * 1024;
 
 PDARTS_DEFINE_KERNELS
-
-bool own_kernels_serve(const Tensor &like) {
-  return like.is_cpu() && (like.scalar_type() == at::kFloat || like.scalar_type() == at::kDouble);
-}
 
 Shape shape_of(at::IntArrayRef sizes, int64_t stride) {
   const auto reduced = [&](int64_t size) { return (size - 1) / stride + 1; };

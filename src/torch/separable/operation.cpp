@@ -9,6 +9,7 @@
 #include <ATen/record_function.h>
 
 #include "../guarded.h"
+#include "../kernel_choice.h"
 #include "../sync_batch_norm/normalise.h"
 #include "backward.h"
 #include "forward.h"
@@ -130,7 +131,7 @@ Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &
     norm_weight = norm->weight ? *norm->weight : Tensor();
     norm_bias = norm->bias ? *norm->bias : Tensor();
   }
-  if (!x.is_cpu() || (x.scalar_type() != at::kFloat && x.scalar_type() != at::kDouble)) {
+  if (!own_kernels_serve(x)) {
     return composed(*plan, x, depthwise_weight, pointwise_weight, norm_weight, norm_bias);
   }
   check_same_kind(x, depthwise_weight, "depthwise weight");

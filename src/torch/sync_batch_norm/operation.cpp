@@ -1,6 +1,7 @@
 // BatchNorm of one tensor by the statistics of all ranks' images. On the CPU the kernels of `mix` serve: it is the sum of
 // one operation on one edge with weight 1.
 #include "../guarded.h"
+#include "../kernel_choice.h"
 #include "../mix/mix.h"
 #include "normalise.h"
 
@@ -23,7 +24,7 @@ bool mix_serves(const Layer &layer) {
   const auto fits = [&](const Tensor &running) {
     return running.is_contiguous() && running.scalar_type() == layer.x.scalar_type();
   };
-  return mix::has_kernels(layer.x) && fits(layer.running_mean) && fits(layer.running_var);
+  return own_kernels_serve(layer.x) && fits(layer.running_mean) && fits(layer.running_var);
 }
 
 Tensor normalised_by_mix(const Layer &layer) {
