@@ -91,6 +91,11 @@ impl Meeting {
     }
 }
 
+/// The folder of the meeting that this process is a rank of.
+pub fn out() -> PathBuf {
+    env::var_os(OUT).unwrap().into()
+}
+
 fn told_path(folder: &Path, rank: usize) -> PathBuf {
     folder.join(format!("rank{rank}"))
 }
@@ -108,7 +113,7 @@ pub fn as_rank(
         let ranks = Ranks::join()?;
         let rank = ranks.rank;
         if let Err(error) = body(ranks) {
-            fs::write(told_path(Path::new(&env::var(OUT)?), rank), error.to_string())?;
+            fs::write(told_path(&out(), rank), error.to_string())?;
         }
         leave();
         Ok(ExitCode::SUCCESS)

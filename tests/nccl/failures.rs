@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::double::{as_rank, meet, world};
 
-fn all_reduce(world: &World) -> Result<(), Box<dyn Error>> {
+pub fn all_reduce(world: &World) -> Result<(), Box<dyn Error>> {
     let tensor = Tensor::ones([4], (Kind::Float, Device::Cpu));
     let label = Label::indexed("all-reduce of gradient bucket", 2);
     Ok(world.communicator().all_reduce(&tensor, ReduceOp::Sum, label).and_then(Pending::wait)?)

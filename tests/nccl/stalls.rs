@@ -1,8 +1,15 @@
 //! Searches whose ranks speak by the double, one of which is stopped: the others say whom they wait for, as by MPI.
 
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pdarts::world::activity::{self, Place};
+use pdarts::world::{Label, ReduceOp, StallLimits, StallWatch};
+use tch::{Device, Kind, Tensor};
+
+use crate::double::{as_rank, meet, out, world};
+use crate::failures::all_reduce;
 use crate::program::{Folder, Process, texts};
 use crate::search::{NCCL, command};
 
@@ -33,8 +40,8 @@ fn assert_named(num_ranks: usize, stopped: usize) {
     let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("WARN") && line.contains(&whom)).collect();
     assert_eq!((warnings.len(), errors.len()), (1, 1), "{stderr}");
     for line in [warnings[0], errors[0]] {
-        assert!(line.contains("the all-reduce of ") && line.contains(" has waited "), "{line}");
-        assert!(line.contains(&whom) && line.contains(" in stage 1, epoch "), "{line}");
+        assert!(line.contains(" has waited ") && line.contains(&whom), "{line}");
+        assert!(line.contains(" in stage 1, epoch "), "{line}");
     }
     assert!(errors[0].starts_with("error: ") && errors[0].contains("(parallel.stall_abort_seconds)"), "{}", errors[0]);
 }
@@ -47,4 +54,38 @@ fn rank_that_stops_answering_is_named_once_by_rank_0() {
 #[test]
 fn rank_0_that_stops_answering_is_named_by_another() {
     assert_named(2, 0);
+}
+
+/// Comes to more operations by MPI than the other, then stops itself before the third by NCCL.
+#[test]
+fn rank_that_stops() {
+    as_rank("stalls::rank_that_stops", |ranks| {
+        let mpi = ranks.host();
+        let world = world(ranks, &[])?;
+        let limits = StallLimits { warning: Duration::from_millis(500), abort: Duration::from_secs(4) };
+        let _watch = StallWatch::start(&out().join("heartbeats"), &world, limits)?;
+        activity::begin_step(Place { stage: 1, epoch: 2, step: 3 });
+        let _span = activity::phase("backward");
+        all_reduce(&world)?;
+        all_reduce(&world)?;
+        if world.rank == 1 {
+            let tensor = Tensor::zeros([1], (Kind::Float, Device::Cpu));
+            let _ahead = mpi.all_reduce(&tensor, ReduceOp::Sum, Label::new("meeting"))?;
+            // Its heartbeats tell of all that.
+            thread::sleep(limits.warning);
+            Command::new("kill").args(["-STOP", &std::process::id().to_string()]).status()?;
+        }
+        all_reduce(&world)
+    });
+}
+
+#[test]
+fn stalled_sum_names_the_rank_that_is_behind_by_nccl_though_ahead_by_mpi() {
+    let meeting = meet("stalls::rank_that_stops", 2, None);
+    assert_eq!(meeting.exit_code, Some(1), "{}", meeting.stderr);
+    let errors: Vec<_> = meeting.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{}", meeting.stderr);
+    let told =
+        ["the all-reduce of gradient bucket 2 has waited 4 s for rank 1 on ", "in stage 1, epoch 2, step 3: backward"];
+    assert!(told.iter().all(|what| errors[0].contains(what)), "{}", errors[0]);
 }
