@@ -270,6 +270,19 @@ mod tests {
     }
 
     #[test]
+    fn complete_run_without_checkpoints_is_not_begun_anew() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(&root.path().join("run"), "").unwrap();
+        fs::write(run.summary_path(), r#"{"status": "stopped"}"#).unwrap();
+        assert_eq!(run.checkpoint_to_resume().unwrap(), None);
+        fs::write(run.summary_path(), r#"{"status": "complete"}"#).unwrap();
+        let error = run.checkpoint_to_resume().unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("its checkpoints are gone"), "{error}");
+        fs::write(run.checkpoint_path(1, 2, 3), "").unwrap();
+        assert_eq!(run.checkpoint_to_resume().unwrap(), Some(run.checkpoint_path(1, 2, 3)));
+    }
+
+    #[test]
     fn directory_with_content_is_refused_and_left_alone() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("thesis.tex"), "").unwrap();

@@ -71,6 +71,7 @@ fn seeds_are_one_row_with_mean_deviation_and_the_search_of_their_cell() {
         error_percent: Some(3.0),
         error_deviation: Some(1.0),
         error_ema_percent: None,
+        test_scored_every_epoch: false,
         seeds: Some(3),
         epochs: Some(600),
         parameters: Some(3),
@@ -128,6 +129,31 @@ fn published_rows_are_those_of_the_library() {
     let title = "P-DARTS, searched on CIFAR-10";
     assert_eq!(["cifar10", "cifar100", "imagenet"].map(|set| error(title, set)), [Some(2.5), Some(16.55), Some(24.4)]);
     assert_eq!(error("GDAS", "imagenet"), None);
+}
+
+#[test]
+fn repeated_seeds_count_once_and_trainings_that_chose_by_the_test_set_stand_apart() {
+    let folder = TempDir::new().unwrap();
+    let root = |name: &str| folder.path().join(name);
+    for (name, seed) in [("first", 0), ("again", 0), ("second", 1), ("chosen", 2)] {
+        training(&root(name), "PDARTS_C10", seed, 3.0, 600);
+    }
+    let path = root("chosen").join("summary.json");
+    let mut summary: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    summary["test_scored_every_epoch"] = true.into();
+    write(&root("chosen"), "summary.json", &summary);
+    let rows = own_rows(&["first", "again", "second", "chosen"].map(root));
+    let found: Vec<_> = rows.iter().map(|row| (row.seeds, row.test_scored_every_epoch)).collect();
+    assert_eq!(found, [(Some(2), false), (Some(1), true)]);
+}
+
+#[test]
+fn run_that_has_not_ended_is_left_out() {
+    let folder = TempDir::new().unwrap();
+    training(&folder.path().join("seed0"), "PDARTS_C10", 0, 3.0, 600);
+    let begun = folder.path().join("begun");
+    write(&begun, "config.toml", &Value::Null);
+    assert_eq!(own_rows(&[begun, folder.path().join("seed0")]).len(), 1);
 }
 
 #[test]
