@@ -5,7 +5,7 @@ CONFIG ?= configs/search-quickstart.toml
 PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
 BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
-KERNEL_TESTS := depthwise separable mix sync_batch_norm
+KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
 
 .NOTPARALLEL:
 .PHONY: help setup build search reproduce-quickstart test check sanitize bench test-setup peer-setup clean

@@ -9,7 +9,7 @@ const SHIM: &str = "src/torch";
 const MPI: &str = "src/world/mpi";
 
 /// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
-const KERNELS: [&str; 3] = ["channelwise", "depthwise", "separable"];
+const KERNELS: [&str; 4] = ["channelwise", "depthwise", "pool", "separable"];
 const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
     ("baseline", &[]),
     ("avx2", &["-mavx2", "-mfma"]),
@@ -98,7 +98,7 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .include(include.join("torch/csrc/api/include"))
         .files(["shim", "autocast", "layout", "profile", "side_stream"].map(|name| format!("{SHIM}/{name}.cpp")))
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
-        .files(["depthwise", "mix", "separable"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
+        .files(["depthwise", "mix", "pool", "separable"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");

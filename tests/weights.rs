@@ -1,11 +1,16 @@
 //! `pdarts eval`, `pdarts export` and `pdarts data fetch` as their user meets them.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use pdarts::genotype::{NetworkShape, library};
+use pdarts::model::{NetworkDescription, NetworkMode};
+use pdarts::weights::to_safetensors;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+use tch::{Device, Kind, Tensor};
 use tempfile::TempDir;
 
 fn fixture(name: &str) -> String {
@@ -121,6 +126,57 @@ fn data_that_does_not_fit_is_named() {
     fs::write(folder.path().join("cifar-100-binary/test.bin"), vec![0; 3074 * 10_000]).unwrap();
     let line = refusal(2, &[&eval[..], &["--on", "cifar100"]].concat());
     assert!(line.contains("the network tells 10 classes apart, CIFAR-100 has 100: name another with --on"), "{line}");
+}
+
+/// A small ImageNet network of three classes, and its logits of images of one colour.
+fn imagenet_network(path: &Path, colours: &[[u8; 3]]) -> Tensor {
+    tch::manual_seed(3);
+    let shape = NetworkShape { channels: 4, cells: 5, num_classes: 3, ..NetworkShape::imagenet() };
+    let genotype = library::find("PDARTS_C10").unwrap().genotype;
+    let description = NetworkDescription { genotype, shape, auxiliary_head: false };
+    let network = description.build(Device::Cpu, Kind::Float).unwrap();
+    let parameters = network.parameters();
+    let tensors = parameters.trainable().iter().chain(parameters.statistics());
+    let tensors = tensors.map(|tensor| (tensor.name.clone(), tensor.tensor.detach())).collect();
+    fs::write(path, to_safetensors(&tensors, HashMap::new()).unwrap()).unwrap();
+    let (mean, std) = ([0.485f32, 0.456, 0.406], [0.229f32, 0.224, 0.225]);
+    let images: Vec<f32> =
+        colours.iter().flat_map(|colour| (0..3).map(|c| (f32::from(colour[c]) / 255.0 - mean[c]) / std[c])).collect();
+    let images = Tensor::from_slice(&images).view([-1, 3, 1, 1]).expand([-1, 3, 224, 224], false).contiguous();
+    tch::no_grad(|| network.forward(&images, NetworkMode::Evaluation)).unwrap().logits
+}
+
+#[test]
+fn imagenet_is_evaluated_on_image_files() {
+    let folder = TempDir::new().unwrap();
+    let colours = [[10, 200, 30], [250, 5, 120], [0, 0, 255], [90, 91, 92]];
+    let data = folder.path().join("data");
+    for (index, (class, size)) in
+        [("n1", (300, 260)), ("n1", (224, 500)), ("n2", (40, 50)), ("n3", (256, 256))].iter().enumerate()
+    {
+        let path = data.join("val").join(class);
+        fs::create_dir_all(&path).unwrap();
+        let image = image::RgbImage::from_pixel(size.0, size.1, image::Rgb(colours[index]));
+        image.save(path.join(format!("{index}.png"))).unwrap();
+    }
+    let (checkpoint, logits_path) = (out(&folder, "network.safetensors"), out(&folder, "logits.safetensors"));
+    let expected = imagenet_network(&checkpoint, &colours);
+    let arguments = ["eval", "--checkpoint", checkpoint.to_str().unwrap(), "--genotype", "PDARTS_C10"];
+    let arguments = [&arguments[..], &["--threads", "1", "--data", data.to_str().unwrap()]].concat();
+    let more = ["--global-batch", "3", "--json", "--save-logits", logits_path.to_str().unwrap()];
+    let figures: Value = serde_json::from_str(&stdout(&[&arguments[..], &more].concat())).unwrap();
+    assert_eq!(figures["samples"], 4);
+    let logits = Tensor::read_safetensors(&logits_path).unwrap();
+    let found = |name: &str| &logits.iter().find(|(found, _)| found == name).unwrap().1;
+    assert_eq!(Vec::<i64>::try_from(found("targets")).unwrap(), [0, 0, 1, 2]);
+    assert!((found("logits") - expected).abs().max().double_value(&[]) < 1e-4);
+
+    let text = stdout(&[&arguments[..], &["--on", "imagenet"]].concat());
+    assert!(text.contains("\nn2") && text.contains("the image folder, 4 test images: top-1 "), "{text}");
+    let line = refusal(2, &[&arguments[..], &["--on", "photodigits"]].concat());
+    assert!(line.contains("the network is for images of ImageNet's 224 pixels"), "{line}");
+    fs::remove_dir_all(data.join("val/n3")).unwrap();
+    assert!(refusal(2, &arguments).contains("the network tells 3 classes apart, the image folder has 2"));
 }
 
 #[test]

@@ -82,6 +82,24 @@ pub enum DataError {
         /// Number of classes of the data set.
         num_classes: usize,
     },
+    /// A folder that should hold a folder of images for each class.
+    #[error(
+        "{dir}: {reason}; ImageNet's validation images are expected in a folder for each class, as in val/n01440764"
+    )]
+    ImageFolder {
+        /// The folder.
+        dir: PathBuf,
+        /// What was found instead.
+        reason: String,
+    },
+    /// An image file that cannot be decoded.
+    #[error("{path} cannot be read as an image ({reason}): copy or unpack it again")]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        reason: String,
+    },
     /// More images asked for one batch than there are.
     #[error("a global batch of {global_batch} is larger than the {num_samples} images it is drawn from")]
     BatchTooLarge {

@@ -61,12 +61,18 @@ impl Loader {
         let prefetch = Prefetch::start(indices, self.num_threads, move |indices: Vec<u32>| {
             assemble(&dataset, &transform, epoch, &indices)
         })?;
-        Ok(Batches(prefetch))
+        Ok(prefetch.into())
     }
 }
 
-/// The batches of one epoch in order. A failure on a thread is the last item; dropping this stops the threads.
+/// Batches in order. A failure on a thread is the last item; dropping this stops the threads.
 pub struct Batches(Prefetch<Batch>);
+
+impl From<Prefetch<Batch>> for Batches {
+    fn from(prefetch: Prefetch<Batch>) -> Self {
+        Self(prefetch)
+    }
+}
 
 impl Iterator for Batches {
     type Item = Result<Batch, DataError>;

@@ -11,7 +11,7 @@ use super::layout::{LiveEdge, OperationEdges};
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
 use crate::model::{BatchNorm, FactorizedReduce, ParameterStore, SeparableConv};
-use crate::torch::{Branch, DepthwiseGeometry, TorchError, mix};
+use crate::torch::{Branch, DepthwiseGeometry, TorchError, avg_pool_3x3, max_pool_3x3, mix};
 
 /// The operations that leave one state, with their parameters.
 #[derive(Debug)]
@@ -144,12 +144,8 @@ impl Group {
     /// What the operation makes of `x` on all its edges, before the last BatchNorm.
     fn branches(&self, x: &Tensor, mode: ForwardMode) -> Result<Vec<Branch<'_>>, TorchError> {
         let branch = match &self.kernel {
-            Kernel::MaxPool { stride, bn } => {
-                self.shared(x.max_pool2d([3, 3], [*stride; 2], [1, 1], [1, 1], false), Some(bn))
-            }
-            Kernel::AvgPool { stride, bn } => {
-                self.shared(x.avg_pool2d([3, 3], [*stride; 2], [1, 1], false, false, None), Some(bn))
-            }
+            Kernel::MaxPool { stride, bn } => self.shared(max_pool_3x3(x, *stride)?, Some(bn)),
+            Kernel::AvgPool { stride, bn } => self.shared(avg_pool_3x3(x, *stride)?, Some(bn)),
             Kernel::Identity if mode.training && mode.skip_dropout > 0.0 => {
                 return Ok(self.dropped_identities(x, mode.skip_dropout));
             }

@@ -42,6 +42,9 @@ struct pdarts_mix_branch {
 // null sum begins here and becomes a new tensor that the caller owns.
 char *pdarts_mix(torch::Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int64_t num_branches,
                  const torch::Tensor *weights, bool training);
+// 3x3 pooling with padding 1, which an average does not count; `*output` is a new tensor that the caller owns.
+char *pdarts_max_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor **output);
+char *pdarts_avg_pool_3x3(const torch::Tensor *x, int64_t stride, torch::Tensor **output);
 // Tensors that the CPU kernels have copied into channels-last memory so far.
 int64_t pdarts_num_layout_copies();
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.

@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::ImageBatch;
-use crate::data::{DataError, Loader};
+use crate::data::{Batches, DataError};
 use crate::model::{EvaluationNetwork, NetworkError, NetworkMode};
 use crate::torch::TorchError;
 
@@ -67,18 +67,18 @@ impl From<tch::TchError> for PredictionError {
 }
 
 impl Predictions {
-    /// One pass of `network` over `loader` in evaluation mode. `progress` hears the number of images of each batch.
+    /// What `network` says in evaluation mode of all `batches`. `progress` hears the number of images of each batch.
     ///
     /// # Errors
     /// When loading or libtorch fails, or the images do not fit the network.
     pub fn of(
         network: &EvaluationNetwork,
-        loader: &Loader,
+        batches: Batches,
         device: Device,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, PredictionError> {
         let (mut logits, mut targets) = (Vec::new(), Vec::new());
-        for batch in loader.batches(0, 0..loader.num_steps())? {
+        for batch in batches {
             let batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
             let output = no_grad(|| network.forward(&batch.images, NetworkMode::Evaluation))?;
             logits.push(output.logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?);

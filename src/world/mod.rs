@@ -3,16 +3,18 @@
 //! - `ranks`: who is who; `launch`: how that is found out
 //! - `device`, `host`: GPUs and cores of a rank
 //! - `communicator`: what ranks do together; `mpi` does it on the host, `nccl` between GPUs
-//! - `activity`: what this rank is doing; `stall`: heartbeats, and the end of a run whose ranks wait for one that does
-//!   not come
+//! - `activity`: what this rank is doing; `progress`: how far it has come with the others; `heartbeat` tells them of both
+//! - `stall`: what is said and done when ranks wait for one that does not come
 
 pub mod activity;
 mod communicator;
 mod device;
+mod heartbeat;
 mod host;
 mod launch;
 mod mpi;
 mod nccl;
+mod progress;
 mod ranks;
 mod stall;
 
@@ -25,11 +27,13 @@ use tch::Device;
 
 pub use communicator::{Communicator, CommunicatorError, CommunicatorOptions, Label, Pending, ReduceOp, SingleRank};
 pub use device::usable_gpus;
+pub use heartbeat::Heartbeat;
 pub use host::hostname;
 pub use mpi::MpiCommunicator;
 pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, VisibleGpu, nccl_library, visible_gpus};
+pub use progress::OperationCounts;
 pub use ranks::{Ranks, abort_all, joined_rank, launcher, leave, linked_mpi, mpi_library};
-pub use stall::{Heartbeat, StallLimits, StallWatch};
+pub use stall::{StallLimits, StallWatch};
 
 use crate::config::{CommunicatorChoice, DeviceChoice};
 

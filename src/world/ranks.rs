@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::communicator::{Communicator, CommunicatorError, Label, SingleRank};
 use super::launch::{self, Launch};
-use super::mpi::{self, MpiCommunicator, MpiStatus, MpiThread};
+use super::mpi::{self, MpiCommunicator, MpiThread};
 use super::{WorldError, hostname};
 
 /// The connection to the other ranks; there is one for a process, and it outlives what uses it: a rank that lets go of
@@ -113,11 +113,6 @@ pub fn linked_mpi() -> String {
 /// Who started this process, as far as the environment tells.
 pub fn launcher() -> Option<&'static str> {
     launch::launcher(|name| env::var(name).ok())
-}
-
-/// Where this process stands in its operations with other ranks.
-pub(super) fn status() -> Option<MpiStatus> {
-    CONNECTION.get().map(|thread| thread.status())
 }
 
 /// This process's rank, if it has joined several.

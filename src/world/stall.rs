@@ -1,26 +1,28 @@
-//! Heartbeats, and what is said and done when ranks wait for one that does not come.
+//! What is said and done when ranks wait for one that does not come.
 //!
 //! A stopped or hanging rank cannot answer, so every rank leaves its heartbeat in a file in the run directory: how many
 //! operations with the others it has come to, and what it is doing. A rank that waits too long reads the files of the
-//! others; those that have come to fewer operations are the ones that all wait for.
+//! others; those that have come to fewer operations of the same library are the ones that all wait for.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
-
-use super::activity::{self, Place};
-use super::mpi::MpiStatus;
-use super::{Ranks, abort_all, hostname, ranks};
+use super::heartbeat::{Heartbeat, heartbeat_path};
+use super::progress::{Operation, PROGRESS};
+use super::{Ranks, abort_all};
 use crate::config::ParallelConfig;
 
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the other ranks leave the abort to the one that speaks.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a communicator that could end an operation itself leaves that to the watch, which can name the ranks. A
+/// watch that has not ended the run by then hangs in the file system.
+pub(super) const LEEWAY: Duration = Duration::from_secs(3 * GRACE.as_secs());
 const EXIT_CODE: u8 = 1;
 
 /// When to speak and when to end the run.
@@ -32,6 +34,17 @@ pub struct StallLimits {
     pub abort: Duration,
 }
 
+impl StallLimits {
+    fn heartbeat_interval(&self) -> Duration {
+        (self.warning / 4).clamp(Duration::from_millis(10), LONGEST_INTERVAL)
+    }
+
+    /// A rank whose heartbeat is older gives no sign of life.
+    fn silence(&self) -> Duration {
+        (self.warning / 2).max(2 * LONGEST_INTERVAL)
+    }
+}
+
 impl ParallelConfig {
     /// When ranks that wait are reported, and when their run ends.
     pub fn stall_limits(&self) -> StallLimits {
@@ -41,25 +54,6 @@ impl ParallelConfig {
         });
         StallLimits { warning, abort: abort.min(Duration::MAX / 4) }
     }
-}
-
-/// One rank's sign of life.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Heartbeat {
-    /// Whose.
-    pub rank: usize,
-    /// Its node.
-    pub hostname: String,
-    /// Its process there.
-    pub process: u32,
-    /// Operations with the other ranks that it has come to.
-    pub operations: u64,
-    /// The step under way.
-    pub place: Place,
-    /// What it does in it.
-    pub phase: String,
-    /// When, in seconds since 1970.
-    pub time: f64,
 }
 
 /// The thread that beats and watches, until dropped.
@@ -80,25 +74,24 @@ impl StallWatch {
             return Ok(None);
         }
         fs::create_dir_all(directory)?;
-        let watch =
-            Watch { directory: directory.to_owned(), rank: ranks.rank, size: ranks.size, limits, warned_of: None };
+        let mut watch = Watch::new(directory, ranks, limits);
         let own_file = heartbeat_path(directory, ranks.rank);
-        write(&own_file, &watch.heartbeat())?;
+        Heartbeat::now(ranks.rank).write(&own_file)?;
         let (end, ended) = channel();
-        let interval = (limits.warning / 4).clamp(Duration::from_millis(10), LONGEST_INTERVAL);
         let body = move || {
-            let mut watch = watch;
-            while ended.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(limits.heartbeat_interval()) == Err(RecvTimeoutError::Timeout) {
                 watch.beat();
             }
         };
         let thread = thread::Builder::new().name("heartbeat".into()).spawn(body)?;
+        PROGRESS.set_watched(true);
         Ok(Some(Self { end: Some(end), thread: Some(thread), own_file }))
     }
 }
 
 impl Drop for StallWatch {
     fn drop(&mut self) {
+        PROGRESS.set_watched(false);
         drop(self.end.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -114,117 +107,148 @@ struct Watch {
     size: usize,
     limits: StallLimits,
     /// The operation that was last warned of.
-    warned_of: Option<u64>,
+    warned_of: Option<Operation>,
+    last_beat: Instant,
+    /// Since when this process has run without being stopped itself.
+    awake_since: Instant,
 }
 
 impl Watch {
-    fn heartbeat(&self) -> Heartbeat {
-        let (place, phase) = activity::now();
-        Heartbeat {
-            rank: self.rank,
-            hostname: hostname(),
-            process: std::process::id(),
-            operations: ranks::status().map_or(0, |status| status.operations),
-            place,
-            phase: phase.to_owned(),
-            time: now(),
-        }
+    fn new(directory: &Path, ranks: &Ranks, limits: StallLimits) -> Self {
+        let (directory, now) = (directory.to_owned(), Instant::now());
+        let Ranks { rank, size, .. } = *ranks;
+        Self { directory, rank, size, limits, warned_of: None, last_beat: now, awake_since: now }
     }
 
     fn beat(&mut self) {
-        if let Err(error) = write(&heartbeat_path(&self.directory, self.rank), &self.heartbeat()) {
+        // A rank that was stopped and goes on finds its operation long overdue, but was the one to be waited for.
+        let now = Instant::now();
+        if now - self.last_beat > self.limits.silence() {
+            self.awake_since = now;
+        }
+        self.last_beat = now;
+        if let Err(error) = Heartbeat::now(self.rank).write(&heartbeat_path(&self.directory, self.rank)) {
             tracing::debug!("cannot write a heartbeat into {}: {error}", self.directory.display());
         }
-        let Some(MpiStatus { operations, current: Some((label, since)) }) = ranks::status() else { return };
-        let waited = since.elapsed();
+        let Some(operation) = PROGRESS.oldest() else { return };
+        let waited = now.saturating_duration_since(operation.since.max(self.awake_since));
         if waited < self.limits.warning {
             return;
         }
-        let others: Vec<Option<Heartbeat>> =
-            (0..self.size).map(|rank| read(&heartbeat_path(&self.directory, rank))).collect();
-        let has_come = |beat: &Option<Heartbeat>| beat.as_ref().is_some_and(|beat| beat.operations >= operations);
-        // The lowest rank that waits speaks for all.
-        let speaks = !others[..self.rank].iter().any(has_come);
-        let missing = others.iter().enumerate().filter(|(rank, beat)| *rank != self.rank && !has_come(beat));
-        let missing: Vec<String> = missing.map(|(rank, beat)| describe(rank, beat.as_ref())).collect();
-        let seconds = waited.as_secs();
-        let story = match missing.is_empty() {
-            true => format!("the {label} has taken {seconds} s, though all ranks have come to it"),
-            false => format!("the {label} has waited {seconds} s for {}", missing.join("; and for ")),
-        };
-        let aborts = waited >= if speaks { self.limits.abort } else { self.limits.abort + GRACE };
+        let beats = (0..self.size).map(|rank| Heartbeat::read(&heartbeat_path(&self.directory, rank))).collect();
+        let stall = Stall::find(operation, waited, self.rank, beats, self.limits.silence());
+        let aborts = waited >= if stall.speaks { self.limits.abort } else { self.limits.abort + GRACE };
         if aborts {
             // Not through `tracing`, which may be told to be silent.
             let _ = writeln!(
                 io::stderr(),
-                "error: {story}: the run is ended (parallel.stall_abort_seconds); what was saved is intact"
+                "error: {stall}: the run is ended (parallel.stall_abort_seconds); what was saved is intact"
             );
             abort_all(EXIT_CODE);
-        } else if speaks && self.warned_of != Some(operations) {
-            self.warned_of = Some(operations);
+        } else if stall.speaks && self.warned_of != Some(operation) {
+            self.warned_of = Some(operation);
             let abort = self.limits.abort.as_secs();
-            tracing::warn!("{story}; the run ends after {abort} s (parallel.stall_abort_seconds)");
+            tracing::warn!("{stall}; the run ends after {abort} s (parallel.stall_abort_seconds)");
         }
     }
 }
 
-/// `rank 3 on node7 (process 4242), last seen 61 s ago in stage 1, epoch 2, step 30: loading images`.
-fn describe(rank: usize, beat: Option<&Heartbeat>) -> String {
-    match beat {
-        None => format!("rank {rank}, which has left no heartbeat"),
-        Some(Heartbeat { hostname, process, place, phase, time, .. }) => {
-            let seconds = (now() - time).max(0.0);
-            format!("rank {rank} on {hostname} (process {process}), last seen {seconds:.0} s ago in {place}: {phase}")
+/// What one rank finds out about an operation that takes too long.
+struct Stall {
+    operation: Operation,
+    waited: Duration,
+    /// Whether this rank speaks for all: the lowest that waits and is alive.
+    speaks: bool,
+    /// Ranks that have not come to it.
+    missing: Vec<String>,
+    /// Ranks that have come to it and have given no sign of life since.
+    silent: Vec<String>,
+}
+
+impl Stall {
+    /// What `beats`, the heartbeats of all ranks, tell to rank `own`; older than `silence`, they tell of no life.
+    fn find(
+        operation: Operation,
+        waited: Duration,
+        own: usize,
+        beats: Vec<Option<Heartbeat>>,
+        silence: Duration,
+    ) -> Self {
+        let mut stall = Self { operation, waited, speaks: true, missing: Vec::new(), silent: Vec::new() };
+        for (rank, beat) in beats.into_iter().enumerate().filter(|(rank, _)| *rank != own) {
+            match beat {
+                None => stall.missing.push(format!("rank {rank}, which has left no heartbeat")),
+                Some(beat) if beat.operations.of(operation.library) < operation.number => {
+                    stall.missing.push(beat.to_string());
+                }
+                Some(beat) if beat.age() > silence => stall.silent.push(beat.to_string()),
+                Some(_) => stall.speaks &= rank > own,
+            }
         }
+        stall
     }
 }
 
-fn heartbeat_path(directory: &Path, rank: usize) -> PathBuf {
-    directory.join(format!("rank{rank:05}.json"))
-}
-
-/// Replaces the file as a whole; it need not survive a power cut.
-fn write(path: &Path, heartbeat: &Heartbeat) -> io::Result<()> {
-    let partial = path.with_extension("partial");
-    fs::write(&partial, serde_json::to_vec(heartbeat)?)?;
-    fs::rename(partial, path)
-}
-
-fn read(path: &Path) -> Option<Heartbeat> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+impl fmt::Display for Stall {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (label, seconds) = (self.operation.label, self.waited.as_secs());
+        if !self.missing.is_empty() {
+            return write!(formatter, "the {label} has waited {seconds} s for {}", self.missing.join("; and for "));
+        }
+        write!(formatter, "the {label} has taken {seconds} s, though all ranks have come to it")?;
+        match self.silent.is_empty() {
+            true => Ok(()),
+            false => write!(formatter, "; no sign of life from {}", self.silent.join("; nor from ")),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::activity::Place;
+    use super::super::progress::{Library, OperationCounts};
+    use super::super::{Label, hostname};
     use super::*;
 
+    const SILENCE: Duration = Duration::from_secs(30);
+
+    /// The heartbeat of a rank that has come to so many operations, so many seconds ago.
+    fn beat(rank: usize, mpi: u64, nccl: u64, seconds_ago: f64) -> Option<Heartbeat> {
+        let place = Place { stage: 1, epoch: 2, step: 3 };
+        let beat = Heartbeat { operations: OperationCounts { mpi, nccl }, place, ..Heartbeat::now(rank) };
+        Some(Heartbeat { process: 42, phase: "forward".into(), time: beat.time - seconds_ago, ..beat })
+    }
+
+    /// What rank `own` finds out about operation 7 of NCCL.
+    fn find(own: usize, beats: &[Option<Heartbeat>]) -> Stall {
+        let label = Label::indexed("all-reduce of gradient bucket", 2);
+        let operation = Operation { library: Library::Nccl, number: 7, label, since: Instant::now() };
+        Stall::find(operation, Duration::from_secs(61), own, beats.to_vec(), SILENCE)
+    }
+
     #[test]
-    fn heartbeat_is_replaced_and_read_back() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = heartbeat_path(directory.path(), 3);
-        assert!(read(&path).is_none());
-        let place = Place { stage: 1, epoch: 2, step: 30 };
-        let beat = |operations| Heartbeat {
-            rank: 3,
-            hostname: "node7".into(),
-            process: 42,
-            operations,
-            place,
-            phase: "loading images".into(),
-            time: now(),
-        };
-        write(&path, &beat(7)).unwrap();
-        write(&path, &beat(8)).unwrap();
-        assert_eq!(read(&path).unwrap().operations, 8);
-        assert_eq!(
-            describe(3, read(&path).as_ref()),
-            "rank 3 on node7 (process 42), last seen 0 s ago in stage 1, epoch 2, step 30: loading images"
+    fn ranks_with_fewer_operations_of_the_same_library_are_named_by_the_lowest_that_waits() {
+        // Rank 0 is ahead by MPI and behind by NCCL, rank 2 the other way round.
+        let beats = [beat(0, 9, 6, 40.0), beat(1, 5, 7, 0.0), beat(2, 4, 8, 0.0), None];
+        let stalls = [1, 2].map(|rank| find(rank, &beats));
+        assert_eq!([stalls[0].speaks, stalls[1].speaks], [true, false]);
+        let host = hostname();
+        let expected = format!(
+            "the all-reduce of gradient bucket 2 has waited 61 s for rank 0 on {host} (process 42), last seen 40 s ago \
+             in stage 1, epoch 2, step 3: forward; and for rank 3, which has left no heartbeat"
         );
-        assert_eq!(describe(1, None), "rank 1, which has left no heartbeat");
+        assert_eq!(stalls.map(|stall| stall.to_string()), [expected.clone(), expected]);
+    }
+
+    #[test]
+    fn rank_that_stops_within_an_operation_is_named_as_silent_and_speaks_for_nobody() {
+        let told = "the all-reduce of gradient bucket 2 has taken 61 s, though all ranks have come to it";
+        let alive = find(1, &[beat(0, 1, 7, 1.0), beat(1, 1, 7, 0.0)]);
+        assert_eq!((alive.speaks, alive.to_string()), (false, told.into()));
+        let stopped = find(1, &[beat(0, 1, 7, 60.0), beat(1, 1, 7, 0.0)]);
+        let place = "(process 42), last seen 60 s ago in stage 1, epoch 2, step 3: forward";
+        let silent = format!("{told}; no sign of life from rank 0 on {} {place}", hostname());
+        assert_eq!((stopped.speaks, stopped.to_string()), (true, silent));
     }
 
     #[test]

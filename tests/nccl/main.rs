@@ -12,3 +12,4 @@ mod library;
 #[path = "../program/mod.rs"]
 mod program;
 mod search;
+mod stalls;

@@ -9,11 +9,11 @@ use crate::double::library_path;
 use crate::program::{Folder, Outcome, texts};
 
 const SYNCHRONISED: [&str; 2] = ["--set", "model.batch_norm=sync"];
-const NCCL: [&str; 2] = ["--set", "parallel.communicator=nccl"];
+pub const NCCL: [&str; 2] = ["--set", "parallel.communicator=nccl"];
 
-/// A search on two ranks with the double.
-fn command(folder: &Folder, arguments: &[&str]) -> Command {
-    let mut command = folder.ranks_command(2, arguments);
+/// A search on ranks with the double.
+pub fn command(folder: &Folder, num_ranks: usize, arguments: &[&str]) -> Command {
+    let mut command = folder.ranks_command(num_ranks, arguments);
     command.env("LD_LIBRARY_PATH", library_path()).env("NCCL_DOUBLE_LOG", folder.path("log"));
     command.env_remove("NCCL_DOUBLE_FAULT");
     command
@@ -31,7 +31,7 @@ fn search_by_nccl_is_the_search_by_mpi() {
     let folder = Folder::new();
     let start = |out| [&["--config", "search.toml", "--out", out][..], &SYNCHRONISED].concat();
     folder.search_on_ranks(2, &start("mpi"));
-    let output = command(&folder, &[start("nccl"), NCCL.to_vec()].concat()).output().unwrap();
+    let output = command(&folder, 2, &[start("nccl"), NCCL.to_vec()].concat()).output().unwrap();
     let (_, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
     // It is never taken for the real one in silence.
@@ -43,7 +43,7 @@ fn search_by_nccl_is_the_search_by_mpi() {
 
     // A failure on the way ends all ranks with its cause, and the run goes on from what was saved, here by MPI.
     let sums_of_a_rank = calls.matches("ncclAllReduce").count() / 2;
-    let mut failing = command(&folder, &[start("failing"), NCCL.to_vec()].concat());
+    let mut failing = command(&folder, 2, &[start("failing"), NCCL.to_vec()].concat());
     let output = failing.env("NCCL_DOUBLE_FAULT", format!("error-after={}", sums_of_a_rank * 2 / 3)).output().unwrap();
     let (_, stderr) = texts(&output);
     assert_eq!(output.status.code(), Some(1), "{stderr}");

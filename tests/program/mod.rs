@@ -131,6 +131,20 @@ impl Folder {
         self.search(arguments)
     }
 
+    /// The heartbeat of a rank of `run`, once it is there.
+    pub fn heartbeat(&self, run: &str, rank: usize) -> Option<Value> {
+        let path = self.path(&format!("{run}/heartbeats/rank{rank:05}.json"));
+        path.exists().then(|| json(&path))
+    }
+
+    /// Sends a signal to the process of a rank, as its heartbeat names it; returns the heartbeat.
+    pub fn signal_rank(&self, run: &str, rank: usize, signal: &str) -> Value {
+        let heartbeat = self.heartbeat(run, rank).unwrap();
+        let process = heartbeat["process"].to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &process]).status().unwrap().success());
+        heartbeat
+    }
+
     /// A search to its end; returns what it prints.
     pub fn search(&self, arguments: &[&str]) -> String {
         let output = self.search_command(arguments).output().unwrap();
@@ -213,6 +227,11 @@ impl Process {
     /// Waits until `run` has the metrics of `steps` steps.
     pub fn wait_for_steps(&mut self, run: &Path, steps: usize) {
         self.wait_until(|| step_lines(run).len() >= steps);
+    }
+
+    /// Waits until the heartbeat of a rank of `run` tells of a step.
+    pub fn wait_for_heartbeat(&mut self, folder: &Folder, run: &str, rank: usize) {
+        self.wait_until(|| folder.heartbeat(run, rank).is_some_and(|heartbeat| heartbeat["place"]["step"] != 0));
     }
 
     pub fn end(mut self) -> Output {

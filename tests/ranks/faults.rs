@@ -1,36 +1,22 @@
 //! Ranks that are killed, stop answering or panic: all end soon, with the cause, and nothing saved is lost.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pdarts::cli::guard;
 use pdarts::world::{Label, Ranks};
 
-use crate::program::{Folder, Outcome, Process, json, mpirun, texts};
+use crate::program::{Folder, Outcome, mpirun, texts};
 
 /// A long search on two ranks.
 const ARGUMENTS: [&str; 6] = ["--config", "search.toml", "--out", "run", "--set", "search.epochs=500"];
 const SOON: Duration = Duration::from_secs(20);
-
-/// Sends a signal to the process of a rank, as its heartbeat names it.
-fn signal_rank(folder: &Folder, rank: usize, signal: &str) {
-    let heartbeat = json(&folder.path(&format!("run/heartbeats/rank{rank:05}.json")));
-    let process = heartbeat["process"].to_string();
-    assert!(Command::new("kill").args([&format!("-{signal}"), &process]).status().unwrap().success());
-}
-
-/// Waits until a rank's heartbeat tells of a step.
-fn wait_for_heartbeat(process: &mut Process, folder: &Folder, rank: usize) {
-    let path = folder.path(&format!("run/heartbeats/rank{rank:05}.json"));
-    process.wait_until(|| path.exists() && json(&path)["place"]["step"] != 0);
-}
 
 #[test]
 fn killed_rank_ends_the_others_and_the_run_resumes() {
     let folder = Folder::new();
     let mut process = folder.start_on_ranks(2, &["--config", "search.toml", "--out", "run"]);
     process.wait_for_steps(&folder.path("run"), 6);
-    signal_rank(&folder, 1, "KILL");
+    folder.signal_rank("run", 1, "KILL");
     let start = Instant::now();
     let output = process.end();
     assert!(start.elapsed() < SOON && !output.status.success());
@@ -44,8 +30,8 @@ fn rank_that_stops_answering_is_named_and_the_run_is_ended() {
     let folder = Folder::new();
     let limits = ["--set", "parallel.stall_warning_seconds=1", "--set", "parallel.stall_abort_seconds=3"];
     let mut process = folder.start_on_ranks(2, &[&ARGUMENTS[..], &limits].concat());
-    wait_for_heartbeat(&mut process, &folder, 1);
-    signal_rank(&folder, 1, "STOP");
+    process.wait_for_heartbeat(&folder, "run", 1);
+    folder.signal_rank("run", 1, "STOP");
     let start = Instant::now();
     let output = process.end();
     let (_, stderr) = texts(&output);
@@ -63,8 +49,8 @@ fn rank_0_that_stops_answering_is_named_by_another() {
     let folder = Folder::new();
     let limits = ["--set", "parallel.stall_warning_seconds=1", "--set", "parallel.stall_abort_seconds=2"];
     let mut process = folder.start_on_ranks(2, &[&ARGUMENTS[..], &limits].concat());
-    wait_for_heartbeat(&mut process, &folder, 0);
-    signal_rank(&folder, 0, "STOP");
+    process.wait_for_heartbeat(&folder, "run", 0);
+    folder.signal_rank("run", 0, "STOP");
     let start = Instant::now();
     let (_, stderr) = texts(&process.end());
     assert!(start.elapsed() < SOON, "{stderr}");

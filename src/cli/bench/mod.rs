@@ -3,6 +3,7 @@
 mod allreduce;
 mod depthwise;
 mod machine;
+mod pool;
 mod profile;
 mod supernet;
 mod train_step;
@@ -17,6 +18,8 @@ pub enum BenchCommand {
     TrainStep(train_step::TrainStepArguments),
     /// Time the depthwise convolutions of the search against libtorch's.
     Depthwise(depthwise::DepthwiseArguments),
+    /// Time the poolings of the search against libtorch's.
+    Pool(pool::PoolArguments),
     /// Time sums over ranks; started with mpirun or srun.
     #[command(name = "allreduce")]
     AllReduce(allreduce::AllReduceArguments),
@@ -31,6 +34,7 @@ pub fn run(command: BenchCommand) -> anyhow::Result<()> {
         BenchCommand::Supernet(arguments) => supernet::run(&arguments),
         BenchCommand::TrainStep(arguments) => train_step::run(&arguments),
         BenchCommand::Depthwise(arguments) => depthwise::run(&arguments),
+        BenchCommand::Pool(arguments) => pool::run(&arguments),
         BenchCommand::AllReduce(arguments) => allreduce::run(&arguments),
         BenchCommand::Machine(arguments) => machine::run(&arguments),
         BenchCommand::Profile(arguments) => profile::run(&arguments),

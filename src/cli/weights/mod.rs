@@ -2,6 +2,7 @@
 
 mod eval;
 mod export;
+mod test_set;
 
 pub use eval::{EvalArguments, run as run_eval};
 pub use export::{ExportArguments, run as run_export};

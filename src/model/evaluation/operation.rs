@@ -76,8 +76,8 @@ impl EdgeOperation {
     /// When the state does not fit the weights.
     pub fn forward(&self, state: &State, training: bool) -> Result<Tensor, TorchError> {
         Ok(match self {
-            Self::MaxPool { stride } => state.max_pool(*stride).shallow_clone(),
-            Self::AvgPool { stride } => state.avg_pool(*stride).shallow_clone(),
+            Self::MaxPool { stride } => state.max_pool(*stride)?.shallow_clone(),
+            Self::AvgPool { stride } => state.avg_pool(*stride)?.shallow_clone(),
             Self::Identity => state.value().shallow_clone(),
             Self::Reduce(reduce) => reduce.bn.forward(&reduce.reduce(state.relu()), training)?,
             Self::Separable(chain) => chain.forward(state.value(), training)?,

@@ -4,6 +4,8 @@ use std::cell::OnceCell;
 
 use tch::Tensor;
 
+use crate::torch::{TorchError, avg_pool_3x3, max_pool_3x3};
+
 /// A state `[N, C, H, W]`. All edges that leave a state have one stride, so a pooling of it is the same for all.
 pub(super) struct State {
     value: Tensor,
@@ -25,13 +27,25 @@ impl State {
         self.relu.get_or_init(|| self.value.relu())
     }
 
-    /// 3x3 maximum.
-    pub fn max_pool(&self, stride: i64) -> &Tensor {
-        self.max_pool.get_or_init(|| self.value.max_pool2d([3, 3], [stride; 2], [1, 1], [1, 1], false))
+    pub fn max_pool(&self, stride: i64) -> Result<&Tensor, TorchError> {
+        get_or_try_init(&self.max_pool, || max_pool_3x3(&self.value, stride))
     }
 
-    /// 3x3 average, in which padding does not count.
-    pub fn avg_pool(&self, stride: i64) -> &Tensor {
-        self.avg_pool.get_or_init(|| self.value.avg_pool2d([3, 3], [stride; 2], [1, 1], false, false, None))
+    pub fn avg_pool(&self, stride: i64) -> Result<&Tensor, TorchError> {
+        get_or_try_init(&self.avg_pool, || avg_pool_3x3(&self.value, stride))
+    }
+}
+
+/// What the cell holds, computed if it is empty.
+fn get_or_try_init(
+    cell: &OnceCell<Tensor>,
+    compute: impl FnOnce() -> Result<Tensor, TorchError>,
+) -> Result<&Tensor, TorchError> {
+    match cell.get() {
+        Some(value) => Ok(value),
+        None => {
+            let value = compute()?;
+            Ok(cell.get_or_init(|| value))
+        }
     }
 }

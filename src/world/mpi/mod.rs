@@ -9,4 +9,4 @@ mod thread;
 
 pub use calls::library_name;
 pub use communicator::MpiCommunicator;
-pub use thread::{MpiStatus, MpiThread};
+pub use thread::MpiThread;

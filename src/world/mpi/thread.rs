@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::calls::Mpi;
 use crate::trace;
+use crate::world::progress::{Library, PROGRESS};
 use crate::world::{CommunicatorError, Label, Pending};
 
 /// How long the thread asks without pause whether the other ranks have come.
@@ -36,21 +37,6 @@ enum Command {
     Finish,
 }
 
-/// Where the thread stands, for watchdogs.
-#[derive(Copy, Clone, Debug)]
-pub struct MpiStatus {
-    /// Operations that this rank has come to; the same number is the same operation on every rank.
-    pub operations: u64,
-    /// The one under way and since when, if any.
-    pub current: Option<(Label, Instant)>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    abort_code: AtomicI32,
-    status: Mutex<MpiStatus>,
-}
-
 /// A handle on the thread.
 pub struct MpiThread {
     /// This rank.
@@ -64,7 +50,7 @@ pub struct MpiThread {
     /// Name and version of the MPI library, and the thread level it provides.
     pub library: String,
     commands: Mutex<Sender<Command>>,
-    shared: Arc<Shared>,
+    abort_code: Arc<AtomicI32>,
     handle: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -84,16 +70,15 @@ impl MpiThread {
     pub fn start() -> Result<Self, String> {
         let (commands, received) = channel();
         let (started, start) = sync_channel(1);
-        let status = Mutex::new(MpiStatus { operations: 0, current: None });
-        let shared = Arc::new(Shared { abort_code: AtomicI32::new(NO_ABORT), status });
+        let abort_code = Arc::new(AtomicI32::new(NO_ABORT));
         let handle = {
-            let shared = Arc::clone(&shared);
+            let abort_code = Arc::clone(&abort_code);
             let body = move || match Mpi::initialize() {
                 Ok(mpi) => {
                     let [rank, size, local_rank, local_size] = mpi.place();
                     let start = Start { rank, size, local_rank, local_size, library: mpi.library() };
                     if started.send(Ok(start)).is_ok() {
-                        serve(&mpi, &received, &shared);
+                        serve(&mpi, &received, &abort_code);
                     }
                 }
                 Err(error) => drop(started.send(Err(error))),
@@ -103,7 +88,7 @@ impl MpiThread {
         let start = start.recv().map_err(|_| "its thread ended at once".to_owned())??;
         let Start { rank, size, local_rank, local_size, library } = start;
         let (commands, handle) = (Mutex::new(commands), Mutex::new(Some(handle)));
-        Ok(Self { rank, size, local_rank, local_size, library, commands, shared, handle })
+        Ok(Self { rank, size, local_rank, local_size, library, commands, abort_code, handle })
     }
 
     /// Queues `work`, which all ranks do together; the thread waits for all of them before it begins.
@@ -131,14 +116,9 @@ impl MpiThread {
         Pending::new(move || result.recv().unwrap_or(Err(CommunicatorError::Ended(label))))
     }
 
-    /// Where the thread stands.
-    pub fn status(&self) -> MpiStatus {
-        *self.shared.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Ends all ranks with exit code `code`: does not return.
     pub fn abort(&self, code: u8) -> ! {
-        self.shared.abort_code.store(i32::from(code), Ordering::Relaxed);
+        self.abort_code.store(i32::from(code), Ordering::Relaxed);
         let _ = self.send(Command::Wake);
         thread::sleep(ABORT_PATIENCE);
         // The thread hangs in MPI. A process that ends without finalising ends the others too.
@@ -161,18 +141,18 @@ impl MpiThread {
     }
 }
 
-fn serve(mpi: &Mpi, commands: &Receiver<Command>, shared: &Shared) {
+fn serve(mpi: &Mpi, commands: &Receiver<Command>, abort_code: &AtomicI32) {
     while let Ok(command) = commands.recv() {
-        abort_if_asked(mpi, shared);
+        abort_if_asked(mpi, abort_code);
         match command {
             Command::Run { label, meets, work, reply } => {
-                shared.begin(label);
-                let met = if meets { wait_for_all_ranks(mpi, shared, label) } else { Ok(()) };
+                let under_way = PROGRESS.begin(Library::Mpi, label);
+                let met = if meets { wait_for_all_ranks(mpi, abort_code, label) } else { Ok(()) };
                 let result = met.and_then(|()| {
                     let _span = trace::span("communication", label);
                     work(mpi)
                 });
-                shared.end();
+                drop(under_way);
                 // Nobody may be interested in the result.
                 let _ = reply.send(result);
             }
@@ -182,11 +162,11 @@ fn serve(mpi: &Mpi, commands: &Receiver<Command>, shared: &Shared) {
     }
 }
 
-fn wait_for_all_ranks(mpi: &Mpi, shared: &Shared, label: Label) -> Result<(), CommunicatorError> {
+fn wait_for_all_ranks(mpi: &Mpi, abort_code: &AtomicI32, label: Label) -> Result<(), CommunicatorError> {
     let mut arrival = mpi.begin_arrival(label)?;
     let start = Instant::now();
     while !arrival.is_complete()? {
-        abort_if_asked(mpi, shared);
+        abort_if_asked(mpi, abort_code);
         let waited = start.elapsed();
         if waited < EAGER_WAIT {
             thread::yield_now();
@@ -197,21 +177,9 @@ fn wait_for_all_ranks(mpi: &Mpi, shared: &Shared, label: Label) -> Result<(), Co
     Ok(())
 }
 
-fn abort_if_asked(mpi: &Mpi, shared: &Shared) {
-    let code = shared.abort_code.load(Ordering::Relaxed);
+fn abort_if_asked(mpi: &Mpi, abort_code: &AtomicI32) {
+    let code = abort_code.load(Ordering::Relaxed);
     if code != NO_ABORT {
         mpi.abort(code);
-    }
-}
-
-impl Shared {
-    fn begin(&self, label: Label) {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.operations += 1;
-        status.current = Some((label, Instant::now()));
-    }
-
-    fn end(&self) {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).current = None;
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cudarc::nccl::result::{self, NcclError, NcclStatus};
 use cudarc::nccl::sys::{cudaStream_t, ncclComm_t, ncclDataType_t, ncclRedOp_t};
@@ -16,6 +16,8 @@ use super::timeline::{Mark, Timeline};
 use super::watch::Watch;
 use crate::torch::TorchError;
 use crate::trace;
+use crate::world::progress::{Library, Operation, PROGRESS, UnderWay};
+use crate::world::stall::LEEWAY;
 use crate::world::{
     Communicator, CommunicatorError, CommunicatorOptions, Label, Pending, Ranks, ReduceOp, WorldError, hostname,
 };
@@ -35,7 +37,7 @@ pub struct NcclCommunicator {
 pub(super) struct Shared {
     device: Device,
     timeline: Timeline,
-    /// How long an operation may take.
+    /// How long an operation may take where no watch ends it sooner.
     patience: Duration,
     state: Mutex<State>,
 }
@@ -49,9 +51,8 @@ struct State {
 
 /// An operation that may not be complete.
 struct Queued {
-    label: Label,
     mark: Mark,
-    since: Instant,
+    under_way: UnderWay,
 }
 
 impl NcclCommunicator {
@@ -94,19 +95,25 @@ impl NcclCommunicator {
         let _span = trace::span("communication", label);
         self.check_place(tensor, label)?;
         let mut state = self.shared.lock();
-        let handle = state.handle.as_ref().map_err(|failure| failed(name, label, failure))?;
+        let State { handle, queued } = &mut *state;
+        let handle = handle.as_ref().map_err(|failure| failed(name, label, failure))?;
+        let under_way = PROGRESS.begin(Library::Nccl, label);
         self.shared.timeline.follow_current().map_err(|error| failed(name, label, &error.to_string()))?;
         let begun = outcome(call(tensor.data_ptr(), handle.raw(), self.shared.timeline.stream().cast()));
-        if let Err(error) = handle.settle(begun, self.shared.patience) {
+        let patience = self.shared.patience();
+        // Operations that are complete meanwhile are none that another rank is waited for. The thread that watches finds
+        // their failures.
+        let forget = || drop(forget_complete(queued));
+        if let Err(error) = handle.settle(begun, patience, forget) {
             let message = match error {
                 CallError::Failed(message) => message,
-                CallError::TimedOut => too_late(self.shared.patience),
+                CallError::TimedOut => too_late(patience),
             };
             state.fail(&message);
             return Err(failed(name, label, &message));
         }
         let mark = self.shared.timeline.mark().map_err(|error| failed(name, label, &error.to_string()))?;
-        state.queued.push(Queued { label, mark: mark.clone(), since: Instant::now() });
+        queued.push(Queued { mark: mark.clone(), under_way });
         let mut in_flight = InFlight { mark: Some(mark), _tensor: tensor.shallow_clone() };
         let shared = Arc::clone(&self.shared);
         Ok(Pending::new(move || {
@@ -197,12 +204,20 @@ impl Shared {
         let mut state = self.lock();
         let Ok(handle) = &state.handle else { return };
         let asked = handle.state().map(drop);
-        let inspected = asked.and_then(|()| state.forget_complete(self.patience).map_err(|error| error.to_string()));
-        match inspected {
-            Ok(None) => {}
-            Ok(Some(label)) => state.fail(&format!("the {label}: {}", too_late(self.patience))),
-            Err(message) => state.fail(&message),
+        let inspected = asked.and_then(|()| forget_complete(&mut state.queued).map_err(|error| error.to_string()));
+        if let Err(message) = inspected {
+            return state.fail(&message);
         }
+        let patience = self.patience();
+        let oldest = state.queued.first().map(|oldest| oldest.under_way.operation);
+        if let Some(Operation { label, .. }) = oldest.filter(|oldest| oldest.since.elapsed() > patience) {
+            state.fail(&format!("the {label}: {}", too_late(patience)));
+        }
+    }
+
+    /// How long an operation may take.
+    fn patience(&self) -> Duration {
+        if PROGRESS.is_watched() { self.patience + LEEWAY } else { self.patience }
     }
 }
 
@@ -215,19 +230,6 @@ impl State {
         }
         self.queued.clear();
     }
-
-    /// Returns the first operation that is not complete after `patience`.
-    fn forget_complete(&mut self, patience: Duration) -> Result<Option<Label>, TorchError> {
-        let mut num_complete = 0;
-        for queued in &self.queued {
-            if !queued.mark.is_reached()? {
-                break;
-            }
-            num_complete += 1;
-        }
-        self.queued.drain(..num_complete);
-        Ok(self.queued.first().filter(|oldest| oldest.since.elapsed() > patience).map(|oldest| oldest.label))
-    }
 }
 
 impl Drop for State {
@@ -236,6 +238,18 @@ impl Drop for State {
             handle.finish();
         }
     }
+}
+
+fn forget_complete(queued: &mut Vec<Queued>) -> Result<(), TorchError> {
+    let mut num_complete = 0;
+    for Queued { mark, .. } in queued.iter() {
+        if !mark.is_reached()? {
+            break;
+        }
+        num_complete += 1;
+    }
+    queued.drain(..num_complete);
+    Ok(())
 }
 
 fn failed(call: &'static str, label: Label, message: &str) -> CommunicatorError {

@@ -51,7 +51,7 @@ impl Handle {
         // it is complete, and for good if that never comes.
         let begun =
             outcome(unsafe { result::comm_init_rank_config(handle.place.as_ptr(), size, id, rank, &mut config) });
-        match handle.settle(begun, timeout) {
+        match handle.settle(begun, timeout, || ()) {
             Ok(()) => Ok(handle),
             Err(error) => {
                 Box::leak(handle.abort());
@@ -65,11 +65,17 @@ impl Handle {
         self.place.load(Ordering::Acquire)
     }
 
-    /// Waits until a call that has `begun` is done, asking the library, which then has queued it.
+    /// Waits until a call that has `begun` is done, asking the library, which then has queued it; calls `in_a_pause` now
+    /// and then, if it takes its time.
     ///
     /// # Errors
     /// When it fails or takes longer than `timeout`; the communicator can then only be aborted.
-    pub fn settle(&self, begun: Result<Progress, String>, timeout: Duration) -> Result<(), CallError> {
+    pub fn settle(
+        &self,
+        begun: Result<Progress, String>,
+        timeout: Duration,
+        mut in_a_pause: impl FnMut(),
+    ) -> Result<(), CallError> {
         let mut progress = begun.map_err(CallError::Failed)?;
         let start = Instant::now();
         while progress == Progress::InProgress {
@@ -82,6 +88,7 @@ impl Handle {
             } else if waited < EAGER_WAIT {
                 thread::yield_now();
             } else {
+                in_a_pause();
                 thread::sleep((waited / 8).min(LONGEST_PAUSE));
             }
         }
@@ -121,7 +128,7 @@ impl Handle {
     pub fn finish(self) {
         // SAFETY: a live communicator.
         let begun = outcome(unsafe { result::comm_finalize(self.raw()) });
-        match self.settle(begun, FAREWELL) {
+        match self.settle(begun, FAREWELL, || ()) {
             // SAFETY: a finalized communicator that nobody uses afterwards. Its failures change nothing.
             Ok(()) => drop(unsafe { result::comm_destroy(self.raw()) }),
             Err(_) => drop(self.abort()),

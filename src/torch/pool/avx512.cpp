@@ -1,0 +1,3 @@
+#include "table.h"
+
+PDARTS_POOL_DEFINE(avx512)

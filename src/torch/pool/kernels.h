@@ -1,0 +1,52 @@
+// The CPU kernels of 3x3 pooling with padding 1, as one table of functions per instruction set.
+//
+// Each table comes from the same templates (table.h), compiled once per instruction set. As in
+// ../depthwise/kernels.h, nothing here may include libtorch or the standard library's templates.
+#pragma once
+#include <cstdint>
+
+namespace pdarts::pool {
+
+// Sizes of one call; the stride is 1 or 2.
+struct Shape {
+  int64_t images, channels, height, width, out_height, out_width, stride;
+};
+
+// A tensor [N, C, H, W] whose channels are adjacent in memory; the strides count elements.
+template <typename T> struct Field {
+  T *data;
+  int64_t image, row, pixel;
+};
+
+// What one call of a kernel computes: all channels of some rows of an image.
+struct Tile {
+  int64_t image, row_begin, row_end;
+};
+
+// The taps of a window count 0 to 8 in row-major order. The field of taps has the output's sizes, but its channels are
+// rounded up to whole blocks of `lanes`.
+template <typename T> struct Kernels {
+  int64_t lanes;
+  // The maxima and, unless `taps` has no data, where in its window each of them stands first; NaN is a maximum, and the
+  // last one counts. The tile's rows count in the output.
+  void (*max)(const Shape &shape, const Tile &tile, Field<const T> x, Field<T> y, Field<uint8_t> taps);
+  // The tile's rows count in the input.
+  void (*max_gradient)(const Shape &shape, const Tile &tile, Field<const uint8_t> taps, Field<const T> y_gradient,
+                       Field<T> x_gradient);
+  // The averages of what lies in the image. The tile's rows count in the output.
+  void (*average)(const Shape &shape, const Tile &tile, Field<const T> x, Field<T> y);
+  // The tile's rows count in the input.
+  void (*average_gradient)(const Shape &shape, const Tile &tile, Field<const T> y_gradient, Field<T> x_gradient);
+};
+
+#define PDARTS_POOL_DECLARE(instruction_set)                                                                           \
+  namespace instruction_set {                                                                                          \
+  extern const Kernels<float> float_kernels;                                                                           \
+  extern const Kernels<double> double_kernels;                                                                         \
+  }
+PDARTS_POOL_DECLARE(baseline)
+PDARTS_POOL_DECLARE(avx2)
+PDARTS_POOL_DECLARE(avx512)
+#undef PDARTS_POOL_DECLARE
+
+} // namespace pdarts::pool

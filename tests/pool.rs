@@ -1,0 +1,302 @@
+//! `max_pool_3x3` and `avg_pool_3x3` against libtorch's own pooling.
+
+use std::process::Command;
+
+use pdarts::torch::{TorchError, avg_pool_3x3, gradients, max_pool_3x3};
+use tch::{Device, Kind, Tensor, no_grad};
+
+const SIZES: [(i64, i64); 8] = [(1, 1), (1, 5), (2, 2), (6, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
+
+#[derive(Copy, Clone, Debug)]
+struct Case {
+    batch: i64,
+    channels: i64,
+    size: (i64, i64),
+    stride: i64,
+}
+
+impl Case {
+    fn all() -> impl Iterator<Item = Case> {
+        [1, 2].into_iter().flat_map(|stride| {
+            [1, 4, 16, 20, 36].into_iter().flat_map(move |channels| {
+                [1, 3].into_iter().flat_map(move |batch| SIZES.map(|size| Case { batch, channels, size, stride }))
+            })
+        })
+    }
+
+    /// Normally distributed values.
+    fn random(&self) -> Tensor {
+        let (height, width) = self.size;
+        let options = (Kind::Double, Device::Cpu);
+        leaf(&Tensor::randn([self.batch, height, width, self.channels], options).permute([0, 3, 1, 2]))
+    }
+
+    /// Values of which every window has several equal ones, zeros among them.
+    fn tied(&self) -> Tensor {
+        leaf(&self.random().round().clamp(-1, 1))
+    }
+
+    /// As `tied`, with NaN and both infinities between them, and many windows of nothing but negative infinity.
+    fn extreme(&self) -> Tensor {
+        let x = self.tied().detach();
+        let replaced = |x: &Tensor, value: f64, share: f64| x.masked_fill(&x.rand_like().lt(share), value);
+        leaf(&replaced(&replaced(&replaced(&x, f64::NEG_INFINITY, 0.7), f64::INFINITY, 0.02), f64::NAN, 0.05))
+    }
+}
+
+fn leaf(values: &Tensor) -> Tensor {
+    values.detach().set_requires_grad(true)
+}
+
+#[derive(Copy, Clone, Debug)]
+enum Pool {
+    Max,
+    Average,
+}
+
+impl Pool {
+    fn ours(self, x: &Tensor, stride: i64) -> Result<Tensor, TorchError> {
+        match self {
+            Self::Max => max_pool_3x3(x, stride),
+            Self::Average => avg_pool_3x3(x, stride),
+        }
+    }
+
+    fn theirs(self, x: &Tensor, stride: i64) -> Tensor {
+        match self {
+            Self::Max => x.max_pool2d([3, 3], [stride; 2], [1, 1], [1, 1], false),
+            Self::Average => x.avg_pool2d([3, 3], [stride; 2], [1, 1], false, false, None),
+        }
+    }
+}
+
+/// Output and gradient of the input.
+fn differentiate(y: Tensor, y_gradient: &Tensor, x: &Tensor) -> [Tensor; 2] {
+    let [x_gradient] = gradients(&y, y_gradient, &[x]).unwrap().try_into().unwrap();
+    [y.detach(), x_gradient]
+}
+
+fn bits(values: &Tensor) -> Vec<u64> {
+    let values: Vec<f64> = values.to_kind(Kind::Double).contiguous().view([-1]).try_into().unwrap();
+    // One NaN for all; +0 and -0 differ.
+    values.into_iter().map(|value| if value.is_nan() { u64::MAX } else { value.to_bits() }).collect()
+}
+
+/// Largest difference, relative to the largest value (or 1 if that is smaller).
+fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
+    assert_eq!(ours.size(), theirs.size());
+    let theirs = theirs.to_kind(Kind::Double);
+    let scale = theirs.abs().max().double_value(&[]).max(1.0);
+    (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
+}
+
+#[test]
+fn maxima_and_their_gradients_are_bit_for_bit_those_of_libtorch() {
+    tch::manual_seed(1);
+    tch::set_num_threads(1);
+    for case in Case::all() {
+        for (values, x) in [("random", case.random()), ("tied", case.tied()), ("extreme", case.extreme())] {
+            for kind in [Kind::Double, Kind::Float] {
+                let x = leaf(&x.to_kind(kind));
+                let theirs = Pool::Max.theirs(&x, case.stride);
+                let y_gradient = Tensor::randn_like(&theirs);
+                let ours = max_pool_3x3(&x, case.stride).unwrap();
+                assert_eq!(ours.size(), theirs.size());
+                let ours = differentiate(ours, &y_gradient, &x);
+                for (ours, theirs) in ours.iter().zip(&differentiate(theirs, &y_gradient, &x)) {
+                    assert_eq!(bits(ours), bits(theirs), "{case:?} {values} {kind:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn averages_and_their_gradients_equal_those_of_libtorch() {
+    tch::manual_seed(2);
+    tch::set_num_threads(1);
+    for case in Case::all() {
+        let x = case.random();
+        let theirs = Pool::Average.theirs(&x, case.stride);
+        let y_gradient = Tensor::randn_like(&theirs);
+        let theirs = differentiate(theirs, &y_gradient, &x);
+        for (kind, tolerance) in [(Kind::Double, 1e-14), (Kind::Float, 1e-6)] {
+            let x = leaf(&x.to_kind(kind));
+            let y = avg_pool_3x3(&x, case.stride).unwrap();
+            let ours = differentiate(y, &y_gradient.to_kind(kind), &x);
+            for (ours, theirs) in ours.iter().zip(&theirs) {
+                let error = error(ours, theirs);
+                assert!(error < tolerance, "{case:?} {kind:?}: error {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_average_of_equal_values_is_that_value() {
+    for case in Case::all() {
+        let (height, width) = case.size;
+        let x = Tensor::ones([case.batch, case.channels, height, width], (Kind::Float, Device::Cpu));
+        let y = avg_pool_3x3(&x, case.stride).unwrap();
+        assert_eq!(y, y.ones_like(), "{case:?}");
+    }
+}
+
+/// The choice is libtorch's, made once per process: lower ones are tested in processes that are told to use them.
+#[test]
+fn every_instruction_set_passes() {
+    for instruction_set in ["default", "avx2"] {
+        for test in [
+            "maxima_and_their_gradients_are_bit_for_bit_those_of_libtorch",
+            "averages_and_their_gradients_equal_those_of_libtorch",
+            "the_average_of_equal_values_is_that_value",
+        ] {
+            let status = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", test])
+                .env("ATEN_CPU_CAPABILITY", instruction_set)
+                .status()
+                .unwrap();
+            assert!(status.success(), "{instruction_set}: {test}");
+        }
+    }
+}
+
+const CASE: Case = Case { batch: 3, channels: 20, size: (9, 13), stride: 2 };
+
+#[test]
+fn any_memory_layout_of_the_input_gives_the_same() {
+    let x = CASE.random();
+    let nchw = x.detach().contiguous();
+    assert_eq!(nchw.stride()[3], 1);
+    let channel_slice = Tensor::cat(&[&x, &x], 1).detach().narrow(1, 20, 20);
+    assert_eq!(channel_slice.stride()[3], 40);
+    let pixel_slice = Tensor::cat(&[&x, &x], 3).detach().narrow(3, 13, 13);
+    let transposed = x.detach().transpose(2, 3).contiguous().transpose(2, 3);
+    for pool in [Pool::Max, Pool::Average] {
+        let run = |x: &Tensor| {
+            let x = leaf(x);
+            let y = pool.ours(&x, CASE.stride).unwrap();
+            assert_eq!(y.stride()[1], 1);
+            let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)).sin().view_as(&y);
+            differentiate(y, &y_gradient, &x)
+        };
+        let expected = run(&x);
+        for x in [&nchw, &channel_slice, &pixel_slice, &transposed] {
+            assert_eq!(run(x), expected, "{pool:?}, strides {:?}", x.stride());
+        }
+    }
+}
+
+#[test]
+fn any_memory_layout_of_the_output_gradient_gives_the_same() {
+    let x = CASE.random();
+    for pool in [Pool::Max, Pool::Average] {
+        let run = |y_gradient: &Tensor| differentiate(pool.ours(&x, CASE.stride).unwrap(), y_gradient, &x);
+        let y_gradient = Tensor::randn([3, 5, 7, 20], (Kind::Double, Device::Cpu)).permute([0, 3, 1, 2]);
+        let expected = run(&y_gradient);
+        let channel_slice = Tensor::cat(&[&y_gradient, &y_gradient], 1).narrow(1, 20, 20);
+        for other in [&y_gradient.contiguous(), &channel_slice] {
+            assert_eq!(run(other), expected, "{pool:?}, strides {:?}", other.stride());
+        }
+        let expanded = Tensor::ones([1, 1, 1, 1], (Kind::Double, Device::Cpu)).expand([3, 20, 5, 7], false);
+        assert_eq!(run(&expanded), run(&expanded.contiguous()), "{pool:?}");
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let threads = tch::get_num_threads();
+    for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (90, 130))] {
+        for (pool, stride) in [(Pool::Max, 1), (Pool::Max, 2), (Pool::Average, 1), (Pool::Average, 2)] {
+            let case = Case { batch, channels: 36, size, stride };
+            let x = leaf(&case.random().to_kind(Kind::Float));
+            let y_gradient = Tensor::randn_like(&pool.theirs(&x, stride));
+            let run = |threads| {
+                tch::set_num_threads(threads);
+                differentiate(pool.ours(&x, stride).unwrap(), &y_gradient, &x).map(|values| bits(&values))
+            };
+            let one = run(1);
+            assert_eq!(one, run(2), "{pool:?} {case:?}");
+            assert_eq!(one, run(3), "{pool:?} {case:?}");
+        }
+    }
+    tch::set_num_threads(threads);
+}
+
+/// Images of which a tile is a part: bands of rows meet without a seam.
+#[test]
+fn large_images_equal_those_of_libtorch() {
+    for stride in [1, 2] {
+        let case = Case { batch: 1, channels: 36, size: (91, 130), stride };
+        let x = leaf(&case.random().to_kind(Kind::Float));
+        for (pool, tolerance) in [(Pool::Max, 0.0), (Pool::Average, 1e-6)] {
+            let theirs = pool.theirs(&x, stride);
+            let y_gradient = Tensor::randn_like(&theirs);
+            let ours = differentiate(pool.ours(&x, stride).unwrap(), &y_gradient, &x);
+            let theirs = differentiate(theirs, &y_gradient, &x);
+            assert!(ours.iter().zip(&theirs).all(|(ours, theirs)| error(ours, theirs) <= tolerance), "{pool:?}");
+        }
+    }
+}
+
+#[test]
+fn without_gradients_the_output_is_the_same_and_has_no_history() {
+    for case in Case::all() {
+        let x = case.extreme();
+        for pool in [Pool::Max, Pool::Average] {
+            let recorded = pool.ours(&x, case.stride).unwrap();
+            let frozen = no_grad(|| pool.ours(&x, case.stride).unwrap());
+            assert!(recorded.requires_grad() && !frozen.requires_grad());
+            assert_eq!(bits(&frozen), bits(&recorded), "{pool:?} {case:?}");
+            assert!(!pool.ours(&x.detach(), case.stride).unwrap().requires_grad());
+        }
+    }
+}
+
+#[test]
+fn types_without_own_kernels_use_libtorch() {
+    let x = leaf(&CASE.tied().to_kind(Kind::BFloat16));
+    for pool in [Pool::Max, Pool::Average] {
+        let ours = pool.ours(&x, CASE.stride).unwrap();
+        assert_eq!(ours.kind(), Kind::BFloat16);
+        let y_gradient = Tensor::randn_like(&ours);
+        let theirs = differentiate(pool.theirs(&x, CASE.stride), &y_gradient, &x);
+        assert_eq!(differentiate(ours, &y_gradient, &x), theirs);
+    }
+}
+
+#[test]
+fn an_empty_batch_gives_an_empty_output_and_gradient() {
+    for pool in [Pool::Max, Pool::Average] {
+        let x = leaf(&Tensor::zeros([0, 20, 9, 13], (Kind::Float, Device::Cpu)));
+        let y = pool.ours(&x, 2).unwrap();
+        assert_eq!(y.size(), [0, 20, 5, 7]);
+        y.sum(Kind::Float).backward();
+        assert_eq!(x.grad().size(), [0, 20, 9, 13]);
+    }
+}
+
+#[test]
+fn the_gradient_of_the_gradient_is_refused() {
+    let x = CASE.random();
+    for pool in [Pool::Max, Pool::Average] {
+        let loss = pool.ours(&x, 1).unwrap().sum(Kind::Double);
+        let message = Tensor::f_run_backward(&[loss], &[&x], true, true).unwrap_err().to_string();
+        assert!(message.contains("cannot be differentiated"), "{message}");
+    }
+}
+
+#[test]
+fn inputs_and_strides_that_do_not_fit_are_named() {
+    let x = CASE.random();
+    for pool in [Pool::Max, Pool::Average] {
+        let refused = |x: &Tensor, stride: i64, expected: &str| {
+            let message = pool.ours(x, stride).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+            assert_eq!(message.lines().count(), 1);
+        };
+        refused(&x, 3, "stride 3: expected 1 or 2");
+        refused(&x.get(0), 1, "expected [N, C, H, W]");
+        refused(&x.narrow(2, 0, 0), 1, "expected [N, C, H, W]");
+    }
+}
