@@ -99,12 +99,68 @@ fn values_and_gradients_equal_those_of_libtorch() {
     }
 }
 
+/// The unit roundoff of bfloat16, for a value just above a power of two; the rest is what single precision is allowed.
+const BFLOAT16_TOLERANCE: f64 = 1.0 / 256.0 + 1e-5;
+
+#[test]
+fn bfloat16_is_computed_in_single_precision_and_rounded_once() {
+    tch::manual_seed(2);
+    tch::set_num_threads(1);
+    for case in Case::all() {
+        let (x, weight) = case.tensors(Kind::BFloat16);
+        let (wide_x, wide_weight) = (leaf(&x.to_kind(Kind::Double)), leaf(&weight.to_kind(Kind::Double)));
+        let theirs = reference(&wide_x, &wide_weight, case.geometry());
+        let y_gradient = Tensor::randn_like(&theirs).to_kind(Kind::BFloat16);
+        let theirs = differentiate(theirs, &y_gradient.to_kind(Kind::Double), &wide_x, &wide_weight);
+        for weight_kind in [Kind::Float, Kind::BFloat16] {
+            let weight = leaf(&weight.to_kind(weight_kind));
+            let y = relu_depthwise(&x, &weight, case.geometry()).unwrap();
+            let ours = differentiate(y, &y_gradient, &x, &weight);
+            let expected_kinds = [Kind::BFloat16, Kind::BFloat16, weight_kind];
+            for ((kind, ours), theirs) in expected_kinds.into_iter().zip(&ours).zip(&theirs) {
+                assert_eq!(ours.kind(), kind, "{case:?}");
+                let tolerance = if kind == Kind::Float { 1e-5 } else { BFLOAT16_TOLERANCE };
+                let error = error(ours, theirs);
+                assert!(error < tolerance, "{case:?} {weight_kind:?}: error {error:e}");
+            }
+        }
+    }
+}
+
+/// The kernel's centre is all that meets the one pixel, so the output is the rounded weight.
+#[test]
+fn bfloat16_is_rounded_as_libtorch_rounds_it() {
+    let one = 1.0f32.to_bits();
+    let ties_and_neighbours = [0x7fff, 0x8000, 0x8001, 0x1_7fff, 0x1_8000, 0x1_8001, 0xffff].map(|low| one | low);
+    let special = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX, f32::MIN, f32::MIN_POSITIVE, 1e-40]
+        .map(f32::to_bits);
+    // NaN whose fraction is in the lower half alone, where it would be cut off.
+    let low_nan = [0x7f80_0001, 0xff80_0001];
+    let others = (0..1000u32).map(|index| index.wrapping_mul(2_654_435_769));
+    let bits = ties_and_neighbours.into_iter().chain(special).chain(low_nan).chain(others);
+    let values: Vec<f32> = bits.map(f32::from_bits).filter(|value| *value != 0.0).collect();
+    let channels = values.len() as i64;
+    let weight = Tensor::zeros([channels, 1, 3, 3], (Kind::Float, Device::Cpu));
+    weight.narrow(2, 1, 1).narrow(3, 1, 1).copy_(&Tensor::from_slice(&values).view([channels, 1, 1, 1]));
+    let x = Tensor::ones([1, channels, 1, 1], (Kind::BFloat16, Device::Cpu));
+    let y = relu_depthwise(&x, &weight, DepthwiseGeometry { stride: 1, dilation: 1 }).unwrap();
+    let floats = |tensor: &Tensor| Vec::<f32>::try_from(tensor.to_kind(Kind::Float).view([-1])).unwrap();
+    let expected = floats(&Tensor::from_slice(&values).to_kind(Kind::BFloat16));
+    for ((value, ours), expected) in values.iter().zip(floats(&y)).zip(expected) {
+        let equal = ours.to_bits() == expected.to_bits() || (ours.is_nan() && expected.is_nan());
+        assert!(equal, "{value:e} ({:x}): {ours:e}, expected {expected:e}", value.to_bits());
+        assert_eq!(ours.is_nan(), value.is_nan());
+    }
+}
+
 /// The choice is libtorch's, made once per process: lower ones are tested in processes that are told to use them.
 #[test]
 fn every_instruction_set_passes() {
     for instruction_set in ["default", "avx2"] {
         let status = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "values_and_gradients_equal_those_of_libtorch"])
+            .args(["bfloat16_is_computed_in_single_precision_and_rounded_once"])
+            .args(["bfloat16_is_rounded_as_libtorch_rounds_it"])
             .env("ATEN_CPU_CAPABILITY", instruction_set)
             .status()
             .unwrap();
@@ -178,23 +234,25 @@ fn results_do_not_depend_on_the_number_of_threads() {
     let threads = tch::get_num_threads();
     for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (90, 130))] {
         let case = Case { batch, size, channels: 36, edges: 4, kernel: 5, stride: 1, dilation: 2 };
-        let (x, weight) = case.tensors(Kind::Float);
-        let y_gradient = Tensor::randn([batch, 4 * 36, size.0, size.1], (Kind::Float, Device::Cpu));
-        let run = |threads| {
-            tch::set_num_threads(threads);
-            differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight)
-        };
-        assert_eq!(run(1), run(2));
-        assert_eq!(run(1), run(3));
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let (x, weight) = case.tensors(kind);
+            let y_gradient = Tensor::randn([batch, 4 * 36, size.0, size.1], (kind, Device::Cpu));
+            let run = |threads| {
+                tch::set_num_threads(threads);
+                differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight)
+            };
+            assert_eq!(run(1), run(2));
+            assert_eq!(run(1), run(3));
+        }
     }
     tch::set_num_threads(threads);
 }
 
 #[test]
 fn types_without_own_kernels_use_libtorch() {
-    let (x, weight) = CASE.tensors(Kind::BFloat16);
+    let (x, weight) = CASE.tensors(Kind::Half);
     let ours = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
-    assert_eq!(ours.kind(), Kind::BFloat16);
+    assert_eq!(ours.kind(), Kind::Half);
     let y_gradient = Tensor::randn_like(&ours);
     let theirs = reference(&x, &weight, CASE.geometry());
     let ours = differentiate(ours, &y_gradient, &x, &weight);
@@ -203,14 +261,17 @@ fn types_without_own_kernels_use_libtorch() {
 
 #[test]
 fn nan_passes_and_negative_infinity_does_not() {
-    let x = Tensor::from_slice(&[f32::NAN, f32::NEG_INFINITY, 2.0]).view([1, 1, 1, 3]);
-    let weight = Tensor::zeros([1, 1, 3, 3], (Kind::Float, Device::Cpu));
-    let mut centre = weight.narrow(2, 1, 1).narrow(3, 1, 1);
-    let _ = centre.fill_(1.0);
-    let y = relu_depthwise(&x, &weight, DepthwiseGeometry { stride: 2, dilation: 1 }).unwrap();
-    assert!(y.double_value(&[0, 0, 0, 0]).is_nan());
-    let shifted = relu_depthwise(&x.narrow(3, 1, 2), &weight, DepthwiseGeometry { stride: 1, dilation: 1 }).unwrap();
-    assert_eq!(Vec::<f32>::try_from(shifted.view([-1])).unwrap(), [0.0, 2.0]);
+    for kind in [Kind::Float, Kind::BFloat16] {
+        let x = Tensor::from_slice(&[f32::NAN, f32::NEG_INFINITY, 2.0]).view([1, 1, 1, 3]).to_kind(kind);
+        let weight = Tensor::zeros([1, 1, 3, 3], (Kind::Float, Device::Cpu));
+        let mut centre = weight.narrow(2, 1, 1).narrow(3, 1, 1);
+        let _ = centre.fill_(1.0);
+        let y = relu_depthwise(&x, &weight, DepthwiseGeometry { stride: 2, dilation: 1 }).unwrap();
+        assert!(y.double_value(&[0, 0, 0, 0]).is_nan());
+        let geometry = DepthwiseGeometry { stride: 1, dilation: 1 };
+        let shifted = relu_depthwise(&x.narrow(3, 1, 2), &weight, geometry).unwrap().to_kind(Kind::Float);
+        assert_eq!(Vec::<f32>::try_from(shifted.view([-1])).unwrap(), [0.0, 2.0]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! ReLU, depthwise and pointwise convolution as a layer: what sep_conv and dil_conv are made of.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::{BatchNorm, ParameterStore};
 use crate::torch::{DepthwiseGeometry, InputNorm, SeparableWeights, TorchError, separable_conv};
@@ -54,12 +54,7 @@ impl SeparableConv {
 
     fn convolve(&self, x: &Tensor, norm: Option<InputNorm<'_>>) -> Result<Tensor, TorchError> {
         let Self { depthwise, pointwise, geometry } = self;
-        if x.device().is_cuda() || x.kind() == depthwise.kind() {
-            return separable_conv(x, SeparableWeights { depthwise, pointwise }, *geometry, norm);
-        }
-        // Under autocast: on the CPU our kernels in 32 bits are faster than libtorch's in bfloat16.
-        let (depthwise, pointwise) = (depthwise.f_to_kind(Kind::Float)?, pointwise.f_to_kind(Kind::Float)?);
-        let weights = SeparableWeights { depthwise: &depthwise, pointwise: &pointwise };
-        separable_conv(&x.f_to_kind(Kind::Float)?, weights, *geometry, norm)
+        // Under autocast `x` is in bfloat16 and so is the result; the weights stay in 32 bits.
+        separable_conv(x, SeparableWeights { depthwise, pointwise }, *geometry, norm)
     }
 }

@@ -38,6 +38,9 @@ pub struct DepthwiseGeometry {
 /// 3, 5 or 7. Channel `e * C + c` of the result `[N, E * C, H / stride, W / stride]` (rounded up, channels last) is
 /// channel `c` of the input under edge `e`'s kernel.
 ///
+/// On the CPU a bfloat16 `x` is computed with in single precision, and the result is rounded once; `weight` may be in
+/// either type.
+///
 /// The gradients are summed in an order that depends on the sizes alone, so results do not depend on the number of
 /// threads. On the CPU they cannot be differentiated again.
 ///

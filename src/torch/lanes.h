@@ -1,9 +1,12 @@
 // A register of adjacent channels, in the widest form of the instruction set that this file is compiled for.
 //
-// Arithmetic is the compiler's vector extension; only loads and stores of a part of a register need intrinsics.
+// Arithmetic is the compiler's vector extension; only loads and stores of a part of a register need intrinsics. Types
+// that are stored narrower than they are computed with are widened by loads and rounded by stores.
 #pragma once
 #include <cstdint>
 #include <cstring>
+
+#include "storage.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -24,8 +27,9 @@ template <typename T> struct Register {
   typedef T Lanes __attribute__((vector_size(kRegisterBytes)));
 };
 
-template <typename T> using Lanes = typename Register<T>::Lanes;
-template <typename T> constexpr int64_t kLanes = kRegisterBytes / sizeof(T);
+// Of values stored as S, and their number.
+template <typename S> using Lanes = typename Register<Compute<S>>::Lanes;
+template <typename S> constexpr int64_t kLanes = kRegisterBytes / sizeof(Compute<S>);
 
 template <typename T> inline Lanes<T> load(const T *from) {
   Lanes<T> value;
@@ -81,6 +85,56 @@ template <typename T> inline void store_part(T *to, Lanes<T> value, int64_t coun
   memcpy(to, &value, count * sizeof(T));
 }
 #endif
+
+// ---- bfloat16 ----
+
+typedef uint16_t Halves __attribute__((vector_size(kRegisterBytes / 2)));
+typedef uint32_t Words __attribute__((vector_size(kRegisterBytes)));
+
+inline Lanes<float> widen(Halves halves) { return (Lanes<float>)(__builtin_convertvector(halves, Words) << 16); }
+
+// To the nearest, of two equally near to the even one; NaN becomes libtorch's.
+inline Halves round_to_halves(Lanes<float> value) {
+  const Words bits = (Words)value;
+  const Words rounded = (bits + (bits >> 16 & 1) + 0x7fff) >> 16;
+  return __builtin_convertvector(value == value ? rounded : Words{} + 0x7fc0, Halves);
+}
+
+inline Halves load_halves(const BFloat16 *from, int64_t count) {
+#if defined(__AVX512F__)
+  return (Halves)_mm256_maskz_loadu_epi16((1u << count) - 1, from);
+#else
+  Halves halves = {};
+  memcpy(&halves, from, count * sizeof(BFloat16));
+  return halves;
+#endif
+}
+
+inline void store_halves(BFloat16 *to, Halves halves, int64_t count) {
+#if defined(__AVX512F__)
+  _mm256_mask_storeu_epi16(to, (1u << count) - 1, (__m256i)halves);
+#else
+  memcpy(to, &halves, count * sizeof(BFloat16));
+#endif
+}
+
+template <> inline Lanes<BFloat16> load(const BFloat16 *from) {
+  Halves halves;
+  memcpy(&halves, from, sizeof(halves));
+  return widen(halves);
+}
+template <> inline void store(BFloat16 *to, Lanes<BFloat16> value) {
+  const Halves halves = round_to_halves(value);
+  memcpy(to, &halves, sizeof(halves));
+}
+template <> inline Lanes<BFloat16> load_part(const BFloat16 *from, int64_t count) {
+  return widen(load_halves(from, count));
+}
+template <> inline void store_part(BFloat16 *to, Lanes<BFloat16> value, int64_t count) {
+  store_halves(to, round_to_halves(value), count);
+}
+
+// ---- Either ----
 
 // Whole registers are the common case; `whole` is known when a kernel is compiled.
 template <bool whole, typename T> inline Lanes<T> load_lanes(const T *from, int64_t count) {

@@ -63,6 +63,9 @@ pub struct InputNorm<'a> {
 /// convolutions is channel `c` of the input under edge `e`'s kernel. Returns `[N, G * out, H / stride, W / stride]`
 /// (rounded up, channels last).
 ///
+/// On the CPU a bfloat16 `x` is computed with in single precision, and the result is rounded once; its weights may be in
+/// either type, and BatchNorm's values are in single precision.
+///
 /// Sums over the batch are taken in an order that depends on the sizes alone, so results do not depend on the number of
 /// threads. On the CPU the gradients cannot be differentiated again.
 ///

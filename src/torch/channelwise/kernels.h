@@ -3,8 +3,12 @@
 //
 // Each table comes from the same templates (table.h), compiled once per instruction set. As in
 // ../depthwise/kernels.h, nothing here may include libtorch or the standard library's templates.
+//
+// T is the type that activations are stored in; constants and sums are in the type that they are computed with.
 #pragma once
 #include <cstdint>
+
+#include "../storage.h"
 
 namespace pdarts::channelwise {
 
@@ -23,14 +27,14 @@ struct Range {
 // `scale` [C] times `values`.
 template <typename T> struct Term {
   Pixels<const T> values;
-  const T *scale;
+  const Compute<T> *scale;
 };
 
 // to = shift [C] + the terms, plus `to` itself when it accumulates.
 template <typename T> struct Combination {
   Pixels<T> to;
   bool accumulates;
-  const T *shift;
+  const Compute<T> *shift;
   const Term<T> *terms;
   int64_t num_terms;
 };
@@ -38,22 +42,23 @@ template <typename T> struct Combination {
 // `values` - `mean` [C].
 template <typename T> struct Centred {
   Pixels<const T> values;
-  const T *mean;
+  const Compute<T> *mean;
 };
 
 template <typename T> struct Kernels {
   void (*combine)(const Combination<T> &combination, int64_t channels, Range range);
   // Adds, for each channel, the sums of `values` and of their squares to `sums` [2, C].
-  void (*moments)(const Centred<T> &values, int64_t channels, Range range, T *sums);
+  void (*moments)(const Centred<T> &values, int64_t channels, Range range, Compute<T> *sums);
   // Adds, for each channel, the sums of `gradient` and of its products with each factor to `sums` [1 + factors, C].
   void (*products)(Pixels<const T> gradient, const Centred<T> *factors, int64_t num_factors, int64_t channels,
-                   Range range, T *sums);
+                   Range range, Compute<T> *sums);
 };
 
 #define PDARTS_CHANNELWISE_DECLARE(instruction_set)                                                                            \
   namespace instruction_set {                                                                                          \
   extern const Kernels<float> float_kernels;                                                                           \
   extern const Kernels<double> double_kernels;                                                                         \
+  extern const Kernels<BFloat16> bfloat16_kernels;                                                                     \
   }
 PDARTS_CHANNELWISE_DECLARE(baseline)
 PDARTS_CHANNELWISE_DECLARE(avx2)

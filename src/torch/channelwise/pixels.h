@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "../activations.h"
 #include "../instruction_set.h"
 #include "../layout.h"
 #include "kernels.h"
@@ -20,7 +21,7 @@ constexpr int64_t kStepPixels = 32;
 // Pixels whose values are summed in their own type; sums over more are in double precision.
 constexpr int64_t kChunkPixels = 256;
 
-PDARTS_DEFINE_KERNELS
+PDARTS_DEFINE_KERNELS_WITH_BFLOAT16
 
 // ---- Views of tensors as pixels ----
 
@@ -36,11 +37,11 @@ int64_t pixel_step(const Tensor &x) {
 Tensor as_pixels(const Tensor &x) { return pixel_step(x) >= 0 ? x : channels_last_copy(x); }
 
 template <typename T> Pixels<const T> pixels_of(const Tensor &x, int64_t first_channel = 0) {
-  return {x.const_data_ptr<T>() + first_channel, pixel_step(x)};
+  return {const_data<T>(x) + first_channel, pixel_step(x)};
 }
 
 template <typename T> Pixels<T> mutable_pixels_of(const Tensor &x, int64_t first_channel = 0) {
-  return {x.mutable_data_ptr<T>() + first_channel, pixel_step(x)};
+  return {mutable_data<T>(x) + first_channel, pixel_step(x)};
 }
 
 int64_t num_pixels(const Tensor &x) { return x.size(0) * x.size(2) * x.size(3); }
@@ -71,7 +72,7 @@ template <typename Visit> void for_each_step(int64_t pixels, const Visit &visit)
 template <typename T> struct OwnedCombination {
   Pixels<T> to;
   bool accumulates;
-  std::vector<T> shift;
+  std::vector<Compute<T>> shift;
   std::vector<Term<T>> terms;
 };
 

@@ -22,16 +22,20 @@ struct Moments {
 template <typename T> Moments batch_moments(const Tensor &y) {
   const int64_t channels = y.size(1), pixels = num_pixels(y), chunks = num_chunks(pixels);
   const auto values = pixels_of<T>(y);
-  const auto origin = [&](int64_t chunk) { return values.data + chunk * kChunkPixels * values.step; };
-  std::vector<T> sums(chunks * 2 * channels);
+  std::vector<Compute<T>> origins(chunks * channels), sums(chunks * 2 * channels);
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const T *first = values.data + chunk * kChunkPixels * values.step;
+    std::transform(first, first + channels, origins.data() + chunk * channels, widened<T>);
+  }
   for_each_step(pixels, [&](int64_t chunk, Range range) {
-    kernels<T>().moments({values, origin(chunk)}, channels, range, sums.data() + chunk * 2 * channels);
+    kernels<T>().moments({values, origins.data() + chunk * channels}, channels, range,
+                         sums.data() + chunk * 2 * channels);
   });
   std::vector<double> mean(channels), variance(channels);
   const auto for_each_chunk = [&](const auto &visit) {
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       const double count = std::min(kChunkPixels, pixels - chunk * kChunkPixels);
-      const T *sum = sums.data() + chunk * 2 * channels, *first = origin(chunk);
+      const auto *sum = sums.data() + chunk * 2 * channels, *first = origins.data() + chunk * channels;
       for (int64_t channel = 0; channel < channels; ++channel) {
         visit(channel, count, double(first[channel]), double(sum[channel]), double(sum[channels + channel]));
       }

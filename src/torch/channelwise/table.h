@@ -62,7 +62,7 @@ template <typename T> void combine(const Combination<T> &combination, int64_t ch
   }
 }
 
-template <typename T> void moments(const Centred<T> &centred, int64_t channels, Range range, T *sums) {
+template <typename T> void moments(const Centred<T> &centred, int64_t channels, Range range, Compute<T> *sums) {
   for_each_register<T>(channels, [&]<bool whole>(int64_t channel, int64_t count) {
     const Lanes<T> mean = load_lanes<whole>(centred.mean + channel, count);
     Lanes<T> sum = load_lanes<whole>(sums + channel, count);
@@ -79,7 +79,8 @@ template <typename T> void moments(const Centred<T> &centred, int64_t channels, 
 
 // The products with `together` factors; `sums` [factors, C].
 template <typename T, int together>
-void products_with(Pixels<const T> gradient, const Centred<T> *factors, int64_t channels, Range range, T *sums) {
+void products_with(Pixels<const T> gradient, const Centred<T> *factors, int64_t channels, Range range,
+                   Compute<T> *sums) {
   for_each_register<T>(channels, [&]<bool whole>(int64_t channel, int64_t count) {
     Lanes<T> means[together], totals[together];
 #pragma GCC unroll 4
@@ -103,7 +104,7 @@ void products_with(Pixels<const T> gradient, const Centred<T> *factors, int64_t 
 
 template <typename T>
 void products(Pixels<const T> gradient, const Centred<T> *factors, int64_t num_factors, int64_t channels, Range range,
-              T *sums) {
+              Compute<T> *sums) {
   for_each_register<T>(channels, [&]<bool whole>(int64_t channel, int64_t count) {
     Lanes<T> sum = load_lanes<whole>(sums + channel, count);
     for (int64_t pixel = range.begin; pixel < range.end; ++pixel) {
@@ -138,4 +139,5 @@ template <typename T> constexpr Kernels<T> kKernels = {combine<T>, moments<T>, p
   namespace pdarts::channelwise::instruction_set {                                                                             \
   extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
   extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
+  extern const Kernels<BFloat16> bfloat16_kernels = kKernels<BFloat16>;                                                \
   }

@@ -9,6 +9,7 @@
 #include <new>
 #include <vector>
 
+#include "../activations.h"
 #include "../instruction_set.h"
 #include "kernels.h"
 
@@ -61,14 +62,23 @@ Shape shape_of(const Tensor &x, const Tensor &weight, int64_t stride, int64_t di
           .padding = dilation * (kernel - 1) / 2};
 }
 
-PDARTS_DEFINE_KERNELS
+PDARTS_DEFINE_KERNELS_WITH_BFLOAT16
+
+// From inputs stored as X to outputs stored as Y.
+template <typename X, typename Y> const Kernels<X, Y> &kernels_between() {
+  if constexpr (std::is_same_v<X, Y>) {
+    return kernels<X>();
+  } else {
+    return PDARTS_TABLE(bfloat16_to_float_kernels);
+  }
+}
 
 template <typename T> Field<T> field_of(const Tensor &tensor) {
   T *data;
   if constexpr (std::is_const_v<T>) {
-    data = tensor.const_data_ptr<std::remove_const_t<T>>();
+    data = const_data<std::remove_const_t<T>>(tensor);
   } else {
-    data = tensor.mutable_data_ptr<T>();
+    data = mutable_data<T>(tensor);
   }
   return {data, tensor.stride(0), tensor.stride(2), tensor.stride(3)};
 }
@@ -82,6 +92,7 @@ Tensor new_activations(const Tensor &like, int64_t channels, int64_t height, int
 struct Tiling {
   int64_t bands, band_rows, blocks, lanes;
 
+  // T is what the kernels compute with.
   template <typename T> static Tiling of(const Shape &s) {
     const auto &kernel = kernels<T>();
     int64_t rows = s.out_height;
@@ -127,7 +138,7 @@ template <typename Visit> void for_each_weight(const Shape &s, const Tiling &til
 
 template <typename T> Buffer<T> pack_weights(const Shape &s, const Tiling &tiling, const Tensor &weight) {
   Buffer<T> packed(tiling.blocks * block_size(s, tiling));
-  const Tensor contiguous = weight.contiguous();
+  const Tensor contiguous = weight.to(c10::CppTypeToScalarType<T>::value).contiguous();
   const T *from = contiguous.const_data_ptr<T>();
   T *to = packed.data();
   for_each_weight(s, tiling, [&](int64_t plain, int64_t position) { to[position] = from[plain]; });
@@ -142,7 +153,7 @@ Tensor composed(const Shape &s, const Tensor &x, const Tensor &weight) {
   return at::conv2d(repeated, weight, {}, stride, padding, dilation, s.edges * s.channels);
 }
 
-// Adds up the shares of `num_parts` in their order: [part][packed weight] -> [E * C, 1, k, k].
+// Adds up the shares of `num_parts` in their order: [part][packed weight] -> [E * C, 1, k, k], of the weight's type.
 template <typename T>
 Tensor sum_parts(const Shape &s, const Tiling &tiling, int64_t num_parts, const Buffer<T> &shares,
                  const Tensor &weight) {
@@ -156,10 +167,10 @@ Tensor sum_parts(const Shape &s, const Tiling &tiling, int64_t num_parts, const 
       }
     }
   });
-  Tensor gradient = at::empty(weight.sizes(), weight.options());
+  Tensor gradient = at::empty(weight.sizes(), c10::CppTypeToScalarType<T>::value);
   T *to = gradient.mutable_data_ptr<T>();
   for_each_weight(s, tiling, [&](int64_t plain, int64_t position) { to[plain] = packed.data()[position]; });
-  return gradient;
+  return gradient.to(weight.scalar_type());
 }
 
 } // namespace

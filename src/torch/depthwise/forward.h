@@ -15,9 +15,10 @@ constexpr int forward_pixels(int edges) {
 
 // One output row of `edges` edges: `input` is the plane's row that kernel row `kernel_rows.begin` reads, `weights` and
 // `y` are those of the first of these edges.
-template <typename T, bool whole, int edges>
-void forward_row(const Shape &s, Rows kernel_rows, const T *input, const T *weights, T *y, int64_t y_pixel,
-                 int64_t count) {
+template <typename Y, bool whole, int edges>
+void forward_row(const Shape &s, Rows kernel_rows, const Compute<Y> *input, const Compute<Y> *weights, Y *y,
+                 int64_t y_pixel, int64_t count) {
+  using T = Compute<Y>;
   constexpr int pixels = forward_pixels(edges);
   const int64_t pixel_step = s.stride * kLanes<T>, tap_step = s.dilation * kLanes<T>;
   const int64_t row_step = s.dilation * input_columns(s) * kLanes<T>, edge_step = taps(s) * kLanes<T>;
@@ -55,11 +56,12 @@ void forward_row(const Shape &s, Rows kernel_rows, const T *input, const T *weig
   }
 }
 
-template <typename T, bool whole>
-void forward_tile(const Shape &s, const Tile &tile, const Input<T> &input, const T *weights, const Field<T> &y,
-                  T *scratch) {
+template <typename X, typename Y, bool whole>
+void forward_tile(const Shape &s, const Tile &tile, const Input<X> &input, const Compute<X> *weights,
+                  const Field<Y> &y, Compute<X> *scratch) {
+  using T = Compute<X>;
   const Rows rows = input_rows(s, tile);
-  fill_input_plane<T, whole>(s, tile, rows, input, scratch);
+  fill_input_plane<X, whole>(s, tile, rows, input, scratch);
   const int64_t count = live_lanes<T>(s, tile);
   for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
     const Rows kernel = kernel_rows(s, row);
@@ -67,23 +69,23 @@ void forward_tile(const Shape &s, const Tile &tile, const Input<T> &input, const
     const T *from = scratch + (first_input_row - rows.begin) * input_columns(s) * kLanes<T>;
     for (int64_t edge = 0; edge < s.edges;) {
       const T *edge_weights = weights + edge * taps(s) * kLanes<T>;
-      T *to = row_of(y, tile, row) + edge * s.channels;
+      Y *to = row_of(y, tile, row) + edge * s.channels;
       const auto run = [&](auto kernel_row) { kernel_row(s, kernel, from, edge_weights, to, y.pixel, count); };
       switch (s.edges - edge) {
       case 1:
-        run(forward_row<T, whole, 1>);
+        run(forward_row<Y, whole, 1>);
         edge += 1;
         break;
       case 2:
-        run(forward_row<T, whole, 2>);
+        run(forward_row<Y, whole, 2>);
         edge += 2;
         break;
       case 3:
-        run(forward_row<T, whole, 3>);
+        run(forward_row<Y, whole, 3>);
         edge += 3;
         break;
       default:
-        run(forward_row<T, whole, 4>);
+        run(forward_row<Y, whole, 4>);
         edge += 4;
       }
     }

@@ -27,18 +27,19 @@ inline Phase phase_of(const Shape &s, int64_t position) {
 }
 
 // What the pixels of one row and one phase have in common; the pointers are at the phase's first pixel.
-template <typename T> struct PhaseRow {
+template <typename X> struct PhaseRow {
   Phase vertical, horizontal;
   int64_t row, num_pixels;
-  Input<T> input;
-  Field<T> gradient;
+  Input<X> input;
+  Field<X> gradient;
 };
 
 // Adds the products of one kernel row to a block of sums. Tap k meets pixel p in column p - k * move of `from`; columns
 // outside of the output have no bit in `inside`, which counts from the first column, -(taps - 1) * move.
-template <typename T, bool whole, int taps, int move>
-inline void add_kernel_row(const T *from, int64_t pixel_step, int64_t count, uint32_t inside, const T *weight,
-                           int64_t weight_step, Lanes<T> (&sums)[kMaxPixels]) {
+template <typename Y, bool whole, int taps, int move>
+inline void add_kernel_row(const Y *from, int64_t pixel_step, int64_t count, uint32_t inside,
+                           const Compute<Y> *weight, int64_t weight_step, Lanes<Y> (&sums)[kMaxPixels]) {
+  using T = Compute<Y>;
   constexpr int first = -(taps - 1) * move;
   Lanes<T> tap[taps];
 #pragma GCC unroll 8
@@ -61,9 +62,10 @@ inline void add_kernel_row(const T *from, int64_t pixel_step, int64_t count, uin
 }
 
 // The gradient of one row and one phase; `y_gradient` is at the output's first pixel.
-template <typename T, bool whole, int taps, int move>
-void input_gradient_row(const Shape &s, const PhaseRow<T> &to, const Field<const T> &y_gradient, const T *weights,
-                        int64_t count) {
+template <typename X, typename Y, bool whole, int taps, int move>
+void input_gradient_row(const Shape &s, const PhaseRow<X> &to, const Field<const Y> &y_gradient,
+                        const Compute<X> *weights, int64_t count) {
+  using T = Compute<X>;
   constexpr int first = -(taps - 1) * move;
   const Phase &vertical = to.vertical, &horizontal = to.horizontal;
   const Lanes<T> scale = load_lanes<whole>(to.input.scale, count), shift = load_lanes<whole>(to.input.shift, count);
@@ -75,13 +77,13 @@ void input_gradient_row(const Shape &s, const PhaseRow<T> &to, const Field<const
     }
     Lanes<T> sums[kMaxPixels] = {};
     for (int64_t edge = 0; edge < s.edges; ++edge) {
-      const T *from = y_gradient.data + edge * s.channels + from_column * y_gradient.pixel;
+      const Y *from = y_gradient.data + edge * s.channels + from_column * y_gradient.pixel;
       const T *weight = weights + (edge * s.kernel * s.kernel + horizontal.begin) * kLanes<T>;
       int64_t from_row = divide_down(to.row, s.stride) + vertical.first;
       for (int64_t index = 0; index < vertical.count; ++index, from_row -= vertical.move) {
         if (from_row >= 0 && from_row < s.out_height) {
           const int64_t ky = vertical.begin + index * vertical.step;
-          add_kernel_row<T, whole, taps, move>(from + from_row * y_gradient.row, y_gradient.pixel, count, inside,
+          add_kernel_row<Y, whole, taps, move>(from + from_row * y_gradient.row, y_gradient.pixel, count, inside,
                                                weight + ky * s.kernel * kLanes<T>, horizontal.step * kLanes<T>, sums);
         }
       }
@@ -89,7 +91,7 @@ void input_gradient_row(const Shape &s, const PhaseRow<T> &to, const Field<const
 #pragma GCC unroll 8
     for (int pixel = 0; pixel < kMaxPixels; ++pixel) {
       if (block + pixel < to.num_pixels) {
-        const Field<const T> &x = to.input.x;
+        const Field<const X> &x = to.input.x;
         const Lanes<T> value = load_lanes<whole>(x.data + (block + pixel) * x.pixel, count) * scale + shift;
         const Lanes<T> gradient = value <= 0 ? Lanes<T>{} : sums[pixel];
         store_lanes<whole>(to.gradient.data + (block + pixel) * to.gradient.pixel, gradient, count);
@@ -99,45 +101,45 @@ void input_gradient_row(const Shape &s, const PhaseRow<T> &to, const Field<const
 }
 
 // Without taps the gradient is zero.
-template <typename T, bool whole>
-void zero_row(const Shape &, const PhaseRow<T> &to, const Field<const T> &, const T *, int64_t count) {
+template <typename X, typename Y, bool whole>
+void zero_row(const Shape &, const PhaseRow<X> &to, const Field<const Y> &, const Compute<X> *, int64_t count) {
   for (int64_t pixel = 0; pixel < to.num_pixels; ++pixel) {
-    store_lanes<whole>(to.gradient.data + pixel * to.gradient.pixel, Lanes<T>{}, count);
+    store_lanes<whole>(to.gradient.data + pixel * to.gradient.pixel, Lanes<X>{}, count);
   }
 }
 
 // The instance for the taps of a phase: those of kernels 3, 5 and 7, or every other one of them.
-template <typename T, bool whole> auto input_gradient_row_for(const Phase &phase) {
+template <typename X, typename Y, bool whole> auto input_gradient_row_for(const Phase &phase) {
   if (phase.move == 2) {
-    return phase.count == 3   ? input_gradient_row<T, whole, 3, 2>
-           : phase.count == 5 ? input_gradient_row<T, whole, 5, 2>
-                              : input_gradient_row<T, whole, 7, 2>;
+    return phase.count == 3   ? input_gradient_row<X, Y, whole, 3, 2>
+           : phase.count == 5 ? input_gradient_row<X, Y, whole, 5, 2>
+                              : input_gradient_row<X, Y, whole, 7, 2>;
   }
   switch (phase.count) {
   case 0:
-    return zero_row<T, whole>;
+    return zero_row<X, Y, whole>;
   case 1:
-    return input_gradient_row<T, whole, 1, 1>;
+    return input_gradient_row<X, Y, whole, 1, 1>;
   case 2:
-    return input_gradient_row<T, whole, 2, 1>;
+    return input_gradient_row<X, Y, whole, 2, 1>;
   case 3:
-    return input_gradient_row<T, whole, 3, 1>;
+    return input_gradient_row<X, Y, whole, 3, 1>;
   case 4:
-    return input_gradient_row<T, whole, 4, 1>;
+    return input_gradient_row<X, Y, whole, 4, 1>;
   case 5:
-    return input_gradient_row<T, whole, 5, 1>;
+    return input_gradient_row<X, Y, whole, 5, 1>;
   default:
-    return input_gradient_row<T, whole, 7, 1>;
+    return input_gradient_row<X, Y, whole, 7, 1>;
   }
 }
 
-template <typename T, bool whole>
-void input_gradient_tile(const Shape &s, const Tile &tile, const Input<T> &input, Field<const T> y_gradient,
-                         const T *weights, const Field<T> &gradient) {
+template <typename X, typename Y, bool whole>
+void input_gradient_tile(const Shape &s, const Tile &tile, const Input<X> &input, Field<const Y> y_gradient,
+                         const Compute<X> *weights, const Field<X> &gradient) {
   y_gradient.data = row_of(y_gradient, tile, 0);
   for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
     for (int64_t column = 0; column < smaller(s.stride, s.width); ++column) {
-      PhaseRow<T> to = {phase_of(s, row), phase_of(s, column), row, divide_up(s.width - column, s.stride), input,
+      PhaseRow<X> to = {phase_of(s, row), phase_of(s, column), row, divide_up(s.width - column, s.stride), input,
                         gradient};
       to.input.x.data = row_of(input.x, tile, row) + column * input.x.pixel;
       to.input.x.pixel *= s.stride;
@@ -145,8 +147,8 @@ void input_gradient_tile(const Shape &s, const Tile &tile, const Input<T> &input
       to.input.shift += tile.channel;
       to.gradient.data = row_of(gradient, tile, row) + column * gradient.pixel;
       to.gradient.pixel *= s.stride;
-      const auto run = input_gradient_row_for<T, whole>(to.horizontal);
-      run(s, to, y_gradient, weights, live_lanes<T>(s, tile));
+      const auto run = input_gradient_row_for<X, Y, whole>(to.horizontal);
+      run(s, to, y_gradient, weights, live_lanes<X>(s, tile));
     }
   }
 }

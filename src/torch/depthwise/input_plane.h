@@ -38,14 +38,15 @@ template <typename T> int64_t input_scratch(const Shape &s, int64_t rows) {
 }
 
 // Writes the ReLU of the input rows `rows` between the zero columns of `plane`.
-template <typename T, bool whole>
-void fill_input_plane(const Shape &s, const Tile &tile, Rows rows, const Input<T> &input, T *plane) {
+template <typename X, bool whole>
+void fill_input_plane(const Shape &s, const Tile &tile, Rows rows, const Input<X> &input, Compute<X> *plane) {
+  using T = Compute<X>;
   const int64_t count = live_lanes<T>(s, tile), columns = input_columns(s);
-  const Field<const T> &x = input.x;
+  const Field<const X> &x = input.x;
   const Lanes<T> scale = load_lanes<whole>(input.scale + tile.channel, count);
   const Lanes<T> shift = load_lanes<whole>(input.shift + tile.channel, count);
   for (int64_t row = rows.begin; row < rows.end; ++row) {
-    const T *from = row_of(x, tile, row);
+    const X *from = row_of(x, tile, row);
     T *to = plane + ((row - rows.begin) * columns + s.padding) * kLanes<T>;
     for (int64_t column = 0; column < s.width; ++column) {
       store(to + column * kLanes<T>, relu<T>(load_lanes<whole>(from + column * x.pixel, count) * scale + shift));

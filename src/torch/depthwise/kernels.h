@@ -6,6 +6,8 @@
 #pragma once
 #include <cstdint>
 
+#include "../storage.h"
+
 namespace pdarts::depthwise {
 
 // Sizes of one call. Channel `e * channels + c` of the output convolves channel `c` of the input with edge `e`'s
@@ -23,7 +25,7 @@ template <typename T> struct Field {
 // A convolution's input is the ReLU of scale * x + shift; both are [channels].
 template <typename T> struct Input {
   Field<const T> x;
-  const T *scale, *shift;
+  const Compute<T> *scale, *shift;
 };
 
 // What one call of a kernel computes: all edges of the channels [channel, channel + lanes) of some rows of an image.
@@ -34,18 +36,21 @@ struct Tile {
 // Weights and their gradient are packed [channel block][edge][tap][lane], with zeros in the lanes beyond the last
 // channel; `weights` points to the tile's channel block. `scratch` begins as zeros, and every tile of one call of the
 // operation that uses the same scratch relies on what the ones before it left there.
-template <typename T> struct Kernels {
+//
+// The input and its gradient are stored as X, the output and its gradient as Y; both are computed with the same type.
+template <typename X, typename Y = X> struct Kernels {
+  using T = Compute<X>;
   // Channels of a block.
   int64_t lanes;
   // Elements of scratch for a tile of `rows` output rows.
   int64_t (*scratch_elements)(const Shape &shape, int64_t rows);
   // The tile's rows count in the output.
-  void (*forward)(const Shape &shape, const Tile &tile, Input<T> input, const T *weights, Field<T> y, T *scratch);
+  void (*forward)(const Shape &shape, const Tile &tile, Input<X> input, const T *weights, Field<Y> y, T *scratch);
   // Of scale * x + shift. The tile's rows count in the input.
-  void (*input_gradient)(const Shape &shape, const Tile &tile, Input<T> input, Field<const T> y_gradient,
-                         const T *weights, Field<T> gradient);
+  void (*input_gradient)(const Shape &shape, const Tile &tile, Input<X> input, Field<const Y> y_gradient,
+                         const T *weights, Field<X> gradient);
   // The tile's rows count in the output; adds the tile's share of the sum.
-  void (*weight_gradient)(const Shape &shape, const Tile &tile, Input<T> input, Field<const T> y_gradient,
+  void (*weight_gradient)(const Shape &shape, const Tile &tile, Input<X> input, Field<const Y> y_gradient,
                           T *weight_gradient, T *scratch);
 };
 
@@ -53,6 +58,8 @@ template <typename T> struct Kernels {
   namespace instruction_set {                                                                                          \
   extern const Kernels<float> float_kernels;                                                                           \
   extern const Kernels<double> double_kernels;                                                                         \
+  extern const Kernels<BFloat16> bfloat16_kernels;                                                                     \
+  extern const Kernels<BFloat16, float> bfloat16_to_float_kernels;                                                     \
   }
 PDARTS_DEPTHWISE_DECLARE(baseline)
 PDARTS_DEPTHWISE_DECLARE(avx2)

@@ -1,6 +1,6 @@
 // ReLU and depthwise convolution of one input for several edges, as one autograd function.
 //
-// On the CPU in single and double precision it runs the kernels of kernels.h and keeps nothing but its
+// On the CPU in bfloat16, single and double precision it runs the kernels of kernels.h and keeps nothing but its
 // inputs for backward; anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
 #include <utility>
 #include <vector>
@@ -22,21 +22,22 @@ Tensor with_adjacent_channels(const Tensor &tensor) {
 }
 
 // The input as it is.
-template <typename T> struct Unscaled {
-  std::vector<T> ones, zeros;
+template <typename S> struct Unscaled {
+  std::vector<Compute<S>> ones, zeros;
 
   explicit Unscaled(const Shape &s) : ones(s.channels, 1), zeros(s.channels, 0) {}
-  Input<T> of(const Tensor &x) const { return {field_of<const T>(x), ones.data(), zeros.data()}; }
+  Input<S> of(const Tensor &x) const { return {field_of<const S>(x), ones.data(), zeros.data()}; }
 };
 
-template <typename T> Tensor forward(const Shape &s, const Tensor &x, const Tensor &weight) {
+template <typename S> Tensor forward(const Shape &s, const Tensor &x, const Tensor &weight) {
+  using T = Compute<S>;
   Tensor y = new_activations(x, s.edges * s.channels, s.out_height, s.out_width);
   const Tiling tiling = Tiling::of<T>(s);
-  const auto &kernel = kernels<T>();
+  const auto &kernel = kernels<S>();
   const auto weights = pack_weights<T>(s, tiling, weight);
-  const Unscaled<T> unscaled(s);
+  const Unscaled<S> unscaled(s);
   const auto from = unscaled.of(x);
-  const auto to = field_of<T>(y);
+  const auto to = field_of<S>(y);
   at::parallel_for(0, tiling.tiles(s), 1, [&](int64_t begin, int64_t end) {
     const Buffer<T> scratch(kernel.scratch_elements(s, tiling.band_rows));
     for (int64_t index = begin; index < end; ++index) {
@@ -48,19 +49,20 @@ template <typename T> Tensor forward(const Shape &s, const Tensor &x, const Tens
 }
 
 // The gradients of `x` and of `weight`; undefined where not wanted.
-template <typename T>
+template <typename S>
 std::pair<Tensor, Tensor> backward(const Shape &s, const Tensor &x, const Tensor &weight, const Tensor &y_gradient,
                                    bool want_input, bool want_weight) {
+  using T = Compute<S>;
   const Tiling tiling = Tiling::of<T>(s);
-  const auto &kernel = kernels<T>();
+  const auto &kernel = kernels<S>();
   const int64_t block = block_size(s, tiling);
-  const Unscaled<T> unscaled(s);
+  const Unscaled<S> unscaled(s);
   const auto input = unscaled.of(x);
-  const auto output_gradient = field_of<const T>(y_gradient);
+  const auto output_gradient = field_of<const S>(y_gradient);
   const auto weights = pack_weights<T>(s, tiling, weight);
   const Buffer<T> shares(want_weight ? tiling.tiles(s) * block : 0);
   Tensor x_gradient = want_input ? new_activations(x, s.channels, s.height, s.width) : Tensor();
-  const auto input_gradient = want_input ? field_of<T>(x_gradient) : Field<T>{};
+  const auto input_gradient = want_input ? field_of<S>(x_gradient) : Field<S>{};
   at::parallel_for(0, tiling.tiles(s), 1, [&](int64_t begin, int64_t end) {
     const Buffer<T> scratch(want_weight ? kernel.scratch_elements(s, tiling.band_rows) : 0);
     // Both gradients of a tile in turn: the second finds the tile in the cache.
@@ -87,9 +89,8 @@ public:
     context->save_for_backward({adjacent, weight});
     context->saved_data["stride"] = stride;
     context->saved_data["dilation"] = dilation;
-    return AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "relu_depthwise", [&] {
-      return depthwise::forward<scalar_t>(shape, adjacent, weight);
-    });
+    return with_storage_type(
+        x.scalar_type(), [&]<typename S>() { return depthwise::forward<S>(shape, adjacent, weight); });
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
@@ -101,9 +102,9 @@ public:
     const Shape shape =
         shape_of(x, weight, context->saved_data["stride"].toInt(), context->saved_data["dilation"].toInt());
     const Tensor gradient = with_adjacent_channels(gradients[0]);
-    auto [x_gradient, weight_gradient] = AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "relu_depthwise", [&] {
-      return depthwise::backward<scalar_t>(shape, x, weight, gradient, context->needs_input_grad(0),
-                                           context->needs_input_grad(1));
+    auto [x_gradient, weight_gradient] = with_storage_type(x.scalar_type(), [&]<typename S>() {
+      return depthwise::backward<S>(shape, x, weight, gradient, context->needs_input_grad(0),
+                                    context->needs_input_grad(1));
     });
     return {x_gradient, weight_gradient, Tensor(), Tensor()};
   }
@@ -112,9 +113,12 @@ public:
 Tensor relu_depthwise(const Tensor &x, const Tensor &weight, int64_t stride, int64_t dilation) {
   RECORD_USER_SCOPE("pdarts::relu_depthwise");
   const Shape shape = shape_of(x, weight, stride, dilation);
-  TORCH_CHECK(x.scalar_type() == weight.scalar_type() && x.device() == weight.device(), "relu_depthwise: input of ",
-              x.scalar_type(), " on ", x.device(), ", weight of ", weight.scalar_type(), " on ", weight.device());
-  return own_kernels_serve(x) ? ReluDepthwise::apply(x, weight, stride, dilation) : composed(shape, x, weight);
+  const bool own_kernels = own_kernels_are_chosen() && x.is_cpu() && is_storage_type(x.scalar_type());
+  TORCH_CHECK((x.scalar_type() == weight.scalar_type() || (own_kernels && is_compute_type_of(x, weight))) &&
+                  x.device() == weight.device(),
+              "relu_depthwise: input of ", x.scalar_type(), " on ", x.device(), ", weight of ", weight.scalar_type(),
+              " on ", weight.device());
+  return own_kernels ? ReluDepthwise::apply(x, weight, stride, dilation) : composed(shape, x, weight);
 }
 
 } // namespace

@@ -8,41 +8,45 @@ namespace pdarts::depthwise {
 namespace {
 
 // Double precision is for checks: there the instances that take any number of channels serve whole blocks too.
-template <typename T> bool is_whole(const Shape &s, const Tile &tile) {
-  return sizeof(T) == sizeof(float) && live_lanes<T>(s, tile) == kLanes<T>;
+template <typename X> constexpr bool kHasWhole = sizeof(Compute<X>) == sizeof(float);
+
+template <typename X> bool is_whole(const Shape &s, const Tile &tile) {
+  return kHasWhole<X> && live_lanes<X>(s, tile) == kLanes<X>;
 }
 
-template <typename T>
-void forward(const Shape &s, const Tile &tile, Input<T> input, const T *weights, Field<T> y, T *scratch) {
-  if (is_whole<T>(s, tile)) {
-    forward_tile<T, sizeof(T) == sizeof(float)>(s, tile, input, weights, y, scratch);
+template <typename X, typename Y>
+void forward(const Shape &s, const Tile &tile, Input<X> input, const Compute<X> *weights, Field<Y> y,
+             Compute<X> *scratch) {
+  if (is_whole<X>(s, tile)) {
+    forward_tile<X, Y, kHasWhole<X>>(s, tile, input, weights, y, scratch);
   } else {
-    forward_tile<T, false>(s, tile, input, weights, y, scratch);
+    forward_tile<X, Y, false>(s, tile, input, weights, y, scratch);
   }
 }
 
-template <typename T>
-void input_gradient(const Shape &s, const Tile &tile, Input<T> input, Field<const T> y_gradient, const T *weights,
-                    Field<T> gradient) {
-  if (is_whole<T>(s, tile)) {
-    input_gradient_tile<T, sizeof(T) == sizeof(float)>(s, tile, input, y_gradient, weights, gradient);
+template <typename X, typename Y>
+void input_gradient(const Shape &s, const Tile &tile, Input<X> input, Field<const Y> y_gradient,
+                    const Compute<X> *weights, Field<X> gradient) {
+  if (is_whole<X>(s, tile)) {
+    input_gradient_tile<X, Y, kHasWhole<X>>(s, tile, input, y_gradient, weights, gradient);
   } else {
-    input_gradient_tile<T, false>(s, tile, input, y_gradient, weights, gradient);
+    input_gradient_tile<X, Y, false>(s, tile, input, y_gradient, weights, gradient);
   }
 }
 
-template <typename T>
-void weight_gradient(const Shape &s, const Tile &tile, Input<T> input, Field<const T> y_gradient, T *weight_gradient,
-                     T *scratch) {
-  if (is_whole<T>(s, tile)) {
-    weight_gradient_tile<T, sizeof(T) == sizeof(float)>(s, tile, input, y_gradient, weight_gradient, scratch);
+template <typename X, typename Y>
+void weight_gradient(const Shape &s, const Tile &tile, Input<X> input, Field<const Y> y_gradient,
+                     Compute<X> *weight_gradient, Compute<X> *scratch) {
+  if (is_whole<X>(s, tile)) {
+    weight_gradient_tile<X, Y, kHasWhole<X>>(s, tile, input, y_gradient, weight_gradient, scratch);
   } else {
-    weight_gradient_tile<T, false>(s, tile, input, y_gradient, weight_gradient, scratch);
+    weight_gradient_tile<X, Y, false>(s, tile, input, y_gradient, weight_gradient, scratch);
   }
 }
 
-template <typename T>
-constexpr Kernels<T> kKernels = {kLanes<T>, input_scratch<T>, forward<T>, input_gradient<T>, weight_gradient<T>};
+template <typename X, typename Y = X>
+constexpr Kernels<X, Y> kKernels = {kLanes<X>, input_scratch<Compute<X>>, forward<X, Y>, input_gradient<X, Y>,
+                                    weight_gradient<X, Y>};
 
 } // namespace
 } // namespace pdarts::depthwise
@@ -52,4 +56,6 @@ constexpr Kernels<T> kKernels = {kLanes<T>, input_scratch<T>, forward<T>, input_
   namespace pdarts::depthwise::instruction_set {                                                                       \
   extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
   extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
+  extern const Kernels<BFloat16> bfloat16_kernels = kKernels<BFloat16>;                                                \
+  extern const Kernels<BFloat16, float> bfloat16_to_float_kernels = kKernels<BFloat16, float>;                         \
   }

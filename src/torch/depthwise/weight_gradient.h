@@ -18,15 +18,17 @@ constexpr int shared_rows(int kernel, int edges) {
 
 // Where one output row's products go: the input row of the first kernel row, the output's gradient and the sums of the
 // first edge.
-template <typename T> struct WeightSums {
-  const T *input, *y_gradient;
-  T *sums;
+template <typename Y> struct WeightSums {
+  const Compute<Y> *input;
+  const Y *y_gradient;
+  Compute<Y> *sums;
   int64_t y_pixel, count;
 };
 
 // Adds one output row's products for `rows` kernel rows and `edges` edges.
-template <typename T, bool whole, int kernel, int edges, int rows>
-void add_output_row(const Shape &s, WeightSums<T> at) {
+template <typename Y, bool whole, int kernel, int edges, int rows>
+void add_output_row(const Shape &s, WeightSums<Y> at) {
+  using T = Compute<Y>;
   const int64_t pixel_step = s.stride * kLanes<T>, tap_step = s.dilation * kLanes<T>;
   const int64_t row_step = input_columns(s) * tap_step, edge_step = kernel * kernel * kLanes<T>;
   Lanes<T> sums[edges][rows * kernel];
@@ -62,47 +64,49 @@ void add_output_row(const Shape &s, WeightSums<T> at) {
 }
 
 // Adds one output row's products for the kernel rows `valid`; `at` is at kernel row 0.
-template <typename T, bool whole, int kernel, int edges>
-void add_kernel_rows(const Shape &s, Rows valid, WeightSums<T> at) {
+template <typename Y, bool whole, int kernel, int edges>
+void add_kernel_rows(const Shape &s, Rows valid, WeightSums<Y> at) {
+  using T = Compute<Y>;
   const int64_t row_step = s.dilation * input_columns(s) * kLanes<T>;
   constexpr int together = shared_rows(kernel, edges);
   if (valid.end - valid.begin == together) {
     at.input += valid.begin * row_step;
     at.sums += valid.begin * kernel * kLanes<T>;
-    return add_output_row<T, whole, kernel, edges, together>(s, at);
+    return add_output_row<Y, whole, kernel, edges, together>(s, at);
   }
   for (int64_t ky = valid.begin; ky < valid.end; ++ky) {
-    WeightSums<T> row = at;
+    WeightSums<Y> row = at;
     row.input += ky * row_step;
     row.sums += ky * kernel * kLanes<T>;
-    add_output_row<T, whole, kernel, edges, 1>(s, row);
+    add_output_row<Y, whole, kernel, edges, 1>(s, row);
   }
 }
 
-template <typename T, bool whole, int kernel>
-void weight_gradient_kernel(const Shape &s, const Tile &tile, const Input<T> &input,
-                            const Field<const T> &y_gradient, T *weight_gradient, T *scratch) {
+template <typename X, typename Y, bool whole, int kernel>
+void weight_gradient_kernel(const Shape &s, const Tile &tile, const Input<X> &input,
+                            const Field<const Y> &y_gradient, Compute<X> *weight_gradient, Compute<X> *scratch) {
+  using T = Compute<X>;
   const Rows rows = input_rows(s, tile);
-  fill_input_plane<T, whole>(s, tile, rows, input, scratch);
+  fill_input_plane<X, whole>(s, tile, rows, input, scratch);
   const int64_t columns = input_columns(s);
   for (int64_t row = tile.row_begin; row < tile.row_end; ++row) {
     const Rows valid = kernel_rows(s, row);
-    WeightSums<T> at = {scratch + (row * s.stride - s.padding - rows.begin) * columns * kLanes<T>,
+    WeightSums<Y> at = {scratch + (row * s.stride - s.padding - rows.begin) * columns * kLanes<T>,
                         row_of(y_gradient, tile, row), weight_gradient, y_gradient.pixel, live_lanes<T>(s, tile)};
     for (int64_t edge = 0; edge < s.edges;) {
       const int64_t together = smaller(shared_edges(kernel), s.edges - edge);
       switch (together) {
       case 1:
-        add_kernel_rows<T, whole, kernel, 1>(s, valid, at);
+        add_kernel_rows<Y, whole, kernel, 1>(s, valid, at);
         break;
       case 2:
-        add_kernel_rows<T, whole, kernel, 2>(s, valid, at);
+        add_kernel_rows<Y, whole, kernel, 2>(s, valid, at);
         break;
       case 3:
-        add_kernel_rows<T, whole, kernel, 3>(s, valid, at);
+        add_kernel_rows<Y, whole, kernel, 3>(s, valid, at);
         break;
       default:
-        add_kernel_rows<T, whole, kernel, 4>(s, valid, at);
+        add_kernel_rows<Y, whole, kernel, 4>(s, valid, at);
       }
       edge += together;
       at.y_gradient += together * s.channels;
@@ -111,16 +115,16 @@ void weight_gradient_kernel(const Shape &s, const Tile &tile, const Input<T> &in
   }
 }
 
-template <typename T, bool whole>
-void weight_gradient_tile(const Shape &s, const Tile &tile, const Input<T> &input, const Field<const T> &y_gradient,
-                          T *weight_gradient, T *scratch) {
+template <typename X, typename Y, bool whole>
+void weight_gradient_tile(const Shape &s, const Tile &tile, const Input<X> &input, const Field<const Y> &y_gradient,
+                          Compute<X> *weight_gradient, Compute<X> *scratch) {
   switch (s.kernel) {
   case 3:
-    return weight_gradient_kernel<T, whole, 3>(s, tile, input, y_gradient, weight_gradient, scratch);
+    return weight_gradient_kernel<X, Y, whole, 3>(s, tile, input, y_gradient, weight_gradient, scratch);
   case 5:
-    return weight_gradient_kernel<T, whole, 5>(s, tile, input, y_gradient, weight_gradient, scratch);
+    return weight_gradient_kernel<X, Y, whole, 5>(s, tile, input, y_gradient, weight_gradient, scratch);
   default:
-    return weight_gradient_kernel<T, whole, 7>(s, tile, input, y_gradient, weight_gradient, scratch);
+    return weight_gradient_kernel<X, Y, whole, 7>(s, tile, input, y_gradient, weight_gradient, scratch);
   }
 }
 

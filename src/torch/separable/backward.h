@@ -21,15 +21,15 @@ struct Gradients {
 };
 
 // Sums over an image of the gradient of each channel and of its products with x - mean: [2, channels].
-template <typename T>
-void add_norm_sums(const Plan &plan, const Tensor &x, const Tensor &gradient, const std::vector<T> &mean, int64_t image,
-                   double *sums) {
+template <typename S>
+void add_norm_sums(const Plan &plan, const Tensor &x, const Tensor &gradient, const std::vector<Compute<S>> &mean,
+                   int64_t image, double *sums) {
   const int64_t channels = plan.shape.channels, pixels = plan.shape.height * plan.shape.width;
-  std::vector<T> of_image(2 * channels);
-  const channelwise::Centred<T> factor{channelwise::pixels_of<T>(x), mean.data()};
+  std::vector<Compute<S>> of_image(2 * channels);
+  const channelwise::Centred<S> factor{channelwise::pixels_of<S>(x), mean.data()};
   for (int64_t pixel = image * pixels; pixel < (image + 1) * pixels; pixel += channelwise::kStepPixels) {
     const channelwise::Range range{pixel, std::min(pixel + channelwise::kStepPixels, (image + 1) * pixels)};
-    channelwise::kernels<T>().products(channelwise::pixels_of<T>(gradient), &factor, 1, channels, range,
+    channelwise::kernels<S>().products(channelwise::pixels_of<S>(gradient), &factor, 1, channels, range,
                                        of_image.data());
   }
   for (int64_t position = 0; position < 2 * channels; ++position) {
@@ -37,12 +37,13 @@ void add_norm_sums(const Plan &plan, const Tensor &x, const Tensor &gradient, co
   }
 }
 
-// [part][group][output][inputs, filled up] -> [groups * outputs, inputs, 1, 1], the parts added up in their order.
+// [part][group][output][inputs, filled up] -> [groups * outputs, inputs, 1, 1] of the weight's type, the parts added up
+// in their order.
 template <typename T>
 Tensor sum_pointwise(const Plan &plan, int64_t num_parts, const Buffer<T> &shares, const Tensor &weight) {
   const int64_t rows = plan.groups * plan.outputs, inputs = plan.inputs();
   const int64_t row_size = round_up(inputs, kernels<T>().lanes);
-  Tensor gradient = at::empty(weight.sizes(), weight.options());
+  Tensor gradient = at::empty(weight.sizes(), c10::CppTypeToScalarType<T>::value);
   T *to = gradient.mutable_data_ptr<T>();
   at::parallel_for(0, rows, 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -55,15 +56,47 @@ Tensor sum_pointwise(const Plan &plan, int64_t num_parts, const Buffer<T> &share
       }
     }
   });
-  return gradient;
+  return gradient.to(weight.scalar_type());
 }
 
-// The way back through both convolutions.
-template <typename T> class WayBack {
+// The output's gradient image by image, in the type that it is computed with: where it lies, or a copy in a core's own
+// cache, because the kernels read single values, for which widening would cost more than the product.
+template <typename S> class OutputGradient {
 public:
-  WayBack(const Plan &plan, const Wanted &wanted, const Tensor &x, const Tensor &y_gradient, const Affine<T> &affine,
+  using T = Compute<S>;
+
+  OutputGradient(const Plan &plan, const Tensor &gradient)
+      : gradient_(channelwise::pixels_of<S>(gradient)), pixels_(plan.out_pixels()), channels_(gradient.size(1)) {}
+
+  // Elements of a copy.
+  int64_t copy_size() const { return kIsBFloat16<S> ? pixels_ * channels_ : 0; }
+
+  Pixels<const T> of_image(int64_t image, T *copy) const {
+    const S *from = gradient_.data + image * pixels_ * gradient_.step;
+    if constexpr (kIsBFloat16<S>) {
+      for (int64_t pixel = 0; pixel < pixels_; ++pixel) {
+        std::transform(from + pixel * gradient_.step, from + pixel * gradient_.step + channels_,
+                       copy + pixel * channels_, widened<S>);
+      }
+      return {copy, channels_};
+    } else {
+      return {from, gradient_.step};
+    }
+  }
+
+private:
+  const Pixels<const S> gradient_;
+  const int64_t pixels_, channels_;
+};
+
+// The way back through both convolutions.
+template <typename S> class WayBack {
+public:
+  using T = Compute<S>;
+
+  WayBack(const Plan &plan, const Wanted &wanted, const Tensor &x, const Tensor &y_gradient, const Affine<S> &affine,
           const Tensor &depthwise_weight, const Tensor &pointwise_weight)
-      : plan_(plan), wanted_(wanted), x_(x), y_gradient_(channelwise::pixels_of<T>(y_gradient)),
+      : plan_(plan), wanted_(wanted), x_(x), y_gradient_(plan, y_gradient),
         depthwise_(plan, depthwise_weight, affine.of(x)),
         weights_(pack<T>(plan, pointwise_weight, /*way_back=*/true)), depthwise_weight_(depthwise_weight),
         pointwise_weight_(pointwise_weight), parts_(plan.shape.images),
@@ -79,14 +112,15 @@ public:
 
   void run() {
     at::parallel_for(0, parts_.count(), 1, [&](int64_t begin, int64_t end) {
-      const Buffer<T> scratch(depthwise_.scratch_size());
+      const Buffer<T> scratch(depthwise_.scratch_size()), gradient_copy(y_gradient_.copy_size());
       const Middle<T> middle(plan_), middle_gradient(plan_);
       for (int64_t part = begin; part < end; ++part) {
         for (int64_t image = parts_.begin(part); image < parts_.end(part); ++image) {
-          through_pointwise(part, image, middle, middle_gradient, scratch.data());
+          const auto y_gradient = y_gradient_.of_image(image, gradient_copy.data());
+          through_pointwise(part, image, y_gradient, middle, middle_gradient, scratch.data());
           through_depthwise(part, image, middle_gradient, scratch.data());
           if (plan_.normalised() && wanted_.normalised_input()) {
-            add_norm_sums(plan_, x_, input_gradient_, mean_, image,
+            add_norm_sums<S>(plan_, x_, input_gradient_, mean_, image,
                           norm_shares_.data() + part * 2 * plan_.shape.channels);
           }
         }
@@ -115,15 +149,14 @@ public:
 private:
   int64_t pointwise_size() const { return plan_.groups * plan_.outputs * row_size_; }
 
-  void through_pointwise(int64_t part, int64_t image, const Middle<T> &middle, const Middle<T> &middle_gradient,
-                         T *scratch) {
+  void through_pointwise(int64_t part, int64_t image, const Pixels<const T> &y_gradient, const Middle<T> &middle,
+                         const Middle<T> &middle_gradient, T *scratch) {
     const int64_t pixels = plan_.out_pixels(), inputs = plan_.inputs(), outputs = plan_.outputs;
     if (wanted_.pointwise) {
       depthwise_.forward(image, middle, scratch);
     }
     for (int64_t group = 0; group < plan_.groups; ++group) {
-      const Pixels<const T> gradient{y_gradient_.data + image * pixels * y_gradient_.step + group * outputs,
-                                     y_gradient_.step};
+      const Pixels<const T> gradient{y_gradient.data + group * outputs, y_gradient.step};
       const int64_t packed = group * outputs * row_size_;
       if (wanted_.pointwise) {
         T *sums = pointwise_shares_.data() + part * pointwise_size() + packed;
@@ -138,12 +171,12 @@ private:
 
   void through_depthwise(int64_t part, int64_t image, const Middle<T> &middle_gradient, T *scratch) {
     const auto &s = plan_.shape;
-    const auto &kernel = depthwise::kernels<T>();
+    const auto &kernel = depthwise_.kernel();
     const auto gradient = middle_gradient.const_field();
     depthwise_.for_each_tile(image, [&](int64_t index, int64_t block) {
       if (wanted_.normalised_input()) {
         kernel.input_gradient(s, depthwise_.tiling.input_tile(s, index), depthwise_.input, gradient,
-                              depthwise_.weights.data() + block, depthwise::field_of<T>(input_gradient_));
+                              depthwise_.weights.data() + block, depthwise::field_of<S>(input_gradient_));
       }
       if (wanted_.depthwise) {
         kernel.weight_gradient(s, depthwise_.tiling.output_tile(s, index), depthwise_.input, gradient,
@@ -155,8 +188,8 @@ private:
   const Plan &plan_;
   const Wanted wanted_;
   const Tensor &x_;
-  const Pixels<const T> y_gradient_;
-  const Depthwise<T> depthwise_;
+  const OutputGradient<S> y_gradient_;
+  const Depthwise<S> depthwise_;
   const Buffer<T> weights_;
   const Tensor &depthwise_weight_, &pointwise_weight_;
   const Parts parts_;
@@ -169,14 +202,14 @@ private:
 
 // Turns the gradient of the normalised input into that of `x`, in place. With a = weight / deviation, it is
 // a * (G - mean(G)) - a * (x - mean) / deviation^2 * mean(G * (x - mean)), the means being those of training alone.
-template <typename T>
-void through_norm(const Plan &plan, const Affine<T> &affine, const Tensor &x, const std::vector<double> &sums,
+template <typename S>
+void through_norm(const Plan &plan, const Affine<S> &affine, const Tensor &x, const std::vector<double> &sums,
                   const Tensor &gradient) {
   const int64_t channels = plan.shape.channels;
-  const auto own = channelwise::pixels_of<T>(gradient);
-  channelwise::OwnedCombination<T> combination{channelwise::mutable_pixels_of<T>(gradient), false,
-                                               std::vector<T>(channels), {{own, affine.scale.data()}}};
-  std::vector<T> curvature(channels);
+  const auto own = channelwise::pixels_of<S>(gradient);
+  channelwise::OwnedCombination<S> combination{channelwise::mutable_pixels_of<S>(gradient), false,
+                                               std::vector<Compute<S>>(channels), {{own, affine.scale.data()}}};
+  std::vector<Compute<S>> curvature(channels);
   if (plan.depends_on_batch()) {
     for (int64_t channel = 0; channel < channels; ++channel) {
       const double scale = affine.scale[channel], inverse = plan.statistics.inverse_deviation[channel];
@@ -184,9 +217,9 @@ void through_norm(const Plan &plan, const Affine<T> &affine, const Tensor &x, co
       combination.shift[channel] =
           -scale * sums[channel] / plan.num_values - curvature[channel] * plan.statistics.mean[channel];
     }
-    combination.terms.push_back({channelwise::pixels_of<T>(x), curvature.data()});
+    combination.terms.push_back({channelwise::pixels_of<S>(x), curvature.data()});
   }
-  channelwise::combine<T>({combination}, channels, channelwise::num_pixels(x));
+  channelwise::combine<S>({combination}, channels, channelwise::num_pixels(x));
 }
 
 // The gradients of BatchNorm's weight and bias: this rank's share, of its own sums.
@@ -202,12 +235,12 @@ std::pair<Tensor, Tensor> norm_gradients(const Plan &plan, const std::vector<dou
   return {of_weight, of_bias};
 }
 
-template <typename T>
+template <typename S>
 Gradients backward(const Plan &plan, const Wanted &wanted, const Tensor &x, const Tensor &depthwise_weight,
                    const Tensor &pointwise_weight, const Tensor &norm_weight, const Tensor &norm_bias,
                    const Tensor &y_gradient) {
-  const Affine<T> affine(plan, norm_weight, norm_bias);
-  WayBack<T> way_back(plan, wanted, x, y_gradient, affine, depthwise_weight, pointwise_weight);
+  const Affine<S> affine(plan, norm_weight, norm_bias);
+  WayBack<S> way_back(plan, wanted, x, y_gradient, affine, depthwise_weight, pointwise_weight);
   way_back.run();
   Gradients gradients;
   if (wanted.depthwise) {
@@ -219,7 +252,7 @@ Gradients backward(const Plan &plan, const Wanted &wanted, const Tensor &x, cons
   if (plan.normalised() && wanted.normalised_input()) {
     std::vector<double> sums = way_back.norm_sums();
     if (wanted.norm) {
-      std::tie(gradients.norm_weight, gradients.norm_bias) = norm_gradients<T>(plan, sums, norm_weight);
+      std::tie(gradients.norm_weight, gradients.norm_bias) = norm_gradients<Compute<S>>(plan, sums, norm_weight);
     }
     if (wanted.input && plan.over_ranks) {
       sync_batch_norm::sum_over_ranks(sums);

@@ -1,7 +1,7 @@
 // BatchNorm where there is one, ReLU, depthwise and pointwise convolution of one input for several edges, as one autograd
 // function: what sep_conv and dil_conv are made of.
 //
-// On the CPU in single and double precision every image passes through all of it in a core's own cache, and nothing is
+// On the CPU in bfloat16, single and double precision every image passes through all of it in a core's own cache, and nothing is
 // kept for backward but the input and the weights: the normalised input and what is between the convolutions are computed
 // again. Anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
 #include <tuple>
@@ -38,9 +38,9 @@ public:
     variable_list saved(tensors.begin(), tensors.end());
     saved[0] = channelwise::as_pixels(tensors[0]);
     const Inputs inputs(saved);
-    const Tensor y = AT_DISPATCH_FLOATING_TYPES(inputs.x.scalar_type(), "separable", [&] {
-      return separable::forward<scalar_t>(*plan, inputs.x, inputs.depthwise_weight, inputs.pointwise_weight,
-                                          inputs.norm_weight, inputs.norm_bias);
+    const Tensor y = with_storage_type(inputs.x.scalar_type(), [&]<typename S>() {
+      return separable::forward<S>(*plan, inputs.x, inputs.depthwise_weight, inputs.pointwise_weight,
+                                   inputs.norm_weight, inputs.norm_bias);
     });
     context->save_for_backward(saved);
     context->saved_data["plan"] = c10::IValue::make_capsule(plan);
@@ -57,9 +57,9 @@ public:
     const Wanted wanted{context->needs_input_grad(0), context->needs_input_grad(1), context->needs_input_grad(2),
                         affine && (context->needs_input_grad(3) || context->needs_input_grad(4))};
     const Tensor y_gradient = channelwise::as_pixels(gradients[0]);
-    const Gradients of = AT_DISPATCH_FLOATING_TYPES(inputs.x.scalar_type(), "separable", [&] {
-      return separable::backward<scalar_t>(*plan, wanted, inputs.x, inputs.depthwise_weight, inputs.pointwise_weight,
-                                           inputs.norm_weight, inputs.norm_bias, y_gradient);
+    const Gradients of = with_storage_type(inputs.x.scalar_type(), [&]<typename S>() {
+      return separable::backward<S>(*plan, wanted, inputs.x, inputs.depthwise_weight, inputs.pointwise_weight,
+                                    inputs.norm_weight, inputs.norm_bias, y_gradient);
     });
     variable_list results{of.input, of.depthwise, of.pointwise};
     if (affine) {
@@ -101,10 +101,14 @@ PlanPointer plan_of(const Tensor &x, const Tensor &depthwise_weight, const Tenso
   return plan;
 }
 
-void check_same_kind(const Tensor &x, const Tensor &other, const char *what) {
-  TORCH_CHECK(other.scalar_type() == x.scalar_type() && other.device() == x.device(),
-              "separable convolution: input of ", x.scalar_type(), " on ", x.device(), ", ", what, " of ",
-              other.scalar_type(), " on ", other.device());
+void check_kind(const Tensor &x, const Tensor &other, const char *what, bool fits) {
+  TORCH_CHECK(fits && other.device() == x.device(), "separable convolution: input of ", x.scalar_type(), " on ",
+              x.device(), ", ", what, " of ", other.scalar_type(), " on ", other.device());
+}
+
+// Weights are stored as the input is, or in the type that it is computed with.
+void check_weight(const Tensor &x, const Tensor &weight, const char *what) {
+  check_kind(x, weight, what, weight.scalar_type() == x.scalar_type() || is_compute_type_of(x, weight));
 }
 
 void add_norm(Plan &plan, const Tensor &x, const pdarts_batch_norm &norm) {
@@ -131,14 +135,14 @@ Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &
     norm_weight = norm->weight ? *norm->weight : Tensor();
     norm_bias = norm->bias ? *norm->bias : Tensor();
   }
-  if (!own_kernels_serve(x)) {
+  if (!own_kernels_are_chosen() || !x.is_cpu() || !is_storage_type(x.scalar_type())) {
     return composed(*plan, x, depthwise_weight, pointwise_weight, norm_weight, norm_bias);
   }
-  check_same_kind(x, depthwise_weight, "depthwise weight");
-  check_same_kind(x, pointwise_weight, "pointwise weight");
+  check_weight(x, depthwise_weight, "depthwise weight");
+  check_weight(x, pointwise_weight, "pointwise weight");
   for (const Tensor &values : {plan->running_mean, plan->running_var, norm_weight, norm_bias}) {
     if (values.defined()) {
-      check_same_kind(x, values, "BatchNorm");
+      check_kind(x, values, "BatchNorm", is_compute_type_of(x, values));
     }
   }
   variable_list tensors{x, depthwise_weight, pointwise_weight};

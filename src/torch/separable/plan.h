@@ -11,7 +11,7 @@ namespace {
 using depthwise::Buffer;
 using torch::Tensor;
 
-PDARTS_DEFINE_KERNELS
+PDARTS_DEFINE_KERNELS_WITH_BFLOAT16
 
 // A call without its differentiable inputs.
 struct Plan : torch::CustomClassHolder {
@@ -37,7 +37,7 @@ int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step
 // Weights [groups * outputs, inputs, 1, 1] as [group][input][outputs, filled up with zeros], or, for the way back,
 // as [group][output][inputs, filled up].
 template <typename T> Buffer<T> pack(const Plan &plan, const Tensor &weight, bool way_back) {
-  const Tensor contiguous = weight.contiguous();
+  const Tensor contiguous = weight.to(c10::CppTypeToScalarType<T>::value).contiguous();
   const T *from = contiguous.const_data_ptr<T>();
   const int64_t inputs = plan.inputs(), outputs = plan.outputs, lanes = kernels<T>().lanes;
   const int64_t rows = way_back ? outputs : inputs, row_size = round_up(way_back ? inputs : outputs, lanes);
@@ -65,8 +65,9 @@ struct Parts {
   int64_t end(int64_t part) const { return std::min(begin(part) + images_of_part, images); }
 };
 
-// What the input is multiplied with and moved by before the ReLU.
-template <typename T> struct Affine {
+// What the input, stored as S, is multiplied with and moved by before the ReLU.
+template <typename S> struct Affine {
+  using T = Compute<S>;
   std::vector<T> scale, shift;
 
   Affine(const Plan &plan, const Tensor &weight, const Tensor &bias)
@@ -83,13 +84,13 @@ template <typename T> struct Affine {
     }
   }
 
-  depthwise::Input<T> of(const Tensor &x) const {
-    return {depthwise::field_of<const T>(x), scale.data(), shift.data()};
+  depthwise::Input<S> of(const Tensor &x) const {
+    return {depthwise::field_of<const S>(x), scale.data(), shift.data()};
   }
 };
 
-// One image between the two convolutions, in a core's own cache: pixels of all groups' channels, and a register more,
-// which kernels may read.
+// One image between the two convolutions, in a core's own cache and in the type that it is computed with: pixels of all
+// groups' channels, and a register more, which kernels may read.
 template <typename T> struct Middle {
   Buffer<T> values;
   int64_t width, channels;
@@ -105,19 +106,21 @@ template <typename T> struct Middle {
 };
 
 // The depthwise half of a call, image by image.
-template <typename T> struct Depthwise {
+template <typename S> struct Depthwise {
+  using T = Compute<S>;
   const depthwise::Shape &shape;
   depthwise::Tiling tiling;
   Buffer<T> weights;
-  depthwise::Input<T> input;
+  depthwise::Input<S> input;
 
-  Depthwise(const Plan &plan, const Tensor &weight, const depthwise::Input<T> &input)
+  Depthwise(const Plan &plan, const Tensor &weight, const depthwise::Input<S> &input)
       : shape(plan.shape), tiling(depthwise::Tiling::of<T>(shape)),
         weights(depthwise::pack_weights<T>(shape, tiling, weight)), input(input) {}
 
   int64_t block_size() const { return depthwise::block_size(shape, tiling); }
   int64_t packed_size() const { return tiling.blocks * block_size(); }
-  int64_t scratch_size() const { return depthwise::kernels<T>().scratch_elements(shape, tiling.band_rows); }
+  const depthwise::Kernels<S, T> &kernel() const { return depthwise::kernels_between<S, T>(); }
+  int64_t scratch_size() const { return kernel().scratch_elements(shape, tiling.band_rows); }
 
   // Calls `visit(tile's index, offset of its block of channels in packed weights)` for the tiles of an image.
   template <typename Visit> void for_each_tile(int64_t image, const Visit &visit) const {
@@ -129,8 +132,7 @@ template <typename T> struct Depthwise {
 
   void forward(int64_t image, const Middle<T> &to, T *scratch) const {
     for_each_tile(image, [&](int64_t index, int64_t block) {
-      depthwise::kernels<T>().forward(shape, tiling.output_tile(shape, index), input, weights.data() + block,
-                                      to.field(), scratch);
+      kernel().forward(shape, tiling.output_tile(shape, index), input, weights.data() + block, to.field(), scratch);
     });
   }
 };

@@ -46,8 +46,9 @@ constexpr int product_pixels(int registers) {
 }
 
 // The outputs of one block for `pixels` adjacent pixels; `count` lanes of the last register are outputs.
-template <typename T, int registers, int pixels>
-inline void multiply_block(const Product<T> &p, int64_t pixel, int64_t first, int64_t row_size, int64_t count) {
+template <typename Y, int registers, int pixels>
+inline void multiply_block(const Product<Y> &p, int64_t pixel, int64_t first, int64_t row_size, int64_t count) {
+  using T = Compute<Y>;
   const T *weights = p.weights + first * kLanes<T>;
   const T *x = p.x.data + pixel * p.x.step;
   Lanes<T> sums[pixels][registers] = {};
@@ -68,7 +69,7 @@ inline void multiply_block(const Product<T> &p, int64_t pixel, int64_t first, in
   }
 #pragma GCC unroll 12
   for (int i = 0; i < pixels; ++i) {
-    T *y = p.y.data + (pixel + i) * p.y.step + first * kLanes<T>;
+    Y *y = p.y.data + (pixel + i) * p.y.step + first * kLanes<T>;
 #pragma GCC unroll 4
     for (int r = 0; r < registers - 1; ++r) {
       store(y + r * kLanes<T>, sums[i][r]);
@@ -82,7 +83,8 @@ inline void multiply_block(const Product<T> &p, int64_t pixel, int64_t first, in
   }
 }
 
-template <typename T> void multiply(const Product<T> &p) {
+template <typename Y> void multiply(const Product<Y> &p) {
+  using T = Compute<Y>;
   const int64_t total = num_registers<T>(p.outputs), row_size = total * kLanes<T>;
   for_each_block(total, [&]<int registers>(int64_t first) {
     constexpr int together = product_pixels(registers);
@@ -90,10 +92,10 @@ template <typename T> void multiply(const Product<T> &p) {
     const int64_t count = smaller(kLanes<T>, p.outputs - last * kLanes<T>);
     int64_t pixel = 0;
     for (; pixel + together <= p.pixels; pixel += together) {
-      multiply_block<T, registers, together>(p, pixel, first, row_size, count);
+      multiply_block<Y, registers, together>(p, pixel, first, row_size, count);
     }
     for (; pixel < p.pixels; ++pixel) {
-      multiply_block<T, registers, 1>(p, pixel, first, row_size, count);
+      multiply_block<Y, registers, 1>(p, pixel, first, row_size, count);
     }
   });
 }
@@ -166,7 +168,7 @@ template <typename T> void add_outer_product(const OuterProduct<T> &p) {
   }
 }
 
-template <typename T> constexpr Kernels<T> kKernels = {kLanes<T>, multiply<T>, add_outer_product<T>};
+template <typename Y> constexpr Kernels<Y> kKernels = {kLanes<Y>, multiply<Y>, add_outer_product<Compute<Y>>};
 
 } // namespace
 } // namespace pdarts::separable
@@ -176,4 +178,5 @@ template <typename T> constexpr Kernels<T> kKernels = {kLanes<T>, multiply<T>, a
   namespace pdarts::separable::instruction_set {                                                                       \
   extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
   extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
+  extern const Kernels<BFloat16> bfloat16_kernels = kKernels<BFloat16>;                                                \
   }

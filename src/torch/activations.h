@@ -1,0 +1,62 @@
+// Tensors as the kernels' storage types see them.
+#pragma once
+#include <torch/types.h>
+
+#include <cstring>
+#include <type_traits>
+
+#include "storage.h"
+
+namespace pdarts {
+namespace {
+
+template <typename S> constexpr bool kIsBFloat16 = std::is_same_v<S, BFloat16>;
+
+template <typename S> const S *const_data(const torch::Tensor &tensor) {
+  if constexpr (kIsBFloat16<S>) {
+    return reinterpret_cast<const S *>(tensor.const_data_ptr<at::BFloat16>());
+  } else {
+    return tensor.const_data_ptr<S>();
+  }
+}
+
+template <typename S> S *mutable_data(const torch::Tensor &tensor) {
+  if constexpr (kIsBFloat16<S>) {
+    return reinterpret_cast<S *>(tensor.mutable_data_ptr<at::BFloat16>());
+  } else {
+    return tensor.mutable_data_ptr<S>();
+  }
+}
+
+// `value` as the type it is computed with.
+template <typename S> Compute<S> widened(S value) {
+  if constexpr (kIsBFloat16<S>) {
+    const uint32_t bits = uint32_t(value.bits) << 16;
+    float wide;
+    memcpy(&wide, &bits, sizeof(wide));
+    return wide;
+  } else {
+    return value;
+  }
+}
+
+// Whether there are kernels for activations of `type`.
+inline bool is_storage_type(at::ScalarType type) {
+  return type == at::kFloat || type == at::kDouble || type == at::kBFloat16;
+}
+
+// Whether `other` has the type that activations `x` are computed with.
+inline bool is_compute_type_of(const torch::Tensor &x, const torch::Tensor &other) {
+  return other.scalar_type() == (x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type());
+}
+
+// Calls `visit.operator()<S>()` for the storage type of a tensor of `type`.
+template <typename Visit> auto with_storage_type(at::ScalarType type, const Visit &visit) {
+  TORCH_CHECK(is_storage_type(type), "no kernels for activations of ", type);
+  return type == at::kBFloat16 ? visit.template operator()<BFloat16>()
+         : type == at::kFloat  ? visit.template operator()<float>()
+                               : visit.template operator()<double>();
+}
+
+} // namespace
+} // namespace pdarts
