@@ -91,7 +91,10 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(["shim", "autocast", "kernel_choice", "profile", "side_stream"].map(|name| format!("{SHIM}/{name}.cpp")))
+        .files(
+            ["shim", "autocast", "checkpoint", "kernel_choice", "profile", "side_stream"]
+                .map(|name| format!("{SHIM}/{name}.cpp")),
+        )
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
         .files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");

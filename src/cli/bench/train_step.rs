@@ -41,6 +41,9 @@ pub struct TrainStepArguments {
     /// Compute convolutions in bfloat16.
     #[arg(long)]
     bf16: bool,
+    /// Compute each cell's forward pass again in backward instead of keeping its activations.
+    #[arg(long)]
+    checkpoint_cells: bool,
     /// Where to compute: auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -130,6 +133,7 @@ fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figu
     let (drop_path, label_smoothing) = arguments.network.regularization();
     let mut config = TrainConfig::default();
     config.train.label_smoothing = label_smoothing;
+    config.model.checkpoint_cells = arguments.checkpoint_cells;
     if arguments.bf16 {
         config.train.precision = Precision::Bf16;
     }
