@@ -97,7 +97,7 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .files(
-            ["shim", "autocast", "kernel_choice", "layout", "profile", "side_stream"]
+            ["shim", "autocast", "checkpoint", "kernel_choice", "layout", "profile", "side_stream"]
                 .map(|name| format!("{SHIM}/{name}.cpp")),
         )
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))

@@ -211,6 +211,9 @@ section! {
         /// BatchNorm's statistics in training: "rank" (each rank's own images, as in the paper's runs on
         /// several GPUs) or "sync" (those of all ranks).
         batch_norm: BatchNormMode = BatchNormMode::Rank,
+        /// Whether backward computes each cell's forward pass again instead of keeping its activations: less memory,
+        /// more time, the same results bit for bit.
+        checkpoint_cells: bool = false,
     }
 }
 

@@ -37,6 +37,7 @@ impl Settings for Config {
         "run.checkpoint_every_epochs",
         "data.dir",
         "data.loader_threads",
+        "model.checkpoint_cells",
         "search.validate_every_epochs",
         "parallel.communicator",
         "parallel.bucket_mib",

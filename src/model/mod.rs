@@ -1,11 +1,13 @@
 //! Layers that the supernet and the evaluation networks share, and the evaluation networks: a found cell, retrained.
 
+mod checkpointed;
 mod evaluation;
 mod layers;
 mod loss;
 mod parameters;
 mod separable;
 
+pub use checkpointed::Checkpointed;
 pub use evaluation::{EvaluationNetwork, NetworkDescription, NetworkError, NetworkMode, NetworkOutput};
 pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channels_last};
 pub use loss::cross_entropy;

@@ -61,7 +61,7 @@ impl Supernet {
         list.whole("stem.0.weight", &self.stem.weight);
         list.batch_norm("stem.1", &self.stem_bn, Selection::All);
         for (index, PlacedCell { cell, .. }) in self.cells.iter().enumerate() {
-            let prefix = format!("cells.{index}");
+            let (prefix, cell) = (format!("cells.{index}"), cell.part());
             match &cell.older_input {
                 OlderInput::Same(block) => list.relu_conv_bn(&format!("{prefix}.preprocess0"), block),
                 OlderInput::Larger(block) => {

@@ -27,6 +27,16 @@ impl MixingWeights {
         Self { sources }
     }
 
+    /// As [`sources`](Self::sources) gave them.
+    pub fn from_sources(sources: &[Tensor]) -> Self {
+        Self { sources: sources.iter().map(Tensor::shallow_clone).collect() }
+    }
+
+    /// Those of every state in turn.
+    pub fn sources(&self) -> &[Tensor] {
+        &self.sources
+    }
+
     /// Those of state `source`: `[E]` over the edges of all its operations.
     pub fn source(&self, source: usize) -> &Tensor {
         &self.sources[source]

@@ -8,7 +8,7 @@ use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
 use super::mixing::MixingWeights;
 use crate::genotype::{NUM_NODES, Switches};
-use crate::model::{BatchNorm, Conv2d, Linear, ParameterStore, channels_last};
+use crate::model::{BatchNorm, Checkpointed, Conv2d, Linear, ParameterStore, channels_last};
 use crate::torch::TorchError;
 
 const STEM_MULTIPLIER: i64 = 3;
@@ -57,12 +57,31 @@ pub struct Supernet {
     normal_layout: Vec<Vec<OperationEdges>>,
     reduction_layout: Vec<Vec<OperationEdges>>,
     parameters: ParameterStore,
+    checkpoints_cells: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct PlacedCell {
     pub place: CellPlace,
-    pub cell: SearchCell,
+    pub cell: Checkpointed<SearchCell>,
+}
+
+impl PlacedCell {
+    /// See [`SearchCell::forward`]; with `computes_again`, backward does so instead of keeping activations.
+    fn forward(
+        &self,
+        older: &Tensor,
+        newer: &Tensor,
+        weights: &MixingWeights,
+        mode: ForwardMode,
+        computes_again: bool,
+    ) -> Result<Tensor, TorchError> {
+        // The inputs of the first cell are one tensor, whose gradients backward adds in the order that it would without.
+        let inputs: Vec<&Tensor> = [newer, older].into_iter().chain(weights.sources()).collect();
+        self.cell.forward(&inputs, computes_again, move |cell, inputs| {
+            cell.forward(&inputs[1], &inputs[0], &MixingWeights::from_sources(&inputs[2..]), mode)
+        })
+    }
 }
 
 impl Supernet {
@@ -79,12 +98,29 @@ impl Supernet {
             .enumerate()
             .map(|(index, place)| {
                 let layout = if place.reduction { &reduction_layout } else { &normal_layout };
-                PlacedCell { place, cell: SearchCell::new(&mut store, &format!("cells.{index}"), place, layout) }
+                let name = format!("cells.{index}");
+                let cell = Checkpointed::new(&mut store, |store| SearchCell::new(store, &name, place, layout));
+                PlacedCell { place, cell }
             })
             .collect();
         let last = cells.last().map_or(stem_channels, |last| NUM_NODES as i64 * last.place.channels);
         let classifier = Linear::new(&mut store, "classifier", (last, shape.num_classes as i64));
-        Self { stem, stem_bn, cells, classifier, normal_layout, reduction_layout, parameters: store }
+        Self {
+            stem,
+            stem_bn,
+            cells,
+            classifier,
+            normal_layout,
+            reduction_layout,
+            parameters: store,
+            checkpoints_cells: false,
+        }
+    }
+
+    /// Says whether backward computes the forward pass of each cell again instead of keeping its activations: less
+    /// memory, more time, the same results. Source: Chen et al. (arXiv:1604.06174).
+    pub fn checkpoint_cells(&mut self, checkpoint: bool) {
+        self.checkpoints_cells = checkpoint;
     }
 
     /// Its tensors, by name.
@@ -107,9 +143,10 @@ impl Supernet {
         let reduction = MixingWeights::gather(reduction, &self.reduction_layout);
         let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)), mode.training)?;
         let (mut older, mut newer) = (stem.shallow_clone(), stem);
-        for PlacedCell { place, cell } in &self.cells {
-            let weights = if place.reduction { &reduction } else { &normal };
-            let output = cell.forward(&older, &newer, weights, mode)?;
+        let computes_again = self.checkpoints_cells && mode.training;
+        for cell in &self.cells {
+            let weights = if cell.place.reduction { &reduction } else { &normal };
+            let output = cell.forward(&older, &newer, weights, mode, computes_again)?;
             (older, newer) = (newer, output);
         }
         Ok(self.classifier.forward(&newer.mean_dim([2i64, 3].as_slice(), false, newer.kind())))

@@ -2,6 +2,7 @@
 //! of our own. The only C++ of the crate.
 
 mod autocast;
+mod checkpoint;
 mod depthwise;
 mod hooks;
 mod layout;
@@ -13,13 +14,14 @@ mod separable;
 mod side_stream;
 mod sync_batch_norm;
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::ptr;
 
 use tch::Tensor;
 use torch_sys::C_tensor;
 
 pub use autocast::Bf16Autocast;
+pub use checkpoint::{Part, checkpoint};
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use kernel_choice::{Kernels, choose_kernels, chosen_kernels};
@@ -110,6 +112,13 @@ pub fn load_cuda() -> Result<(), TorchError> {
         if text.is_null() { "unknown".into() } else { CStr::from_ptr(text).to_string_lossy().into_owned() }
     };
     Err(TorchError::Shim(message))
+}
+
+/// A message for the shim, which releases it with `free`.
+fn give_message(message: &str) -> *mut c_char {
+    let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
+    // SAFETY: a terminated string, which is copied.
+    unsafe { libc::strdup(message.as_ptr()) }
 }
 
 fn take_message(message: *mut c_char) -> Result<(), TorchError> {

@@ -50,6 +50,20 @@ int64_t pdarts_num_layout_copies();
 // Whether operations of this shim run their own CPU kernels (at first they do) or libtorch's operations.
 void pdarts_choose_kernels(bool own);
 bool pdarts_own_kernels_chosen();
+// Computes `*output`, a new tensor that the callee owns; returns null or a message that `free` releases.
+typedef char *(*pdarts_forward)(const void *context, const torch::Tensor *const *inputs, size_t num_inputs,
+                                torch::Tensor **output);
+// A part of a network: `forward` of its inputs, which reads the parameters and moves the statistics. `release(context)` is
+// called once, on any thread, when it will not be computed again.
+struct pdarts_part {
+  pdarts_forward forward;
+  void (*release)(void *context);
+  void *context;
+  const torch::Tensor *const *inputs, *const *parameters, *const *statistics;
+  size_t num_inputs, num_parameters, num_statistics;
+};
+// Its output, a new tensor that the caller owns; backward computes it again instead of using what it kept.
+char *pdarts_checkpoint(const pdarts_part *part, torch::Tensor **output);
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);

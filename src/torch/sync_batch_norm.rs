@@ -4,7 +4,7 @@
 //! backward (the gradient and its product with the input). Which sums these are and how they are used is in the folder
 //! `sync_batch_norm` and, for the operations of a supernet, in `mix`.
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::{RunningStatistics, TorchError, take_message};
+use super::{RunningStatistics, TorchError, give_message, take_message};
 
 /// Sums a tensor in place over all ranks; see [`synchronise_batch_norm`].
 pub type SumOverRanks = Arc<dyn Fn(&Tensor) -> Result<(), String> + Send + Sync>;
@@ -90,8 +90,5 @@ extern "C" fn reduce(tensor: *mut C_tensor) -> *mut c_char {
     let call = || sum_over_ranks().map_or(Ok(()), |sum_over_ranks| sum_over_ranks(&tensor));
     // Unwinding through libtorch is not possible; the panic hook has reported the panic itself.
     let result = catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err("the reduction panicked".into()));
-    let Err(message) = result else { return ptr::null_mut() };
-    let message = CString::new(message.replace('\0', " ")).unwrap_or_default();
-    // SAFETY: a terminated string; the shim releases the copy with `free`.
-    unsafe { libc::strdup(message.as_ptr()) }
+    result.map_or_else(|message| give_message(&message), |()| ptr::null_mut())
 }

@@ -97,6 +97,11 @@ impl SearchState {
         self.accumulate_steps = accumulate_steps.max(1);
     }
 
+    /// See [`Supernet::checkpoint_cells`].
+    pub fn checkpoint_cells(&mut self, checkpoint: bool) {
+        self.network.checkpoint_cells(checkpoint);
+    }
+
     /// Makes this state one replica among those of all ranks: gives all of them the values of rank 0, and from now on
     /// averages gradients over them. All ranks call this together, as everything that follows.
     ///

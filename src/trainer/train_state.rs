@@ -51,7 +51,8 @@ impl TrainState {
     /// # Errors
     /// When no network has this shape, or libtorch refuses, for example for want of memory.
     pub fn new(description: NetworkDescription, config: &TrainConfig, device: Device) -> Result<Self, NetworkError> {
-        let network = description.build(device, Kind::Float)?;
+        let mut network = description.build(device, Kind::Float)?;
+        network.checkpoint_cells(config.model.checkpoint_cells);
         let weights = FlatParameters::flatten(network.parameters().trainable())?;
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
         let (train, optimizer) = (&config.train, &config.optimizer);

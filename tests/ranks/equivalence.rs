@@ -30,6 +30,7 @@ struct Task {
     accumulate_steps: usize,
     /// As in a configuration: MiB.
     bucket: String,
+    checkpoint_cells: bool,
 }
 
 /// What came of it.
@@ -45,7 +46,7 @@ struct Course {
 
 impl Task {
     fn plain() -> Task {
-        Task { double: true, accumulate_steps: 1, bucket: "25".into() }
+        Task { double: true, accumulate_steps: 1, bucket: "25".into(), checkpoint_cells: false }
     }
 
     /// What one rank does.
@@ -71,6 +72,7 @@ impl Task {
         let softmax = Box::new(Softmax);
         let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, softmax, device, kind).unwrap();
         state.accumulate(config.search.accumulate_steps);
+        state.checkpoint_cells(self.checkpoint_cells);
         state.replicate(&world, (&config.parallel).into()).unwrap();
         synchronise_batch_norm(&world);
 
@@ -194,6 +196,15 @@ fn accumulated_steps_are_those_of_one_rank_that_accumulates() {
     for num_ranks in [2, 3] {
         assert_equivalent(&task, num_ranks, &task, 1e-9);
     }
+}
+
+#[test]
+fn cells_computed_again_in_backward_leave_every_bit_as_it_is() {
+    let task = Task { checkpoint_cells: true, bucket: "0.01".into(), ..Task::plain() };
+    let reference = Task { checkpoint_cells: false, ..task.clone() };
+    let (ours, theirs) = (task.run(2), reference.run(2));
+    assert_eq!((ours.losses, ours.alphas), (theirs.losses, theirs.alphas));
+    assert_eq!((ours.weights, ours.statistics), (theirs.weights, theirs.statistics));
 }
 
 /// Rounding in float32 grows from step to step: one rank in float32 and in float64 part just as far.

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::supernet::Subject;
-use super::train_step::{Network, TrainSubject};
+use super::train_step::{Network, StepVariant, TrainSubject};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::table::Table;
@@ -61,7 +61,9 @@ impl Steps {
     fn new(arguments: &ProfileArguments, world: &World) -> anyhow::Result<Self> {
         let batch = arguments.global_batch;
         Ok(match arguments.network {
-            Some(network) => Self::Retraining(Box::new(TrainSubject::new(network, batch, false, world)?)),
+            Some(network) => {
+                Self::Retraining(Box::new(TrainSubject::new(network, batch, StepVariant::default(), world)?))
+            }
             None => Self::Search(Box::new(Subject::new(arguments.stage.unwrap_or(1), &[], batch, world)?)),
         })
     }

@@ -42,6 +42,9 @@ pub struct SupernetArguments {
     /// Live operations of every edge, separated by commas, instead of the stage's.
     #[arg(long, value_delimiter = ',')]
     live: Vec<Operation>,
+    /// Compute each cell's forward pass again in backward instead of keeping its activations.
+    #[arg(long)]
+    checkpoint_cells: bool,
     /// Where to compute: auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -147,6 +150,7 @@ impl Subject {
 fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
     let Subject { mut state, batch, learning_rate } =
         Subject::new(arguments.stage, &arguments.live, arguments.global_batch, world)?;
+    state.checkpoint_cells(arguments.checkpoint_cells);
     let mode = ForwardMode::training(0.0);
     let (mut arch_seconds, mut weight_seconds) = (Vec::new(), Vec::new());
     let mut exposed_before = Duration::ZERO;

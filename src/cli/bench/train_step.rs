@@ -41,6 +41,9 @@ pub struct TrainStepArguments {
     /// Compute convolutions in bfloat16.
     #[arg(long)]
     bf16: bool,
+    /// Compute each cell's forward pass again in backward instead of keeping its activations.
+    #[arg(long)]
+    checkpoint_cells: bool,
     /// Where to compute: auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -119,6 +122,13 @@ pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// How a step is computed.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct StepVariant {
+    pub bf16: bool,
+    pub checkpoint_cells: bool,
+}
+
 /// A network of the paper with this rank's share of a batch of noise.
 pub(super) struct TrainSubject {
     pub state: TrainState,
@@ -129,7 +139,7 @@ pub(super) struct TrainSubject {
 
 impl TrainSubject {
     /// All ranks call this together.
-    pub fn new(network: Network, global_batch: u16, bf16: bool, world: &World) -> anyhow::Result<Self> {
+    pub fn new(network: Network, global_batch: u16, variant: StepVariant, world: &World) -> anyhow::Result<Self> {
         let (global_batch, num_ranks) = (i64::from(global_batch), world.size as i64);
         if global_batch % num_ranks != 0 {
             let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
@@ -139,7 +149,8 @@ impl TrainSubject {
         let (drop_path, label_smoothing) = network.regularization();
         let mut config = TrainConfig::default();
         config.train.label_smoothing = label_smoothing;
-        if bf16 {
+        config.model.checkpoint_cells = variant.checkpoint_cells;
+        if variant.bf16 {
             config.train.precision = Precision::Bf16;
         }
         let description = NetworkDescription { genotype, shape, auxiliary_head: true };
@@ -161,9 +172,9 @@ impl TrainSubject {
 }
 
 fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figures> {
-    let TrainStepArguments { network, global_batch, bf16, .. } = *arguments;
+    let TrainStepArguments { network, global_batch, bf16, checkpoint_cells, .. } = *arguments;
     let parameters = count(&library::find(CELL)?.genotype, &network.shape()).parameters;
-    let mut subject = TrainSubject::new(network, global_batch, bf16, world)?;
+    let mut subject = TrainSubject::new(network, global_batch, StepVariant { bf16, checkpoint_cells }, world)?;
     let mut seconds = Vec::new();
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
         let start = Instant::now();

@@ -98,6 +98,9 @@ section! {
         auxiliary_head: bool = true,
         /// BatchNorm's statistics in training: "rank" (each rank's own images) or "sync" (those of all ranks).
         batch_norm: BatchNormMode = BatchNormMode::Rank,
+        /// Whether backward computes each cell's forward pass again instead of keeping its activations: less memory,
+        /// more time, the same results bit for bit.
+        checkpoint_cells: bool = false,
     }
 }
 

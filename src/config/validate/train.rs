@@ -26,6 +26,7 @@ impl Settings for TrainConfig {
         "run.checkpoint_every_epochs",
         "data.dir",
         "data.loader_threads",
+        "model.checkpoint_cells",
         "train.validate_every_epochs",
         "train.test_every_epoch",
         "parallel.communicator",

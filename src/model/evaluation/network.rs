@@ -6,7 +6,7 @@ use super::auxiliary::AuxiliaryHead;
 use super::cell::{CellPlace, EvaluationCell};
 use super::stem::{Stem, StemOutput};
 use crate::genotype::{CellKind, Genotype, NetworkKind, NetworkShape};
-use crate::model::{Linear, ParameterStore, channels_last};
+use crate::model::{Checkpointed, Linear, ParameterStore, channels_last};
 use crate::torch::TorchError;
 
 /// Why a network cannot be built or cannot read its images.
@@ -76,7 +76,8 @@ pub struct NetworkOutput {
 pub struct EvaluationNetwork {
     shape: NetworkShape,
     stem: Stem,
-    cells: Vec<EvaluationCell>,
+    cells: Vec<Checkpointed<EvaluationCell>>,
+    checkpoints_cells: bool,
     auxiliary: Option<AuxiliaryHead>,
     classifier: Linear,
     parameters: ParameterStore,
@@ -103,7 +104,8 @@ impl EvaluationNetwork {
         let mut cells = Vec::with_capacity(shape.cells);
         let (mut last_channels, mut auxiliary_channels) = (0, 0);
         for (index, place) in places(genotype, shape).enumerate() {
-            cells.push(EvaluationCell::new(&mut store, &format!("cells.{index}"), genotype, place));
+            let name = format!("cells.{index}");
+            cells.push(Checkpointed::new(&mut store, |store| EvaluationCell::new(store, &name, genotype, place)));
             last_channels = output_channels(genotype, place);
             if index == auxiliary_cell(shape) {
                 auxiliary_channels = last_channels;
@@ -111,7 +113,13 @@ impl EvaluationNetwork {
         }
         let auxiliary = auxiliary.then(|| AuxiliaryHead::new(&mut store, shape.kind, auxiliary_channels, num_classes));
         let classifier = Linear::new(&mut store, "classifier", (last_channels, num_classes));
-        Ok(Self { shape: *shape, stem, cells, auxiliary, classifier, parameters: store })
+        Ok(Self { shape: *shape, stem, cells, checkpoints_cells: false, auxiliary, classifier, parameters: store })
+    }
+
+    /// Says whether backward computes the forward pass of each cell again instead of keeping its activations: less
+    /// memory, more time, the same results. Source: Chen et al. (arXiv:1604.06174).
+    pub fn checkpoint_cells(&mut self, checkpoint: bool) {
+        self.checkpoints_cells = checkpoint;
     }
 
     /// Its tensors, by the authors' names.
@@ -131,10 +139,14 @@ impl EvaluationNetwork {
     pub fn forward(&self, images: &Tensor, mode: NetworkMode) -> Result<NetworkOutput, NetworkError> {
         self.check_images(images, mode)?;
         let StemOutput { mut older, mut newer } = self.stem.forward(&channels_last(images), mode.is_training())?;
+        let computes_again = self.checkpoints_cells && mode.is_training();
         let mut auxiliary_logits = None;
         let mut output = newer.shallow_clone();
         for (index, cell) in self.cells.iter().enumerate() {
-            output = cell.forward(&older, &newer, mode)?;
+            // Where the inputs are one tensor, its gradients are added in the order that they would be without.
+            output = cell.forward(&[&newer, &older], computes_again, move |cell, inputs| {
+                cell.forward(&inputs[1], &inputs[0], mode)
+            })?;
             let relu = output.relu();
             if let (Some(head), true) = (&self.auxiliary, mode.is_training() && index == auxiliary_cell(&self.shape)) {
                 auxiliary_logits = Some(head.forward(&relu)?);
