@@ -88,7 +88,8 @@ mod tests {
     /// Resized by the Python Imaging Library and cropped by torchvision's rule: `tests/fixtures/resize/pil.safetensors`.
     #[test]
     fn view_is_that_of_pil() {
-        let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resize/pil.safetensors")).unwrap();
+        let bytes =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resize/pil.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let view = CentreView { resize: 40, crop: 32, mean: [0.0; 3], std: [1.0; 3] };
         for name in ["wide", "tall", "small"] {
