@@ -8,7 +8,9 @@ use crate::program::{EPOCHS, Folder, Outcome, Process, STAGES, STEPS_PER_EPOCH, 
 
 /// A search on two ranks with nothing but warnings on stderr.
 fn launch(folder: &Folder, arguments: &[&str]) -> Command {
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh"));
+    // A script cannot catch what was ignored when it began, as Ctrl-C is in a shell's background jobs.
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT,HUP,TERM", concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh")]);
     command.current_dir(folder.path("")).env_remove("RUST_BACKTRACE").env("RUST_LOG", "warn");
     command.env("PDARTS", env!("CARGO_BIN_EXE_pdarts")).args(["-n", "2", "search"]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -45,6 +45,20 @@ fn search_leaves_everything_it_promises() {
     Outcome::of(&run).assert_same(&UNINTERRUPTED);
 }
 
+#[test]
+fn cells_computed_again_in_backward_give_the_same_search() {
+    let folder = Folder::new();
+    folder.search(&[&START[..], &["--set", "model.checkpoint_cells=true"]].concat());
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
+}
+
+#[test]
+fn reference_kernels_are_chosen_by_the_caller_and_recorded() {
+    let folder = Folder::new();
+    folder.search(&[&START[..], &["--kernels", "reference"]].concat());
+    assert_eq!(json_lines(&folder.path("run/environment.jsonl"))[0]["kernels"], "reference");
+}
+
 fn check_environment(run: &Path) {
     let starts = json_lines(&run.join("environment.jsonl"));
     assert_eq!(starts.len(), 1);
