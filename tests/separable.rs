@@ -168,8 +168,8 @@ fn values_gradients_and_statistics_equal_those_of_libtorch() {
 }
 
 /// What is stored in bfloat16 is rounded to a 256th at most: BatchNorm's input gradient before and after its means are
-/// taken away. The gradients of its weight and bias are sums of such values. Of few values nearly all may cancel, so
-/// BatchNorm is tested on more. All else is in single precision.
+/// taken away. The gradients of its weight and bias are sums of such values, of which most may cancel, so their tolerance
+/// is wide, and BatchNorm is tested on more than a few values. All else is in single precision.
 #[test]
 fn bfloat16_is_computed_in_single_precision() {
     const ROUNDOFF: f64 = 1.0 / 256.0;
@@ -185,9 +185,9 @@ fn bfloat16_is_computed_in_single_precision() {
         for weights in [Kind::Float, Kind::BFloat16] {
             let (leaves, our_running) = (bfloat16(&leaves, weights), case.running(Kind::Float));
             let ours = differentiate(case.ours(&leaves, &our_running), &y_gradient, &leaves, case.num_used());
-            let input = if case.norm == Norm::Without { ROUNDOFF } else { 3.0 * ROUNDOFF };
+            let input = if case.norm == Norm::Without { ROUNDOFF } else { 8.0 * ROUNDOFF };
             let weight = if weights == Kind::Float { 0.0 } else { ROUNDOFF };
-            let tolerances = [ROUNDOFF, input, weight, weight, 4.0 * ROUNDOFF, 4.0 * ROUNDOFF];
+            let tolerances = [ROUNDOFF, input, weight, weight, 32.0 * ROUNDOFF, 32.0 * ROUNDOFF];
             let kinds = [Kind::BFloat16, Kind::BFloat16, weights, weights, Kind::Float, Kind::Float];
             for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
                 assert_eq!(ours.kind(), kinds[index]);
