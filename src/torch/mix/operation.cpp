@@ -71,10 +71,11 @@ public:
     variable_list results(inputs.size() + 1); // and the plan's, undefined
     auto existing = results.begin();
     for (int64_t node = 0; node < plan->num_nodes(); ++node) {
+      gradients[node] = gradients[node].defined() ? as_pixels(gradients[node]) : Tensor();
       if (!plan->is_new[node]) {
+        // As pixels, so that earlier calls on this node need not copy it again.
         *existing++ = gradients[node];
       }
-      gradients[node] = gradients[node].defined() ? as_pixels(gradients[node]) : Tensor();
     }
     const bool want_weights = context->needs_input_grad(inputs.weights());
     std::vector<bool> want_branch;
