@@ -5,6 +5,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "field.h"
+#include "layout.h"
 #include "storage.h"
 
 namespace pdarts {
@@ -26,6 +28,21 @@ template <typename S> S *mutable_data(const torch::Tensor &tensor) {
   } else {
     return tensor.mutable_data_ptr<S>();
   }
+}
+
+// `tensor` itself when its channels are adjacent in memory, else a channels-last copy.
+inline torch::Tensor with_adjacent_channels(const torch::Tensor &tensor) {
+  return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : channels_last_copy(tensor);
+}
+
+template <typename T> Field<T> field_of(const torch::Tensor &tensor) {
+  T *data;
+  if constexpr (std::is_const_v<T>) {
+    data = const_data<std::remove_const_t<T>>(tensor);
+  } else {
+    data = mutable_data<T>(tensor);
+  }
+  return {data, tensor.stride(0), tensor.stride(2), tensor.stride(3)};
 }
 
 // `value` as the type it is computed with.

@@ -1,3 +1,3 @@
 #include "table.h"
 
-PDARTS_CHANNELWISE_DEFINE(avx2)
+PDARTS_DEFINE_TABLES(channelwise, PDARTS_STORAGE_TABLES, avx2)

@@ -8,7 +8,7 @@
 #pragma once
 #include <cstdint>
 
-#include "../storage.h"
+#include "../tables.h"
 
 namespace pdarts::channelwise {
 
@@ -54,15 +54,6 @@ template <typename T> struct Kernels {
                    Range range, Compute<T> *sums);
 };
 
-#define PDARTS_CHANNELWISE_DECLARE(instruction_set)                                                                            \
-  namespace instruction_set {                                                                                          \
-  extern const Kernels<float> float_kernels;                                                                           \
-  extern const Kernels<double> double_kernels;                                                                         \
-  extern const Kernels<BFloat16> bfloat16_kernels;                                                                     \
-  }
-PDARTS_CHANNELWISE_DECLARE(baseline)
-PDARTS_CHANNELWISE_DECLARE(avx2)
-PDARTS_CHANNELWISE_DECLARE(avx512)
-#undef PDARTS_CHANNELWISE_DECLARE
+PDARTS_DECLARE_TABLES(PDARTS_STORAGE_TABLES)
 
 } // namespace pdarts::channelwise

@@ -133,11 +133,3 @@ template <typename T> constexpr Kernels<T> kKernels = {combine<T>, moments<T>, p
 
 } // namespace
 } // namespace pdarts::channelwise
-
-// Defines the tables of one instruction set.
-#define PDARTS_CHANNELWISE_DEFINE(instruction_set)                                                                             \
-  namespace pdarts::channelwise::instruction_set {                                                                             \
-  extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
-  extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
-  extern const Kernels<BFloat16> bfloat16_kernels = kKernels<BFloat16>;                                                \
-  }

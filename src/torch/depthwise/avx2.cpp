@@ -1,3 +1,3 @@
 #include "table.h"
 
-PDARTS_DEPTHWISE_DEFINE(avx2)
+PDARTS_DEFINE_TABLES(depthwise, PDARTS_DEPTHWISE_TABLES, avx2)

@@ -1,3 +1,3 @@
 #include "table.h"
 
-PDARTS_DEPTHWISE_DEFINE(baseline)
+PDARTS_DEFINE_TABLES(depthwise, PDARTS_DEPTHWISE_TABLES, baseline)

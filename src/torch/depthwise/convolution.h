@@ -73,16 +73,6 @@ template <typename X, typename Y> const Kernels<X, Y> &kernels_between() {
   }
 }
 
-template <typename T> Field<T> field_of(const Tensor &tensor) {
-  T *data;
-  if constexpr (std::is_const_v<T>) {
-    data = const_data<std::remove_const_t<T>>(tensor);
-  } else {
-    data = mutable_data<T>(tensor);
-  }
-  return {data, tensor.stride(0), tensor.stride(2), tensor.stride(3)};
-}
-
 Tensor new_activations(const Tensor &like, int64_t channels, int64_t height, int64_t width) {
   return at::empty({like.size(0), channels, height, width}, like.options(), at::MemoryFormat::ChannelsLast);
 }

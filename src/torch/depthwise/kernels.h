@@ -6,7 +6,8 @@
 #pragma once
 #include <cstdint>
 
-#include "../storage.h"
+#include "../field.h"
+#include "../tables.h"
 
 namespace pdarts::depthwise {
 
@@ -14,12 +15,6 @@ namespace pdarts::depthwise {
 // kernel; padding = dilation * (kernel - 1) / 2.
 struct Shape {
   int64_t images, channels, height, width, out_height, out_width, edges, kernel, stride, dilation, padding;
-};
-
-// A tensor [N, C, H, W] whose channels are adjacent in memory; the strides count elements.
-template <typename T> struct Field {
-  T *data;
-  int64_t image, row, pixel;
 };
 
 // A convolution's input is the ReLU of scale * x + shift; both are [channels].
@@ -54,16 +49,8 @@ template <typename X, typename Y = X> struct Kernels {
                           T *weight_gradient, T *scratch);
 };
 
-#define PDARTS_DEPTHWISE_DECLARE(instruction_set)                                                                      \
-  namespace instruction_set {                                                                                          \
-  extern const Kernels<float> float_kernels;                                                                           \
-  extern const Kernels<double> double_kernels;                                                                         \
-  extern const Kernels<BFloat16> bfloat16_kernels;                                                                     \
-  extern const Kernels<BFloat16, float> bfloat16_to_float_kernels;                                                     \
-  }
-PDARTS_DEPTHWISE_DECLARE(baseline)
-PDARTS_DEPTHWISE_DECLARE(avx2)
-PDARTS_DEPTHWISE_DECLARE(avx512)
-#undef PDARTS_DEPTHWISE_DECLARE
+#define PDARTS_DEPTHWISE_TABLES(TABLE)                                                                                 \
+  PDARTS_STORAGE_TABLES(TABLE) TABLE(bfloat16_to_float_kernels, BFloat16, float)
+PDARTS_DECLARE_TABLES(PDARTS_DEPTHWISE_TABLES)
 
 } // namespace pdarts::depthwise

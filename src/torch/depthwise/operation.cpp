@@ -9,17 +9,11 @@
 
 #include "../guarded.h"
 #include "../kernel_choice.h"
-#include "../layout.h"
 #include "../shim.h"
 #include "convolution.h"
 
 namespace pdarts::depthwise {
 namespace {
-
-// `tensor` itself when its channels are adjacent in memory, else a channels-last copy.
-Tensor with_adjacent_channels(const Tensor &tensor) {
-  return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : channels_last_copy(tensor);
-}
 
 // The input as it is.
 template <typename S> struct Unscaled {
@@ -113,7 +107,7 @@ public:
 Tensor relu_depthwise(const Tensor &x, const Tensor &weight, int64_t stride, int64_t dilation) {
   RECORD_USER_SCOPE("pdarts::relu_depthwise");
   const Shape shape = shape_of(x, weight, stride, dilation);
-  const bool own_kernels = own_kernels_are_chosen() && x.is_cpu() && is_storage_type(x.scalar_type());
+  const bool own_kernels = own_convolutions_serve(x);
   TORCH_CHECK((x.scalar_type() == weight.scalar_type() || (own_kernels && is_compute_type_of(x, weight))) &&
                   x.device() == weight.device(),
               "relu_depthwise: input of ", x.scalar_type(), " on ", x.device(), ", weight of ", weight.scalar_type(),

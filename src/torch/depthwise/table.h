@@ -50,12 +50,3 @@ constexpr Kernels<X, Y> kKernels = {kLanes<X>, input_scratch<Compute<X>>, forwar
 
 } // namespace
 } // namespace pdarts::depthwise
-
-// Defines the tables of one instruction set.
-#define PDARTS_DEPTHWISE_DEFINE(instruction_set)                                                                       \
-  namespace pdarts::depthwise::instruction_set {                                                                       \
-  extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
-  extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
-  extern const Kernels<BFloat16> bfloat16_kernels = kKernels<BFloat16>;                                                \
-  extern const Kernels<BFloat16, float> bfloat16_to_float_kernels = kKernels<BFloat16, float>;                         \
-  }

@@ -2,16 +2,13 @@
 #pragma once
 #include "kernels.h"
 #include "../lanes.h"
+#include "../sizes.h"
 
 namespace pdarts::depthwise {
 namespace {
 
 // Pixels that an inner loop computes at once, at most.
 constexpr int kMaxPixels = 8;
-
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-inline int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 // floor(value / step), the same rounded up, and the remainder for a step of 1 or 2. Divisions would take as long as a
 // short row.

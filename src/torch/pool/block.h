@@ -2,6 +2,7 @@
 // has lanes. Columns outside of the image have no bit in a block's mask.
 #pragma once
 #include "../lanes.h"
+#include "../sizes.h"
 #include "kernels.h"
 
 namespace pdarts::pool {
@@ -16,8 +17,6 @@ struct Block {
   int64_t image, column, channel, num_channels;
 };
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 inline int64_t divide_up(int64_t value, int64_t step) { return (value + step - 1) / step; }
 
 // The block's channels in a pixel of its image.

@@ -5,17 +5,14 @@
 #pragma once
 #include <cstdint>
 
+#include "../field.h"
+#include "../tables.h"
+
 namespace pdarts::pool {
 
 // Sizes of one call; the stride is 1 or 2.
 struct Shape {
   int64_t images, channels, height, width, out_height, out_width, stride;
-};
-
-// A tensor [N, C, H, W] whose channels are adjacent in memory; the strides count elements.
-template <typename T> struct Field {
-  T *data;
-  int64_t image, row, pixel;
 };
 
 // What one call of a kernel computes: all channels of some rows of an image.
@@ -39,14 +36,6 @@ template <typename T> struct Kernels {
   void (*average_gradient)(const Shape &shape, const Tile &tile, Field<const T> y_gradient, Field<T> x_gradient);
 };
 
-#define PDARTS_POOL_DECLARE(instruction_set)                                                                           \
-  namespace instruction_set {                                                                                          \
-  extern const Kernels<float> float_kernels;                                                                           \
-  extern const Kernels<double> double_kernels;                                                                         \
-  }
-PDARTS_POOL_DECLARE(baseline)
-PDARTS_POOL_DECLARE(avx2)
-PDARTS_POOL_DECLARE(avx512)
-#undef PDARTS_POOL_DECLARE
+PDARTS_DECLARE_TABLES(PDARTS_WIDE_TABLES)
 
 } // namespace pdarts::pool

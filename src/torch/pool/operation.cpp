@@ -7,10 +7,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "../activations.h"
 #include "../guarded.h"
 #include "../instruction_set.h"
 #include "../kernel_choice.h"
-#include "../layout.h"
 #include "../shim.h"
 #include "kernels.h"
 
@@ -38,19 +38,6 @@ Shape shape_of(at::IntArrayRef sizes, int64_t stride) {
 }
 
 // ---- Tensors as the kernels see them ----
-
-// `tensor` itself when its channels are adjacent in memory, else a channels-last copy.
-Tensor with_adjacent_channels(const Tensor &tensor) {
-  return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : channels_last_copy(tensor);
-}
-
-template <typename T> Field<const T> field_of(const Tensor &tensor) {
-  return {tensor.const_data_ptr<T>(), tensor.stride(0), tensor.stride(2), tensor.stride(3)};
-}
-
-template <typename T> Field<T> mutable_field_of(const Tensor &tensor) {
-  return {tensor.mutable_data_ptr<T>(), tensor.stride(0), tensor.stride(2), tensor.stride(3)};
-}
 
 Tensor new_input(const Shape &s, const at::TensorOptions &options) {
   return at::empty({s.images, s.channels, s.height, s.width}, options, at::MemoryFormat::ChannelsLast);
@@ -97,9 +84,9 @@ Tensor max(const Shape &s, const Tensor &x, Tensor *taps) {
     if (taps) {
       *taps = new_taps<scalar_t>(s);
     }
-    const auto from = field_of<scalar_t>(adjacent);
-    const auto to = mutable_field_of<scalar_t>(y);
-    const auto to_taps = taps ? mutable_field_of<uint8_t>(*taps) : Field<uint8_t>{};
+    const auto from = field_of<const scalar_t>(adjacent);
+    const auto to = field_of<scalar_t>(y);
+    const auto to_taps = taps ? field_of<uint8_t>(*taps) : Field<uint8_t>{};
     for_each_output_tile(s, [&](const Tile &tile) { kernels<scalar_t>().max(s, tile, from, to, to_taps); });
   });
   return y;
@@ -109,9 +96,9 @@ Tensor max_gradient(const Shape &s, const Tensor &taps, const Tensor &y_gradient
   const Tensor adjacent = with_adjacent_channels(y_gradient);
   Tensor x_gradient = new_input(s, y_gradient.options());
   AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "max_pool_3x3", [&] {
-    const auto from_taps = field_of<uint8_t>(taps);
-    const auto from = field_of<scalar_t>(adjacent);
-    const auto to = mutable_field_of<scalar_t>(x_gradient);
+    const auto from_taps = field_of<const uint8_t>(taps);
+    const auto from = field_of<const scalar_t>(adjacent);
+    const auto to = field_of<scalar_t>(x_gradient);
     for_each_input_tile(s, [&](const Tile &tile) { kernels<scalar_t>().max_gradient(s, tile, from_taps, from, to); });
   });
   return x_gradient;
@@ -121,8 +108,8 @@ Tensor average(const Shape &s, const Tensor &x) {
   const Tensor adjacent = with_adjacent_channels(x);
   Tensor y = new_output(s, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "avg_pool_3x3", [&] {
-    const auto from = field_of<scalar_t>(adjacent);
-    const auto to = mutable_field_of<scalar_t>(y);
+    const auto from = field_of<const scalar_t>(adjacent);
+    const auto to = field_of<scalar_t>(y);
     for_each_output_tile(s, [&](const Tile &tile) { kernels<scalar_t>().average(s, tile, from, to); });
   });
   return y;
@@ -132,8 +119,8 @@ Tensor average_gradient(const Shape &s, const Tensor &y_gradient) {
   const Tensor adjacent = with_adjacent_channels(y_gradient);
   Tensor x_gradient = new_input(s, y_gradient.options());
   AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "avg_pool_3x3", [&] {
-    const auto from = field_of<scalar_t>(adjacent);
-    const auto to = mutable_field_of<scalar_t>(x_gradient);
+    const auto from = field_of<const scalar_t>(adjacent);
+    const auto to = field_of<scalar_t>(x_gradient);
     for_each_input_tile(s, [&](const Tile &tile) { kernels<scalar_t>().average_gradient(s, tile, from, to); });
   });
   return x_gradient;

@@ -84,10 +84,3 @@ constexpr Kernels<T> kKernels = {kLanes<T>, max<T>, max_gradient<T>, average<T>,
 
 } // namespace
 } // namespace pdarts::pool
-
-// Defines the tables of one instruction set.
-#define PDARTS_POOL_DEFINE(instruction_set)                                                                            \
-  namespace pdarts::pool::instruction_set {                                                                            \
-  extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
-  extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
-  }

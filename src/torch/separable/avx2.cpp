@@ -1,3 +1,3 @@
 #include "table.h"
 
-PDARTS_SEPARABLE_DEFINE(avx2)
+PDARTS_DEFINE_TABLES(separable, PDARTS_STORAGE_TABLES, avx2)

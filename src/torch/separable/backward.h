@@ -176,7 +176,7 @@ private:
     depthwise_.for_each_tile(image, [&](int64_t index, int64_t block) {
       if (wanted_.normalised_input()) {
         kernel.input_gradient(s, depthwise_.tiling.input_tile(s, index), depthwise_.input, gradient,
-                              depthwise_.weights.data() + block, depthwise::field_of<S>(input_gradient_));
+                              depthwise_.weights.data() + block, field_of<S>(input_gradient_));
       }
       if (wanted_.depthwise) {
         kernel.weight_gradient(s, depthwise_.tiling.output_tile(s, index), depthwise_.input, gradient,

@@ -4,6 +4,7 @@
 // nothing here may include libtorch or the standard library's templates.
 #pragma once
 #include "../channelwise/kernels.h"
+#include "../tables.h"
 
 namespace pdarts::separable {
 
@@ -35,15 +36,6 @@ template <typename Y> struct Kernels {
   void (*add_outer_product)(const OuterProduct<Compute<Y>> &product);
 };
 
-#define PDARTS_SEPARABLE_DECLARE(instruction_set)                                                                      \
-  namespace instruction_set {                                                                                          \
-  extern const Kernels<float> float_kernels;                                                                           \
-  extern const Kernels<double> double_kernels;                                                                         \
-  extern const Kernels<BFloat16> bfloat16_kernels;                                                                     \
-  }
-PDARTS_SEPARABLE_DECLARE(baseline)
-PDARTS_SEPARABLE_DECLARE(avx2)
-PDARTS_SEPARABLE_DECLARE(avx512)
-#undef PDARTS_SEPARABLE_DECLARE
+PDARTS_DECLARE_TABLES(PDARTS_STORAGE_TABLES)
 
 } // namespace pdarts::separable

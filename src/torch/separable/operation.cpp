@@ -1,9 +1,9 @@
 // BatchNorm where there is one, ReLU, depthwise and pointwise convolution of one input for several edges, as one autograd
 // function: what sep_conv and dil_conv are made of.
 //
-// On the CPU in bfloat16, single and double precision every image passes through all of it in a core's own cache, and nothing is
-// kept for backward but the input and the weights: the normalised input and what is between the convolutions are computed
-// again. Anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
+// On the CPU in bfloat16, single and double precision every image passes through all of it in a core's own cache, and
+// nothing is kept for backward but the input and the weights: the normalised input and what is between the convolutions
+// are computed again. Anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
 #include <tuple>
 
 #include <ATen/record_function.h>
@@ -135,7 +135,7 @@ Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &
     norm_weight = norm->weight ? *norm->weight : Tensor();
     norm_bias = norm->bias ? *norm->bias : Tensor();
   }
-  if (!own_kernels_are_chosen() || !x.is_cpu() || !is_storage_type(x.scalar_type())) {
+  if (!own_convolutions_serve(x)) {
     return composed(*plan, x, depthwise_weight, pointwise_weight, norm_weight, norm_bias);
   }
   check_weight(x, depthwise_weight, "depthwise weight");

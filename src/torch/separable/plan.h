@@ -3,6 +3,7 @@
 #include "../channelwise/statistics.h"
 #include "../depthwise/convolution.h"
 #include "../shim.h"
+#include "../sizes.h"
 #include "kernels.h"
 
 namespace pdarts::separable {
@@ -31,8 +32,6 @@ struct Plan : torch::CustomClassHolder {
   int64_t inputs() const { return middle() / groups; }
   int64_t out_pixels() const { return shape.out_height * shape.out_width; }
 };
-
-int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step * step; }
 
 // Weights [groups * outputs, inputs, 1, 1] as [group][input][outputs, filled up with zeros], or, for the way back,
 // as [group][output][inputs, filled up].
@@ -85,7 +84,7 @@ template <typename S> struct Affine {
   }
 
   depthwise::Input<S> of(const Tensor &x) const {
-    return {depthwise::field_of<const S>(x), scale.data(), shift.data()};
+    return {field_of<const S>(x), scale.data(), shift.data()};
   }
 };
 
@@ -99,8 +98,8 @@ template <typename T> struct Middle {
       : values(plan.out_pixels() * plan.middle() + kernels<T>().lanes), width(plan.shape.out_width),
         channels(plan.middle()) {}
   // The same place for whatever image.
-  depthwise::Field<T> field() const { return {values.data(), 0, width * channels, channels}; }
-  depthwise::Field<const T> const_field() const { return {values.data(), 0, width * channels, channels}; }
+  Field<T> field() const { return {values.data(), 0, width * channels, channels}; }
+  Field<const T> const_field() const { return {values.data(), 0, width * channels, channels}; }
   Pixels<const T> group(int64_t first_channel) const { return {values.data() + first_channel, channels}; }
   Pixels<T> mutable_group(int64_t first_channel) const { return {values.data() + first_channel, channels}; }
 };

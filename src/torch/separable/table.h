@@ -4,6 +4,7 @@
 // columns, a load of a single value all registers.
 #pragma once
 #include "../lanes.h"
+#include "../sizes.h"
 #include "kernels.h"
 
 namespace pdarts::separable {
@@ -12,7 +13,6 @@ namespace {
 // Registers of channels in a block.
 constexpr int kMaxRegisters = 4;
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 template <typename T> inline int64_t num_registers(int64_t channels) { return (channels + kLanes<T> - 1) / kLanes<T>; }
 
 // Calls `visit.operator()<registers>(first)` for blocks of about equal width that cover `total` registers.
@@ -172,11 +172,3 @@ template <typename Y> constexpr Kernels<Y> kKernels = {kLanes<Y>, multiply<Y>, a
 
 } // namespace
 } // namespace pdarts::separable
-
-// Defines the tables of one instruction set.
-#define PDARTS_SEPARABLE_DEFINE(instruction_set)                                                                       \
-  namespace pdarts::separable::instruction_set {                                                                       \
-  extern const Kernels<float> float_kernels = kKernels<float>;                                                         \
-  extern const Kernels<double> double_kernels = kKernels<double>;                                                      \
-  extern const Kernels<BFloat16> bfloat16_kernels = kKernels<BFloat16>;                                                \
-  }
