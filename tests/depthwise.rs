@@ -1,9 +1,13 @@
 //! `relu_depthwise` against libtorch's own ReLU, concatenation and grouped convolution.
 
+#[path = "tensors/mod.rs"]
+mod tensors;
+
 use std::process::Command;
 
 use pdarts::torch::{DepthwiseGeometry, gradients, num_layout_copies, relu_depthwise};
 use tch::{Device, Kind, Tensor, no_grad};
+use tensors::{error, leaf};
 
 const SIZES: [(i64, i64); 5] = [(1, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
 
@@ -49,10 +53,6 @@ impl Case {
     }
 }
 
-fn leaf(values: &Tensor) -> Tensor {
-    values.detach().set_requires_grad(true)
-}
-
 /// The same in libtorch's operations.
 fn reference(x: &Tensor, weight: &Tensor, geometry: DepthwiseGeometry) -> Tensor {
     let edges = weight.size()[0] / x.size()[1];
@@ -67,14 +67,6 @@ fn reference(x: &Tensor, weight: &Tensor, geometry: DepthwiseGeometry) -> Tensor
 fn differentiate(y: Tensor, y_gradient: &Tensor, x: &Tensor, weight: &Tensor) -> [Tensor; 3] {
     let [x_gradient, weight_gradient] = gradients(&y, y_gradient, &[x, weight]).unwrap().try_into().unwrap();
     [y.detach(), x_gradient, weight_gradient]
-}
-
-/// Largest difference, relative to the largest value (or 1 if that is smaller).
-fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
-    assert_eq!(ours.size(), theirs.size());
-    let theirs = theirs.to_kind(Kind::Double);
-    let scale = theirs.abs().max().double_value(&[]).max(1.0);
-    (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! The weighted sum of normalised operations against the same in libtorch's operations.
 
+#[path = "tensors/mod.rs"]
+mod tensors;
+
 use std::sync::Mutex;
 
 use pdarts::torch::{Branch, RunningStatistics, mix};
 use tch::{Device, Kind, Tensor, no_grad};
+use tensors::{error, leaf};
 
 /// The tests set libtorch's number of threads, which the process shares.
 static THREADS: Mutex<()> = Mutex::new(());
@@ -57,7 +61,7 @@ impl Case {
             let channels = self.channels * if *per_edge { nodes.len() as i64 } else { 1 };
             let mean = Tensor::randn([channels], options) * 3.0;
             let y = Tensor::randn([self.batch, height, width, channels], options) * 0.7 + mean;
-            ys.push(y.permute([0, 3, 1, 2]).set_requires_grad(true));
+            ys.push(leaf(&y.permute([0, 3, 1, 2])));
             let statistics = || (Tensor::randn([channels], options), Tensor::rand([channels], options) + 0.5);
             running.push(normalised.then(statistics));
         }
@@ -75,12 +79,12 @@ struct State {
 impl State {
     /// A copy in `kind` with leaves and statistics of its own.
     fn copy(&self, kind: Kind) -> State {
-        let leaf = |x: &Tensor| x.detach().to_kind(kind).copy().set_requires_grad(true);
+        let copy = |x: &Tensor| leaf(&x.to_kind(kind).copy());
         let statistics = |(mean, var): &(Tensor, Tensor)| (mean.to_kind(kind).copy(), var.to_kind(kind).copy());
         State {
-            ys: self.ys.iter().map(leaf).collect(),
+            ys: self.ys.iter().map(copy).collect(),
             running: self.running.iter().map(|running| running.as_ref().map(statistics)).collect(),
-            weights: leaf(&self.weights),
+            weights: copy(&self.weights),
         }
     }
 
@@ -150,14 +154,6 @@ fn loss_of(sums: &[Option<Tensor>]) -> Tensor {
         })
         .collect();
     Tensor::stack(&losses, 0).sum(losses[0].kind())
-}
-
-/// Largest difference, relative to the largest value (or 1 if that is smaller).
-fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
-    assert_eq!(ours.size(), theirs.size());
-    let theirs = theirs.to_kind(Kind::Double);
-    let scale = theirs.abs().max().double_value(&[]).max(1.0);
-    (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
 }
 
 /// Sums, gradients and running statistics.

@@ -1,9 +1,13 @@
 //! `max_pool_3x3` and `avg_pool_3x3` against libtorch's own pooling.
 
+#[path = "tensors/mod.rs"]
+mod tensors;
+
 use std::process::Command;
 
 use pdarts::torch::{TorchError, avg_pool_3x3, gradients, max_pool_3x3};
 use tch::{Device, Kind, Tensor, no_grad};
+use tensors::{error, leaf};
 
 const SIZES: [(i64, i64); 8] = [(1, 1), (1, 5), (2, 2), (6, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
 
@@ -44,10 +48,6 @@ impl Case {
     }
 }
 
-fn leaf(values: &Tensor) -> Tensor {
-    values.detach().set_requires_grad(true)
-}
-
 #[derive(Copy, Clone, Debug)]
 enum Pool {
     Max,
@@ -80,14 +80,6 @@ fn bits(values: &Tensor) -> Vec<u64> {
     let values: Vec<f64> = values.to_kind(Kind::Double).contiguous().view([-1]).try_into().unwrap();
     // One NaN for all; +0 and -0 differ.
     values.into_iter().map(|value| if value.is_nan() { u64::MAX } else { value.to_bits() }).collect()
-}
-
-/// Largest difference, relative to the largest value (or 1 if that is smaller).
-fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
-    assert_eq!(ours.size(), theirs.size());
-    let theirs = theirs.to_kind(Kind::Double);
-    let scale = theirs.abs().max().double_value(&[]).max(1.0);
-    (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! `separable_conv` against libtorch's own BatchNorm, ReLU and convolutions.
 
+#[path = "tensors/mod.rs"]
+mod tensors;
+
 use std::process::Command;
 
 use pdarts::torch::{
     DepthwiseGeometry, InputNorm, RunningStatistics, SeparableWeights, num_layout_copies, separable_conv,
 };
 use tch::{Device, Kind, Tensor, no_grad};
+use tensors::{error, leaf};
 
 const SIZES: [(i64, i64); 4] = [(1, 1), (3, 2), (5, 7), (4, 19)];
 
@@ -113,10 +117,6 @@ impl Case {
     }
 }
 
-fn leaf(values: &Tensor) -> Tensor {
-    values.detach().set_requires_grad(true)
-}
-
 fn cast(leaves: &[Tensor; 5], kind: Kind) -> [Tensor; 5] {
     leaves.each_ref().map(|values| leaf(&values.to_kind(kind)))
 }
@@ -133,14 +133,6 @@ fn differentiate(y: Tensor, y_gradient: &Tensor, leaves: &[Tensor; 5], num_used:
     let mut all = vec![y.detach()];
     all.extend(pdarts::torch::gradients(&y, y_gradient, &leaves).unwrap());
     all
-}
-
-/// Largest difference, relative to the largest value (or 1 if that is smaller).
-fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
-    assert_eq!(ours.size(), theirs.size());
-    let theirs = theirs.to_kind(Kind::Double);
-    let scale = theirs.abs().max().double_value(&[]).max(1.0);
-    (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
 }
 
 #[test]
