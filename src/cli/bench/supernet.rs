@@ -120,6 +120,7 @@ impl Subject {
     /// Of `stage`, with `live` operations on every edge or, if there are none, the stage's. All ranks call this
     /// together.
     pub fn new(stage: u8, live: &[Operation], global_batch: u16, world: &World) -> anyhow::Result<Self> {
+        let num_images = images_of_rank(global_batch, world)?;
         let defaults = Config::default();
         let (num_cells, live_in_paper) = stage_of_the_paper(stage);
         let live = if live.is_empty() { live_in_paper } else { live };
@@ -132,13 +133,7 @@ impl Subject {
         let alpha_scale = defaults.search.alpha_init_scale;
         let softmax = Box::new(Softmax);
         let mut state = SearchState::new(&shape, alpha_scale, &defaults.optimizer, softmax, world.device, Kind::Float)?;
-        let (global_batch, num_ranks) = (i64::from(global_batch), world.size as i64);
-        if global_batch % num_ranks != 0 {
-            let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
-            return agree(world, Err(UsageError::new(message).into()));
-        }
         state.replicate(world, (&defaults.parallel).into())?;
-        let num_images = global_batch / num_ranks;
         let batch = ImageBatch {
             images: Tensor::randn([num_images, 3, IMAGE_SIZE, IMAGE_SIZE], (Kind::Float, world.device)),
             labels: Tensor::randint(NUM_CLASSES as i64, [num_images], (Kind::Int64, world.device)),
@@ -191,6 +186,19 @@ fn stage_of_the_paper(stage: u8) -> (usize, &'static [Operation]) {
         2 => (11, &[MaxPool3x3, SkipConnect, SepConv3x3, DilConv3x3, DilConv5x5]),
         _ => (17, &[SkipConnect, SepConv3x3, DilConv3x3]),
     }
+}
+
+/// This rank's part of a batch that all ranks share. All ranks call this together.
+pub(super) fn images_of_rank(global_batch: u16, world: &World) -> anyhow::Result<i64> {
+    let (global_batch, num_ranks) = (i64::from(global_batch), world.size as i64);
+    let outcome = match global_batch % num_ranks {
+        0 => Ok(global_batch / num_ranks),
+        _ => {
+            let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
+            Err(UsageError::new(message).into())
+        }
+    };
+    agree(world, outcome)
 }
 
 /// The middle value, or the mean of the two middle ones; 0 for none.

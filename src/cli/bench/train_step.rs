@@ -5,13 +5,11 @@
 
 use std::time::Instant;
 
-use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::supernet::{median, peak_rss_mib};
-use crate::cli::error::UsageError;
+use super::supernet::{images_of_rank, median, peak_rss_mib};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
@@ -140,11 +138,7 @@ pub(super) struct TrainSubject {
 impl TrainSubject {
     /// All ranks call this together.
     pub fn new(network: Network, global_batch: u16, variant: StepVariant, world: &World) -> anyhow::Result<Self> {
-        let (global_batch, num_ranks) = (i64::from(global_batch), world.size as i64);
-        if global_batch % num_ranks != 0 {
-            let message = anyhow!("--global-batch: {num_ranks} ranks cannot share {global_batch} images equally");
-            return agree(world, Err(UsageError::new(message).into()));
-        }
+        let num_images = images_of_rank(global_batch, world)?;
         let (genotype, shape) = (library::find(CELL)?.genotype, network.shape());
         let (drop_path, label_smoothing) = network.regularization();
         let mut config = TrainConfig::default();
@@ -156,7 +150,7 @@ impl TrainSubject {
         let description = NetworkDescription { genotype, shape, auxiliary_head: true };
         let mut state = TrainState::new(description, &config, world.device)?;
         state.replicate(world, (&config.parallel).into())?;
-        let (num_images, size) = (global_batch / num_ranks, shape.image_size as i64);
+        let size = shape.image_size as i64;
         let batch = ImageBatch {
             images: Tensor::randn([num_images, 3, size, size], (Kind::Float, world.device)),
             labels: Tensor::randint(shape.num_classes as i64, [num_images], (Kind::Int64, world.device)),
