@@ -8,6 +8,7 @@ use rand::Rng;
 
 use super::{
     CHANNELS, Dataset, IMAGE_BYTES, IMAGE_SIDE, Policy,
+    byte_table::{ByteTable, byte_table},
     random::{Stream, generator},
 };
 
@@ -31,8 +32,7 @@ pub struct Augment {
 pub struct Transform {
     augment: Augment,
     seed: u64,
-    /// Normalised value of each byte, by channel: `(byte / 255 - mean) / std`.
-    normalised: [[f32; 256]; CHANNELS],
+    normalised: ByteTable,
 }
 
 /// The random choices made for one image.
@@ -47,10 +47,7 @@ struct Draw {
 impl Transform {
     /// A transform with the colour statistics of `dataset`; `seed` is the run's.
     pub fn new(dataset: &Dataset, augment: Augment, seed: u64) -> Transform {
-        let normalised = std::array::from_fn(|channel| {
-            std::array::from_fn(|byte| (byte as f32 / 255.0 - dataset.mean[channel]) / dataset.std[channel])
-        });
-        Transform { augment, seed, normalised }
+        Transform { augment, seed, normalised: byte_table(dataset.mean, dataset.std) }
     }
 
     /// Augments and normalises one image.

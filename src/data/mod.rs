@@ -8,6 +8,7 @@
 //! index). So runs on 1 and on N ranks see the same images, and a run resumes at any step.
 
 mod augment;
+mod byte_table;
 mod cifar;
 mod cifar_binary;
 mod cifar_names;

@@ -76,13 +76,13 @@ impl ImageFolder {
         let num_images = u32::try_from(self.len()).unwrap_or(u32::MAX);
         let sampler = Sampler::sequential(0..num_images, batch_size, Shard::WHOLE)?;
         let indices: Vec<Vec<u32>> = sampler.batches(0, 0..sampler.num_steps()).collect();
-        let folder = Arc::clone(self);
-        let prefetch = Prefetch::start(indices, num_threads, move |indices: Vec<u32>| folder.assemble(&indices))?;
+        let (folder, view) = (Arc::clone(self), CentreView::imagenet());
+        let prefetch =
+            Prefetch::start(indices, num_threads, move |indices: Vec<u32>| folder.assemble(&view, &indices))?;
         Ok(Batches::from(prefetch))
     }
 
-    fn assemble(&self, indices: &[u32]) -> Result<Batch, DataError> {
-        let view = CentreView::IMAGENET;
+    fn assemble(&self, view: &CentreView, indices: &[u32]) -> Result<Batch, DataError> {
         let mut pixels = Vec::with_capacity(indices.len() * view.crop * view.crop * CHANNELS);
         let mut labels = Vec::with_capacity(indices.len());
         for &index in indices {

@@ -6,24 +6,29 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::{ImageReader, RgbImage};
 
+use crate::data::byte_table::{ByteTable, byte_table};
 use crate::data::{CHANNELS, DataError};
 
 /// The middle of an image whose shorter side is first brought to a given length, bilinear with antialiasing, as in
 /// torchvision's `Resize` and `CenterCrop` of PIL images.
-#[derive(Copy, Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct CentreView {
     /// Length of the shorter side, in pixels.
     pub resize: usize,
     /// Height and width of the result.
     pub crop: usize,
-    /// Of each channel, with bytes scaled to 0..1.
-    pub mean: [f32; CHANNELS],
-    pub std: [f32; CHANNELS],
+    normalised: ByteTable,
 }
 
 impl CentreView {
+    pub fn new(resize: usize, crop: usize, mean: [f32; CHANNELS], std: [f32; CHANNELS]) -> Self {
+        Self { resize, crop, normalised: byte_table(mean, std) }
+    }
+
     /// What the ImageNet networks of the paper are evaluated on.
-    pub const IMAGENET: Self = Self { resize: 256, crop: 224, mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+    pub fn imagenet() -> Self {
+        Self::new(256, 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    }
 
     /// Appends the view of the image in a file, `[crop, crop, 3]`.
     ///
@@ -61,14 +66,11 @@ impl CentreView {
     /// The middle, normalised; pixel by pixel, channels last.
     fn cropped(&self, image: &RgbImage) -> impl Iterator<Item = f32> {
         let (width, height) = (image.width() as usize, image.height() as usize);
-        let normalised: [[f32; 256]; CHANNELS] = std::array::from_fn(|channel| {
-            std::array::from_fn(|byte| (byte as f32 / 255.0 - self.mean[channel]) / self.std[channel])
-        });
         let (left, top) = (middle(width, self.crop), middle(height, self.crop));
         let row_bytes = self.crop * CHANNELS;
         let rows = image.as_raw().chunks_exact(width * CHANNELS).skip(top).take(self.crop);
-        let bytes: Vec<u8> = rows.flat_map(|row| row.iter().skip(left * CHANNELS).take(row_bytes)).copied().collect();
-        bytes.into_iter().enumerate().map(move |(position, byte)| normalised[position % CHANNELS][usize::from(byte)])
+        let bytes = rows.flat_map(move |row| row.iter().skip(left * CHANNELS).take(row_bytes));
+        bytes.enumerate().map(|(position, &byte)| self.normalised[position % CHANNELS][usize::from(byte)])
     }
 }
 
@@ -91,7 +93,7 @@ mod tests {
         let bytes =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resize/pil.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let view = CentreView { resize: 40, crop: 32, mean: [0.0; 3], std: [1.0; 3] };
+        let view = CentreView::new(40, 32, [0.0; 3], [1.0; 3]);
         for name in ["wide", "tall", "small"] {
             let input = file.tensor(&format!("{name}.input")).unwrap();
             let [height, width, _] = input.shape().try_into().unwrap();
