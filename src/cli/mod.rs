@@ -1,11 +1,13 @@
 //! The command line: parse, call, report.
 //!
 //! A file or folder for each subcommand, and what they share:
+//! - `arguments`: from what was typed to a command
 //! - `error`: one line and an exit code for all that can go wrong
 //! - `logging`: `--log` and `RUST_LOG`
 //! - `output`, `table`: what goes to standard output
 //! - `ranks`: how several ranks start and fail together
 
+mod arguments;
 mod bench;
 mod completions;
 mod config;
@@ -107,7 +109,7 @@ impl Command {
 
 /// Runs the program on this process's arguments.
 pub fn run() -> ExitCode {
-    error::guard(|| execute(Cli::parse()))
+    error::guard(|| arguments::parse(std::env::args_os())?.map_or(Ok(ExitCode::SUCCESS), execute))
 }
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {

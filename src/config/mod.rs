@@ -10,9 +10,11 @@
 //! - `validate`: relations between keys
 //! - `document`: a configuration to text, digest and differences
 //! - `error`: what can be wrong, and where
+//! - `home`: `~` in paths
 
 mod document;
 mod error;
+mod home;
 mod load;
 mod schema;
 mod settings;
@@ -21,6 +23,7 @@ mod tests;
 mod validate;
 
 pub use error::{ConfigError, Origin, Violation};
+pub use home::{NoHome, expand_home};
 pub use schema::{
     AlphaOptimizerConfig, BatchNormMode, CommunicatorChoice, Compression, Config, DataConfig, DatasetName,
     DeviceChoice, ModelConfig, OptimizerConfig, ParallelConfig, RunConfig, SearchConfig, SkipDropoutSchedule,

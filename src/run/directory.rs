@@ -15,6 +15,19 @@ use crate::world::hostname;
 
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";
+const FILES: [&str; 11] = [
+    CONFIG,
+    LOCK,
+    "environment.jsonl",
+    "genotype.json",
+    "log.jsonl",
+    "metrics.jsonl",
+    "requeue.json",
+    "seeds.json",
+    "summary.json",
+    "weights.safetensors",
+    "weights-ema.safetensors",
+];
 const FOLDERS: [&str; 4] = ["alphas", "checkpoints", "events", "figures"];
 
 /// A run directory that this process alone may write, until it is dropped.
@@ -69,6 +82,18 @@ impl RunDirectory {
             remove_partial_files(directory).map_err(RunError::write(directory))?;
         }
         Ok(run)
+    }
+
+    /// Whether `folder` is a run and `path`, below it, one of the files that a run keeps.
+    pub fn owns(folder: &Path, path: &Path) -> bool {
+        let is_run = folder.join(CONFIG).is_file() || folder.join("seeds.json").is_file();
+        let Ok(below) = path.strip_prefix(folder) else { return false };
+        let Some(first) = below.components().next().map(|first| first.as_os_str().to_string_lossy()) else {
+            return false;
+        };
+        // Figures can be drawn again, and are.
+        let in_folder = matches!(first.as_ref(), "alphas" | "checkpoints" | "events" | "heartbeats");
+        is_run && (in_folder || FILES.contains(&first.as_ref()))
     }
 
     pub fn root(&self) -> &Path {

@@ -1,21 +1,24 @@
 //! `pdarts eval`: how often a trained network is right.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tch::Kind;
 
 use super::CheckpointArguments;
 use super::test_set::{EvalDataset, TestSet};
+use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
-use crate::cli::output;
+use crate::cli::output::{self, OutputFile};
 use crate::cli::table::Table;
 use crate::config::DeviceChoice;
-use crate::run::write_atomic;
+use crate::run::RunDirectory;
 use crate::trainer::{Accuracy, Predictions};
 use crate::weights::to_safetensors;
 use crate::world::World;
@@ -35,12 +38,14 @@ from its tensors and the cell is --genotype. Python objects in a file are refuse
 pub struct EvalArguments {
     #[command(flatten)]
     weights: CheckpointArguments,
-    /// The data set whose test images are asked [default: imagenet, cifar10 or cifar100, by the network]
+    /// The data set whose test images are asked [default: that of the run, else imagenet, cifar10 or cifar100 by the
+    /// network]
     #[arg(long, value_name = "DATASET")]
     on: Option<EvalDataset>,
     /// Folder with the data set as downloaded; of ImageNet, with a folder of images for each class in it or in val/
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
+    /// [default: that of the run, else data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Images at a time
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     global_batch: u32,
@@ -65,16 +70,29 @@ pub struct EvalArguments {
 struct Figures {
     top1: f64,
     top5: f64,
-    loss: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<f64>,
     samples: u64,
+    /// Images whose logits are infinite or not a number.
+    #[serde(skip_serializing_if = "is_zero")]
+    without_answer: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     arguments.kernels.apply();
+    let of_run = arguments.weights.run().map(RunData::read).transpose()?.unwrap_or_default();
+    let data = arguments.data.clone().or(of_run.dir).unwrap_or_else(|| "data".into());
+    let inputs = [arguments.weights.inputs(), vec![data.clone()]].concat();
+    let check = |path: &PathBuf| OutputFile::check("--save-logits", path, &inputs);
+    let file = arguments.save_logits.as_ref().map(check).transpose()?;
     let state = arguments.weights.read()?;
     let description = arguments.weights.describe(&state)?;
-    let dataset = arguments.on.map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
-    let images = dataset.open(&arguments.data, &description.shape)?;
+    let dataset = arguments.on.or(of_run.dataset).map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
+    let images = dataset.open(&data, &description.shape)?;
     let world = World::single(arguments.device, usize::from(arguments.threads))?;
     let network = state.build(&description, world.device, Kind::Float);
     let network = network.map_err(|problem| arguments.weights.error(problem))?;
@@ -82,15 +100,49 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     let bar = progress_bar(logging.bars(), images.len())?;
     let predictions = Predictions::of(&network, batches, world.device, &mut |images| bar.inc(images as u64))?;
     bar.finish_and_clear();
-    if let Some(path) = &arguments.save_logits {
-        save(&predictions, path)?;
-    }
     let accuracy = predictions.accuracy()?;
+    let without_answer = predictions.non_finite()?;
     if arguments.json {
         let Accuracy { top1, top5, loss, samples, .. } = accuracy;
-        return output::print_json(&Figures { top1, top5, loss, samples });
+        // JSON has no number for what is none.
+        output::print_json(&Figures { top1, top5, loss: loss.is_finite().then_some(loss), samples, without_answer })?;
+    } else {
+        output::print(report(&images, &accuracy))?;
     }
-    Ok(output::print(report(&images, &accuracy))?)
+    if let Some(file) = file {
+        file.write(&logits_file(&predictions)?)?;
+    }
+    match without_answer {
+        0 => Ok(()),
+        count => Err(anyhow!(
+            "{}: for {count} of {} images the network computes values that are infinite or not a number, so the figures \
+             mean nothing: take a checkpoint from before the training diverged",
+            arguments.weights.file().display(),
+            accuracy.samples
+        )),
+    }
+}
+
+/// What a training's configuration says about its images.
+#[derive(Default)]
+struct RunData {
+    dataset: Option<EvalDataset>,
+    dir: Option<PathBuf>,
+}
+
+impl RunData {
+    /// # Errors
+    /// When the configuration of the run cannot be read.
+    fn read(run: &Path) -> anyhow::Result<Self> {
+        let path = RunDirectory::config_path_in(run);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: toml::Table = text.parse().with_context(|| path.display().to_string()).map_err(UsageError::new)?;
+        let of_data = |key: &str| config.get("data")?.get(key)?.as_str();
+        Ok(Self {
+            dataset: of_data("dataset").and_then(|name| EvalDataset::from_str(name, false).ok()),
+            dir: of_data("dir").map(PathBuf::from),
+        })
+    }
 }
 
 fn progress_bar(bars: &MultiProgress, images: usize) -> anyhow::Result<ProgressBar> {
@@ -99,11 +151,10 @@ fn progress_bar(bars: &MultiProgress, images: usize) -> anyhow::Result<ProgressB
     Ok(bar)
 }
 
-fn save(predictions: &Predictions, path: &Path) -> anyhow::Result<()> {
+fn logits_file(predictions: &Predictions) -> anyhow::Result<Vec<u8>> {
     let tensors = [("logits", &predictions.logits), ("targets", &predictions.targets)];
     let tensors: BTreeMap<_, _> = tensors.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).into();
-    let bytes = to_safetensors(&tensors, HashMap::new())?;
-    Ok(write_atomic(path, |writer| writer.write_all(&bytes))?)
+    Ok(to_safetensors(&tensors, HashMap::new())?)
 }
 
 fn report(images: &TestSet, accuracy: &Accuracy) -> String {
