@@ -8,19 +8,16 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use super::error::UsageError;
-use super::ranks::{ReportedElsewhere, is_first_of_launch};
+use super::ranks::{is_first_of_launch, told_once};
 use super::{Cli, output};
 use crate::config::{NoHome, expand_home};
 
 /// The command of this call; `None` when it asked for a help text or the version, which this prints.
 ///
 /// # Errors
-/// [`UsageError`] for a call that cannot be parsed; on the other ranks of a launch [`ReportedElsewhere`].
+/// [`UsageError`] for a call that cannot be parsed; on the other ranks of a launch [`ReportedElsewhere`](super::ranks::ReportedElsewhere).
 pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<Option<Cli>> {
-    let refuse = |error: anyhow::Error| match is_first_of_launch() {
-        true => Err(UsageError::new(error).into()),
-        false => Err(ReportedElsewhere { code: 2 }.into()),
-    };
+    let refuse = |error: anyhow::Error| told_once(Err(UsageError::new(error).into()));
     let arguments: Vec<OsString> = match arguments.map(expand).collect() {
         Ok(arguments) => arguments,
         Err(no_home) => return refuse(NoHome::into(no_home)),

@@ -113,7 +113,7 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
-    let logging = Logging::start(cli.log.as_deref())?;
+    let logging = ranks::told_once(Logging::start(cli.log.as_deref()))?;
     if !cli.command.is_of_all_ranks() && !Ranks::join()?.is_root() {
         return Ok(ExitCode::SUCCESS);
     }

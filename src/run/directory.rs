@@ -6,22 +6,26 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::atomic::remove_partial_files;
 use super::checkpoints::{self, Moment};
-use super::{Environment, EventWriter, JsonLog, RunError, write_atomic};
+use super::{Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
 use crate::world::hostname;
 
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";
-const FILES: [&str; 11] = [
+const ORIGIN: &str = "origin.json";
+const FILES: [&str; 13] = [
     CONFIG,
     LOCK,
     "environment.jsonl",
     "genotype.json",
+    "initial-weights.safetensors",
     "log.jsonl",
     "metrics.jsonl",
+    ORIGIN,
     "requeue.json",
     "seeds.json",
     "summary.json",
@@ -29,6 +33,15 @@ const FILES: [&str; 11] = [
     "weights-ema.safetensors",
 ];
 const FOLDERS: [&str; 4] = ["alphas", "checkpoints", "events", "figures"];
+
+/// What a run began with, as far as it decides the result.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RunOrigin {
+    /// The configuration, every key.
+    pub config: serde_json::Value,
+    /// Digest of the data set.
+    pub data: String,
+}
 
 /// A run directory that this process alone may write, until it is dropped.
 #[derive(Debug)]
@@ -128,6 +141,11 @@ impl RunDirectory {
         root.join("genotype.json")
     }
 
+    /// The weights that the run in `root` began with, where they were not fresh.
+    pub fn initial_weights_in(root: &Path) -> PathBuf {
+        root.join("initial-weights.safetensors")
+    }
+
     /// The tensors of a trained network.
     pub fn weights_path(&self, name: &str) -> PathBuf {
         self.root.join(format!("{name}.safetensors"))
@@ -163,7 +181,7 @@ impl RunDirectory {
         Ok(checkpoints::list(&self.checkpoints())?.pop())
     }
 
-    /// Where the run goes on; `None` where it begins (anew, which is said, if it had begun without coming to a checkpoint).
+    /// Where the run goes on; `None` where it begins (anew, which is said with the reason, if it had been started).
     ///
     /// # Errors
     /// [`RunError::NothingToResume`] of a complete run without checkpoints, and [`RunError::Read`].
@@ -172,8 +190,15 @@ impl RunDirectory {
         if latest.is_none() && self.is_complete() {
             return Err(RunError::NothingToResume { root: self.root.clone() });
         }
-        if latest.is_none() && fs::metadata(self.root.join("metrics.jsonl")).is_ok_and(|file| file.len() > 0) {
-            tracing::info!("{} has no checkpoint yet: it begins anew", self.root.display());
+        let starts = fs::read_to_string(self.root.join("environment.jsonl")).unwrap_or_default();
+        if let (None, Some(first)) = (&latest, starts.lines().next()) {
+            let first: serde_json::Value = serde_json::from_str(first).unwrap_or_default();
+            warn!(
+                "{} begins anew: it was started {} and ended before its first checkpoint; a checkpoint is written every \
+                 run.checkpoint_every_epochs epochs, and when a signal (Ctrl-C, SIGTERM, not SIGKILL) ends the run",
+                self.root.display(),
+                first["started_at"].as_str().map_or("before".to_owned(), |time| format!("at {time}")),
+            );
         }
         Ok(latest)
     }
@@ -190,6 +215,19 @@ impl RunDirectory {
     /// [`RunError::Read`] or [`RunError::Write`].
     pub fn prune_checkpoints(&self, keep: usize) -> Result<(), RunError> {
         checkpoints::prune(&self.checkpoints(), keep)
+    }
+
+    /// Notes what a new run begins with, to compare with when it goes on.
+    ///
+    /// # Errors
+    /// [`RunError::Write`].
+    pub fn record_origin(&self, origin: &RunOrigin) -> Result<(), RunError> {
+        write_json_atomic(&self.root.join(ORIGIN), origin)
+    }
+
+    /// What the run began with; `None` in runs of versions that did not note it.
+    pub fn origin(&self) -> Option<RunOrigin> {
+        serde_json::from_str(&fs::read_to_string(self.root.join(ORIGIN)).ok()?).ok()
     }
 
     /// Adds this start to `environment.jsonl`.

@@ -7,6 +7,7 @@ mod depthwise;
 mod hooks;
 mod layout;
 mod kernel_choice;
+mod memory;
 mod mix;
 mod pool;
 mod profile;
@@ -26,6 +27,7 @@ pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use hooks::GradientHooks;
 pub use kernel_choice::{Kernels, choose_kernels, chosen_kernels};
 pub use layout::num_layout_copies;
+pub use memory::MemoryRefusal;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use pool::{avg_pool_3x3, max_pool_3x3};
 pub use profile::{OperationTime, profile};
@@ -37,10 +39,10 @@ pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm,
 #[derive(Debug, thiserror::Error)]
 pub enum TorchError {
     /// The C++ shim caught an exception.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", memory::in_words(.0))]
     Shim(String),
     /// A libtorch call through tch failed.
-    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
+    #[error("libtorch: {}", memory::in_words(&.0.to_string()))]
     Call(#[from] tch::TchError),
 }
 

@@ -24,17 +24,20 @@ impl ImageBatch {
         let pixels = Tensor::f_from_slice(&batch.pixels)?;
         let images = pixels
             .f_view([num_images, height, width, CHANNELS as i64])?
-            .permute([0, 3, 1, 2])
+            .f_permute([0, 3, 1, 2])?
             .f_to_device(device)?
             .f_to_kind(kind)?;
         Ok(Self { images, labels: Tensor::f_from_slice(&batch.labels)?.f_to_device(device)? })
     }
 
     /// The images in `count` equal parts, in order.
-    pub fn parts(&self, count: usize) -> Vec<ImageBatch> {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn parts(&self, count: usize) -> Result<Vec<ImageBatch>, TorchError> {
         let count = count.max(1) as i64;
-        let (images, labels) = (self.images.chunk(count, 0), self.labels.chunk(count, 0));
-        images.into_iter().zip(labels).map(|(images, labels)| ImageBatch { images, labels }).collect()
+        let (images, labels) = (self.images.f_chunk(count, 0)?, self.labels.f_chunk(count, 0)?);
+        Ok(images.into_iter().zip(labels).map(|(images, labels)| ImageBatch { images, labels }).collect())
     }
 
     /// Number of images.

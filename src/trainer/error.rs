@@ -6,7 +6,8 @@ use crate::data::DataError;
 use crate::genotype::GenotypeError;
 use crate::model::NetworkError;
 use crate::run::RunError;
-use crate::torch::TorchError;
+use crate::torch::{MemoryRefusal, TorchError};
+use crate::weights::WeightsProblem;
 use crate::world::CommunicatorError;
 
 /// A failure of a training loop; its text is one line.
@@ -14,8 +15,8 @@ use crate::world::CommunicatorError;
 pub enum TrainError {
     /// The loss is infinite or not a number.
     #[error(
-        "the {what} loss became {loss} in stage {stage}, epoch {epoch}, by step {step}: lower {key}.learning_rate, or \
-         raise its gradient clipping; the last checkpoint is from before"
+        "the {what} loss became {loss} in stage {stage}, epoch {epoch}, by step {step}: start a new run with a lower \
+         {key}.learning_rate or a lower {key}.gradient_clip"
     )]
     Diverged {
         /// Which loss.
@@ -33,8 +34,8 @@ pub enum TrainError {
     },
     /// The loss of a retraining is infinite or not a number.
     #[error(
-        "the training loss became {loss} in epoch {epoch}, by step {step}: lower optimizer.learning_rate, or \
-         optimizer.gradient_clip; the last checkpoint is from before"
+        "the training loss became {loss} in epoch {epoch}, by step {step}: start a new run with a lower \
+         optimizer.learning_rate or a lower optimizer.gradient_clip"
     )]
     TrainingDiverged {
         /// Its value.
@@ -43,6 +44,21 @@ pub enum TrainError {
         epoch: usize,
         /// Steps of the whole training.
         step: u64,
+    },
+    /// The device or the machine has not enough memory.
+    #[error(
+        "{refusal} in {place}: {sizes}; {section}.accumulate_steps, model.checkpoint_cells = true or a smaller \
+             {section}.global_batch need less (within a run only model.checkpoint_cells can change)"
+    )]
+    OutOfMemory {
+        /// What was asked for.
+        refusal: MemoryRefusal,
+        /// Stage and epoch.
+        place: String,
+        /// What was computed.
+        sizes: String,
+        /// Section of the config to change.
+        section: &'static str,
     },
     /// A checkpoint that cannot be read or is not one.
     #[error("{}: {problem}; remove the file to go on from the checkpoint before it", path.display())]
@@ -72,7 +88,7 @@ pub enum TrainError {
     /// Ranks that should be equal are not.
     #[error(
         "{what} of {} differ from those of rank {reference} after step {step}: a rank computes wrongly (its memory or \
-         its GPU may be faulty); the last checkpoint is from before",
+         its GPU may be faulty)",
         list(ranks)
     )]
     RanksDiffer {
@@ -100,6 +116,9 @@ pub enum TrainError {
     /// A network that cannot be built or cannot read the images.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// Weights to begin with that do not fit.
+    #[error("the weights to begin with: {0}")]
+    Initial(#[from] WeightsProblem),
     /// Tensors that cannot be written as a file.
     #[error("safetensors: {0}")]
     Serialize(#[from] std::io::Error),
@@ -107,8 +126,38 @@ pub enum TrainError {
     #[error(transparent)]
     Torch(#[from] TorchError),
     /// libtorch failed in a call through tch.
-    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
-    Tch(#[from] tch::TchError),
+    #[error(transparent)]
+    Tch(TorchError),
+}
+
+impl From<tch::TchError> for TrainError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Tch(error.into())
+    }
+}
+
+impl TrainError {
+    /// This error, with where it happened and what helps if it is a lack of memory; `explain` gives place and sizes.
+    pub(super) fn explained(self, section: &'static str, explain: impl FnOnce() -> (String, String)) -> Self {
+        match &self {
+            Self::Torch(_) | Self::Tch(_) | Self::Network(_) => match MemoryRefusal::find(&self.to_string()) {
+                Some(refusal) => {
+                    let (place, sizes) = explain();
+                    Self::OutOfMemory { refusal, place, sizes, section }
+                }
+                None => self,
+            },
+            _ => self,
+        }
+    }
+
+    /// Whether a checkpoint from before is of use: the run can go on from it.
+    pub fn can_be_resumed(&self) -> bool {
+        matches!(
+            self,
+            Self::RanksDiffer { .. } | Self::OutOfMemory { .. } | Self::Torch(_) | Self::Tch(_) | Self::Network(_)
+        )
+    }
 }
 
 /// `rank 3`, or `ranks 3, 5`.

@@ -36,7 +36,7 @@ pub fn evaluate(
     stop: &StopSignal,
 ) -> Result<Result<TallySums, Signal>, TrainError> {
     no_grad(|| {
-        let mut tally = Tally::from_sums(TallySums::default(), world.device);
+        let mut tally = Tally::from_sums(TallySums::default(), world.device)?;
         // Of a last batch that is smaller than the number of ranks, some get nothing: no rank asks the others there.
         let last_question = loader.num_steps().saturating_sub(1);
         for (step, batch) in loader.batches(0, 0..loader.num_steps())?.enumerate() {
@@ -47,8 +47,8 @@ pub fn evaluate(
             }
             let batch = ImageBatch::from_host(&batch?, world.device, Kind::Float)?;
             let result = state.evaluate(&batch)?;
-            tally.add(&result.loss, &result.logits, &batch.labels);
+            tally.add(&result.loss, &result.logits, &batch.labels)?;
         }
-        Ok(Ok(TallySums::total(&tally.sums().gather(world)?)))
+        Ok(Ok(TallySums::total(&tally.sums()?.gather(world)?)))
     })
 }

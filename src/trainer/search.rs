@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tch::Kind;
 
+use super::accumulate::describe_batch;
 use super::architecture_step::{ArchitectureStep, StepInputs};
 use super::checkpoint::{Checkpoint, ResumePoint};
 use super::evaluate::evaluate;
@@ -87,7 +88,8 @@ impl Search<'_> {
         let mut resume = resume;
         loop {
             let stage = stages.get(progress.stage).ok_or(TrainError::NoStage(progress.stage + 1))?;
-            let mut state = self.new_state(stage, &progress.switches)?;
+            let state = self.new_state(stage, &progress.switches);
+            let mut state = state.map_err(|error| self.explained(error, stage, &progress))?;
             if let Some(point) = resume.take() {
                 point.checkpoint.restore(&mut state, &point.path, self.world)?;
             }
@@ -95,9 +97,11 @@ impl Search<'_> {
             self.begin_stage(stage, &progress);
             while progress.epoch < self.config.search.epochs {
                 let settings = self.epoch_settings(stage, progress.epoch);
-                let mut signal = self.train_epoch(&mut state, &mut progress, &settings)?;
+                let trained = self.train_epoch(&mut state, &mut progress, &settings);
+                let mut signal = trained.map_err(|error| self.explained(error, stage, &progress))?;
                 if signal.is_none() {
-                    signal = self.finish_epoch(&state, &mut progress, &settings)?;
+                    let finished = self.finish_epoch(&state, &mut progress, &settings);
+                    signal = finished.map_err(|error| self.explained(error, stage, &progress))?;
                 }
                 if let Some(signal) = signal {
                     self.save(&state, &progress)?;
@@ -110,6 +114,22 @@ impl Search<'_> {
                 return Ok(SearchEnd::Complete(Box::new(self.result(&state, progress, &switches, &alphas)?)));
             }
         }
+    }
+
+    /// Says of a lack of memory what needed it.
+    fn explained(&self, error: TrainError, stage: &Stage, progress: &SearchProgress) -> TrainError {
+        let Config { model, search, .. } = self.config;
+        error.explained("search", || {
+            let place = format!("stage {}, epoch {}", progress.stage + 1, progress.epoch + 1);
+            let sizes = format!(
+                "a supernet of {} cells and {} channels with {} operations on an edge, {}",
+                stage.num_cells,
+                model.channels,
+                progress.switches.normal.live(0).len(),
+                describe_batch(search.global_batch, search.accumulate_steps, self.world)
+            );
+            (place, sizes)
+        })
     }
 
     /// The stage's supernet and alphas, drawn afresh.
@@ -161,8 +181,9 @@ impl Search<'_> {
             true => Some(self.data.alpha_loader.batches(data_epoch, steps.clone())?),
             false => None,
         };
-        let [mut weight_tally, mut alpha_tally] =
-            progress.own_sums(self.world).map(|sums| Tally::from_sums(sums, device));
+        let [weights, alphas] = progress.own_sums(self.world);
+        let (mut weight_tally, mut alpha_tally) =
+            (Tally::from_sums(weights, device)?, Tally::from_sums(alphas, device)?);
         let seconds_before = progress.epoch_seconds;
         let start = Instant::now();
         let mut loading = activity::phase("loading images");
@@ -177,10 +198,10 @@ impl Search<'_> {
                 let learning_rate = settings.learning_rate;
                 let inputs = StepInputs { alpha_batch: &alpha_batch, weight_batch: &weight_batch, learning_rate, mode };
                 let result = self.architecture_step.step(state, inputs)?;
-                alpha_tally.add(&result.loss, &result.logits, &alpha_batch.labels);
+                alpha_tally.add(&result.loss, &result.logits, &alpha_batch.labels)?;
             }
             let result = state.weight_step(&weight_batch, settings.learning_rate, mode)?;
-            weight_tally.add(&result.loss, &result.logits, &weight_batch.labels);
+            weight_tally.add(&result.loss, &result.logits, &weight_batch.labels)?;
             progress.step = step + 1;
             progress.global_step += 1;
             self.observer.step();
@@ -191,7 +212,7 @@ impl Search<'_> {
             }
             let logs = progress.step.is_multiple_of(self.config.run.log_every_steps);
             if logs || signal.is_some() || progress.step == steps.end {
-                progress.gather_sums(&weight_tally.sums(), &alpha_tally.sums(), self.world)?;
+                progress.gather_sums(&weight_tally.sums()?, &alpha_tally.sums()?, self.world)?;
                 progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
                 check_finite(progress)?;
             }

@@ -19,7 +19,7 @@ pub struct SearchData {
     pub valid_loader: Loader,
     /// Classes of the data set.
     pub num_classes: usize,
-    /// SHA-256 of the data set; empty on a single rank, which has none to compare with.
+    /// SHA-256 of the data set, to compare with other ranks and with the run that goes on.
     pub data_digest: String,
     /// Of the configuration that the data belongs to.
     pub config_digest: String,
@@ -66,7 +66,7 @@ impl SearchData {
             ),
             valid_loader: loader(Sampler::sequential(valid, batch, shard)?, Augment::default()),
             num_classes: dataset.num_classes,
-            data_digest: if world.size > 1 { dataset.digest() } else { String::new() },
+            data_digest: dataset.digest(),
             config_digest: config.digest()?,
         })
     }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::torch::TorchError;
 use crate::world::{CommunicatorError, Label, Ranks};
 
 /// The k of top-5 accuracy.
@@ -32,29 +33,42 @@ pub struct TallySums {
 
 impl Tally {
     /// Continues from `sums` on `device`.
-    pub fn from_sums(sums: TallySums, device: Device) -> Self {
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn from_sums(sums: TallySums, device: Device) -> Result<Self, TorchError> {
         let TallySums { loss, correct, correct_top5, num_images } = sums;
-        Self { sums: Tensor::from_slice(&[loss, correct, correct_top5]).to_device(device), num_images }
+        let sums = Tensor::f_from_slice(&[loss, correct, correct_top5])?.f_to_device(device)?;
+        Ok(Self { sums, num_images })
     }
 
     /// Adds a step: its mean `loss`, its `logits` `[N, classes]` and its `labels` `[N]`.
-    pub fn add(&mut self, loss: &Tensor, logits: &Tensor, labels: &Tensor) {
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory.
+    pub fn add(&mut self, loss: &Tensor, logits: &Tensor, labels: &Tensor) -> Result<(), TorchError> {
         let num_images = labels.numel() as u64;
         no_grad(|| {
-            let loss = loss.detach().to_kind(Kind::Double) * num_images as f64;
+            let loss = loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(num_images as f64)?;
             let num_classes = logits.size().last().copied().unwrap_or(1);
-            let (_, ranked) = logits.topk(num_classes.min(TOP), -1, true, true); // [N, 5]
-            let hits = ranked.eq_tensor(&labels.unsqueeze(1));
-            let correct = hits.select(1, 0).sum(Kind::Double);
-            self.sums += Tensor::stack(&[loss, correct, hits.sum(Kind::Double)], 0);
-        });
+            let (_, ranked) = logits.f_topk(num_classes.min(TOP), -1, true, true)?; // [N, 5]
+            let hits = ranked.f_eq_tensor(&labels.f_unsqueeze(1)?)?;
+            let correct = hits.f_select(1, 0)?.f_sum(Kind::Double)?;
+            self.sums = self.sums.f_add(&Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)?)?;
+            Ok::<_, tch::TchError>(())
+        })?;
         self.num_images += num_images;
+        Ok(())
     }
 
     /// This rank's sums; waits for the device.
-    pub fn sums(&self) -> TallySums {
-        let [loss, correct, correct_top5] = [0, 1, 2].map(|index| self.sums.double_value(&[index]));
-        TallySums { loss, correct, correct_top5, num_images: self.num_images }
+    ///
+    /// # Errors
+    /// When the device fails, which may be the failure of any step before.
+    pub fn sums(&self) -> Result<TallySums, TorchError> {
+        let sums = Vec::<f64>::try_from(self.sums.f_to_device(Device::Cpu)?)?;
+        let [loss, correct, correct_top5] = [0, 1, 2].map(|index| sums.get(index).copied().unwrap_or(f64::NAN));
+        Ok(TallySums { loss, correct, correct_top5, num_images: self.num_images })
     }
 }
 
@@ -118,22 +132,20 @@ mod tests {
     fn answers_count_by_their_rank_and_losses_by_their_images() {
         let logits = Tensor::from_slice(&[9.0f32, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0]).repeat([3, 1]);
         let labels = Tensor::from_slice(&[0i64, 4, 5]);
-        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
-        tally.add(&Tensor::from(2.0f32), &logits, &labels);
-        tally.add(&Tensor::from(5.0f32), &logits.narrow(0, 0, 1), &labels.narrow(0, 1, 1));
-        let sums = tally.sums();
+        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu).unwrap();
+        tally.add(&Tensor::from(2.0f32), &logits, &labels).unwrap();
+        tally.add(&Tensor::from(5.0f32), &logits.narrow(0, 0, 1), &labels.narrow(0, 1, 1)).unwrap();
+        let sums = tally.sums().unwrap();
         assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4 });
         assert_eq!((sums.top1_percent(), sums.top5_percent(), sums.mean_loss()), (25.0, 75.0, 2.75));
     }
 
     #[test]
     fn with_fewer_than_five_classes_every_answer_is_among_the_first() {
-        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
-        tally.add(
-            &Tensor::from(1.0f32),
-            &Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]),
-            &Tensor::from_slice(&[0i64]),
-        );
-        assert_eq!(tally.sums(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
+        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu).unwrap();
+        tally
+            .add(&Tensor::from(1.0f32), &Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]), &Tensor::from_slice(&[0i64]))
+            .unwrap();
+        assert_eq!(tally.sums().unwrap(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use tch::Kind;
 
+use super::accumulate::describe_batch;
 use super::checkpoint::{Checkpoint, ResumePoint, hash_values};
 use super::evaluate::evaluate;
 use super::observer::TrainObserver;
@@ -21,6 +22,7 @@ use super::{ImageBatch, TrainError, derive_seed};
 use crate::config::{BatchNormMode, TrainConfig};
 use crate::data::Loader;
 use crate::optim::cosine;
+use crate::weights::StateDict;
 use crate::world::World;
 use crate::world::activity::{self, Place};
 
@@ -32,6 +34,8 @@ pub struct Training<'a> {
     pub world: &'a World,
     /// On what, and the network.
     pub data: &'a TrainData,
+    /// Weights and statistics to begin with, instead of fresh ones.
+    pub initial: Option<&'a StateDict>,
     /// When to stop early.
     pub stop: StopSignal,
     /// Who records it.
@@ -88,8 +92,8 @@ impl Training<'_> {
         if self.config.model.batch_norm == BatchNormMode::Sync {
             synchronise_batch_norm(self.world);
         }
-        let mut state = self.new_state()?;
         let mut progress = TrainProgress::default();
+        let mut state = self.new_state().map_err(|error| self.explained(error, &progress))?;
         if let Some(ResumePoint { checkpoint, path }) = resume {
             checkpoint.restore(&mut state, path, self.world)?;
             progress = checkpoint.header.progress.clone();
@@ -98,9 +102,11 @@ impl Training<'_> {
         self.begin(&progress);
         while progress.epoch < self.config.train.epochs {
             let settings = self.epoch_settings(progress.epoch);
-            let mut signal = self.train_epoch(&mut state, &mut progress, &settings)?;
+            let trained = self.train_epoch(&mut state, &mut progress, &settings);
+            let mut signal = trained.map_err(|error| self.explained(error, &progress))?;
             if signal.is_none() {
-                signal = self.finish_epoch(&mut state, &mut progress, &settings)?;
+                let finished = self.finish_epoch(&mut state, &mut progress, &settings);
+                signal = finished.map_err(|error| self.explained(error, &progress))?;
             }
             if let Some(signal) = signal {
                 self.save(&state, &progress)?;
@@ -117,10 +123,20 @@ impl Training<'_> {
         Ok(TrainEnd::Complete(Box::new(TrainResult { progress, state, test, test_ema, weights_hash })))
     }
 
-    /// The network with weights drawn afresh.
+    /// Says of a lack of memory what needed it.
+    fn explained(&self, error: TrainError, progress: &TrainProgress) -> TrainError {
+        let TrainConfig { model, train, .. } = self.config;
+        error.explained("train", || {
+            let batch = describe_batch(train.global_batch, train.accumulate_steps, self.world);
+            let sizes = format!("a network of {} cells and {} channels, {batch}", model.cells, model.channels);
+            (format!("epoch {}", progress.epoch + 1), sizes)
+        })
+    }
+
+    /// The network with weights drawn afresh, or with those it is to begin with.
     fn new_state(&self) -> Result<TrainState, TrainError> {
         tch::manual_seed(derive_seed(self.config.run.seed, "network", &[]));
-        Ok(TrainState::new(self.data.network.clone(), self.config, self.world.device)?)
+        TrainState::new(self.data.network.clone(), self.config, self.world.device, self.initial)
     }
 
     fn begin(&mut self, progress: &TrainProgress) {
@@ -148,7 +164,7 @@ impl Training<'_> {
         let device = self.world.device;
         let steps = progress.step..self.data.train_loader.num_steps();
         let batches = self.data.train_loader.batches(progress.epoch as u64, steps.clone())?;
-        let mut tally = Tally::from_sums(progress.own_sums(self.world), device);
+        let mut tally = Tally::from_sums(progress.own_sums(self.world), device)?;
         let seconds_before = progress.epoch_seconds;
         let start = Instant::now();
         let mut loading = activity::phase("loading images");
@@ -158,7 +174,7 @@ impl Training<'_> {
             let batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
             self.seed_step(progress, step);
             let result = state.weight_step(&batch, settings.learning_rate, settings.drop_path)?;
-            tally.add(&result.loss, &result.logits, &batch.labels);
+            tally.add(&result.loss, &result.logits, &batch.labels)?;
             progress.step = step + 1;
             progress.global_step += 1;
             self.observer.step();
@@ -169,7 +185,7 @@ impl Training<'_> {
             }
             let logs = progress.step.is_multiple_of(self.config.run.log_every_steps);
             if logs || signal.is_some() || progress.step == steps.end {
-                progress.gather_sums(&tally.sums(), self.world)?;
+                progress.gather_sums(&tally.sums()?, self.world)?;
                 progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
                 check_finite(progress)?;
             }

@@ -93,7 +93,7 @@ fn retrain(kind: NetworkKind, precision: Precision, accumulate_steps: usize, che
     config.train.ema_decay = 0.9;
     config.model.checkpoint_cells = checkpoint;
     let description = NetworkDescription { genotype, shape, auxiliary_head: true };
-    let mut state = TrainState::new(description, &config, Device::Cpu).unwrap();
+    let mut state = TrainState::new(description, &config, Device::Cpu, None).unwrap();
     let (batch, mut trace) = (batch(image_size as i64, 7), Trace::default());
     for _ in 0..NUM_STEPS {
         let result = state.weight_step(&batch, 0.025, 0.3).unwrap();
