@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::search_data::{SearchDataError, dataset_kind};
 use crate::config::{AugmentationPolicy, Settings, TrainConfig, TrainDataConfig};
 use crate::data::{
     Augment, Dataset, IMAGE_SIDE, Loader, Policy, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
 };
 use crate::genotype::{Genotype, NetworkKind, NetworkShape};
 use crate::model::NetworkDescription;
+use crate::trainer::search::{SearchDataError, dataset_kind};
 use crate::world::World;
 
 /// The loaders of a retraining and the network that fits them.

@@ -81,7 +81,7 @@ fn training_augmentation(data: &DataConfig) -> Augment {
     }
 }
 
-pub(super) fn dataset_kind(name: DatasetName) -> DatasetKind {
+pub(in crate::trainer) fn dataset_kind(name: DatasetName) -> DatasetKind {
     match name {
         DatasetName::Photodigits => DatasetKind::Photodigits,
         DatasetName::Cifar10 => DatasetKind::Cifar10,

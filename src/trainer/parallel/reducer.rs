@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::TrainError;
 use crate::config::{Compression, ParallelConfig};
 use crate::optim::FlatParameters;
 use crate::torch::GradientHooks;
+use crate::trainer::TrainError;
 use crate::world::{Communicator, CommunicatorError, Label, Pending, ReduceOp};
 
 const MIB: f64 = 1024.0 * 1024.0;
