@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
-use crate::config::{Compression, ParallelConfig};
+use crate::config::{Compression, ParallelSection};
 use crate::optim::FlatParameters;
 use crate::torch::GradientHooks;
 use crate::trainer::TrainError;
@@ -29,8 +29,8 @@ pub struct ReducerOptions {
     pub compression: Compression,
 }
 
-impl From<&ParallelConfig> for ReducerOptions {
-    fn from(config: &ParallelConfig) -> Self {
+impl From<&ParallelSection> for ReducerOptions {
+    fn from(config: &ParallelSection) -> Self {
         let [first_bucket_bytes, bucket_bytes] =
             [config.first_bucket_mib, config.bucket_mib].map(|mib| (mib * MIB) as usize);
         Self { first_bucket_bytes, bucket_bytes, compression: config.compression }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::config::{AugmentationPolicy, Settings, TrainConfig, TrainDataConfig};
+use crate::config::{AugmentationPolicy, Settings, TrainConfig, TrainDataSection};
 use crate::data::{
     Augment, Dataset, IMAGE_SIDE, Loader, Policy, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
 };
@@ -83,7 +83,7 @@ fn run_digest(config: &TrainConfig, genotype: &Genotype) -> Result<String, Searc
     Ok(format!("{:x}", hasher.finalize()))
 }
 
-fn augmentation(data: &TrainDataConfig) -> Augment {
+fn augmentation(data: &TrainDataSection) -> Augment {
     let policy = match data.policy {
         AugmentationPolicy::None => None,
         AugmentationPolicy::Autoaugment => Some(Policy::AutoAugment),
@@ -91,6 +91,6 @@ fn augmentation(data: &TrainDataConfig) -> Augment {
             Some(Policy::RandAugment { operations: data.randaugment_operations, magnitude: data.randaugment_magnitude })
         }
     };
-    let TrainDataConfig { crop_padding, horizontal_flip, cutout, .. } = *data;
+    let TrainDataSection { crop_padding, horizontal_flip, cutout, .. } = *data;
     Augment { crop_padding, horizontal_flip, cutout, policy }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, DataConfig, DatasetName, Settings};
+use crate::config::{ConfigError, DatasetName, SearchConfig, SearchDataSection, Settings};
 use crate::data::{
     Augment, DataError, DatasetKind, Loader, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
 };
@@ -41,7 +41,7 @@ impl SearchData {
     ///
     /// # Errors
     /// Missing or damaged data; a configuration that does not fit its size.
-    pub fn load(config: &Config, world: &World) -> Result<Self, SearchDataError> {
+    pub fn load(config: &SearchConfig, world: &World) -> Result<Self, SearchDataError> {
         let data = &config.data;
         let dataset = Arc::new(load(dataset_kind(data.dataset), &data.dir, Split::Train)?);
         config.validate_with_dataset(dataset.len())?;
@@ -72,7 +72,7 @@ impl SearchData {
     }
 }
 
-fn training_augmentation(data: &DataConfig) -> Augment {
+fn training_augmentation(data: &SearchDataSection) -> Augment {
     Augment {
         crop_padding: data.crop_padding,
         horizontal_flip: data.horizontal_flip,

@@ -17,7 +17,7 @@ pub use data::{SearchData, SearchDataError};
 pub use progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
 pub use state::SearchState;
 
-use crate::config::{BatchNormMode, Config};
+use crate::config::{BatchNormMode, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, mean_entropy, restrict};
 use crate::optim::cosine;
 use crate::search::{ForwardMode, Softmax, Stage, SupernetShape, skip_dropout};
@@ -34,7 +34,7 @@ use crate::world::activity::{self, Place};
 /// A search over all stages of a configuration.
 pub struct Search<'a> {
     /// What to do.
-    pub config: &'a Config,
+    pub config: &'a SearchConfig,
     /// Where.
     pub world: &'a World,
     /// On what.

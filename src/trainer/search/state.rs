@@ -5,7 +5,7 @@ use std::time::Duration;
 use tch::{Device, Kind, Tensor};
 
 use super::SearchProgress;
-use crate::config::OptimizerConfig;
+use crate::config::SearchOptimizerSection;
 use crate::model::NamedTensor;
 use crate::model::cross_entropy;
 use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
@@ -48,7 +48,7 @@ impl SearchState {
     pub fn new(
         shape: &SupernetShape,
         alpha_init_scale: f64,
-        optimizer: &OptimizerConfig,
+        optimizer: &SearchOptimizerSection,
         relaxation: Box<dyn Relaxation>,
         device: Device,
         kind: Kind,
