@@ -7,7 +7,8 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{AugmentationPolicy, Settings, TrainConfig, TrainDataSection};
 use crate::data::{
-    Augment, Dataset, IMAGE_SIDE, Loader, Policy, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
+    Augment, IMAGE_SIDE, Loader, MemorySource, Policy, Sampler, Shard, Source, Split, Stream, Transform, load,
+    train_valid_split,
 };
 use crate::genotype::{Genotype, NetworkKind, NetworkShape};
 use crate::model::NetworkDescription;
@@ -45,11 +46,11 @@ impl TrainData {
         let (train, valid) = train_valid_split(num_images, data.train_fraction);
         let (batch, seed) = (config.train.global_batch, config.run.seed);
         let shard = Shard { rank: world.rank, size: world.size };
-        let loader = |dataset: &Arc<Dataset>, sampler: Sampler, augment: Augment| {
+        let loader = |dataset: &Arc<MemorySource>, sampler: Sampler, augment: Augment| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
             Loader::new(Arc::clone(dataset), sampler, Transform::new(dataset, augment, seed), threads)
         };
-        let in_order = |dataset: &Arc<Dataset>, samples| {
+        let in_order = |dataset: &Arc<MemorySource>, samples| {
             Ok::<_, SearchDataError>(loader(dataset, Sampler::sequential(samples, batch, shard)?, Augment::default()))
         };
         let order =
@@ -64,12 +65,12 @@ impl TrainData {
                     kind: NetworkKind::Cifar,
                     channels: config.model.channels as u64,
                     cells: config.model.cells,
-                    num_classes: training.num_classes as u64,
+                    num_classes: training.class_names().len() as u64,
                     image_size: IMAGE_SIDE as u64,
                 },
                 auxiliary_head: config.model.auxiliary_head,
             },
-            data_digest: if world.size > 1 { training.digest() + &testing.digest() } else { String::new() },
+            data_digest: if world.size > 1 { training.fingerprint() + &testing.fingerprint() } else { String::new() },
             run_digest: run_digest(config, genotype)?,
         })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{ConfigError, DatasetName, SearchConfig, SearchDataSection, Settings};
 use crate::data::{
-    Augment, DataError, DatasetKind, Loader, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
+    Augment, DataError, DatasetKind, Loader, Sampler, Shard, Source, Split, Stream, Transform, load, train_valid_split,
 };
 use crate::world::World;
 
@@ -65,8 +65,8 @@ impl SearchData {
                 training_augmentation(data),
             ),
             valid_loader: loader(Sampler::sequential(valid, batch, shard)?, Augment::default()),
-            num_classes: dataset.num_classes,
-            data_digest: if world.size > 1 { dataset.digest() } else { String::new() },
+            num_classes: dataset.class_names().len(),
+            data_digest: if world.size > 1 { dataset.fingerprint() } else { String::new() },
             config_digest: config.digest()?,
         })
     }
