@@ -209,9 +209,10 @@ impl<'a> Reader<'a> {
 
     /// What stands behind a backslash.
     fn escape(&mut self) -> Option<char> {
-        let mut rest = self.rest().chars().skip(1);
+        self.position += 1;
+        let mut rest = self.rest().chars();
         let escaped = rest.next()?;
-        self.position += 1 + escaped.len_utf8();
+        self.position += escaped.len_utf8();
         let digits = match escaped {
             'n' => return Some('\n'),
             't' => return Some('\t'),
