@@ -185,12 +185,11 @@ pub fn check_origin<C: Settings>(
     let was: Option<C> = serde_json::from_value(before.config).ok();
     if let Some(difference) = was.map(|was| config.difference(&was)).transpose()?.unwrap_or_default().first() {
         let path = run.latest_checkpoint()?.unwrap_or_else(|| run.root().to_owned());
-        return Err(UsageError::new(anyhow!(
+        return Err(anyhow!(
             "{} was written under another configuration ({difference} in config.toml): restore config.toml or start \
              a new run",
             path.display()
-        ))
-        .into());
+        ));
     }
     if before.data != origin.data {
         return Err(UsageError::new(anyhow!(

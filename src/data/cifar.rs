@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn nested_folder_and_archives_under_other_names_are_found() {
         let cifar = small(&CIFAR10, 2);
-        let whole: Vec<u8> = (0..10).collect();
+        let whole: Vec<u32> = (0..10).collect();
         let zipped = archive(&cifar10_members());
         let mut tar = Vec::new();
         io::copy(&mut flate2::read::GzDecoder::new(zipped.as_slice()), &mut tar).unwrap();
@@ -273,7 +273,7 @@ mod tests {
     fn archive_is_taken_where_its_folder_was_unpacked_by_half() {
         let dir = TempDir::new().unwrap();
         write(dir.path(), "cifar-10-binary.tar.gz", &archive(&cifar10_members()));
-        let whole: Vec<u8> = (0..10).collect();
+        let whole: Vec<u32> = (0..10).collect();
         for (name, bytes) in [("data_batch_5.bin", &cifar10_members()[0].1[..]), ("data_batch_4.bin", b"short")] {
             write(dir.path(), &format!("cifar-10-batches-bin/{name}"), bytes);
             assert_eq!(labels(&load(&small(&CIFAR10, 2), dir.path(), Split::Train).unwrap()), whole);

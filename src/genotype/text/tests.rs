@@ -111,10 +111,10 @@ fn reads_dicts_json_and_json_in_strings() {
         reads(&wrapped);
     }
     reads(&serde_json::json!({ "best": TEXT, "config": { "seed": 1 } }).to_string());
-    reads(&format!(
+    reads(
         "OrderedDict([('normal', [('sep_conv_3x3', 0), ('skip_connect', 1)]), ('normal_concat', [2]), \
-           ('reduce', [('max_pool_3x3', 0), ('dil_conv_5x5', 1)]), ('reduce_concat', [2])])"
-    ));
+           ('reduce', [('max_pool_3x3', 0), ('dil_conv_5x5', 1)]), ('reduce_concat', [2])])",
+    );
     reads(&TEXT.replace("Genotype(", "dict("));
 }
 
