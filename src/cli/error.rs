@@ -80,6 +80,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if is_usage { USAGE } else { FAILURE }
 }
 
+/// Says what helps where `error` is a lack of memory, in a command with a `--global-batch`.
+pub fn advise_on_memory(error: anyhow::Error) -> anyhow::Error {
+    match MemoryRefusal::find(&one_line(&error)) {
+        Some(refusal) => anyhow::anyhow!("{refusal}: a smaller --global-batch needs less"),
+        None => error,
+    }
+}
+
 /// An error and its causes, outermost first.
 ///
 /// A cause that the message already states is not repeated, and of a cause with several lines (libtorch appends

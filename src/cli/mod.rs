@@ -29,8 +29,10 @@ mod weights;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use self::error::UsageError;
 pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
@@ -113,6 +115,9 @@ pub fn run() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    // libtorch's libraries stop without one, in words of their own.
+    let folder = std::env::current_dir().context("the current folder is gone: change to one that is there");
+    ranks::told_once(folder.map_err(|error| UsageError::new(error).into()))?;
     let logging = ranks::told_once(Logging::start(cli.log.as_deref()))?;
     if !cli.command.is_of_all_ranks() && !Ranks::join()?.is_root() {
         return Ok(ExitCode::SUCCESS);

@@ -288,6 +288,13 @@ fn path_of(key: &str) -> impl Iterator<Item = &str> {
 }
 
 fn unknown_key<C: Settings>(schema: &Value, key: &str, origin: Origin) -> ConfigError {
+    let kinds = [("search", "a search", "pdarts search"), ("train", "a training", "pdarts train")];
+    let section = key.split('.').next().unwrap_or_default();
+    if let Some((_, kind, command)) =
+        kinds.into_iter().find(|(name, ..)| *name == section && schema.get(name).is_none())
+    {
+        return ConfigError::OtherKind { origin, key: key.to_owned(), kind, command };
+    }
     let (key, nearest) = (key.to_owned(), nearest_key(schema, key));
     ConfigError::UnknownKey { origin, key, nearest, show_command: C::SHOW_COMMAND }
 }

@@ -29,6 +29,9 @@ impl MemoryRefusal {
         let bytes = after("tried to allocate ").and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
         // On a GPU libtorch has the unit.
         let with_unit = after("Tried to allocate ").and_then(|rest| rest.split(". ").next());
+        // As this type says it.
+        let in_words = after("out of memory, ").and_then(|rest| rest.split_once(" more were asked for"));
+        let with_unit = with_unit.or(in_words.map(|(size, _)| size));
         let asked = bytes.map(human_bytes).or(with_unit.map(|size| size.trim_end_matches('.').to_owned()));
         Some(Self { asked })
     }
@@ -79,7 +82,9 @@ mod tests {
             ("std::bad_alloc", "out of memory"),
             ("CUDNN_STATUS_ALLOC_FAILED", "out of memory"),
         ] {
-            assert_eq!(MemoryRefusal::find(message).unwrap().to_string(), expected);
+            let refusal = MemoryRefusal::find(message).unwrap();
+            assert_eq!(refusal.to_string(), expected);
+            assert_eq!(MemoryRefusal::find(expected), Some(refusal));
         }
         assert_eq!(MemoryRefusal::find("shapes differ"), None);
         assert_eq!(in_words("Internal torch error: shapes differ\nframe #0"), "shapes differ");

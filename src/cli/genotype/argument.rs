@@ -111,14 +111,13 @@ struct Outline {
 }
 
 fn parse(text: &str, choice: Option<&str>) -> anyhow::Result<(Genotype, Option<Provenance>)> {
-    let json = text.trim_start_matches('\u{feff}');
-    match serde_json::from_str(json) {
+    match serde_json::from_str(text) {
         Ok(Outline { variants: Some(_), .. }) => {
-            let file: GenotypeFile = serde_json::from_str(json)?;
+            let file: GenotypeFile = serde_json::from_str(text)?;
             Ok((variant(&file, choice)?, file.provenance))
         }
         Ok(Outline { genotype: Some(_), python: Some(_), .. }) if choice.is_none() => {
-            let TrainedCell { genotype, provenance, .. } = serde_json::from_str(json)?;
+            let TrainedCell { genotype, provenance, .. } = serde_json::from_str(text)?;
             Ok((genotype, provenance))
         }
         _ => Ok((text::read_cell(text, choice)?.genotype, None)),

@@ -48,6 +48,7 @@ enum Standing {
 /// Returns the signal that stopped the trainings.
 pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let Call { arguments, ranks, .. } = call;
+    agree(ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
     let (root, plan) = match &arguments.run.resume {
         Some(root) => (root.clone(), agree(ranks, refuse_changes(call).and_then(|()| Plan::read(root)))?),
         None => {

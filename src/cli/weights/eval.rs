@@ -12,7 +12,7 @@ use tch::Kind;
 
 use super::CheckpointArguments;
 use super::test_set::{EvalDataset, TestSet};
-use crate::cli::error::UsageError;
+use crate::cli::error::{UsageError, advise_on_memory};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
 use crate::cli::output::{self, OutputFile};
@@ -98,7 +98,8 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     let network = network.map_err(|problem| arguments.weights.error(problem))?;
     let batches = images.batches(arguments.global_batch as usize, world.threads)?;
     let bar = progress_bar(logging.bars(), images.len())?;
-    let predictions = Predictions::of(&network, batches, world.device, &mut |images| bar.inc(images as u64))?;
+    let predictions = Predictions::of(&network, batches, world.device, &mut |images| bar.inc(images as u64));
+    let predictions = predictions.map_err(|error| advise_on_memory(error.into()))?;
     bar.finish_and_clear();
     let accuracy = predictions.accuracy()?;
     let without_answer = predictions.non_finite()?;

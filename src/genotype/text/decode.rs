@@ -32,6 +32,6 @@ pub fn decode(bytes: &[u8]) -> Result<String, GenotypeError> {
     match binary.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         Some((_, found)) => Err(GenotypeError::NotText { found }),
         None if text.contains('\0') => Err(GenotypeError::NotText { found: "binary data" }),
-        None => Ok(text),
+        None => Ok(text.trim_start_matches('\u{feff}').to_owned()),
     }
 }
