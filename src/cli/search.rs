@@ -17,7 +17,7 @@ use crate::report::{RunRecorder, SearchSummary};
 use crate::run::{Environment, GenotypeFile, RunDirectory};
 use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
-    FirstOrder, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
+    FirstOrder, Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
 };
 use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
 
@@ -36,7 +36,7 @@ struct Start {
     config: SearchConfig,
     world: World,
     data: SearchData,
-    resume: Option<ResumePoint>,
+    resume: Option<ResumePoint<SearchProgress>>,
 }
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
@@ -99,8 +99,8 @@ impl Start {
         run.record_environment(&environment)?;
         tracing::info!("searching on {} in {} ({world})", config.data.dataset, root.display());
         if let Some(ResumePoint { checkpoint, path }) = resume {
-            let SearchProgress { stage, epoch, step, .. } = &checkpoint.header.progress;
-            let (stage, path) = (stage + 1, path.display());
+            let SearchProgress { epoch, step, records, .. } = &checkpoint.header.progress;
+            let (stage, path) = (records.stage(), path.display());
             tracing::info!("going on from {path}: stage {stage} after {epoch} epochs and {step} steps");
         }
         let header = resume.as_ref().map(|point| &point.checkpoint.header);

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{SearchProgress, TrainError};
+use super::TrainError;
 use crate::model::NamedTensor;
 use crate::weights::NETWORK_KEY;
 use crate::world::{Label, Ranks};
@@ -27,13 +27,13 @@ pub trait RunProgress: Clone + Serialize + DeserializeOwned {
     const FORMAT: &'static str;
 }
 
-/// What a run trains, as its checkpoints see it.
+/// What a run trains, as its checkpoints and the other ranks see it.
 pub trait Resumable {
-    /// What else a continuation needs.
-    type Progress: RunProgress;
-
     /// Every tensor that a continuation needs, under unique names.
     fn tensors(&self) -> Vec<NamedTensor>;
+
+    /// The flat buffers that training keeps the same on all ranks, each with its name for messages.
+    fn common_buffers(&self) -> Vec<(&'static str, &Tensor)>;
 
     /// The flat buffers that ranks do not have in common, running statistics; their values are among the tensors too.
     fn local_buffers(&self) -> Vec<&Tensor>;
@@ -52,7 +52,7 @@ pub trait Resumable {
 
 /// A moment of a run, on the host.
 #[derive(Debug)]
-pub struct Checkpoint<P = SearchProgress> {
+pub struct Checkpoint<P> {
     /// What is not a tensor.
     pub header: CheckpointHeader<P>,
     tensors: Vec<HostTensor>,
@@ -61,7 +61,7 @@ pub struct Checkpoint<P = SearchProgress> {
 
 /// Everything in a checkpoint that is not a tensor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckpointHeader<P = SearchProgress> {
+pub struct CheckpointHeader<P> {
     format: String,
     /// Of the configuration the run was started with.
     pub config_digest: String,
@@ -75,7 +75,7 @@ pub struct CheckpointHeader<P = SearchProgress> {
 }
 
 /// A checkpoint to go on from, with the file it came from.
-pub struct ResumePoint<P = SearchProgress> {
+pub struct ResumePoint<P> {
     /// For messages.
     pub path: PathBuf,
     /// Its contents.
@@ -155,12 +155,7 @@ impl<P: RunProgress> Checkpoint<P> {
     ///
     /// # Errors
     /// When a tensor cannot be copied from the device or the ranks cannot be reached.
-    pub fn take(
-        state: &impl Resumable<Progress = P>,
-        progress: &P,
-        config_digest: &str,
-        ranks: &Ranks,
-    ) -> Result<Self, TrainError> {
+    pub fn take(state: &impl Resumable, progress: &P, config_digest: &str, ranks: &Ranks) -> Result<Self, TrainError> {
         let mut tensors = copies(&state.tensors())?;
         for (index, buffer) in state.local_buffers().into_iter().enumerate() {
             let mut copy = HostTensor::copy(&format!("{OF_RANKS}{index}"), buffer)?;
@@ -198,12 +193,7 @@ impl<P: RunProgress> Checkpoint<P> {
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] when the tensors do not fit the network.
-    pub fn restore(
-        &self,
-        state: &mut impl Resumable<Progress = P>,
-        path: &Path,
-        ranks: &Ranks,
-    ) -> Result<(), TrainError> {
+    pub fn restore(&self, state: &mut impl Resumable, path: &Path, ranks: &Ranks) -> Result<(), TrainError> {
         let bad = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
         let targets = state.tensors();
         let num_common = self.tensors.iter().filter(|tensor| !tensor.name.starts_with(OF_RANKS)).count();

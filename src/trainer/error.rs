@@ -88,6 +88,9 @@ pub enum TrainError {
     /// The ranks could not work together.
     #[error(transparent)]
     Communicator(#[from] CommunicatorError),
+    /// A loader with fewer batches than its epoch has steps.
+    #[error("there were no images for a step of the epoch under way")]
+    NoBatch,
     /// Loading images failed.
     #[error(transparent)]
     Data(#[from] DataError),

@@ -39,6 +39,33 @@ pub struct TallySums {
     pub num_images: u64,
 }
 
+/// What a step trains.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// The network.
+    Weights,
+    /// The architecture.
+    Alphas,
+}
+
+/// The sums of an epoch under way.
+#[derive(Debug)]
+pub struct EpochTally {
+    /// Of the weight steps.
+    pub weights: Tally,
+    /// Of the alpha steps.
+    pub alphas: Tally,
+}
+
+/// The same on the host.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochSums {
+    /// Of the weight steps.
+    pub weights: TallySums,
+    /// Of the alpha steps; a retraining has none.
+    pub alphas: TallySums,
+}
+
 impl Tally {
     /// Continues from `sums` on `device`.
     pub fn from_sums(sums: TallySums, device: Device) -> Self {
@@ -67,15 +94,23 @@ impl Tally {
     }
 }
 
+/// [`TallySums`] as they travel between ranks.
+type SumsBits = ([u64; 3], u64);
+
 impl TallySums {
+    /// These sums and `other`.
+    fn plus(&self, other: &TallySums) -> TallySums {
+        TallySums {
+            loss: self.loss + other.loss,
+            correct: self.correct + other.correct,
+            correct_top5: self.correct_top5 + other.correct_top5,
+            num_images: self.num_images + other.num_images,
+        }
+    }
+
     /// What ranks counted, added in their order.
     pub fn total<'a>(sums: impl IntoIterator<Item = &'a TallySums>) -> TallySums {
-        sums.into_iter().fold(TallySums::default(), |total, sums| TallySums {
-            loss: total.loss + sums.loss,
-            correct: total.correct + sums.correct,
-            correct_top5: total.correct_top5 + sums.correct_top5,
-            num_images: total.num_images + sums.num_images,
-        })
+        sums.into_iter().fold(TallySums::default(), |total, sums| total.plus(sums))
     }
 
     /// The sums of every rank, in their order.
@@ -83,14 +118,18 @@ impl TallySums {
     /// # Errors
     /// When the ranks cannot be reached.
     pub fn gather(&self, ranks: &Ranks) -> Result<Vec<TallySums>, CommunicatorError> {
-        // As bits: JSON has no infinite loss.
-        let bits = ([self.loss, self.correct, self.correct_top5].map(f64::to_bits), self.num_images);
-        let all = ranks.gather(&bits, Label::new("exchange of losses"))?;
-        let from_bits = |(bits, num_images): ([u64; 3], u64)| {
-            let [loss, correct, correct_top5] = bits.map(f64::from_bits);
-            TallySums { loss, correct, correct_top5, num_images }
-        };
-        Ok(all.into_iter().map(from_bits).collect())
+        let all = ranks.gather(&self.to_bits(), Label::new("exchange of losses"))?;
+        Ok(all.into_iter().map(TallySums::from_bits).collect())
+    }
+
+    /// As bits, to be exchanged: JSON has no infinite loss.
+    fn to_bits(self) -> SumsBits {
+        ([self.loss, self.correct, self.correct_top5].map(f64::to_bits), self.num_images)
+    }
+
+    fn from_bits((bits, num_images): SumsBits) -> TallySums {
+        let [loss, correct, correct_top5] = bits.map(f64::from_bits);
+        TallySums { loss, correct, correct_top5, num_images }
     }
 
     /// Mean loss of an image; NaN when there was none.
@@ -116,6 +155,59 @@ impl TallySums {
             correct_top5: self.correct_top5 - earlier.correct_top5,
             num_images: self.num_images - earlier.num_images,
         }
+    }
+}
+
+impl EpochTally {
+    /// Continues from `sums` on `device`.
+    pub fn from_sums(sums: EpochSums, device: Device) -> Self {
+        let [weights, alphas] = [sums.weights, sums.alphas].map(|sums| Tally::from_sums(sums, device));
+        Self { weights, alphas }
+    }
+
+    /// This rank's sums; waits for the device.
+    pub fn sums(&self) -> EpochSums {
+        EpochSums { weights: self.weights.sums(), alphas: self.alphas.sums() }
+    }
+}
+
+impl EpochSums {
+    /// What ranks counted, added in their order.
+    pub fn total(sums: &[EpochSums]) -> EpochSums {
+        sums.iter().fold(EpochSums::default(), |total, sums| EpochSums {
+            weights: total.weights.plus(&sums.weights),
+            alphas: total.alphas.plus(&sums.alphas),
+        })
+    }
+
+    /// The sums of every rank, in their order.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn gather(&self, ranks: &Ranks) -> Result<Vec<EpochSums>, CommunicatorError> {
+        let bits = [self.weights, self.alphas].map(TallySums::to_bits);
+        let all = ranks.gather(&bits, Label::new("exchange of losses"))?;
+        let of_rank = |bits: [SumsBits; 2]| {
+            let [weights, alphas] = bits.map(TallySums::from_bits);
+            EpochSums { weights, alphas }
+        };
+        Ok(all.into_iter().map(of_rank).collect())
+    }
+
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: &EpochSums) -> EpochSums {
+        EpochSums { weights: self.weights.since(&earlier.weights), alphas: self.alphas.since(&earlier.alphas) }
+    }
+
+    /// Images of both kinds of step.
+    pub fn num_images(&self) -> u64 {
+        self.weights.num_images + self.alphas.num_images
+    }
+
+    /// The first loss that is infinite or not a number, with the steps that it is of.
+    pub fn not_finite(&self) -> Option<(StepKind, f64)> {
+        let losses = [(StepKind::Weights, self.weights.loss), (StepKind::Alphas, self.alphas.loss)];
+        losses.into_iter().find(|(_, loss)| !loss.is_finite())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::progress::TrainProgress;
 use crate::config::{Precision, TrainConfig};
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
@@ -88,15 +87,6 @@ impl TrainState {
         }
         self.ranks = RankAverages::join(world, &self.weights, options, &buffers)?;
         Ok(())
-    }
-
-    /// Replaces the running statistics by their averages over ranks.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn average_statistics(&self) -> Result<(), TrainError> {
-        let Some(ranks) = &self.ranks else { return Ok(()) };
-        self.local_buffers().into_iter().try_for_each(|statistics| ranks.average_statistics(statistics))
     }
 
     /// One step on `batch`, this rank's share of the global batch. The loss is the sum that was differentiated, the
@@ -198,8 +188,6 @@ impl Evaluated for TrainState {
 }
 
 impl Resumable for TrainState {
-    type Progress = TrainProgress;
-
     /// Weights and statistics under the authors' names, and what only a continuation needs as `optimizer.momentum` and
     /// `ema.*`.
     fn tensors(&self) -> Vec<NamedTensor> {
@@ -209,6 +197,10 @@ impl Resumable for TrainState {
             tensors.extend(self.named(weights, statistics, "ema."));
         }
         tensors
+    }
+
+    fn common_buffers(&self) -> Vec<(&'static str, &Tensor)> {
+        vec![("the weights", self.weights.values())]
     }
 
     fn local_buffers(&self) -> Vec<&Tensor> {
