@@ -10,7 +10,7 @@ use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
-use super::run_arguments::RunArguments;
+use super::run_arguments::{RunArguments, read_resume_point};
 use super::table::Table;
 use crate::config::{SearchConfig, Settings};
 use crate::report::{RunRecorder, SearchSummary};
@@ -73,8 +73,7 @@ impl Start {
         let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = latest.map(|path| ResumePoint::read(&path, &data.config_digest)).transpose();
-        let resume = agree(&world, resume.map_err(Into::into))?;
+        let resume = agree(&world, read_resume_point(latest, &data.config_digest))?;
         Ok(Self { run, root: root.unwrap_or_default(), config, world, data, resume })
     }
 

@@ -146,7 +146,7 @@ impl SearchObserver for RunRecorder<'_> {
     }
 
     fn alphas(&mut self, alphas: &AlphasFile) -> Result<(), RunError> {
-        write_json_atomic(&self.course.run().alphas_path(alphas.stage, alphas.epoch), alphas)
+        self.course.run().write_alphas(alphas)
     }
 
     fn stage_ends(&mut self, progress: &SearchProgress, switches: &Switches, alphas: &Alphas) -> Result<(), RunError> {

@@ -9,7 +9,7 @@ use crate::figures::{Curves, Panel, Series, Stage, curves_svg};
 use crate::run::{RunDirectory, RunError, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{
     Checkpoint, CheckpointHeader, Observer, Scores, TrainEpochRecord, TrainError, TrainObserver, TrainProgress,
-    TrainRecords, TrainResult, TrainStepRecord, weights_file,
+    TrainRecords, TrainResult, TrainState, TrainStepRecord,
 };
 use crate::world::World;
 
@@ -49,11 +49,10 @@ impl<'a> TrainRecorder<'a> {
     /// When a file cannot be written.
     pub fn finish(&mut self, mut result: TrainResult) -> Result<TrainSummary, TrainError> {
         let summary = TrainSummary::complete(self.config, self.cell, self.world, &result);
-        let network = serde_json::to_string(result.state.description()).map_err(std::io::Error::from)?;
         let run = self.course.run();
-        let plain = weights_file(&result.state.state_dict(), network.clone())?;
+        let plain = result.state.weights_file()?;
         write_atomic(&run.weights_path("weights"), |writer| writer.write_all(&plain))?;
-        let average = result.state.with_average(|state| weights_file(&state.state_dict(), network)).transpose()?;
+        let average = result.state.with_average(TrainState::weights_file).transpose()?;
         if let Some(average) = average {
             write_atomic(&run.weights_path("weights-ema"), |writer| writer.write_all(&average))?;
         }

@@ -13,6 +13,7 @@ mod checkpoint;
 mod epoch;
 mod error;
 mod evaluate;
+mod hits;
 mod observer;
 mod parallel;
 mod predictions;
@@ -24,7 +25,7 @@ mod stop;
 mod tally;
 
 pub use batch::ImageBatch;
-pub use checkpoint::{Checkpoint, CheckpointHeader, Resumable, ResumePoint, RunProgress, weights_file};
+pub use checkpoint::{Checkpoint, CheckpointHeader, Resumable, ResumePoint, RunProgress};
 pub use error::TrainError;
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{Observer, Silent};

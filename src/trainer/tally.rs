@@ -1,12 +1,10 @@
 //! What a step computed, and running sums of loss and correct answers, kept on the device until somebody asks.
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
+use super::hits::hits;
 use crate::world::{CommunicatorError, Label, Ranks};
-
-/// The k of top-5 accuracy.
-const TOP: i64 = 5;
 
 /// What a step computed, on the device.
 #[derive(Debug)]
@@ -73,18 +71,20 @@ impl Tally {
         Self { sums: Tensor::from_slice(&[loss, correct, correct_top5]).to_device(device), num_images }
     }
 
-    /// Adds a step: its mean `loss`, its `logits` `[N, classes]` and its `labels` `[N]`.
-    pub fn add(&mut self, loss: &Tensor, logits: &Tensor, labels: &Tensor) {
+    /// Adds a step on images with these `labels`, `[N]`.
+    ///
+    /// # Errors
+    /// When the labels are not those of the step's logits.
+    pub fn add(&mut self, step: &StepResult, labels: &Tensor) -> Result<(), TchError> {
         let num_images = labels.numel() as u64;
         no_grad(|| {
-            let loss = loss.detach().to_kind(Kind::Double) * num_images as f64;
-            let num_classes = logits.size().last().copied().unwrap_or(1);
-            let (_, ranked) = logits.topk(num_classes.min(TOP), -1, true, true); // [N, 5]
-            let hits = ranked.eq_tensor(&labels.unsqueeze(1));
-            let correct = hits.select(1, 0).sum(Kind::Double);
-            self.sums += Tensor::stack(&[loss, correct, hits.sum(Kind::Double)], 0);
-        });
-        self.num_images += num_images;
+            let loss = step.loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(num_images as f64)?;
+            let hits = hits(&step.logits, labels)?;
+            let correct = hits.f_select(1, 0)?.f_sum(Kind::Double)?;
+            self.sums += Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)?;
+            self.num_images += num_images;
+            Ok(())
+        })
     }
 
     /// This rank's sums; waits for the device.
@@ -220,8 +220,9 @@ mod tests {
         let logits = Tensor::from_slice(&[9.0f32, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0]).repeat([3, 1]);
         let labels = Tensor::from_slice(&[0i64, 4, 5]);
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
-        tally.add(&Tensor::from(2.0f32), &logits, &labels);
-        tally.add(&Tensor::from(5.0f32), &logits.narrow(0, 0, 1), &labels.narrow(0, 1, 1));
+        let first = logits.narrow(0, 0, 1);
+        tally.add(&StepResult { loss: Tensor::from(2.0f32), logits }, &labels).unwrap();
+        tally.add(&StepResult { loss: Tensor::from(5.0f32), logits: first }, &labels.narrow(0, 1, 1)).unwrap();
         let sums = tally.sums();
         assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4 });
         assert_eq!((sums.top1_percent(), sums.top5_percent(), sums.mean_loss()), (25.0, 75.0, 2.75));
@@ -230,11 +231,8 @@ mod tests {
     #[test]
     fn with_fewer_than_five_classes_every_answer_is_among_the_first() {
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
-        tally.add(
-            &Tensor::from(1.0f32),
-            &Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]),
-            &Tensor::from_slice(&[0i64]),
-        );
+        let logits = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
+        tally.add(&StepResult { loss: Tensor::from(1.0f32), logits }, &Tensor::from_slice(&[0i64])).unwrap();
         assert_eq!(tally.sums(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
     }
 }

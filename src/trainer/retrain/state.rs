@@ -13,6 +13,7 @@ use crate::trainer::checkpoint::Resumable;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::{ImageBatch, StepResult, TrainError};
+use crate::weights::{NETWORK_KEY, to_safetensors};
 use crate::world::{World, activity};
 
 /// A network with its flat parameters and optimizer.
@@ -161,6 +162,16 @@ impl TrainState {
     /// The network's tensors under the authors' names.
     pub fn state_dict(&self) -> Vec<NamedTensor> {
         self.named(self.weights.values(), self.statistics.values(), "")
+    }
+
+    /// The bytes of a file with [`TrainState::state_dict`] that says of which network it is.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied from the device.
+    pub fn weights_file(&self) -> Result<Vec<u8>, TrainError> {
+        let tensors = self.state_dict().into_iter().map(|NamedTensor { name, tensor }| (name, tensor)).collect();
+        let metadata = self.network().into_iter().map(|network| (NETWORK_KEY.to_owned(), network)).collect();
+        Ok(to_safetensors(&tensors, metadata)?)
     }
 
     /// What is needed to build the network.

@@ -103,8 +103,7 @@ impl Task for TrainTask<'_, '_> {
         let batch = next_batch(batches, self.training.world.device)?;
         self.seed_step(at);
         let result = self.state.weight_step(&batch, learning_rate, drop_path)?;
-        tally.weights.add(&result.loss, &result.logits, &batch.labels);
-        Ok(())
+        Ok(tally.weights.add(&result, &batch.labels)?)
     }
 
     /// Scores on the images left for validation, in epochs that validate, and on the test images where the

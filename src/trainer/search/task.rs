@@ -104,11 +104,10 @@ impl Task for StageTask<'_, '_> {
             let alpha_batch = next_batch(alpha_batches, device)?;
             let inputs = StepInputs { alpha_batch: &alpha_batch, weight_batch: &weight_batch, learning_rate, mode };
             let result = self.search.architecture_step.step(&mut self.state, inputs)?;
-            tally.alphas.add(&result.loss, &result.logits, &alpha_batch.labels);
+            tally.alphas.add(&result, &alpha_batch.labels)?;
         }
         let result = self.state.weight_step(&weight_batch, learning_rate, mode)?;
-        tally.weights.add(&result.loss, &result.logits, &weight_batch.labels);
-        Ok(())
+        Ok(tally.weights.add(&result, &weight_batch.labels)?)
     }
 
     /// Loss and accuracy on the validation images, in epochs that validate.
