@@ -13,7 +13,7 @@ use super::output::OutputFile;
 use crate::config::Settings;
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
-use crate::trainer::TrainError;
+use crate::trainer::{ResumePoint, RunProgress, TrainError};
 use crate::world::{Label, Ranks};
 
 #[derive(Debug, Args)]
@@ -213,4 +213,14 @@ pub fn with_checkpoint(run: &RunDirectory, command: &str, error: TrainError) -> 
         Ok(Some(_)) => anyhow!("{error}; the last checkpoint is from before: pdarts {command} --resume {root}"),
         _ => error.into(),
     }
+}
+
+/// Where the run with `config_digest` goes on, when rank 0 has found a `latest` checkpoint.
+pub fn read_resume_point<P: RunProgress>(
+    latest: Option<PathBuf>,
+    config_digest: &str,
+) -> anyhow::Result<Option<ResumePoint<P>>> {
+    let Some(path) = latest else { return Ok(None) };
+    let bytes = RunDirectory::read_checkpoint(&path)?;
+    Ok(Some(ResumePoint::new(&path, &bytes, config_digest)?))
 }

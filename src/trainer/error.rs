@@ -1,5 +1,6 @@
 //! What can end a training loop early.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::data::DataError;
@@ -46,19 +47,12 @@ pub enum TrainError {
         step: u64,
     },
     /// The device or the machine has not enough memory.
-    #[error(
-        "{refusal} in {place}: {sizes}; {section}.accumulate_steps, model.checkpoint_cells = true or a smaller \
-             {section}.global_batch need less (within a run only model.checkpoint_cells can change)"
-    )]
+    #[error("{refusal} in {demand}")]
     OutOfMemory {
         /// What was asked for.
         refusal: MemoryRefusal,
-        /// Stage and epoch.
-        place: String,
-        /// What was computed.
-        sizes: String,
-        /// Section of the config to change.
-        section: &'static str,
+        /// What it was for.
+        demand: MemoryDemand,
     },
     /// A checkpoint that cannot be read or is not one.
     #[error("{}: {problem}; remove the file to go on from the checkpoint before it", path.display())]
@@ -104,6 +98,9 @@ pub enum TrainError {
     /// The ranks could not work together.
     #[error(transparent)]
     Communicator(#[from] CommunicatorError),
+    /// A loader with fewer batches than its epoch has steps.
+    #[error("there were no images for a step of the epoch under way")]
+    NoBatch,
     /// Loading images failed.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -116,12 +113,9 @@ pub enum TrainError {
     /// A network that cannot be built or cannot read the images.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Weights to begin with that do not fit.
-    #[error("the weights to begin with: {0}")]
-    Initial(#[from] WeightsProblem),
-    /// Tensors that cannot be written as a file.
-    #[error("safetensors: {0}")]
-    Serialize(#[from] std::io::Error),
+    /// Tensors that cannot be copied to the host or back, as checkpoints and hashes need it.
+    #[error(transparent)]
+    Tensors(#[from] WeightsProblem),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
@@ -136,17 +130,40 @@ impl From<tch::TchError> for TrainError {
     }
 }
 
+/// What a run needs memory for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryDemand {
+    /// As in `stage 2, epoch 1`.
+    pub place: String,
+    /// Of the network, in words.
+    pub network: String,
+    /// Images of one rank's step, and the parts in which they are computed.
+    pub batch: String,
+    /// The section of the configuration with the batch.
+    pub section: &'static str,
+}
+
+impl fmt::Display for MemoryDemand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, network, batch, section } = self;
+        write!(
+            f,
+            "{place}: {network}, {batch}; model.checkpoint_cells = true needs less, in a new run also more \
+             {section}.accumulate_steps or a smaller {section}.global_batch"
+        )
+    }
+}
+
 impl TrainError {
-    /// This error, with where it happened and what helps if it is a lack of memory; `explain` gives place and sizes.
-    pub(super) fn explained(self, section: &'static str, explain: impl FnOnce() -> (String, String)) -> Self {
+    /// This error; if it is a lack of memory, with what the memory was for.
+    pub(super) fn explained(self, demand: impl FnOnce() -> MemoryDemand) -> Self {
         match &self {
-            Self::Torch(_) | Self::Tch(_) | Self::Network(_) => match MemoryRefusal::find(&self.to_string()) {
-                Some(refusal) => {
-                    let (place, sizes) = explain();
-                    Self::OutOfMemory { refusal, place, sizes, section }
+            Self::Torch(_) | Self::Tch(_) | Self::Network(_) | Self::Tensors(_) => {
+                match MemoryRefusal::find(&self.to_string()) {
+                    Some(refusal) => Self::OutOfMemory { refusal, demand: demand() },
+                    None => self,
                 }
-                None => self,
-            },
+            }
             _ => self,
         }
     }

@@ -159,7 +159,7 @@ fn want_of_memory_is_one_line_with_sizes_and_advice() {
         line.contains("a supernet of 3 cells and 64 channels with 5 operations on an edge, 512 images a step"),
         "{line}"
     );
-    for help in ["search.accumulate_steps", "model.checkpoint_cells = true", "a smaller search.global_batch"] {
+    for help in ["more search.accumulate_steps", "model.checkpoint_cells = true", "a smaller search.global_batch"] {
         assert!(line.contains(help), "{line}");
     }
 }
