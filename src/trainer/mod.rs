@@ -19,6 +19,7 @@ mod search;
 mod seed;
 mod stop;
 mod tally;
+mod test_data;
 
 pub use batch::ImageBatch;
 pub use checkpoint::{Checkpoint, CheckpointHeader, Resumable, ResumePoint, RunProgress, weights_file};
@@ -38,3 +39,4 @@ pub use search::{
 pub use seed::derive_seed;
 pub use stop::{Signal, StopSignal};
 pub use tally::{StepResult, Tally, TallySums};
+pub use test_data::TestData;
