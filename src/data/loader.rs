@@ -112,7 +112,8 @@ impl Loader {
         self.sampler.num_steps()
     }
 
-    /// Starts the threads on `steps` of an epoch, counted over the whole run.
+    /// Starts the threads on `steps` of an epoch, counted over the whole run; the parts of a step are batches of their own,
+    /// one after the other.
     ///
     /// `0..num_steps()` is one pass; a resumed epoch starts later, and steps past the end begin further passes.
     ///
@@ -144,6 +145,7 @@ impl Loader {
         Ok(Batches {
             chunks,
             num_chunks: num_chunks.into_iter(),
+            parts_per_step: self.sampler.num_parts(),
             side,
             colours: self.source.colours(),
             waited: Duration::ZERO,
@@ -191,12 +193,18 @@ pub struct Batches {
     chunks: Prefetch<Chunk>,
     /// Of each batch that is left.
     num_chunks: std::vec::IntoIter<usize>,
+    parts_per_step: usize,
     side: usize,
     colours: Colours,
     waited: Duration,
 }
 
 impl Batches {
+    /// Batches that make up a step.
+    pub fn parts_per_step(&self) -> usize {
+        self.parts_per_step
+    }
+
     /// How long [`next`](Iterator::next) has kept its caller waiting so far.
     pub fn waited(&self) -> Duration {
         self.waited

@@ -3,45 +3,27 @@
 use std::slice;
 
 use tch::{Device, Kind, Tensor};
-use torch_sys::C_tensor;
 
-use super::{TorchError, c_char, ptr, take_message};
-
-unsafe extern "C" {
-    fn pdarts_pinned_bytes(num_bytes: i64, output: *mut *mut C_tensor) -> *mut c_char;
-}
+use super::TorchError;
 
 /// A tensor of bytes on `device` that holds `parts` one after the other.
-///
-/// To a GPU they travel through pinned memory, which libtorch uses again: the call returns before they are there, and what
-/// is queued next on the device waits for them.
 ///
 /// # Errors
 /// When libtorch has no memory for them.
 pub fn bytes_to_device(parts: &[&[u8]], device: Device) -> Result<Tensor, TorchError> {
-    let num_bytes = parts.iter().map(|part| part.len()).sum::<usize>() as i64;
-    let host = match device {
-        Device::Cuda(_) => pinned_bytes(num_bytes)?,
-        _ => Tensor::f_empty([num_bytes], (Kind::Uint8, Device::Cpu))?,
-    };
-    // SAFETY: a contiguous tensor of bytes in host memory of this length, that nobody else knows yet; every byte value is
-    // a `u8`, and the bytes are written before they are read.
-    let mut target = unsafe { slice::from_raw_parts_mut(host.data_ptr().cast::<u8>(), host.numel()) };
-    for part in parts {
-        let (head, tail) = target.split_at_mut(part.len());
-        head.copy_from_slice(part);
-        target = tail;
+    let num_bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+    let host = Tensor::f_empty([num_bytes as i64], (Kind::Uint8, Device::Cpu))?;
+    if num_bytes > 0 {
+        // SAFETY: a contiguous tensor of so many bytes in host memory that nobody else knows yet; every byte is a valid
+        // `u8`, and all are written before they are read.
+        let mut target = unsafe { slice::from_raw_parts_mut(host.data_ptr().cast::<u8>(), num_bytes) };
+        for part in parts {
+            let (head, tail) = target.split_at_mut(part.len());
+            head.copy_from_slice(part);
+            target = tail;
+        }
     }
-    Ok(host.f_to_device_(device, Kind::Uint8, true, false)?)
-}
-
-/// Memory that a GPU reads by itself.
-fn pinned_bytes(num_bytes: i64) -> Result<Tensor, TorchError> {
-    let mut output = ptr::null_mut();
-    // SAFETY: `output` has room for one pointer.
-    take_message(unsafe { pdarts_pinned_bytes(num_bytes, &mut output) })?;
-    // SAFETY: the shim succeeded, so this is a tensor that nobody else owns.
-    Ok(unsafe { Tensor::from_ptr(output) })
+    Ok(host.f_to_device(device)?)
 }
 
 #[cfg(test)]

@@ -40,6 +40,11 @@ impl ImageBatch {
         images.into_iter().zip(labels).map(|(images, labels)| ImageBatch { images, labels }).collect()
     }
 
+    /// The same tensors.
+    pub fn shallow_clone(&self) -> Self {
+        Self { images: self.images.shallow_clone(), labels: self.labels.shallow_clone() }
+    }
+
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.numel()

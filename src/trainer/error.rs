@@ -66,6 +66,9 @@ pub enum TrainError {
         /// First digits of the checkpoint's.
         found: String,
     },
+    /// A step without images; a defect of the program.
+    #[error("a step asked for images that it was not given")]
+    NoImages,
     /// A step of the search outside of its stages; the checkpoint is of another version.
     #[error("stage {0} is not in the configuration")]
     NoStage(usize),

@@ -17,6 +17,7 @@ mod predictions;
 mod retrain;
 mod search;
 mod seed;
+mod step_images;
 mod stop;
 mod tally;
 mod test_data;
@@ -37,6 +38,7 @@ pub use search::{
     SearchProgress, SearchResult, SearchState, StageRecord, StepInputs, StepRecord,
 };
 pub use seed::derive_seed;
+pub use step_images::StepImages;
 pub use stop::{Signal, StopSignal};
 pub use tally::{StepResult, Tally, TallySums};
 pub use test_data::TestData;

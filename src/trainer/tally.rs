@@ -15,6 +15,8 @@ pub struct StepResult {
     pub loss: Tensor,
     /// `[N, classes]`.
     pub logits: Tensor,
+    /// `[N]`, int64.
+    pub labels: Tensor,
 }
 
 /// Sums over the steps of an interval or an epoch.

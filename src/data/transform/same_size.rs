@@ -153,7 +153,7 @@ mod tests {
         let bytes = [0; 6];
         let transform = SameSize::new(2, OFF, 0);
         let draw = Draw { epoch: 0, index: 0 };
-        let mut refusal = |image| transform.apply(image, draw, &mut Scratch::default(), &mut [0; 12]).unwrap_err().0;
+        let refusal = |image| transform.apply(image, draw, &mut Scratch::default(), &mut [0; 12]).unwrap_err().0;
         let pixels = StoredImage::Pixels { bytes: &bytes, width: 1, height: 2 };
         assert_eq!(refusal(pixels), "1x2 pixels, expected 2x2");
         assert_eq!(refusal(StoredImage::Encoded(&bytes)), "it is not decoded");

@@ -25,7 +25,7 @@ use crate::trainer::observer::TrainObserver;
 use crate::trainer::parallel::{check_buffers, synchronise_batch_norm};
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::tally::Tally;
-use crate::trainer::{ImageBatch, TrainError, derive_seed};
+use crate::trainer::{StepImages, TrainError, derive_seed};
 use crate::world::World;
 use crate::world::activity::{self, Place};
 
@@ -152,18 +152,16 @@ impl Training<'_> {
     ) -> Result<Option<Signal>, TrainError> {
         let device = self.world.device;
         let steps = progress.step..self.data.train_loader.num_steps();
-        let batches = self.data.train_loader.batches(progress.epoch as u64, steps.clone())?;
+        let mut batches = self.data.train_loader.batches(progress.epoch as u64, steps.clone())?;
         let mut tally = Tally::from_sums(progress.own_sums(self.world), device);
         let seconds_before = progress.epoch_seconds;
         let start = Instant::now();
-        let mut loading = activity::phase("loading images");
-        for (step, batch) in steps.clone().zip(batches) {
-            drop(loading);
+        for step in steps.clone() {
             activity::begin_step(Place { stage: 1, epoch: progress.epoch + 1, step: step + 1 });
-            let batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
+            let mut images = StepImages::next_of(&mut batches, device, Kind::Float);
             self.seed_step(progress, step);
-            let result = state.weight_step(&batch, settings.learning_rate, settings.drop_path)?;
-            tally.add(&result.loss, &result.logits, &batch.labels);
+            let result = state.weight_step(&mut images, settings.learning_rate, settings.drop_path)?;
+            tally.add(&result.loss, &result.logits, &result.labels);
             progress.step = step + 1;
             progress.global_step += 1;
             self.observer.step();
@@ -185,7 +183,6 @@ impl Training<'_> {
             if signal.is_some() {
                 return Ok(signal);
             }
-            loading = activity::phase("loading images");
         }
         Ok(None)
     }

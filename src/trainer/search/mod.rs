@@ -27,7 +27,7 @@ use crate::trainer::observer::SearchObserver;
 use crate::trainer::parallel::{ReplicaHashes, check_derived, check_replicas, synchronise_batch_norm};
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::tally::{Tally, TallySums};
-use crate::trainer::{ImageBatch, TrainError, derive_seed};
+use crate::trainer::{StepImages, TrainError, derive_seed};
 use crate::world::World;
 use crate::world::activity::{self, Place};
 
@@ -131,7 +131,6 @@ impl Search<'_> {
         tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));
         let (scale, optimizer) = (self.config.search.alpha_init_scale, &self.config.optimizer);
         let mut state = SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?;
-        state.accumulate(self.config.search.accumulate_steps);
         state.checkpoint_cells(self.config.model.checkpoint_cells);
         Ok(state)
     }
@@ -164,7 +163,7 @@ impl Search<'_> {
         let device = self.world.device;
         let steps = progress.step..self.data.weight_loader.num_steps();
         let data_epoch = (progress.stage * self.config.search.epochs + progress.epoch) as u64;
-        let weight_batches = self.data.weight_loader.batches(data_epoch, steps.clone())?;
+        let mut weight_batches = self.data.weight_loader.batches(data_epoch, steps.clone())?;
         let mut alpha_batches = match settings.trains_alphas {
             true => Some(self.data.alpha_loader.batches(data_epoch, steps.clone())?),
             false => None,
@@ -173,22 +172,20 @@ impl Search<'_> {
             progress.own_sums(self.world).map(|sums| Tally::from_sums(sums, device));
         let seconds_before = progress.epoch_seconds;
         let start = Instant::now();
-        let mut loading = activity::phase("loading images");
-        for (step, weight_batch) in steps.clone().zip(weight_batches) {
-            drop(loading);
+        for step in steps.clone() {
             activity::begin_step(Place { stage: progress.stage + 1, epoch: progress.epoch + 1, step: step + 1 });
-            let weight_batch = ImageBatch::from_host(&weight_batch?, device, Kind::Float)?;
+            let mut weight_images = StepImages::next_of(&mut weight_batches, device, Kind::Float);
             self.seed_step(progress, step);
             let mode = ForwardMode::training(settings.skip_dropout);
-            if let Some(batch) = alpha_batches.as_mut().and_then(Iterator::next) {
-                let alpha_batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
-                let learning_rate = settings.learning_rate;
-                let inputs = StepInputs { alpha_batch: &alpha_batch, weight_batch: &weight_batch, learning_rate, mode };
+            if let Some(batches) = &mut alpha_batches {
+                let alpha_images = &mut StepImages::next_of(batches, device, Kind::Float);
+                let (weight_images, learning_rate) = (&mut weight_images, settings.learning_rate);
+                let inputs = StepInputs { alpha_images, weight_images, learning_rate, mode };
                 let result = self.architecture_step.step(state, inputs)?;
-                alpha_tally.add(&result.loss, &result.logits, &alpha_batch.labels);
+                alpha_tally.add(&result.loss, &result.logits, &result.labels);
             }
-            let result = state.weight_step(&weight_batch, settings.learning_rate, mode)?;
-            weight_tally.add(&result.loss, &result.logits, &weight_batch.labels);
+            let result = state.weight_step(&mut weight_images, settings.learning_rate, mode)?;
+            weight_tally.add(&result.loss, &result.logits, &result.labels);
             progress.step = step + 1;
             progress.global_step += 1;
             self.observer.step();
@@ -210,7 +207,6 @@ impl Search<'_> {
             if signal.is_some() {
                 return Ok(signal);
             }
-            loading = activity::phase("loading images");
         }
         Ok(None)
     }
