@@ -8,33 +8,41 @@
 //! index). So runs on 1 and on N ranks see the same images, and a run resumes at any step.
 
 mod augment;
+mod bad_images;
 mod byte_table;
 mod cifar;
 mod cifar_binary;
 mod cifar_names;
 mod cifar_python;
 mod dataset;
+mod encoded;
 mod error;
 pub mod fetch;
 mod image_folder;
 mod image_operation;
+mod images;
 mod loader;
+mod parallel;
 mod photodigits;
 mod policy;
 mod prefetch;
 mod random;
 mod sampler;
+pub mod shards;
 
 use std::{fmt, path::Path};
 
 pub use augment::{Augment, Transform};
+pub use bad_images::{BadImagePolicy, BadImages, Replaced};
 pub use dataset::{CHANNELS, Dataset, IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
 pub use image_folder::ImageFolder;
+pub use images::Images;
 pub use loader::{Batch, Batches, Loader};
 pub use policy::Policy;
 pub use random::Stream;
 pub use sampler::{Sampler, Shard, train_valid_split};
+pub use shards::Shards;
 
 /// The data sets of 32x32 colour images that the program knows.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

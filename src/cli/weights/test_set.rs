@@ -64,7 +64,7 @@ impl EvalDataset {
             );
         }
         let set = match kind {
-            None => TestSet::Files(Arc::new(ImageFolder::open(data)?)),
+            None => TestSet::Files(Arc::new(ImageFolder::open(data, Split::Test)?)),
             Some(kind) => TestSet::Memory(kind, Arc::new(load(kind, data, Split::Test)?)),
         };
         let (found, expected) = (shape.num_classes, set.class_names().len());
