@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::DataError;
+use super::{DataError, Source};
 
 /// What is done about a bad image.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -42,24 +42,23 @@ impl BadImages {
         Self { policy, met: Mutex::default() }
     }
 
-    /// `make` of image `index` of `len`, or of the next one of its class that is not bad, where the policy allows it; and
-    /// that image's number.
+    /// `make` of image `index` of `source`, or of the next one of its class that is not bad, where the policy allows it;
+    /// and that image's number.
     ///
     /// # Errors
     /// The first bad image, if none may be; that there are more than may be; that a class has only bad ones; and
     /// whatever `make` fails with that is not the fault of one image.
     pub fn replacing<T>(
         &self,
+        source: &dyn Source,
         index: u32,
-        len: usize,
-        label: impl Fn(u32) -> Option<u32>,
         mut make: impl FnMut(u32) -> Result<T, DataError>,
     ) -> Result<(T, u32), DataError> {
-        let class = label(index);
-        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let class = source.label(index);
+        let len = u32::try_from(source.len()).unwrap_or(u32::MAX);
         let after = (index.saturating_add(1)..len).chain(0..index.min(len));
         let mut last = None;
-        for candidate in std::iter::once(index).chain(after.filter(|&other| label(other) == class)) {
+        for candidate in std::iter::once(index).chain(after.filter(|&other| source.label(other) == class)) {
             match make(candidate) {
                 Ok(made) => return Ok((made, candidate)),
                 Err(error) if error.is_of_one_image() => {
@@ -100,18 +99,51 @@ impl fmt::Display for Replaced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::{Colours, StoredImage};
 
-    /// Images of classes 0, 1, 0, 1, ... of which those in `bad` cannot be read.
-    fn read(bad: &[u32], index: u32) -> Result<u32, DataError> {
-        match bad.contains(&index) {
-            true => Err(DataError::Image { path: format!("{index}.jpg").into(), reason: "it is empty".into() }),
-            false => Ok(index),
+    /// Eight images of classes 0, 1, 0, 1, ... of which some cannot be read.
+    struct SomeBad<'a> {
+        bad: &'a [u32],
+        class_names: [String; 2],
+    }
+
+    impl Source for SomeBad<'_> {
+        fn len(&self) -> usize {
+            8
+        }
+
+        fn class_names(&self) -> &[String] {
+            &self.class_names
+        }
+
+        fn label(&self, index: u32) -> Option<u32> {
+            (index < 8).then_some(index % 2)
+        }
+
+        fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
+            if self.bad.contains(&index) {
+                return Err(DataError::Image { path: self.location(index).into(), reason: "it is empty".into() });
+            }
+            Ok(StoredImage::Encoded(buffer))
+        }
+
+        fn location(&self, index: u32) -> String {
+            format!("{index}.jpg")
+        }
+
+        fn fingerprint(&self) -> String {
+            String::new()
+        }
+
+        fn colours(&self) -> Colours {
+            Colours::IMAGENET
         }
     }
 
     fn replacing(images: &BadImages, bad: &[u32], index: u32) -> Result<u32, DataError> {
-        let label = |index: u32| (index < 8).then_some(index % 2);
-        let (made, used) = images.replacing(index, 8, label, |index| read(bad, index))?;
+        let source = SomeBad { bad, class_names: ["a".into(), "b".into()] };
+        let make = |index: u32| source.read(index, &mut Vec::new()).map(|_| index);
+        let (made, used) = images.replacing(&source, index, make)?;
         assert_eq!(made, used);
         Ok(used)
     }
@@ -148,7 +180,10 @@ mod tests {
     fn class_of_only_bad_images_and_failures_of_other_kinds_are_errors() {
         let images = BadImages::new(BadImagePolicy::Skip { limit: 99 });
         assert!(replacing(&images, &[1, 3, 5, 7], 3).is_err());
-        let failure = images.replacing(0, 8, |_| Some(0), |_| Err::<(), _>(DataError::NoSamples)).unwrap_err();
+        let failure = {
+            let source = SomeBad { bad: &[], class_names: ["a".into(), "b".into()] };
+            images.replacing(&source, 0, |_| Err::<(), _>(DataError::NoSamples)).unwrap_err()
+        };
         assert!(matches!(failure, DataError::NoSamples));
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::image_folder::Tree;
 use super::shards::Originals;
-use super::{DataError, ImageFolder, Shards, Split};
+use super::{Colours, DataError, ImageFolder, Shards, Source, Split, StoredImage};
 
 /// One part of a data set of images.
 #[derive(Debug)]
@@ -98,74 +98,16 @@ impl Images {
         }
     }
 
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Folder(folder) => folder.len(),
-            Self::Shards(shards) => shards.len(),
-        }
-    }
-
-    /// Whether there are no images.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// In the order of labels.
-    pub fn class_names(&self) -> &[String] {
-        match self {
-            Self::Folder(folder) => folder.class_names(),
-            Self::Shards(shards) => shards.class_names(),
-        }
-    }
-
-    /// The class of image `index`, or `None` past the last one.
-    pub fn label(&self, index: u32) -> Option<u32> {
-        match self {
-            Self::Folder(folder) => folder.label(index),
-            Self::Shards(shards) => shards.label(index),
-        }
-    }
-
-    /// Fills `buffer` with the file of image `index`.
-    ///
-    /// # Errors
-    /// When there is no such image, or it cannot be read.
-    pub fn read_file(&self, index: u32, buffer: &mut Vec<u8>) -> Result<(), DataError> {
-        match self {
-            Self::Folder(folder) => folder.read_file(index, buffer),
-            Self::Shards(shards) => shards.read_file(index, buffer),
-        }
-    }
-
-    /// Where image `index` is, for messages.
-    pub fn location(&self, index: u32) -> String {
-        match self {
-            Self::Folder(folder) => match folder.path(index) {
-                Some(path) => path.display().to_string(),
-                None => format!("image {index}"),
-            },
-            Self::Shards(shards) => shards.location(index),
-        }
-    }
-
-    /// SHA-256, in hexadecimal, of what tells this set from another: names, classes and labels, not the images.
-    pub fn digest(&self) -> String {
-        match self {
-            Self::Folder(folder) => folder.digest(),
-            Self::Shards(shards) => shards.digest(),
-        }
-    }
-
     /// Name of the file of image `index`, without folders.
     pub(super) fn file_name(&self, index: u32) -> String {
         let name = match self {
             Self::Folder(folder) => {
-                folder.path(index).and_then(|path| Some(path.file_name()?.to_string_lossy().into()))
+                folder.path(index).and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
             }
             Self::Shards(shards) => shards.name(index),
         };
-        name.map_or_else(String::new, |name: String| name.rsplit('/').next().unwrap_or_default().to_owned())
+        let name = name.unwrap_or_default();
+        name.rsplit('/').next().unwrap_or_default().to_owned()
     }
 
     /// Bytes of the file of image `index`; 0 if that cannot be told.
@@ -176,6 +118,43 @@ impl Images {
             }
             Self::Shards(shards) => shards.size(index).unwrap_or(0),
         }
+    }
+
+    fn source(&self) -> &dyn Source {
+        match self {
+            Self::Folder(folder) => folder,
+            Self::Shards(shards) => shards,
+        }
+    }
+}
+
+impl Source for Images {
+    fn len(&self) -> usize {
+        self.source().len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.source().class_names()
+    }
+
+    fn label(&self, index: u32) -> Option<u32> {
+        self.source().label(index)
+    }
+
+    fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
+        self.source().read(index, buffer)
+    }
+
+    fn location(&self, index: u32) -> String {
+        self.source().location(index)
+    }
+
+    fn fingerprint(&self) -> String {
+        self.source().fingerprint()
+    }
+
+    fn colours(&self) -> Colours {
+        self.source().colours()
     }
 }
 

@@ -10,8 +10,8 @@ use serde::Serialize;
 use crate::cli::error::UsageError;
 use crate::cli::logging::Logging;
 use crate::cli::output;
-use crate::data::Images;
 use crate::data::shards::check::{PartReport, check};
+use crate::data::{Images, Source};
 use crate::world::Ranks;
 
 const EXAMPLES: &str = "\

@@ -27,7 +27,9 @@ use sha2::{Digest, Sha256};
 
 use self::listing::Listing;
 use self::view::CentreView;
-use super::{Batch, Batches, CHANNELS, DataError, Sampler, Shard, Split, prefetch::Prefetch};
+use super::{
+    Batch, Batches, CHANNELS, Colours, DataError, Sampler, Shard, Source, Split, StoredImage, prefetch::Prefetch,
+};
 
 pub(super) use self::ground_truth::label;
 pub(super) use self::listing::{hidden_reason, is_image_name};
@@ -172,63 +174,12 @@ impl ImageFolder {
         &self.notes
     }
 
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are no images.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// In the order of labels.
-    pub fn class_names(&self) -> &[String] {
-        &self.classes
-    }
-
-    /// The class of image `index`, or `None` past the last one.
-    pub fn label(&self, index: u32) -> Option<u32> {
-        self.labels.get(index as usize).copied()
-    }
-
     /// The file of image `index`, or `None` past the last one.
     pub fn path(&self, index: u32) -> Option<PathBuf> {
         let index = index as usize;
         let position = self.folders.partition_point(|folder| folder.first <= index);
         let folder = self.folders.get(position.checked_sub(1)?).filter(|_| index < self.len())?;
         Some(folder.path.join(OsStr::from_bytes(self.names.get(index))))
-    }
-
-    /// Fills `buffer` with the file of image `index`.
-    ///
-    /// # Errors
-    /// When there is no such image, or its file cannot be read or is empty.
-    pub fn read_file(&self, index: u32, buffer: &mut Vec<u8>) -> Result<(), DataError> {
-        let path = self.path(index).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
-        buffer.clear();
-        let read = File::open(&path).and_then(|mut file| file.read_to_end(buffer));
-        let reason = match read {
-            Ok(0) => "it is empty".to_owned(),
-            Ok(_) => return Ok(()),
-            Err(error) => error.to_string(),
-        };
-        Err(DataError::Image { path, reason })
-    }
-
-    /// SHA-256, in hexadecimal, of the classes and of all images' names and labels.
-    pub fn digest(&self) -> String {
-        let mut hasher = Sha256::new();
-        for class in &self.classes {
-            hasher.update(class);
-            hasher.update([0]);
-        }
-        for (name, label) in self.names.iter().zip(&self.labels) {
-            hasher.update(name);
-            hasher.update([0]);
-            hasher.update(label.to_le_bytes());
-        }
-        format!("{:x}", hasher.finalize())
     }
 
     /// All images in order, as evaluation of ImageNet sees them (the middle 224 pixels after the shorter side is brought to
@@ -258,6 +209,53 @@ impl ImageFolder {
             labels.push(i64::from(label));
         }
         Ok(Batch { pixels, labels, height: view.crop, width: view.crop })
+    }
+}
+
+impl Source for ImageFolder {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn label(&self, index: u32) -> Option<u32> {
+        self.labels.get(index as usize).copied()
+    }
+
+    fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
+        let path = self.path(index).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
+        buffer.clear();
+        let reason = match File::open(&path).and_then(|mut file| file.read_to_end(buffer)) {
+            Ok(0) => "it is empty".to_owned(),
+            Ok(_) => return Ok(StoredImage::Encoded(buffer)),
+            Err(error) => error.to_string(),
+        };
+        Err(DataError::Image { path, reason })
+    }
+
+    fn location(&self, index: u32) -> String {
+        self.path(index).map_or_else(|| format!("image {index}"), |path| path.display().to_string())
+    }
+
+    fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        for class in &self.classes {
+            hasher.update(class);
+            hasher.update([0]);
+        }
+        for (name, label) in self.names.iter().zip(&self.labels) {
+            hasher.update(name);
+            hasher.update([0]);
+            hasher.update(label.to_le_bytes());
+        }
+        format!("{:x}", hasher.finalize())
+    }
+
+    fn colours(&self) -> Colours {
+        Colours::IMAGENET
     }
 }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{Manifest, PartManifest, hexadecimal};
 use super::{Shards, index_path, scan, split_name};
 use crate::data::prefetch::Prefetch;
-use crate::data::{DataError, Images, Split, encoded};
+use crate::data::{DataError, Images, Source, Split, StoredImage, encoded};
 
 /// Images that a thread checks at a time.
 const BATCH: usize = 64;
@@ -100,8 +100,9 @@ pub fn check(
 
 /// What is wrong with one image.
 fn problem_of(images: &Images, index: u32, buffer: &mut Vec<u8>) -> Option<Problem> {
-    let reason = match images.read_file(index, buffer) {
-        Ok(()) => encoded::decode(buffer).err()?,
+    let reason = match images.read(index, buffer) {
+        Ok(StoredImage::Encoded(bytes)) => encoded::decode(bytes).err()?,
+        Ok(StoredImage::Pixels { .. }) => return None,
         Err(DataError::Image { reason, .. }) => reason,
         Err(error) => error.to_string(),
     };
@@ -119,7 +120,7 @@ fn compare_manifest(dir: &Path, split: Split, shards: &Shards, part: &PartManife
     if part.images_per_class != counts {
         tell("has other numbers of images in its classes than the manifest".to_owned());
     }
-    if part.index_sha256 != shards.digest() {
+    if part.index_sha256 != shards.fingerprint() {
         tell("is not the index that the manifest names (SHA-256)".to_owned());
     }
     problems

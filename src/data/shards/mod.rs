@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use self::files::OpenFiles;
 use self::index::{BLOCK, Entry, Index};
-use super::{DataError, Split};
+use super::{Colours, DataError, Source, Split, StoredImage};
 
 pub use self::manifest::Manifest;
 pub(super) use self::originals::Originals;
@@ -90,61 +90,9 @@ impl Shards {
         &self.notes
     }
 
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
-
-    /// Whether there are no images.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// In the order of labels.
-    pub fn class_names(&self) -> &[String] {
-        &self.index.classes
-    }
-
-    /// The class of image `index`, or `None` past the last one.
-    pub fn label(&self, index: u32) -> Option<u32> {
-        self.index.entry(index as usize).map(|entry| entry.label)
-    }
-
     /// Bytes of image `index`, or `None` past the last one.
     pub(super) fn size(&self, index: u32) -> Option<u64> {
         self.index.entry(index as usize).map(|entry| entry.bytes.into())
-    }
-
-    /// SHA-256, in hexadecimal, of the index: classes, shards, and place, size and label of each image.
-    pub fn digest(&self) -> String {
-        self.index.digest()
-    }
-
-    /// Fills `buffer` with the file of image `index`.
-    ///
-    /// # Errors
-    /// When there is no such image, its shard cannot be read or is cut short, or its checksum is wrong.
-    pub fn read_file(&self, index: u32, buffer: &mut Vec<u8>) -> Result<(), DataError> {
-        let (shard, entry) = self.find(index).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
-        let refused = |reason: String| DataError::Image { path: self.location(index).into(), reason };
-        buffer.resize(entry.bytes as usize, 0);
-        let file = self.files.get(shard, &self.shard_path(shard)).map_err(|error| refused(error.to_string()))?;
-        file.read_exact_at(buffer, entry.offset).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => refused("the shard is cut short".to_owned()),
-            _ => refused(error.to_string()),
-        })?;
-        if self.index.has_checksums && crc32c::crc32c(buffer) != entry.crc {
-            return Err(refused("its checksum is not that of the index".to_owned()));
-        }
-        Ok(())
-    }
-
-    /// Where image `index` is, for messages.
-    pub fn location(&self, index: u32) -> String {
-        let Some((shard, entry)) = self.find(index) else { return format!("image {index}") };
-        let path = self.shard_path(shard);
-        let name = self.name(index).map_or_else(String::new, |name| format!(" ({name})"));
-        format!("{}, byte {}{name}", path.display(), entry.offset)
     }
 
     /// Name of image `index` in its shard: what the block before it holds.
@@ -166,6 +114,50 @@ impl Shards {
     fn find(&self, index: u32) -> Option<(usize, Entry)> {
         let entry = self.index.entry(index as usize)?;
         Some((entry.shard as usize, entry))
+    }
+}
+
+impl Source for Shards {
+    fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    fn class_names(&self) -> &[String] {
+        &self.index.classes
+    }
+
+    fn label(&self, index: u32) -> Option<u32> {
+        self.index.entry(index as usize).map(|entry| entry.label)
+    }
+
+    fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
+        let (shard, entry) = self.find(index).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
+        let refused = |reason: String| DataError::Image { path: self.location(index).into(), reason };
+        buffer.resize(entry.bytes as usize, 0);
+        let file = self.files.get(shard, &self.shard_path(shard)).map_err(|error| refused(error.to_string()))?;
+        file.read_exact_at(buffer, entry.offset).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => refused("the shard is cut short".to_owned()),
+            _ => refused(error.to_string()),
+        })?;
+        if self.index.has_checksums && crc32c::crc32c(buffer) != entry.crc {
+            return Err(refused("its checksum is not that of the index".to_owned()));
+        }
+        Ok(StoredImage::Encoded(buffer))
+    }
+
+    fn location(&self, index: u32) -> String {
+        let Some((shard, entry)) = self.find(index) else { return format!("image {index}") };
+        let path = self.shard_path(shard);
+        let name = self.name(index).map_or_else(String::new, |name| format!(" ({name})"));
+        format!("{}, byte {}{name}", path.display(), entry.offset)
+    }
+
+    fn fingerprint(&self) -> String {
+        self.index.digest()
+    }
+
+    fn colours(&self) -> Colours {
+        Colours::IMAGENET
     }
 }
 

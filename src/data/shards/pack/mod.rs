@@ -23,7 +23,7 @@ use super::index::{BLOCK, Entry, Index, ShardFile};
 use super::manifest::{self, LeftOut, Manifest, PartManifest, ShardManifest, hexadecimal};
 use super::{index_path, mismatch, split_name};
 use crate::data::prefetch::Prefetch;
-use crate::data::{DataError, Images, Shard, Split};
+use crate::data::{DataError, Images, Shard, Source, Split, StoredImage};
 use crate::files::{remove_partial_files, replace};
 
 /// What shards are to be like.
@@ -248,9 +248,9 @@ impl Pack {
         let (images, options) = (Arc::clone(&part.images), self.options);
         let converted = Prefetch::start(indices.to_vec(), num_threads, move |image: u32| {
             let mut bytes = Vec::new();
-            let read = images.read_file(image, &mut bytes);
-            Ok(match read {
-                Ok(()) => convert(&bytes, &options),
+            Ok(match images.read(image, &mut bytes) {
+                Ok(StoredImage::Encoded(bytes)) => convert(bytes, &options),
+                Ok(StoredImage::Pixels { .. }) => Err("it is not a file".to_owned()),
                 Err(DataError::Image { reason, .. }) => Err(reason),
                 Err(error) => return Err(error),
             })

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::PackOptions;
 use crate::data::shards::split_name;
-use crate::data::{DataError, Images, Split, parallel};
+use crate::data::{DataError, Images, Source, Split, parallel};
 
 /// Of the order of images in shards; part of what a pack yields.
 const SEED: u64 = 0x7064_6172_7473;
@@ -45,7 +45,7 @@ impl Plan {
         let sizes = sizes.concat();
         let mut hasher = Sha256::new();
         hasher.update(split_name(split));
-        hasher.update(images.digest());
+        hasher.update(images.fingerprint());
         hasher.update(format!("{:?} {} {}", options.max_side, options.quality, options.shard_bytes));
         let (mut bounds, mut bytes) = (vec![0], 0);
         for (position, &index) in order.iter().enumerate() {
