@@ -11,18 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffer_pool::{Buffer, BufferPool};
-use super::prefetch::Prefetch;
+use super::prefetch::{Prefetch, QUEUE_LENGTH};
 use super::transform::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
-use super::{CHANNELS, Colours, DataError, Sampler, Source};
+use super::{BadImagePolicy, BadImages, CHANNELS, Colours, DataError, Sampler, Source};
 
 /// Bytes of pixels that one thread prepares at a time; one image if it is larger.
 const CHUNK_BYTES: usize = 1 << 20;
 
 /// Batches that are prepared ahead, where the threads' own queues hold less.
 const BATCHES_AHEAD: usize = 2;
-
-/// Chunks that each thread may have ready at least.
-const MIN_QUEUE_LENGTH: usize = 2;
 
 /// Images of one rank that go through the network together: bytes, and what is needed to normalise them.
 #[derive(Debug)]
@@ -93,6 +90,7 @@ pub struct Loader {
     sampler: Sampler,
     transform: Arc<dyn Transform>,
     num_threads: NonZeroUsize,
+    bad_images: Arc<BadImages>,
     pool: Arc<BufferPool>,
 }
 
@@ -104,7 +102,14 @@ impl Loader {
         transform: Arc<dyn Transform>,
         num_threads: NonZeroUsize,
     ) -> Loader {
-        Loader { source, sampler, transform, num_threads, pool: Arc::default() }
+        let bad_images = Arc::new(BadImages::new(BadImagePolicy::Error));
+        Loader { source, sampler, transform, num_threads, bad_images, pool: Arc::default() }
+    }
+
+    /// Does about bad images what `bad_images` says, which several loaders may share; without this the first one is an
+    /// error.
+    pub fn with_bad_images(self, bad_images: Arc<BadImages>) -> Loader {
+        Loader { bad_images, ..self }
     }
 
     /// Steps in one pass over the sampler's images.
@@ -130,11 +135,12 @@ impl Loader {
             num_chunks.push(jobs.len() - before);
         }
         let largest = num_chunks.iter().max().copied().unwrap_or(0);
-        let queue_length = (BATCHES_AHEAD * largest).div_ceil(self.num_threads.get()).max(MIN_QUEUE_LENGTH);
-        let chunks = Prefetch::start(jobs, self.num_threads, queue_length, || {
+        let queue_length = (BATCHES_AHEAD * largest).div_ceil(self.num_threads.get()).max(QUEUE_LENGTH);
+        let chunks = Prefetch::with_workers(jobs, self.num_threads, queue_length, || {
             let mut worker = Worker {
                 source: Arc::clone(&self.source),
                 transform: Arc::clone(&self.transform),
+                bad_images: Arc::clone(&self.bad_images),
                 pool: Arc::clone(&self.pool),
                 epoch,
                 encoded: Vec::new(),
@@ -157,6 +163,7 @@ impl Loader {
 struct Worker {
     source: Arc<dyn Source>,
     transform: Arc<dyn Transform>,
+    bad_images: Arc<BadImages>,
     pool: Arc<BufferPool>,
     epoch: u64,
     /// What the source reads into.
@@ -180,11 +187,16 @@ impl Worker {
     }
 
     fn image(&mut self, index: u32, out: &mut [u8]) -> Result<Rectangle, DataError> {
-        let stored = self.source.read(index, &mut self.encoded)?;
-        let draw = Draw { epoch: self.epoch, index };
-        self.transform
-            .apply(stored, draw, &mut self.scratch, out)
-            .map_err(|UnreadableImage(reason)| DataError::Image { location: self.source.location(index), reason })
+        let Self { source, transform, epoch, encoded, scratch, .. } = self;
+        let draw = Draw { epoch: *epoch, index };
+        // Where another image takes its place, the draw stays that of the place.
+        let make = |index| {
+            let stored = source.read(index, encoded)?;
+            transform
+                .apply(stored, draw, scratch, out)
+                .map_err(|UnreadableImage(reason)| DataError::Image { location: source.location(index), reason })
+        };
+        Ok(self.bad_images.replacing(&**source, index, make)?.0)
     }
 }
 

@@ -8,32 +8,40 @@
 //! epoch, step, global batch), of which a rank takes its slice, and the augmentation of an image from (seed, epoch,
 //! index). So runs on 1 and on N ranks see the same images, and a run resumes at any step.
 
+mod bad_images;
 mod buffer_pool;
 mod cifar;
 mod cifar_binary;
 mod cifar_names;
 mod cifar_python;
+mod encoded;
 mod error;
 pub mod fetch;
 mod image_folder;
+mod images;
 mod loader;
 mod memory;
+mod parallel;
 mod photodigits;
 mod prefetch;
 mod random;
 mod sampler;
+pub mod shards;
 mod source;
 mod transform;
 
 use std::{fmt, path::Path, sync::Arc};
 
+pub use bad_images::{BadImagePolicy, BadImages, Replaced};
 pub use cifar::{IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
 pub use image_folder::ImageFolder;
+pub use images::Images;
 pub use loader::{Batch, Batches, Loader};
 pub use memory::MemorySource;
 pub use random::Stream;
 pub use sampler::{Sampler, Shard, train_valid_split};
+pub use shards::Shards;
 pub use source::{CHANNELS, Colours, Source, StoredImage};
 pub use transform::{Augment, CentreView, Draw, Policy, Rectangle, SameSize, Scratch, Transform, UnreadableImage};
 
@@ -46,7 +54,7 @@ pub enum DatasetKind {
     Cifar10,
     /// CIFAR-100 with its 100 fine classes, 50,000 + 10,000 images.
     Cifar100,
-    /// Images in files, a folder for each class, as ImageNet has them.
+    /// Images in folders or in shards, as ImageNet has them.
     Images,
 }
 
@@ -82,6 +90,10 @@ pub fn open(kind: DatasetKind, dir: &Path, split: Split) -> Result<Arc<dyn Sourc
         DatasetKind::Photodigits => Arc::new(photodigits::load(split)?),
         DatasetKind::Cifar10 => Arc::new(cifar::load(&cifar::CIFAR10, dir, split)?),
         DatasetKind::Cifar100 => Arc::new(cifar::load(&cifar::CIFAR100, dir, split)?),
-        DatasetKind::Images => Arc::new(ImageFolder::open(dir)?),
+        DatasetKind::Images => {
+            let images = Images::open(dir, split)?;
+            images.notes().iter().for_each(|note| tracing::warn!("{note}"));
+            Arc::new(images)
+        }
     })
 }

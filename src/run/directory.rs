@@ -8,9 +8,9 @@ use std::process;
 
 use tracing::warn;
 
-use super::atomic::remove_partial_files;
 use super::checkpoints::{self, Moment};
 use super::{Environment, EventWriter, JsonLog, RunError, write_atomic};
+use crate::files::remove_partial_files;
 use crate::world::hostname;
 
 const LOCK: &str = ".lock";

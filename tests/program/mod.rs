@@ -2,6 +2,8 @@
 //! its part.
 #![allow(dead_code)]
 
+pub mod image_tree;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,10 @@
 use std::path::Path;
 
 use super::*;
-use crate::data::{Augment, IMAGE_BYTES, MemorySource, SameSize, Shard, Split, StoredImage, Stream, photodigits};
+use crate::data::{
+    Augment, CentreView, DatasetKind, IMAGE_BYTES, MemorySource, SameSize, Shard, Split, StoredImage, Stream, open,
+    photodigits,
+};
 
 const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
 /// Large enough for several chunks in a batch of 20.
@@ -79,9 +82,23 @@ fn buffers_are_used_again_and_their_number_is_bounded() {
     }
     // Two threads with a queue each, what they work on, and a batch that the consumer holds.
     let chunks = 10usize.div_ceil(CHUNK_BYTES / (LARGE_SIDE * LARGE_SIDE * CHANNELS));
-    let queues = 2 * (BATCHES_AHEAD * chunks).div_ceil(2).max(MIN_QUEUE_LENGTH);
+    let queues = 2 * (BATCHES_AHEAD * chunks).div_ceil(2).max(QUEUE_LENGTH);
     let kept = loader.pool.num_free();
     assert!(kept <= queues + 2 + 2 * chunks, "{kept}");
+}
+
+#[test]
+fn memory_follows_from_the_size_of_a_part_and_not_of_the_global_batch() {
+    for global_batch in [12, 48] {
+        let sampler = Sampler::shuffled(0..48, global_batch, 5, Stream::Weights, Shard::WHOLE).unwrap();
+        let loader = loader(large_images(48), sampler.in_parts(global_batch / 4), AUGMENT, 1);
+        let mut batches = loader.batches(0, 0..96 / global_batch).unwrap();
+        assert_eq!(batches.parts_per_step(), global_batch / 4);
+        assert!(batches.by_ref().all(|part| part.is_ok_and(|part| part.len() == 4)));
+        drop(batches);
+        // What is ready, what the thread works on, and what the consumer holds; each a part of four images.
+        assert!(loader.pool.num_free() <= QUEUE_LENGTH + 2, "{}", loader.pool.num_free());
+    }
 }
 
 #[test]
@@ -140,6 +157,26 @@ fn image_that_a_transform_refuses_is_told_with_its_place() {
         error.starts_with(&format!("{place} cannot be read as an image (32x32 pixels, expected 16x16)")),
         "{error}"
     );
+}
+
+#[test]
+fn bad_image_is_replaced_by_the_next_of_its_class_where_that_is_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, grey) in [("a/0.png", 10), ("a/1.png", 20), ("b/0.png", 30), ("b/1.png", 40)] {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::RgbImage::from_pixel(30, 30, image::Rgb([grey; 3])).save(path).unwrap();
+    }
+    std::fs::write(dir.path().join("a/1.png"), "no image").unwrap();
+    let source = open(DatasetKind::Images, dir.path(), Split::Test).unwrap();
+    let sampler = Sampler::sequential(0..4, 4, Shard::WHOLE).unwrap();
+    let bad_images = Arc::new(BadImages::new(BadImagePolicy::Skip { limit: 1 }));
+    let transform = Arc::new(CentreView { resize: 10, crop: 8 });
+    let loader = Loader::new(source, sampler, transform, NonZeroUsize::MIN).with_bad_images(Arc::clone(&bad_images));
+    let (pixels, labels, _) = batches(&loader, 0..1).remove(0);
+    assert_eq!(labels, [0, 0, 1, 1]);
+    assert_eq!(pixels.chunks(8 * 8 * 3).map(|image| image[0]).collect::<Vec<_>>(), [10, 10, 30, 40]);
+    assert_eq!(bad_images.replaced().unwrap().images, 1);
 }
 
 #[test]

@@ -1,13 +1,11 @@
 //! The middle of an image, as networks see it in evaluation on ImageNet.
 
-use std::io::Cursor;
-
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 
 use super::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
-use crate::data::{CHANNELS, StoredImage};
+use crate::data::{CHANNELS, StoredImage, encoded};
 
 /// The middle of an image whose shorter side is first brought to a given length, bilinear with antialiasing, as in
 /// torchvision's `Resize` and `CenterCrop` of PIL images.
@@ -71,14 +69,7 @@ fn decoded(image: StoredImage<'_>) -> Result<RgbImage, String> {
     match image {
         StoredImage::Pixels { bytes, width, height } => RgbImage::from_raw(width as u32, height as u32, bytes.to_vec())
             .ok_or_else(|| format!("{} bytes are not {width}x{height} pixels", bytes.len())),
-        // Some of ImageNet's files are not of the format that their names say.
-        StoredImage::Encoded(bytes) => ImageReader::new(Cursor::new(bytes))
-            .with_guessed_format()
-            .map_err(|error| error.to_string())
-            .and_then(|reader| reader.decode().map_err(|error| error.to_string()))
-            .map(image::DynamicImage::into_rgb8)
-            // Some decoders end their messages with a line break.
-            .map_err(|reason| reason.split_whitespace().collect::<Vec<_>>().join(" ")),
+        StoredImage::Encoded(bytes) => encoded::decode(bytes),
     }
 }
 
