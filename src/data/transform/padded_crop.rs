@@ -30,7 +30,7 @@ impl PaddedCrop {
         let columns = self.inside(self.corner.1, side);
         for (row, out) in out.chunks_exact_mut(row_bytes).enumerate() {
             let source = (row + self.corner.0).checked_sub(self.padding).filter(|&source| source < side);
-            let Some(source) = source else {
+            let Some(source) = source.filter(|_| !columns.is_empty()) else {
                 out.fill(0);
                 continue;
             };
