@@ -7,6 +7,7 @@ use crate::genotype::GenotypeError;
 use crate::model::NetworkError;
 use crate::run::RunError;
 use crate::torch::TorchError;
+use crate::weights::WeightsProblem;
 use crate::world::CommunicatorError;
 
 /// A failure of a training loop; its text is one line.
@@ -103,9 +104,9 @@ pub enum TrainError {
     /// A network that cannot be built or cannot read the images.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Tensors that cannot be written as a file.
-    #[error("safetensors: {0}")]
-    Serialize(#[from] std::io::Error),
+    /// Tensors that cannot be copied to the host or back, as checkpoints and hashes need it.
+    #[error(transparent)]
+    Tensors(#[from] WeightsProblem),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
