@@ -1,6 +1,7 @@
 //! A retraining as the loop over epochs sees it: steps, validation, records.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use tch::Kind;
 
@@ -100,6 +101,10 @@ impl Task for TrainTask<'_, '_> {
         Ok(self.training.data.train_loader.batches(epoch as u64, steps)?)
     }
 
+    fn waited(batches: &Batches) -> Duration {
+        batches.waited()
+    }
+
     fn step(&mut self, at: StepPlace, batches: &mut Batches, tally: &mut EpochTally) -> Result<(), TrainError> {
         let EpochSettings { learning_rate, drop_path, .. } = self.settings(at.epoch);
         self.seed_step(at);
@@ -137,6 +142,7 @@ impl Task for TrainTask<'_, '_> {
             train_loss: interval.sums.weights.mean_loss(),
             train_top1: interval.sums.weights.top1_percent(),
             images_per_second: interval.images_per_second(),
+            data_seconds: interval.data_seconds,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A stage of a search as the loop over epochs sees it: steps, validation, records.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use tch::Kind;
 
@@ -95,6 +96,10 @@ impl Task for StageTask<'_, '_> {
         Ok(SearchBatches { weights, alphas })
     }
 
+    fn waited(batches: &SearchBatches) -> Duration {
+        batches.weights.waited() + batches.alphas.as_ref().map_or(Duration::ZERO, Batches::waited)
+    }
+
     /// A step of the alphas, unless they rest, then one of the weights.
     fn step(&mut self, at: StepPlace, batches: &mut SearchBatches, tally: &mut EpochTally) -> Result<(), TrainError> {
         let EpochSettings { learning_rate, skip_dropout, .. } = self.settings(at.epoch);
@@ -136,6 +141,7 @@ impl Task for StageTask<'_, '_> {
             alpha_loss: trained.map(TallySums::mean_loss),
             alpha_top1: trained.map(TallySums::top1_percent),
             images_per_second: interval.images_per_second(),
+            data_seconds: interval.data_seconds,
         }
     }
 
