@@ -65,7 +65,11 @@ impl EvalDataset {
             );
         }
         let set = match kind {
-            None => TestSet::Files(Arc::new(ImageFolder::open(data, Split::Test)?)),
+            None => {
+                let folder = ImageFolder::open(data, Split::Test)?;
+                folder.notes().iter().for_each(|note| tracing::warn!("{note}"));
+                TestSet::Files(Arc::new(folder))
+            }
             Some(kind) => TestSet::Memory(kind, Arc::new(load(kind, data, Split::Test)?)),
         };
         let (found, expected) = (shape.num_classes, set.class_names().len());

@@ -233,7 +233,7 @@ impl Source for ImageFolder {
             Ok(_) => return Ok(StoredImage::Encoded(buffer)),
             Err(error) => error.to_string(),
         };
-        Err(DataError::Image { path, reason })
+        Err(DataError::image(path.display().to_string(), reason))
     }
 
     fn location(&self, index: u32) -> String {

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 
 use crate::data::byte_table::{ByteTable, byte_table};
-use crate::data::{CHANNELS, DataError};
+use crate::data::{CHANNELS, DataError, encoded};
 
 /// The middle of an image whose shorter side is first brought to a given length, bilinear with antialiasing, as in
 /// torchvision's `Resize` and `CenterCrop` of PIL images.
@@ -35,15 +35,9 @@ impl CentreView {
     /// # Errors
     /// When it cannot be read or decoded.
     pub fn append(&self, path: &Path, pixels: &mut Vec<f32>) -> Result<(), DataError> {
-        // Some decoders end their messages with a line break.
-        let refused = |reason: String| DataError::Image {
-            path: path.into(),
-            reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
-        };
-        // Some of ImageNet's files are not of the format that their names say.
-        let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-        let image = reader.map_err(|error| refused(error.to_string()))?.decode();
-        let image = image.map_err(|error| refused(error.to_string()))?.into_rgb8();
+        let refused = |reason: String| DataError::Image { path: path.into(), reason };
+        let bytes = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+        let image = encoded::decode(&bytes).map_err(refused)?;
         let resized = self.resized(&image).map_err(refused)?;
         pixels.extend(self.cropped(&resized));
         Ok(())
