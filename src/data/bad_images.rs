@@ -122,7 +122,7 @@ mod tests {
 
         fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
             if self.bad.contains(&index) {
-                return Err(DataError::Image { location: self.location(index), reason: "it is empty".into() });
+                return Err(DataError::image(self.location(index), "it is empty".into()));
             }
             Ok(StoredImage::Encoded(buffer))
         }

@@ -164,6 +164,11 @@ impl DataError {
         Self::Images { path: path.to_owned(), problem }
     }
 
+    /// [`DataError::Image`] of the image that is kept at `location`.
+    pub(super) fn image(location: String, reason: String) -> Self {
+        Self::Image { location, reason }
+    }
+
     /// Whether one image is at fault, so that another could be used in its place.
     pub fn is_of_one_image(&self) -> bool {
         matches!(self, Self::Image { .. })

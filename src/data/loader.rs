@@ -194,7 +194,7 @@ impl Worker {
             let stored = source.read(index, encoded)?;
             transform
                 .apply(stored, draw, scratch, out)
-                .map_err(|UnreadableImage(reason)| DataError::Image { location: source.location(index), reason })
+                .map_err(|UnreadableImage(reason)| DataError::image(source.location(index), reason))
         };
         Ok(self.bad_images.replacing(&**source, index, make)?.0)
     }

@@ -1,4 +1,4 @@
-//! The same work on many things at once, where the results' order is that of the things.
+//! The same work on many things at once, where the order of results is that of the things.
 
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
@@ -6,7 +6,7 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::DataError;
+use super::{DataError, prefetch::Prefetch};
 
 /// Threads that wait for a file system more than they compute: more than this many bring nothing.
 const MOST_READERS: usize = 16;
@@ -51,6 +51,18 @@ pub(super) fn map<R: Send>(
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_unstable_by_key(|(index, _)| *index);
     Ok(results.into_iter().map(|(_, result)| result).collect())
+}
+
+/// `work` of each of `jobs` on threads, a few ahead of who takes the results, which come in order.
+///
+/// # Errors
+/// If the system refuses a thread.
+pub(super) fn stream<J: Send + 'static, R: Send + 'static>(
+    jobs: Vec<J>,
+    num_threads: NonZeroUsize,
+    work: impl Fn(J) -> Result<R, DataError> + Send + Sync + 'static,
+) -> Result<impl Iterator<Item = Result<R, DataError>>, DataError> {
+    Prefetch::start(jobs, num_threads, work)
 }
 
 #[cfg(test)]

@@ -43,11 +43,18 @@ pub struct PackArguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     skip_bad: usize,
     /// MiB of a shard, by the sizes of the images before they are made smaller
-    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
-    shard_mib: u32,
+    #[arg(long, value_name = "MIB", default_value_t = 256.0, value_parser = shard_mib)]
+    shard_mib: f64,
     /// CPU threads; 0 = all cores
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
     threads: u16,
+}
+
+const MIB: f64 = 1_048_576.0;
+
+fn shard_mib(text: &str) -> Result<f64, String> {
+    let number: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.01..=65536.0).contains(&number) { Ok(number) } else { Err("not within 0.01 to 65536".to_owned()) }
 }
 
 pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
@@ -59,7 +66,7 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
         max_side: arguments.max_side,
         quality: arguments.quality,
         skip_bad: arguments.skip_bad,
-        shard_bytes: u64::from(arguments.shard_mib) << 20,
+        shard_bytes: (arguments.shard_mib * MIB) as u64,
     };
     let pack = Pack::open(&arguments.from, &arguments.to, options).map_err(|error| UsageError::new(error).into());
     let pack = agree(&ranks, pack)?;

@@ -198,7 +198,7 @@ impl Source for ImageFolder {
             Ok(_) => return Ok(StoredImage::Encoded(buffer)),
             Err(error) => error.to_string(),
         };
-        Err(DataError::Image { location: path.display().to_string(), reason })
+        Err(DataError::image(path.display().to_string(), reason))
     }
 
     fn location(&self, index: u32) -> String {

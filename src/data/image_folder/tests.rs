@@ -154,7 +154,7 @@ fn folders_that_are_not_as_expected_say_what_they_hold() {
     assert!(message.contains("has no folders with images; it holds nothing; images are expected"), "{message}");
     add(dir.path(), &["n03/notes.txt", "n03/one/a.jpg"]);
     let message = refusal(dir.path(), Split::Test);
-    assert!(message.contains("its folder n03 has no images; it holds 1 folder"), "{message}");
+    assert!(message.contains("has no images in its folder n03, which holds 1 folder (one)"), "{message}");
     assert!(message.contains("1 image one folder too deep (one/a.jpg)"), "{message}");
     add(dir.path(), &["archive.tar"]);
     assert!(refusal(&dir.path().join("archive.tar"), Split::Test).contains("pdarts data pack"));

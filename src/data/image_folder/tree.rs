@@ -83,11 +83,15 @@ pub(super) fn description(listing: &Listing) -> String {
     let mut parts = Vec::new();
     match listing.folders.len() {
         0 => {}
+        1 => parts.push(format!("1 folder ({})", listing.folders[0])),
         number => parts.push(format!("{number} folders ({})", some_of(&listing.folders))),
     }
     if listing.images.len() > 0 {
         let first = String::from_utf8_lossy(listing.images.get(0));
-        parts.push(format!("{} images (as {first})", listing.images.len()));
+        parts.push(match listing.images.len() {
+            1 => format!("1 image ({first})"),
+            number => format!("{number} images (as {first})"),
+        });
     }
     if !listing.skipped.is_empty() {
         parts.push(listing.skipped.to_string());
@@ -125,5 +129,5 @@ fn has_tar_files(dir: &Path) -> bool {
 /// The refusal of a class without images.
 pub(super) fn class_without_images(part: &Path, class: &str, listing: &Listing) -> DataError {
     let found = description(listing);
-    DataError::images(part, format!("its folder {class} has no images; it holds {found}; {ARRANGEMENT}"))
+    DataError::images(part, format!("has no images in its folder {class}, which holds {found}; {ARRANGEMENT}"))
 }

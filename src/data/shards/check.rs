@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{Manifest, PartManifest, hexadecimal};
 use super::{Shards, index_path, scan, split_name};
-use crate::data::prefetch::Prefetch;
-use crate::data::{DataError, Images, Source, Split, StoredImage, encoded};
+use crate::data::{DataError, Images, Source, Split, StoredImage, encoded, parallel};
 
 /// Images that a thread checks at a time.
 const BATCH: usize = 64;
@@ -76,7 +75,7 @@ pub fn check(
     let batches: Vec<_> =
         (0..images.len()).step_by(BATCH).map(|first| first..(first + BATCH).min(images.len())).collect();
     let read = std::sync::Arc::clone(images);
-    let results = Prefetch::start(batches, num_threads, move |batch: std::ops::Range<usize>| {
+    let results = parallel::stream(batches, num_threads, move |batch: std::ops::Range<usize>| {
         let mut buffer = Vec::new();
         let length = batch.len();
         let problems = batch.filter_map(|index| problem_of(&read, index as u32, &mut buffer));
@@ -132,7 +131,7 @@ fn check_files(shards: &Shards, num_threads: NonZeroUsize) -> Result<Vec<Problem
     for entry in (0..shards.len()).map_while(|index| shards.index.entry(index)) {
         expected[entry.shard as usize].insert(entry.offset, (entry.bytes, entry.label));
     }
-    let problems = crate::data::parallel::map(expected.len(), num_threads, |number| {
+    let problems = parallel::map(expected.len(), num_threads, |number| {
         let path = shards.shard_path(number);
         let reason = check_file(shards, number, &path, &expected[number]).err()?;
         Some(Problem { place: path.display().to_string(), reason })

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::index::{Entry, Index, ShardFile};
+use super::pack::LOCK;
 use super::scan::{self, Sample};
 use super::{Shards, index_path, split_name};
 use crate::data::image_folder::Skipped;
@@ -67,6 +68,10 @@ fn has_word(name: &str, words: &[&str]) -> bool {
 /// # Errors
 /// When there are none, one cannot be read, or there is no image with a label in them.
 pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
+    if is_unfinished_pack(dir) {
+        let problem = "has shards that are not complete: call pdarts data pack again, as it was called before";
+        return Err(DataError::images(dir, problem.into()));
+    }
     let names = shard_names(dir, split)?;
     if names.is_empty() {
         let problem = format!("has no shards of {} images (tar files with that in their names)", split_name(split));
@@ -108,6 +113,14 @@ pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
         notes.push(format!("{} cannot be written ({error}): the shards are read again at each start", path.display()));
     }
     Ok(Shards::new(dir, index, notes))
+}
+
+/// Whether `dir` has what a pack leaves only when it was killed or refused.
+fn is_unfinished_pack(dir: &Path) -> bool {
+    let is_own = |name: &str| {
+        name == LOCK || (name.starts_with(".train-") || name.starts_with(".val-")) && name.ends_with(".index")
+    };
+    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_own(&entry.file_name().to_string_lossy())))
 }
 
 struct Scanned {

@@ -1,6 +1,7 @@
 //! `manifest.json`: what a folder of shards holds, for readers; written last, so that its presence means completeness.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -83,7 +84,7 @@ impl Manifest {
         let refused =
             |problem: String| DataError::images(&path, format!("{problem}: copy it again, or remove it and pack anew"));
         let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
             text => text.map_err(|error| refused(format!("cannot be read ({error})")))?,
         };
         let manifest: Self =

@@ -72,13 +72,16 @@ impl Shards {
         }
     }
 
-    /// Opens shards that may not be as their index says, to find out how.
+    /// Opens shards that may not be as their index says, to find out how. Of those of others the index is no authority.
     pub(super) fn open_to_check(dir: &Path, split: Split) -> Result<Self, DataError> {
         let path = index_path(dir, split);
-        if !path.is_file() {
-            return foreign::open(dir, split);
+        if path.is_file() {
+            let index = Index::read(&path)?;
+            if !index.is_scanned {
+                return Ok(Self::new(dir, index, Vec::new()));
+            }
         }
-        Ok(Self::new(dir, Index::read(&path)?, Vec::new()))
+        Self::open(dir, split)
     }
 
     fn new(dir: &Path, index: Index, notes: Vec<String>) -> Self {
@@ -132,7 +135,7 @@ impl Source for Shards {
 
     fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
         let (shard, entry) = self.find(index).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
-        let refused = |reason: String| DataError::Image { location: self.location(index), reason };
+        let refused = |reason: String| DataError::image(self.location(index), reason);
         buffer.resize(entry.bytes as usize, 0);
         let file = self.files.get(shard, &self.shard_path(shard)).map_err(|error| refused(error.to_string()))?;
         file.read_exact_at(buffer, entry.offset).map_err(|error| match error.kind() {

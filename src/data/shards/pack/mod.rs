@@ -22,9 +22,11 @@ use self::shard::ShardWriter;
 use super::index::{BLOCK, Entry, Index, ShardFile};
 use super::manifest::{self, LeftOut, Manifest, PartManifest, ShardManifest, hexadecimal};
 use super::{index_path, mismatch, split_name};
-use crate::data::prefetch::Prefetch;
-use crate::data::{DataError, Images, Shard, Source, Split, StoredImage};
+use crate::data::{DataError, Images, Shard, Source, Split, StoredImage, parallel};
 use crate::files::{remove_partial_files, replace};
+
+/// Held while shards are written.
+pub(super) const LOCK: &str = ".lock";
 
 /// What shards are to be like.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -129,7 +131,7 @@ impl Pack {
     pub fn begin(&self) -> Result<Lock, DataError> {
         let failed = |source: io::Error| DataError::Write { path: self.to.clone(), source };
         fs::create_dir_all(&self.to).map_err(failed)?;
-        let path = self.to.join(".lock");
+        let path = self.to.join(LOCK);
         let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
@@ -246,7 +248,7 @@ impl Pack {
         };
         let indices = part.plan.shard(number);
         let (images, options) = (Arc::clone(&part.images), self.options);
-        let converted = Prefetch::start(indices.to_vec(), num_threads, move |image: u32| {
+        let converted = parallel::stream(indices.to_vec(), num_threads, move |image: u32| {
             let mut bytes = Vec::new();
             Ok(match images.read(image, &mut bytes) {
                 Ok(StoredImage::Encoded(bytes)) => convert(bytes, &options),
