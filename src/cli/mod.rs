@@ -76,7 +76,7 @@ enum Command {
     /// Show the settings of a search or a training
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Download data sets
+    /// Download data sets, make shards of images and check them
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Measure how often a trained network is right
@@ -100,6 +100,7 @@ impl Command {
         match self {
             Self::Search(_) | Self::Train(_) | Self::Doctor(_) => true,
             Self::Bench(command) => command.is_of_all_ranks(),
+            Self::Data(command) => command.is_of_all_ranks(),
             _ => false,
         }
     }

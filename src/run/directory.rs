@@ -8,9 +8,9 @@ use std::process;
 
 use tracing::warn;
 
-use super::atomic::remove_partial_files;
 use super::checkpoints::{self, Moment};
 use super::{AlphasFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
+use crate::files::remove_partial_files;
 use crate::world::hostname;
 
 const LOCK: &str = ".lock";

@@ -2,6 +2,8 @@
 //! its part.
 #![allow(dead_code)]
 
+pub mod image_tree;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +56,7 @@ keep = 1
 skip_dropout = 0.4
 "#;
 
-const TIMES: [&str; 5] = ["seconds", "train_seconds", "images_per_second", "finished_at", "run"];
+const TIMES: [&str; 6] = ["seconds", "train_seconds", "data_seconds", "images_per_second", "finished_at", "run"];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with the configuration `search.toml` or `train.toml`, from which the program is called.

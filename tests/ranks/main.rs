@@ -2,6 +2,7 @@
 //! together, and what they refuse.
 
 mod equivalence;
+mod eval;
 mod faults;
 #[path = "../program/mod.rs"]
 mod program;

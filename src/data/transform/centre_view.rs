@@ -1,55 +1,27 @@
-//! One image file as a network sees it in evaluation: decoded, resized, cropped, normalised.
-
-use std::path::Path;
+//! The middle of an image, as networks see it in evaluation on ImageNet.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 
-use crate::data::byte_table::{ByteTable, byte_table};
-use crate::data::{CHANNELS, DataError};
+use super::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
+use crate::data::{CHANNELS, StoredImage, encoded};
 
 /// The middle of an image whose shorter side is first brought to a given length, bilinear with antialiasing, as in
 /// torchvision's `Resize` and `CenterCrop` of PIL images.
-#[derive(Debug)]
-pub(super) struct CentreView {
+#[derive(Copy, Clone, Debug)]
+pub struct CentreView {
     /// Length of the shorter side, in pixels.
     pub resize: usize,
-    /// Height and width of the result.
+    /// Height and width of the result; at most `resize`.
     pub crop: usize,
-    normalised: ByteTable,
 }
 
 impl CentreView {
-    pub fn new(resize: usize, crop: usize, mean: [f32; CHANNELS], std: [f32; CHANNELS]) -> Self {
-        Self { resize, crop, normalised: byte_table(mean, std) }
-    }
-
     /// What the ImageNet networks of the paper are evaluated on.
-    pub fn imagenet() -> Self {
-        Self::new(256, 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    }
+    pub const IMAGENET: CentreView = CentreView { resize: 256, crop: 224 };
 
-    /// Appends the view of the image in a file, `[crop, crop, 3]`.
-    ///
-    /// # Errors
-    /// When it cannot be read or decoded.
-    pub fn append(&self, path: &Path, pixels: &mut Vec<f32>) -> Result<(), DataError> {
-        // Some decoders end their messages with a line break.
-        let refused = |reason: String| DataError::Image {
-            path: path.into(),
-            reason: reason.split_whitespace().collect::<Vec<_>>().join(" "),
-        };
-        // Some of ImageNet's files are not of the format that their names say.
-        let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-        let image = reader.map_err(|error| refused(error.to_string()))?.decode();
-        let image = image.map_err(|error| refused(error.to_string()))?.into_rgb8();
-        let resized = self.resized(&image).map_err(refused)?;
-        pixels.extend(self.cropped(&resized));
-        Ok(())
-    }
-
-    fn resized(&self, image: &RgbImage) -> Result<RgbImage, String> {
+    fn resized(&self, image: &RgbImage, resizer: &mut Resizer) -> Result<RgbImage, String> {
         let (width, height) = image.dimensions();
         let (resize, shorter) = (self.resize as u64, u64::from(width.min(height)));
         // As torchvision does, the longer side is rounded down.
@@ -59,18 +31,45 @@ impl CentreView {
             ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).map_err(|error| error.to_string())?;
         let mut target = Image::new(new_width, new_height, PixelType::U8x3);
         let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        Resizer::new().resize(&source, &mut target, &options).map_err(|error| error.to_string())?;
+        resizer.resize(&source, &mut target, &options).map_err(|error| error.to_string())?;
         RgbImage::from_raw(new_width, new_height, target.into_vec()).ok_or_else(|| "has no pixels".to_owned())
     }
 
-    /// The middle, normalised; pixel by pixel, channels last.
-    fn cropped(&self, image: &RgbImage) -> impl Iterator<Item = f32> {
+    /// Copies the middle to `out`, `[crop, crop, 3]`.
+    fn cropped(&self, image: &RgbImage, out: &mut [u8]) {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let (left, top) = (middle(width, self.crop), middle(height, self.crop));
-        let row_bytes = self.crop * CHANNELS;
-        let rows = image.as_raw().chunks_exact(width * CHANNELS).skip(top).take(self.crop);
-        let bytes = rows.flat_map(move |row| row.iter().skip(left * CHANNELS).take(row_bytes));
-        bytes.enumerate().map(|(position, &byte)| self.normalised[position % CHANNELS][usize::from(byte)])
+        let rows = image.as_raw().chunks_exact(width * CHANNELS).skip(top);
+        for (out, row) in out.chunks_exact_mut(self.crop * CHANNELS).zip(rows) {
+            out.copy_from_slice(&row[left * CHANNELS..][..self.crop * CHANNELS]);
+        }
+    }
+}
+
+impl Transform for CentreView {
+    fn side(&self) -> usize {
+        self.crop
+    }
+
+    fn apply(
+        &self,
+        image: StoredImage<'_>,
+        _draw: Draw,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<Rectangle, UnreadableImage> {
+        let decoded = decoded(image).map_err(UnreadableImage)?;
+        let resized = self.resized(&decoded, &mut scratch.resizer).map_err(UnreadableImage)?;
+        self.cropped(&resized, out);
+        Ok(Rectangle::default())
+    }
+}
+
+fn decoded(image: StoredImage<'_>) -> Result<RgbImage, String> {
+    match image {
+        StoredImage::Pixels { bytes, width, height } => RgbImage::from_raw(width as u32, height as u32, bytes.to_vec())
+            .ok_or_else(|| format!("{} bytes are not {width}x{height} pixels", bytes.len())),
+        StoredImage::Encoded(bytes) => encoded::decode(bytes),
     }
 }
 
@@ -93,13 +92,13 @@ mod tests {
         let bytes =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resize/pil.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let view = CentreView::new(40, 32, [0.0; 3], [1.0; 3]);
+        let view = CentreView { resize: 40, crop: 32 };
         for name in ["wide", "tall", "small"] {
             let input = file.tensor(&format!("{name}.input")).unwrap();
             let [height, width, _] = input.shape().try_into().unwrap();
-            let image = RgbImage::from_raw(width as u32, height as u32, input.data().to_vec()).unwrap();
-            let found: Vec<u8> =
-                view.cropped(&view.resized(&image).unwrap()).map(|value| (value * 255.0).round() as u8).collect();
+            let stored = StoredImage::Pixels { bytes: input.data(), width, height };
+            let mut found = vec![0; 32 * 32 * CHANNELS];
+            view.apply(stored, Draw { epoch: 0, index: 0 }, &mut Scratch::default(), &mut found).unwrap();
             let expected = file.tensor(&format!("{name}.output")).unwrap();
             assert_eq!(expected.shape(), [32, 32, 3]);
             let differences = found.iter().zip(expected.data()).map(|(&a, &b)| a.abs_diff(b));
