@@ -3,6 +3,7 @@
 
 mod equivalence;
 mod faults;
+mod launchers;
 #[path = "../program/mod.rs"]
 mod program;
 mod refusals;
