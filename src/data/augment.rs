@@ -7,7 +7,7 @@
 use rand::Rng;
 
 use super::{
-    CHANNELS, Dataset, IMAGE_BYTES, IMAGE_SIDE, Policy,
+    CHANNELS, Colours, IMAGE_BYTES, IMAGE_SIDE, MemorySource, Policy, Source,
     byte_table::{ByteTable, byte_table},
     random::{Stream, generator},
 };
@@ -46,8 +46,9 @@ struct Draw {
 
 impl Transform {
     /// A transform with the colour statistics of `dataset`; `seed` is the run's.
-    pub fn new(dataset: &Dataset, augment: Augment, seed: u64) -> Transform {
-        Transform { augment, seed, normalised: byte_table(dataset.mean, dataset.std) }
+    pub fn new(dataset: &MemorySource, augment: Augment, seed: u64) -> Transform {
+        let Colours { mean, std } = dataset.colours();
+        Transform { augment, seed, normalised: byte_table(mean, std) }
     }
 
     /// Augments and normalises one image.
@@ -129,11 +130,12 @@ mod tests {
     use super::*;
     use crate::data::IMAGE_BYTES;
 
+    const COLOURS: Colours = Colours { mean: [0.5, 0.25, 0.0], std: [0.5, 0.25, 1.0] };
     const OFF: Augment = Augment { crop_padding: 0, horizontal_flip: false, cutout: 0, policy: None };
 
     /// One image whose bytes tell where they are from: row + 1, column + 1, 200.
-    fn dataset() -> Dataset {
-        let mut dataset = Dataset::new(&["any"], [0.5, 0.25, 0.0], [0.5, 0.25, 1.0]);
+    fn dataset() -> MemorySource {
+        let mut dataset = MemorySource::new(&["any"], IMAGE_SIDE, COLOURS);
         let planes: Vec<u8> =
             (0..IMAGE_BYTES).map(|i| [i % 1024 / IMAGE_SIDE + 1, i % IMAGE_SIDE + 1, 200][i / 1024] as u8).collect();
         dataset.push_record(&planes, 0, Path::new("any"), 0).unwrap();
@@ -147,7 +149,7 @@ mod tests {
         Transform::new(&dataset, augment, 1).apply(dataset.image(0).unwrap(), epoch, 0, &mut out);
         let bytes = out
             .chunks_exact(3)
-            .map(|p| std::array::from_fn(|c| ((p[c] * dataset.std[c] + dataset.mean[c]) * 255.0).round() as i32))
+            .map(|p| std::array::from_fn(|c| ((p[c] * COLOURS.std[c] + COLOURS.mean[c]) * 255.0).round() as i32))
             .collect();
         (out, bytes)
     }

@@ -2,7 +2,7 @@
 
 use std::{iter::FusedIterator, num::NonZeroUsize, ops::Range, sync::Arc};
 
-use super::{DataError, Dataset, IMAGE_BYTES, IMAGE_SIDE, Sampler, Transform, prefetch::Prefetch};
+use super::{DataError, IMAGE_BYTES, IMAGE_SIDE, MemorySource, Sampler, Source, Transform, prefetch::Prefetch};
 
 /// One rank's images of one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +31,7 @@ impl Batch {
 
 /// Makes the batches of any epoch from a data set, a sampler and a transform.
 pub struct Loader {
-    dataset: Arc<Dataset>,
+    dataset: Arc<MemorySource>,
     sampler: Sampler,
     transform: Arc<Transform>,
     num_threads: NonZeroUsize,
@@ -39,7 +39,12 @@ pub struct Loader {
 
 impl Loader {
     /// A loader that works on `num_threads` threads; their number changes the speed and nothing else.
-    pub fn new(dataset: Arc<Dataset>, sampler: Sampler, transform: Transform, num_threads: NonZeroUsize) -> Loader {
+    pub fn new(
+        dataset: Arc<MemorySource>,
+        sampler: Sampler,
+        transform: Transform,
+        num_threads: NonZeroUsize,
+    ) -> Loader {
         Loader { dataset, sampler, transform: Arc::new(transform), num_threads }
     }
 
@@ -88,14 +93,13 @@ impl Iterator for Batches {
 
 impl FusedIterator for Batches {}
 
-fn assemble(dataset: &Dataset, transform: &Transform, epoch: u64, indices: &[u32]) -> Result<Batch, DataError> {
+fn assemble(dataset: &MemorySource, transform: &Transform, epoch: u64, indices: &[u32]) -> Result<Batch, DataError> {
     let mut pixels = vec![0.0; indices.len() * IMAGE_BYTES];
     let mut labels = Vec::with_capacity(indices.len());
     for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(IMAGE_BYTES)) {
-        let position = index as usize;
         let (image, label) = dataset
-            .image(position)
-            .zip(dataset.label(position))
+            .image(index)
+            .zip(dataset.label(index))
             .ok_or(DataError::SampleOutOfRange { index, len: dataset.len() })?;
         transform.apply(image, epoch, index, out);
         labels.push(label.into());

@@ -1,7 +1,8 @@
 //! Data: from the images on disk to the normalised batches of a training step.
 //!
-//! [`load`] reads a whole data set into memory as bytes ([`Dataset`]). A [`Sampler`] says which images make up each
-//! step, a [`Transform`] augments and normalises one image, and a [`Loader`] runs both ahead of the trainer on threads.
+//! A [`Source`] gives labelled images by number; [`load`] reads one into memory ([`MemorySource`]). A [`Sampler`] says
+//! which images make up each step, a [`Transform`] augments and normalises one image, and a [`Loader`] runs both ahead of
+//! the trainer on threads.
 //!
 //! Nothing here depends on how many ranks there are or how many threads load: the images of a step follow from (seed,
 //! epoch, step, global batch), of which a rank takes its slice, and the augmentation of an image from (seed, epoch,
@@ -13,28 +14,31 @@ mod cifar;
 mod cifar_binary;
 mod cifar_names;
 mod cifar_python;
-mod dataset;
 mod error;
 pub mod fetch;
 mod image_folder;
 mod image_operation;
 mod loader;
+mod memory;
 mod photodigits;
 mod policy;
 mod prefetch;
 mod random;
 mod sampler;
+mod source;
 
 use std::{fmt, path::Path};
 
 pub use augment::{Augment, Transform};
-pub use dataset::{CHANNELS, Dataset, IMAGE_BYTES, IMAGE_SIDE};
+pub use cifar::{IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
 pub use image_folder::ImageFolder;
 pub use loader::{Batch, Batches, Loader};
+pub use memory::MemorySource;
 pub use policy::Policy;
 pub use random::Stream;
 pub use sampler::{Sampler, Shard, train_valid_split};
+pub use source::{CHANNELS, Colours, Source, StoredImage};
 
 /// The data sets of 32x32 colour images that the program knows.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -73,7 +77,7 @@ pub enum Split {
 ///
 /// # Errors
 /// A missing, unreadable, truncated or overlong file, and a label that the data set does not have.
-pub fn load(kind: DatasetKind, dir: &Path, split: Split) -> Result<Dataset, DataError> {
+pub fn load(kind: DatasetKind, dir: &Path, split: Split) -> Result<MemorySource, DataError> {
     match kind {
         DatasetKind::Photodigits => photodigits::load(split),
         DatasetKind::Cifar10 => cifar::load(&cifar::CIFAR10, dir, split),

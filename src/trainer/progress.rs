@@ -1,201 +1,180 @@
-//! How far a search has come: all that a continuation needs besides tensors.
+//! How far a run has come: all that a continuation needs besides tensors.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::RunProgress;
-use super::tally::TallySums;
-use crate::genotype::Switches;
+use super::tally::EpochSums;
+use crate::world::activity::Place;
 use crate::world::{CommunicatorError, Ranks};
 
-/// The place of a search in its course, with the records of what lies behind it.
+/// What a kind of run records of its course, apart from what all kinds have in common ([`Progress`]).
+pub trait Records: Clone + Serialize + DeserializeOwned {
+    /// Name and version of the format of its checkpoints.
+    const FORMAT: &'static str;
+    /// What an interval of steps came to.
+    type Steps;
+    /// What an epoch came to.
+    type Epoch;
+
+    /// The stage under way, from 1; always 1 where there is but one course of epochs.
+    fn stage(&self) -> usize {
+        1
+    }
+
+    /// Enters a complete epoch.
+    fn add(&mut self, epoch: Self::Epoch);
+}
+
+/// The place of a run in its course, with the records of what lies behind it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SearchProgress {
-    /// Stage under way, from 0.
-    pub stage: usize,
-    /// Epochs of the stage that are complete.
+pub struct Progress<R> {
+    /// Complete epochs of the training, or of the search's stage under way.
     pub epoch: usize,
     /// Steps of the epoch under way that are complete.
     pub step: usize,
-    /// Steps of the whole search that are complete.
+    /// Steps of the whole run that are complete.
     pub global_step: u64,
-    /// Live operations in this stage.
-    pub switches: Switches,
-    /// Weight steps of the epoch under way.
-    pub weight_sums: TallySums,
-    /// Alpha steps of the epoch under way.
-    pub alpha_sums: TallySums,
-    /// What each rank counted of these, weight steps and alpha steps.
-    pub rank_sums: Vec<[TallySums; 2]>,
-    /// Seconds spent on the epoch under way.
+    /// Of the epoch under way, over all ranks.
+    pub sums: EpochSums,
+    /// What each rank counted of these.
+    pub rank_sums: Vec<EpochSums>,
+    /// Seconds spent on the steps of the epoch under way.
     pub epoch_seconds: f64,
     /// Where the interval of steps that is recorded next begins.
     pub interval: IntervalStart,
-    /// Every complete epoch, in order.
-    pub epochs: Vec<EpochRecord>,
-    /// Every complete stage, in order.
-    pub stages: Vec<StageRecord>,
+    /// Of all complete epochs, of all stages.
+    pub complete: Totals,
+    /// What this kind of run records.
+    pub records: R,
 }
 
-impl RunProgress for SearchProgress {
-    const FORMAT: &'static str = "pdarts-search-1";
-}
-
-impl SearchProgress {
-    /// The start of a search with all operations of `switches` live.
-    pub fn start(switches: Switches) -> Self {
-        Self {
-            stage: 0,
-            epoch: 0,
-            step: 0,
-            global_step: 0,
-            switches,
-            weight_sums: TallySums::default(),
-            alpha_sums: TallySums::default(),
-            rank_sums: Vec::new(),
-            epoch_seconds: 0.0,
-            interval: IntervalStart::default(),
-            epochs: Vec::new(),
-            stages: Vec::new(),
-        }
-    }
-
-    /// What this rank counted of the epoch under way: weight steps and alpha steps. On another number of ranks, rank 0
-    /// goes on from the sums of all.
-    pub(super) fn own_sums(&self, ranks: &Ranks) -> [TallySums; 2] {
-        match self.rank_sums.get(ranks.rank) {
-            Some(own) if self.rank_sums.len() == ranks.size => *own,
-            _ if ranks.is_root() => [self.weight_sums, self.alpha_sums],
-            _ => Default::default(),
-        }
-    }
-
-    /// Takes what the ranks have counted of the epoch under way. All ranks call this together.
-    pub(super) fn gather_sums(
-        &mut self,
-        weights: &TallySums,
-        alphas: &TallySums,
-        ranks: &Ranks,
-    ) -> Result<(), CommunicatorError> {
-        let (weights, alphas) = (weights.gather(ranks)?, alphas.gather(ranks)?);
-        self.weight_sums = TallySums::total(&weights);
-        self.alpha_sums = TallySums::total(&alphas);
-        self.rank_sums = weights.into_iter().zip(alphas).map(|(weights, alphas)| [weights, alphas]).collect();
-        Ok(())
-    }
-
-    /// Enters a complete epoch into the records and begins the next.
-    pub(super) fn finish_epoch(&mut self, record: EpochRecord) {
-        self.epochs.push(record);
-        self.epoch += 1;
-        self.step = 0;
-        self.weight_sums = TallySums::default();
-        self.alpha_sums = TallySums::default();
-        self.rank_sums.clear();
-        self.epoch_seconds = 0.0;
-        self.interval = IntervalStart::default();
-    }
-
-    /// Enters a complete stage into the records and begins the next with `switches` live.
-    pub(super) fn finish_stage(&mut self, record: StageRecord, switches: Switches) {
-        self.stages.push(record);
-        self.stage += 1;
-        self.epoch = 0;
-        self.switches = switches;
-    }
-
-    /// Begins an interval of steps here.
-    pub(super) fn begin_interval(&mut self) {
-        let Self { weight_sums, alpha_sums, epoch_seconds: seconds, .. } = *self;
-        self.interval = IntervalStart { weight_sums, alpha_sums, seconds };
-    }
-
-    /// Seconds spent on complete epochs and the one under way, over all starts of the run.
-    pub fn seconds(&self) -> f64 {
-        self.epochs.iter().map(|epoch| epoch.seconds).sum::<f64>() + self.epoch_seconds
-    }
-
-    /// Images of all weight and alpha steps in complete epochs, per second of training.
-    pub fn images_per_second(&self) -> f64 {
-        let images: f64 = self.epochs.iter().map(|epoch| epoch.images_per_second * epoch.train_seconds).sum();
-        images / self.epochs.iter().map(|epoch| epoch.train_seconds).sum::<f64>()
-    }
-}
-
-/// The sums of the epoch under way where an interval of steps begins; those of the epoch's own start by default.
+/// The epoch under way where an interval of steps begins; the epoch's own start by default.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct IntervalStart {
-    /// Of the weight steps.
-    pub weight_sums: TallySums,
-    /// Of the alpha steps.
-    pub alpha_sums: TallySums,
+    /// Of the epoch so far.
+    pub sums: EpochSums,
     /// Spent on the epoch so far.
     pub seconds: f64,
 }
 
-/// What one interval of steps came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StepRecord {
-    /// From 1.
-    pub stage: usize,
-    /// From 1.
-    pub epoch: usize,
-    /// Steps of the whole search up to the end of the interval.
-    pub step: u64,
-    /// Of the weights.
-    pub learning_rate: f64,
-    /// Rate on skip connections.
-    pub skip_dropout: f64,
-    /// Mean loss of the weight steps.
-    pub train_loss: f64,
-    /// Percent, of the weight steps.
-    pub train_top1: f64,
-    /// Mean loss of the alpha steps; none while alphas rest.
-    pub alpha_loss: Option<f64>,
-    /// Percent, of the alpha steps.
-    pub alpha_top1: Option<f64>,
-    /// Images of both kinds of step.
-    pub images_per_second: f64,
-}
-
-/// What one epoch came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// The same figures, over the epoch.
-    #[serde(flatten)]
-    pub steps: StepRecord,
-    /// Mean loss on the validation part, in evaluation mode, without augmentation.
-    pub valid_loss: Option<f64>,
-    /// Percent, on the validation part.
-    pub valid_top1: Option<f64>,
-    /// Mean entropy of the normal cell's edges, nats.
-    pub normal_entropy: f64,
-    /// Mean entropy of the reduction cell's edges, nats.
-    pub reduction_entropy: f64,
-    /// Seconds of the steps.
+/// What complete epochs come to.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Images that steps were taken on.
+    pub images: u64,
+    /// Of their steps.
     pub train_seconds: f64,
-    /// Seconds of the steps and of validation.
+    /// Of their steps and of validation.
     pub seconds: f64,
 }
 
-impl std::ops::Deref for EpochRecord {
-    type Target = StepRecord;
+/// An interval of steps within one epoch, and what it came to.
+#[derive(Copy, Clone, Debug)]
+pub struct Interval {
+    /// The epoch, from 0.
+    pub epoch: usize,
+    /// Steps of the whole run up to the interval's end.
+    pub global_step: u64,
+    /// Over all ranks.
+    pub sums: EpochSums,
+    /// Its time.
+    pub seconds: f64,
+}
 
-    fn deref(&self) -> &StepRecord {
-        &self.steps
+impl<R: Records> RunProgress for Progress<R> {
+    const FORMAT: &'static str = R::FORMAT;
+}
+
+impl<R: Records> Progress<R> {
+    /// The start of a run.
+    pub fn new(records: R) -> Self {
+        Self {
+            epoch: 0,
+            step: 0,
+            global_step: 0,
+            sums: EpochSums::default(),
+            rank_sums: Vec::new(),
+            epoch_seconds: 0.0,
+            interval: IntervalStart::default(),
+            complete: Totals::default(),
+            records,
+        }
+    }
+
+    /// The place of the step under way, or of the next one.
+    pub fn place(&self) -> Place {
+        Place { stage: self.records.stage(), epoch: self.epoch + 1, step: self.step + 1 }
+    }
+
+    /// What this rank counted of the epoch under way. On another number of ranks, rank 0 goes on from the sums of all.
+    pub(super) fn own_sums(&self, ranks: &Ranks) -> EpochSums {
+        match self.rank_sums.get(ranks.rank) {
+            Some(own) if self.rank_sums.len() == ranks.size => *own,
+            _ if ranks.is_root() => self.sums,
+            _ => EpochSums::default(),
+        }
+    }
+
+    /// Takes what the ranks have counted of the epoch under way. All ranks call this together.
+    pub(super) fn gather_sums(&mut self, own: &EpochSums, ranks: &Ranks) -> Result<(), CommunicatorError> {
+        self.rank_sums = own.gather(ranks)?;
+        self.sums = EpochSums::total(&self.rank_sums);
+        Ok(())
+    }
+
+    /// One more step is complete.
+    pub(super) fn finish_step(&mut self) {
+        self.step += 1;
+        self.global_step += 1;
+    }
+
+    /// The interval of steps since `start`.
+    pub(super) fn interval_since(&self, start: &IntervalStart) -> Interval {
+        Interval {
+            epoch: self.epoch,
+            global_step: self.global_step,
+            sums: self.sums.since(&start.sums),
+            seconds: self.epoch_seconds - start.seconds,
+        }
+    }
+
+    /// Begins an interval of steps here.
+    pub(super) fn begin_interval(&mut self) {
+        self.interval = IntervalStart { sums: self.sums, seconds: self.epoch_seconds };
+    }
+
+    /// Enters a complete epoch, which took `seconds` with its validation, into the records and begins the next.
+    pub(super) fn finish_epoch(&mut self, record: R::Epoch, seconds: f64) {
+        self.complete.images += self.sums.num_images();
+        self.complete.train_seconds += self.epoch_seconds;
+        self.complete.seconds += seconds;
+        self.records.add(record);
+        self.epoch += 1;
+        self.step = 0;
+        self.sums = EpochSums::default();
+        self.rank_sums.clear();
+        self.epoch_seconds = 0.0;
+        self.interval = IntervalStart::default();
     }
 }
 
-/// What one stage came to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StageRecord {
-    /// Cells of the supernet.
-    pub cells: usize,
-    /// Live operations of an edge at its start.
-    pub operations: usize,
-    /// Percent, over its last epoch.
-    pub train_top1: f64,
-    /// Percent, after its last epoch.
-    pub valid_top1: Option<f64>,
-    /// Over all its epochs.
-    pub seconds: f64,
+impl<R> Progress<R> {
+    /// Seconds spent on complete epochs and the one under way, over all starts of the run.
+    pub fn seconds(&self) -> f64 {
+        self.complete.seconds + self.epoch_seconds
+    }
+
+    /// Images of complete epochs per second of training; `None` before the first.
+    pub fn images_per_second(&self) -> Option<f64> {
+        let rate = self.complete.images as f64 / self.complete.train_seconds;
+        rate.is_finite().then_some(rate)
+    }
+}
+
+impl Interval {
+    /// Images of all its steps per second.
+    pub fn images_per_second(&self) -> f64 {
+        self.sums.num_images() as f64 / self.seconds
+    }
 }

@@ -10,7 +10,8 @@ use clap::ValueEnum;
 
 use crate::cli::error::UsageError;
 use crate::data::{
-    Augment, Batches, DataError, Dataset, DatasetKind, ImageFolder, Loader, Sampler, Shard, Split, Transform, load,
+    Augment, Batches, DataError, DatasetKind, ImageFolder, Loader, MemorySource, Sampler, Shard, Source, Split,
+    Transform, load,
 };
 use crate::genotype::{NetworkKind, NetworkShape};
 
@@ -26,7 +27,7 @@ pub enum EvalDataset {
 
 /// Test images, in memory or in files.
 pub enum TestSet {
-    Memory(DatasetKind, Arc<Dataset>),
+    Memory(DatasetKind, Arc<MemorySource>),
     Files(Arc<ImageFolder>),
 }
 
@@ -89,7 +90,7 @@ impl TestSet {
     /// In the order of labels.
     pub fn class_names(&self) -> Vec<&str> {
         match self {
-            Self::Memory(_, dataset) => dataset.class_names.to_vec(),
+            Self::Memory(_, dataset) => dataset.class_names().iter().map(String::as_str).collect(),
             Self::Files(folder) => folder.class_names().iter().map(String::as_str).collect(),
         }
     }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::TrainError;
 use super::reducer::{Reducer, ReducerOptions};
 use crate::optim::FlatParameters;
+use crate::trainer::TrainError;
 use crate::world::{Communicator, Label, ReduceOp, World, activity};
 
 /// What a replica needs to work with the others.
-pub(super) struct RankAverages {
+pub struct RankAverages {
     communicator: Arc<dyn Communicator>,
     /// Of the weights.
     reducer: Reducer,
@@ -69,15 +69,6 @@ impl RankAverages {
         self.communicator.all_reduce(gradients, ReduceOp::Average, label)?.wait()?;
         self.exposed += start.elapsed();
         Ok(())
-    }
-
-    /// Replaces the running statistics by their averages over ranks.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn average_statistics(&self, statistics: &Tensor) -> Result<(), TrainError> {
-        let label = Label::new("average of BatchNorm statistics");
-        Ok(self.communicator.all_reduce(statistics, ReduceOp::Average, label)?.wait()?)
     }
 
     /// How long steps have waited for sums over ranks that the backward pass did not hide, on the host.

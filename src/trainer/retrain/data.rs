@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::search_data::{SearchDataError, dataset_kind};
-use crate::config::{AugmentationPolicy, Settings, TrainConfig, TrainDataConfig};
+use crate::config::{AugmentationPolicy, Settings, TrainConfig, TrainDataSection};
 use crate::data::{
-    Augment, Dataset, IMAGE_SIDE, Loader, Policy, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
+    Augment, IMAGE_SIDE, Loader, MemorySource, Policy, Sampler, Shard, Source, Split, Stream, Transform, load,
+    train_valid_split,
 };
 use crate::genotype::{Genotype, NetworkKind, NetworkShape};
 use crate::model::NetworkDescription;
+use crate::trainer::search::{SearchDataError, dataset_kind};
 use crate::world::World;
 
 /// The loaders of a retraining and the network that fits them.
@@ -45,11 +46,11 @@ impl TrainData {
         let (train, valid) = train_valid_split(num_images, data.train_fraction);
         let (batch, seed) = (config.train.global_batch, config.run.seed);
         let shard = Shard { rank: world.rank, size: world.size };
-        let loader = |dataset: &Arc<Dataset>, sampler: Sampler, augment: Augment| {
+        let loader = |dataset: &Arc<MemorySource>, sampler: Sampler, augment: Augment| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
             Loader::new(Arc::clone(dataset), sampler, Transform::new(dataset, augment, seed), threads)
         };
-        let in_order = |dataset: &Arc<Dataset>, samples| {
+        let in_order = |dataset: &Arc<MemorySource>, samples| {
             Ok::<_, SearchDataError>(loader(dataset, Sampler::sequential(samples, batch, shard)?, Augment::default()))
         };
         let order =
@@ -64,12 +65,12 @@ impl TrainData {
                     kind: NetworkKind::Cifar,
                     channels: config.model.channels as u64,
                     cells: config.model.cells,
-                    num_classes: training.num_classes as u64,
+                    num_classes: training.class_names().len() as u64,
                     image_size: IMAGE_SIDE as u64,
                 },
                 auxiliary_head: config.model.auxiliary_head,
             },
-            data_digest: if world.size > 1 { training.digest() + &testing.digest() } else { String::new() },
+            data_digest: if world.size > 1 { training.fingerprint() + &testing.fingerprint() } else { String::new() },
             run_digest: run_digest(config, genotype)?,
         })
     }
@@ -83,7 +84,7 @@ fn run_digest(config: &TrainConfig, genotype: &Genotype) -> Result<String, Searc
     Ok(format!("{:x}", hasher.finalize()))
 }
 
-fn augmentation(data: &TrainDataConfig) -> Augment {
+fn augmentation(data: &TrainDataSection) -> Augment {
     let policy = match data.policy {
         AugmentationPolicy::None => None,
         AugmentationPolicy::Autoaugment => Some(Policy::AutoAugment),
@@ -91,6 +92,6 @@ fn augmentation(data: &TrainDataConfig) -> Augment {
             Some(Policy::RandAugment { operations: data.randaugment_operations, magnitude: data.randaugment_magnitude })
         }
     };
-    let TrainDataConfig { crop_padding, horizontal_flip, cutout, .. } = *data;
+    let TrainDataSection { crop_padding, horizontal_flip, cutout, .. } = *data;
     Augment { crop_padding, horizontal_flip, cutout, policy }
 }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use super::accumulate::forward_backward;
-use super::checkpoint::Resumable;
-use super::rank_averages::RankAverages;
-use super::reducer::ReducerOptions;
-use super::{ImageBatch, SearchProgress, TrainError};
-use crate::config::OptimizerConfig;
+use crate::config::SearchOptimizerSection;
 use crate::model::NamedTensor;
 use crate::model::cross_entropy;
 use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
+use crate::trainer::accumulate::forward_backward;
+use crate::trainer::checkpoint::{Resumable, hash_values};
+use crate::trainer::evaluate::Evaluated;
+use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::{ImageBatch, StepResult, TrainError};
 use crate::world::{Label, World, activity};
 
 /// One stage's network with its flat parameters and optimizers.
@@ -40,15 +40,6 @@ pub struct SearchState {
     ranks: Option<RankAverages>,
 }
 
-/// What a step computed, on the device.
-#[derive(Debug)]
-pub struct StepResult {
-    /// Mean loss of the batch, a scalar.
-    pub loss: Tensor,
-    /// `[N, classes]`.
-    pub logits: Tensor,
-}
-
 impl SearchState {
     /// Fresh weights and alphas from libtorch's generator: seed it first.
     ///
@@ -57,7 +48,7 @@ impl SearchState {
     pub fn new(
         shape: &SupernetShape,
         alpha_init_scale: f64,
-        optimizer: &OptimizerConfig,
+        optimizer: &SearchOptimizerSection,
         relaxation: Box<dyn Relaxation>,
         device: Device,
         kind: Kind,
@@ -121,14 +112,6 @@ impl SearchState {
         self.ranks.as_ref().map_or(Duration::ZERO, RankAverages::exposed)
     }
 
-    /// Replaces the running statistics by their averages over ranks.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn average_statistics(&self) -> Result<(), TrainError> {
-        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.average_statistics(self.statistics.values()))
-    }
-
     /// The architecture parameters.
     pub fn alphas(&self) -> &ArchitectureParameters {
         &self.alphas
@@ -188,9 +171,35 @@ impl SearchState {
     }
 }
 
-impl Resumable for SearchState {
-    type Progress = SearchProgress;
+/// Fingerprints of what all ranks must have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaHashes {
+    /// SHA-256 of the weights and the running statistics.
+    pub weights: String,
+    /// SHA-256 of the alphas.
+    pub alphas: String,
+}
 
+impl ReplicaHashes {
+    /// Of this rank.
+    ///
+    /// # Errors
+    /// When a buffer cannot be copied from the device.
+    pub fn of(state: &SearchState) -> Result<Self, TrainError> {
+        Ok(Self {
+            weights: hash_values(&[state.weights.values(), state.statistics.values()])?,
+            alphas: hash_values(&[state.flat_alphas.values()])?,
+        })
+    }
+}
+
+impl Evaluated for SearchState {
+    fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
+        Ok(self.forward(batch, ForwardMode::evaluation())?)
+    }
+}
+
+impl Resumable for SearchState {
     fn tensors(&self) -> Vec<NamedTensor> {
         let (first_moment, second_moment, _) = self.adam.state();
         let buffers = [
@@ -203,6 +212,10 @@ impl Resumable for SearchState {
         ];
         let named = |(name, tensor): (&str, &Tensor)| NamedTensor { name: name.into(), tensor: tensor.shallow_clone() };
         buffers.map(named).into()
+    }
+
+    fn common_buffers(&self) -> Vec<(&'static str, &Tensor)> {
+        vec![("the alphas", self.flat_alphas.values()), ("the weights", self.weights.values())]
     }
 
     fn local_buffers(&self) -> Vec<&Tensor> {

@@ -3,9 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, DataConfig, DatasetName, Settings};
+use crate::config::{ConfigError, DatasetName, SearchConfig, SearchDataSection, Settings};
 use crate::data::{
-    Augment, DataError, DatasetKind, Loader, Sampler, Shard, Split, Stream, Transform, load, train_valid_split,
+    Augment, DataError, DatasetKind, Loader, Sampler, Shard, Source, Split, Stream, Transform, load, train_valid_split,
 };
 use crate::world::World;
 
@@ -41,7 +41,7 @@ impl SearchData {
     ///
     /// # Errors
     /// Missing or damaged data; a configuration that does not fit its size.
-    pub fn load(config: &Config, world: &World) -> Result<Self, SearchDataError> {
+    pub fn load(config: &SearchConfig, world: &World) -> Result<Self, SearchDataError> {
         let data = &config.data;
         let dataset = Arc::new(load(dataset_kind(data.dataset), &data.dir, Split::Train)?);
         config.validate_with_dataset(dataset.len())?;
@@ -65,14 +65,14 @@ impl SearchData {
                 training_augmentation(data),
             ),
             valid_loader: loader(Sampler::sequential(valid, batch, shard)?, Augment::default()),
-            num_classes: dataset.num_classes,
-            data_digest: if world.size > 1 { dataset.digest() } else { String::new() },
+            num_classes: dataset.class_names().len(),
+            data_digest: if world.size > 1 { dataset.fingerprint() } else { String::new() },
             config_digest: config.digest()?,
         })
     }
 }
 
-fn training_augmentation(data: &DataConfig) -> Augment {
+fn training_augmentation(data: &SearchDataSection) -> Augment {
     Augment {
         crop_padding: data.crop_padding,
         horizontal_flip: data.horizontal_flip,
@@ -81,7 +81,7 @@ fn training_augmentation(data: &DataConfig) -> Augment {
     }
 }
 
-pub(super) fn dataset_kind(name: DatasetName) -> DatasetKind {
+pub(in crate::trainer) fn dataset_kind(name: DatasetName) -> DatasetKind {
     match name {
         DatasetName::Photodigits => DatasetKind::Photodigits,
         DatasetName::Cifar10 => DatasetKind::Cifar10,

@@ -2,19 +2,18 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::accumulate::forward_backward;
-use super::checkpoint::Resumable;
-use super::evaluate::Evaluated;
-use super::rank_averages::RankAverages;
-use super::reducer::ReducerOptions;
-use super::train_progress::TrainProgress;
-use super::{ImageBatch, StepResult, TrainError};
 use crate::config::{Precision, TrainConfig};
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
 use crate::optim::{Ema, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::torch::Bf16Autocast;
+use crate::trainer::accumulate::forward_backward;
+use crate::trainer::checkpoint::Resumable;
+use crate::trainer::evaluate::Evaluated;
+use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::{ImageBatch, StepResult, TrainError};
+use crate::weights::{NETWORK_KEY, to_safetensors};
 use crate::world::{World, activity};
 
 /// A network with its flat parameters and optimizer.
@@ -91,15 +90,6 @@ impl TrainState {
         Ok(())
     }
 
-    /// Replaces the running statistics by their averages over ranks.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn average_statistics(&self) -> Result<(), TrainError> {
-        let Some(ranks) = &self.ranks else { return Ok(()) };
-        self.local_buffers().into_iter().try_for_each(|statistics| ranks.average_statistics(statistics))
-    }
-
     /// One step on `batch`, this rank's share of the global batch. The loss is the sum that was differentiated, the
     /// auxiliary head's share included.
     ///
@@ -174,6 +164,16 @@ impl TrainState {
         self.named(self.weights.values(), self.statistics.values(), "")
     }
 
+    /// The bytes of a file with [`TrainState::state_dict`] that says of which network it is.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied from the device.
+    pub fn weights_file(&self) -> Result<Vec<u8>, TrainError> {
+        let tensors = self.state_dict().into_iter().map(|NamedTensor { name, tensor }| (name, tensor)).collect();
+        let metadata = self.network().into_iter().map(|network| (NETWORK_KEY.to_owned(), network)).collect();
+        Ok(to_safetensors(&tensors, metadata)?)
+    }
+
     /// What is needed to build the network.
     pub fn description(&self) -> &NetworkDescription {
         &self.description
@@ -199,8 +199,6 @@ impl Evaluated for TrainState {
 }
 
 impl Resumable for TrainState {
-    type Progress = TrainProgress;
-
     /// Weights and statistics under the authors' names, and what only a continuation needs as `optimizer.momentum` and
     /// `ema.*`.
     fn tensors(&self) -> Vec<NamedTensor> {
@@ -210,6 +208,10 @@ impl Resumable for TrainState {
             tensors.extend(self.named(weights, statistics, "ema."));
         }
         tensors
+    }
+
+    fn common_buffers(&self) -> Vec<(&'static str, &Tensor)> {
+        vec![("the weights", self.weights.values())]
     }
 
     fn local_buffers(&self) -> Vec<&Tensor> {

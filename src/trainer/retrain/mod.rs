@@ -1,0 +1,126 @@
+//! The retraining of a cell, from fresh weights to its accuracy on the test set.
+//!
+//! Read from here: this file goes from start to end, `task` says what steps and epochs do, and the common loop
+//! (`trainer/epoch.rs`) calls it. Source: P-DARTS (arXiv:1904.12760), section 4.3; the order of things is that of the
+//! authors' code. Differs from it where it scores the test set after every epoch: here that happens once, at the end,
+//! unless the configuration wants it otherwise.
+
+mod data;
+mod observer;
+mod progress;
+mod state;
+mod task;
+
+pub use data::TrainData;
+pub use observer::TrainObserver;
+pub use progress::{Scores, TrainEpochRecord, TrainProgress, TrainRecords, TrainStepRecord};
+pub use state::TrainState;
+
+use crate::config::{BatchNormMode, TrainConfig};
+use crate::trainer::checkpoint::{ResumePoint, hash_values};
+use crate::trainer::epoch::{EpochLoop, Plan};
+use crate::trainer::parallel::synchronise_batch_norm;
+use crate::trainer::stop::{Signal, StopSignal};
+use crate::trainer::{TrainError, derive_seed};
+use crate::world::{World, activity};
+use task::{BothScores, TrainTask};
+
+/// A retraining.
+pub struct Training<'a> {
+    /// What to do.
+    pub config: &'a TrainConfig,
+    /// Where.
+    pub world: &'a World,
+    /// On what, and the network.
+    pub data: &'a TrainData,
+    /// When to stop early.
+    pub stop: StopSignal,
+    /// Who records it.
+    pub observer: &'a mut dyn TrainObserver,
+}
+
+/// How a retraining ended.
+pub enum TrainEnd {
+    /// By a signal; the checkpoint is of the same moment, or of the end of the training when its test was cut short.
+    Stopped {
+        /// The signal's number.
+        signal: Signal,
+        /// How far it came.
+        progress: Box<TrainProgress>,
+    },
+    /// With a trained network.
+    Complete(Box<TrainResult>),
+}
+
+/// What a retraining came to.
+pub struct TrainResult {
+    /// All epochs.
+    pub progress: TrainProgress,
+    /// The trained network.
+    pub state: TrainState,
+    /// Of the last epoch's weights on the test set.
+    pub test: Scores,
+    /// Of the averaged weights.
+    pub test_ema: Option<Scores>,
+    /// SHA-256 of weights and statistics, the same on all ranks.
+    pub weights_hash: String,
+}
+
+impl<'a> Training<'a> {
+    /// Runs the training from its start or from `resume` to its end or to a stop signal.
+    ///
+    /// # Errors
+    /// When loading, libtorch or recording fails, and when the loss diverges. What was checkpointed stays.
+    pub fn run(mut self, resume: Option<&ResumePoint<TrainProgress>>) -> Result<TrainEnd, TrainError> {
+        if self.config.model.batch_norm == BatchNormMode::Sync {
+            synchronise_batch_norm(self.world);
+        }
+        let mut state = self.new_state()?;
+        let mut progress = TrainProgress::new(TrainRecords::default());
+        if let Some(ResumePoint { checkpoint, path }) = resume {
+            checkpoint.restore(&mut state, path, self.world)?;
+            progress = checkpoint.header.progress.clone();
+        }
+        state.replicate(self.world, (&self.config.parallel).into())?;
+        self.begin(&progress);
+        let (plan, test_loader) = (self.plan(), &self.data.test_loader);
+        let mut task = TrainTask { training: &mut self, state };
+        if let Some(signal) = EpochLoop::new(plan, &mut task, &mut progress).run()? {
+            return Ok(TrainEnd::Stopped { signal, progress: Box::new(progress) });
+        }
+        task.training.observer.ends(&progress)?;
+        let _span = activity::phase("test");
+        let BothScores { plain: test, ema: test_ema } = match task.score(test_loader)? {
+            Ok(scores) => scores,
+            Err(signal) => return Ok(TrainEnd::Stopped { signal, progress: Box::new(progress) }),
+        };
+        let state = task.state;
+        let weights_hash = hash_values(&[state.weights.values(), state.statistics.values()])?;
+        Ok(TrainEnd::Complete(Box::new(TrainResult { progress, state, test, test_ema, weights_hash })))
+    }
+
+    /// The network with weights drawn afresh.
+    fn new_state(&self) -> Result<TrainState, TrainError> {
+        tch::manual_seed(derive_seed(self.config.run.seed, "network", &[]));
+        Ok(TrainState::new(self.data.network.clone(), self.config, self.world.device)?)
+    }
+
+    /// What holds for all epochs.
+    fn plan(&self) -> Plan<'a> {
+        Plan {
+            world: self.world,
+            stop: self.stop.clone(),
+            run: &self.config.run,
+            parallel: &self.config.parallel,
+            num_epochs: self.config.train.epochs,
+            steps_per_epoch: self.data.train_loader.num_steps(),
+            config_digest: &self.data.run_digest,
+        }
+    }
+
+    fn begin(&mut self, progress: &TrainProgress) {
+        let steps_per_epoch = self.data.train_loader.num_steps();
+        let done = progress.epoch * steps_per_epoch + progress.step;
+        self.observer.begins(done as u64, (self.config.train.epochs * steps_per_epoch) as u64);
+    }
+}

@@ -1,0 +1,161 @@
+//! A retraining as the loop over epochs sees it: steps, validation, records.
+
+use std::ops::Range;
+
+use super::progress::{Scores, TrainEpochRecord, TrainRecords, TrainStepRecord};
+use super::{TrainState, Training};
+use crate::config::TrainConfig;
+use crate::data::{Batches, Loader};
+use crate::optim::cosine;
+use crate::trainer::epoch::{StepPlace, Task, next_batch};
+use crate::trainer::evaluate::evaluate;
+use crate::trainer::observer::Observer;
+use crate::trainer::progress::Interval;
+use crate::trainer::stop::Signal;
+use crate::trainer::tally::{EpochTally, StepKind};
+use crate::trainer::{TrainError, derive_seed};
+
+/// The epochs of a training.
+pub(super) struct TrainTask<'s, 'a> {
+    pub training: &'s mut Training<'a>,
+    pub state: TrainState,
+}
+
+/// What an epoch's settings come to.
+struct EpochSettings {
+    learning_rate: f64,
+    drop_path: f64,
+    validates: bool,
+}
+
+/// Scores of the weights and of their average.
+#[derive(Copy, Clone)]
+pub(super) struct BothScores {
+    pub plain: Scores,
+    pub ema: Option<Scores>,
+}
+
+/// What is scored after an epoch.
+pub(super) struct EpochScores {
+    valid: Option<BothScores>,
+    test: Option<BothScores>,
+}
+
+impl EpochSettings {
+    /// Of `epoch`, from 0.
+    fn new(config: &TrainConfig, epoch: usize) -> Self {
+        let (train, optimizer) = (&config.train, &config.optimizer);
+        Self {
+            learning_rate: cosine(optimizer.learning_rate, optimizer.learning_rate_min, epoch, train.epochs),
+            drop_path: train.drop_path * epoch as f64 / train.epochs as f64,
+            validates: (epoch + 1).is_multiple_of(train.validate_every_epochs) || epoch + 1 == train.epochs,
+        }
+    }
+}
+
+impl TrainTask<'_, '_> {
+    fn settings(&self, epoch: usize) -> EpochSettings {
+        EpochSettings::new(self.training.config, epoch)
+    }
+
+    /// Names the random stream of a step, so that a resumed run draws the same.
+    fn seed_step(&self, StepPlace { epoch, step }: StepPlace) {
+        let place = [epoch, step, self.training.world.rank].map(|part| part as u64);
+        tch::manual_seed(derive_seed(self.training.config.run.seed, "drop path", &place));
+    }
+
+    /// Loss and accuracy on the images of `loader`, with the weights and with their average; or the signal that ended it.
+    pub fn score(&mut self, loader: &Loader) -> Result<Result<BothScores, Signal>, TrainError> {
+        let Training { world, stop, .. } = &*self.training;
+        let plain = match evaluate(&self.state, loader, world, stop)? {
+            Ok(sums) => sums.into(),
+            Err(signal) => return Ok(Err(signal)),
+        };
+        let ema = self.state.with_average(|state| evaluate(state, loader, world, stop)).transpose()?;
+        Ok(match ema {
+            None => Ok(BothScores { plain, ema: None }),
+            Some(Ok(sums)) => Ok(BothScores { plain, ema: Some(sums.into()) }),
+            Some(Err(signal)) => Err(signal),
+        })
+    }
+}
+
+impl Task for TrainTask<'_, '_> {
+    type Records = TrainRecords;
+    type State = TrainState;
+    type Batches = Batches;
+    type Scores = EpochScores;
+
+    fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    fn observer(&mut self) -> &mut dyn Observer<TrainRecords> {
+        self.training.observer
+    }
+
+    fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Batches, TrainError> {
+        Ok(self.training.data.train_loader.batches(epoch as u64, steps)?)
+    }
+
+    fn step(&mut self, at: StepPlace, batches: &mut Batches, tally: &mut EpochTally) -> Result<(), TrainError> {
+        let EpochSettings { learning_rate, drop_path, .. } = self.settings(at.epoch);
+        let batch = next_batch(batches, self.training.world.device)?;
+        self.seed_step(at);
+        let result = self.state.weight_step(&batch, learning_rate, drop_path)?;
+        Ok(tally.weights.add(&result, &batch.labels)?)
+    }
+
+    /// Scores on the images left for validation, in epochs that validate, and on the test images where the
+    /// configuration wants them scored that often.
+    fn validate(&mut self, epoch: usize) -> Result<Result<EpochScores, Signal>, TrainError> {
+        let (data, config) = (self.training.data, self.training.config);
+        let valid_loader = data.valid_loader.as_ref().filter(|_| self.settings(epoch).validates);
+        let test_loader = config.train.test_every_epoch.then_some(&data.test_loader);
+        let mut scores = [None; 2];
+        for (scores, loader) in scores.iter_mut().zip([valid_loader, test_loader]) {
+            if let Some(loader) = loader {
+                match self.score(loader)? {
+                    Ok(found) => *scores = Some(found),
+                    Err(signal) => return Ok(Err(signal)),
+                }
+            }
+        }
+        let [valid, test] = scores;
+        Ok(Ok(EpochScores { valid, test }))
+    }
+
+    fn steps_record(&self, interval: &Interval) -> TrainStepRecord {
+        let EpochSettings { learning_rate, drop_path, .. } = self.settings(interval.epoch);
+        TrainStepRecord {
+            epoch: interval.epoch + 1,
+            step: interval.global_step,
+            learning_rate,
+            drop_path,
+            train_loss: interval.sums.weights.mean_loss(),
+            train_top1: interval.sums.weights.top1_percent(),
+            images_per_second: interval.images_per_second(),
+        }
+    }
+
+    fn finish_epoch(
+        &mut self,
+        whole: &Interval,
+        EpochScores { valid, test }: EpochScores,
+        seconds: f64,
+    ) -> Result<TrainEpochRecord, TrainError> {
+        Ok(TrainEpochRecord {
+            steps: self.steps_record(whole),
+            valid: valid.map(|scores| scores.plain),
+            valid_ema: valid.and_then(|scores| scores.ema),
+            test: test.map(|scores| scores.plain),
+            test_ema: test.and_then(|scores| scores.ema),
+            train_seconds: whole.seconds,
+            seconds,
+        })
+    }
+
+    fn diverged(&self, _: StepKind, loss: f64, interval: &Interval) -> TrainError {
+        TrainError::TrainingDiverged { loss, epoch: interval.epoch + 1, step: interval.global_step }
+    }
+}

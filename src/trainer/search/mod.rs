@@ -1,0 +1,183 @@
+//! The progressive search, from its first stage to the final cell.
+//!
+//! Read from here: this file goes from stage to stage, `task` says what a stage's steps and epochs do, and the common
+//! loop (`trainer/epoch.rs`) calls it. Source: P-DARTS (arXiv:1904.12760), section 3; the order of things is that of the
+//! authors' code.
+
+mod architecture_step;
+mod data;
+mod observer;
+mod progress;
+mod state;
+mod task;
+
+use tch::Kind;
+
+pub use architecture_step::{ArchitectureStep, FirstOrder, StepInputs};
+pub(super) use data::dataset_kind;
+pub use data::{SearchData, SearchDataError};
+pub use observer::SearchObserver;
+pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};
+pub use state::{ReplicaHashes, SearchState};
+
+use crate::config::{BatchNormMode, SearchConfig};
+use crate::genotype::{Alphas, Switches, Variant, restrict};
+use crate::search::{Softmax, Stage, SupernetShape};
+use crate::trainer::checkpoint::ResumePoint;
+use crate::trainer::epoch::{EpochLoop, Plan};
+use crate::trainer::parallel::{check_derived, synchronise_batch_norm};
+use crate::trainer::stop::{Signal, StopSignal};
+use crate::trainer::{TrainError, derive_seed};
+use crate::world::World;
+use task::StageTask;
+
+/// A search over all stages of a configuration.
+pub struct Search<'a> {
+    /// What to do.
+    pub config: &'a SearchConfig,
+    /// Where.
+    pub world: &'a World,
+    /// On what.
+    pub data: &'a SearchData,
+    /// How alphas are stepped.
+    pub architecture_step: Box<dyn ArchitectureStep>,
+    /// When to stop early.
+    pub stop: StopSignal,
+    /// Who records it.
+    pub observer: &'a mut dyn SearchObserver,
+}
+
+/// How a search ended.
+pub enum SearchEnd {
+    /// By a signal, after a checkpoint.
+    Stopped {
+        /// The signal's number.
+        signal: Signal,
+        /// How far it came.
+        progress: Box<SearchProgress>,
+    },
+    /// With a cell.
+    Complete(Box<SearchResult>),
+}
+
+/// What a search found.
+pub struct SearchResult {
+    /// All epochs and stages.
+    pub progress: SearchProgress,
+    /// The cell under each limit on skip connections.
+    pub variants: Vec<Variant>,
+    /// Of the last supernet, the same on all ranks.
+    pub hashes: ReplicaHashes,
+}
+
+impl<'a> Search<'a> {
+    /// Runs the search from its start or from `resume` to its end or to a stop signal.
+    ///
+    /// # Errors
+    /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
+    pub fn run(mut self, resume: Option<&ResumePoint<SearchProgress>>) -> Result<SearchEnd, TrainError> {
+        let stages = Stage::sequence(&self.config.search);
+        if self.config.model.batch_norm == BatchNormMode::Sync {
+            synchronise_batch_norm(self.world);
+        }
+        let mut progress = match resume {
+            Some(point) => point.checkpoint.header.progress.clone(),
+            None => SearchProgress::start(Switches::full(&self.config.search.operations)?),
+        };
+        let mut resume = resume;
+        loop {
+            let number = progress.records.stage;
+            let stage = stages.get(number).ok_or(TrainError::NoStage(number + 1))?;
+            let switches = progress.records.switches.clone();
+            let mut state = self.new_state(stage, &switches)?;
+            if let Some(point) = resume.take() {
+                point.checkpoint.restore(&mut state, &point.path, self.world)?;
+            }
+            state.replicate(self.world, (&self.config.parallel).into())?;
+            self.begin_stage(stage, &progress);
+            let plan = self.plan();
+            let mut task = StageTask { search: &mut self, stage, switches, state };
+            if let Some(signal) = EpochLoop::new(plan, &mut task, &mut progress).run()? {
+                return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress) });
+            }
+            let StageTask { switches, state, .. } = task;
+            let alphas = state.alphas().values()?;
+            self.finish_stage(stage, &mut progress, &switches, &alphas)?;
+            if number + 1 == stages.len() {
+                return Ok(SearchEnd::Complete(Box::new(self.result(&state, progress, &switches, &alphas)?)));
+            }
+        }
+    }
+
+    /// The stage's supernet and alphas, drawn afresh.
+    fn new_state(&self, stage: &Stage, switches: &Switches) -> Result<SearchState, TrainError> {
+        let shape = SupernetShape {
+            num_cells: stage.num_cells,
+            channels: self.config.model.channels,
+            num_classes: self.data.num_classes,
+            switches: switches.clone(),
+        };
+        tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));
+        let (scale, optimizer) = (self.config.search.alpha_init_scale, &self.config.optimizer);
+        let mut state = SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?;
+        state.accumulate(self.config.search.accumulate_steps);
+        state.checkpoint_cells(self.config.model.checkpoint_cells);
+        Ok(state)
+    }
+
+    /// What holds for the epochs of every stage.
+    fn plan(&self) -> Plan<'a> {
+        Plan {
+            world: self.world,
+            stop: self.stop.clone(),
+            run: &self.config.run,
+            parallel: &self.config.parallel,
+            num_epochs: self.config.search.epochs,
+            steps_per_epoch: self.data.weight_loader.num_steps(),
+            config_digest: &self.data.config_digest,
+        }
+    }
+
+    fn begin_stage(&mut self, stage: &Stage, progress: &SearchProgress) {
+        let steps_per_epoch = self.data.weight_loader.num_steps();
+        let done = progress.epoch * steps_per_epoch + progress.step;
+        let steps = self.config.search.epochs * steps_per_epoch;
+        self.observer.stage_begins(stage, done as u64, steps as u64);
+    }
+
+    /// Records the stage, in which `switches` were live, and drops its weakest operations.
+    fn finish_stage(
+        &mut self,
+        stage: &Stage,
+        progress: &mut SearchProgress,
+        switches: &Switches,
+        alphas: &Alphas,
+    ) -> Result<(), TrainError> {
+        let epochs: Vec<_> = progress.records.epochs.iter().filter(|epoch| epoch.stage == stage.index + 1).collect();
+        let record = StageRecord {
+            cells: stage.num_cells,
+            operations: stage.num_operations,
+            train_top1: epochs.last().map_or(f64::NAN, |epoch| epoch.train_top1),
+            valid_top1: epochs.last().and_then(|epoch| epoch.valid_top1),
+            seconds: epochs.iter().map(|epoch| epoch.seconds).sum(),
+        };
+        let is_last = stage.index + 1 == self.config.search.stages.len();
+        let kept = switches.drop_weakest(alphas, stage.keep, is_last)?;
+        check_derived("the kept operations", &format!("{kept:?}"), self.world, progress.global_step)?;
+        progress.finish_stage(record, kept);
+        Ok(self.observer.stage_ends(progress, switches, alphas)?)
+    }
+
+    /// The cell under each limit, after the last stage.
+    fn result(
+        &self,
+        state: &SearchState,
+        progress: SearchProgress,
+        switches: &Switches,
+        alphas: &Alphas,
+    ) -> Result<SearchResult, TrainError> {
+        let variants = restrict(switches, alphas)?;
+        check_derived("the genotypes", &format!("{variants:?}"), self.world, progress.global_step)?;
+        Ok(SearchResult { variants, hashes: ReplicaHashes::of(state)?, progress })
+    }
+}

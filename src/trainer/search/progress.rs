@@ -1,0 +1,119 @@
+//! What a search records of its course.
+
+use serde::{Deserialize, Serialize};
+
+use crate::genotype::Switches;
+use crate::trainer::progress::{Progress, Records};
+
+/// How far a search has come.
+pub type SearchProgress = Progress<SearchRecords>;
+
+/// The stage under way, and what lies behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchRecords {
+    /// Stage under way, from 0.
+    pub stage: usize,
+    /// Live operations in this stage.
+    pub switches: Switches,
+    /// Every complete epoch, in order.
+    pub epochs: Vec<SearchEpochRecord>,
+    /// Every complete stage, in order.
+    pub stages: Vec<StageRecord>,
+}
+
+impl Records for SearchRecords {
+    const FORMAT: &'static str = "pdarts-search-2";
+    type Steps = SearchStepRecord;
+    type Epoch = SearchEpochRecord;
+
+    fn stage(&self) -> usize {
+        self.stage + 1
+    }
+
+    fn add(&mut self, epoch: SearchEpochRecord) {
+        self.epochs.push(epoch);
+    }
+}
+
+impl SearchProgress {
+    /// The start of a search with all operations of `switches` live.
+    pub fn start(switches: Switches) -> Self {
+        Self::new(SearchRecords { stage: 0, switches, epochs: Vec::new(), stages: Vec::new() })
+    }
+
+    /// Enters a complete stage into the records and begins the next with `switches` live.
+    pub(super) fn finish_stage(&mut self, record: StageRecord, switches: Switches) {
+        self.records.stages.push(record);
+        self.records.stage += 1;
+        self.records.switches = switches;
+        self.epoch = 0;
+    }
+}
+
+/// What one interval of steps came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchStepRecord {
+    /// From 1.
+    pub stage: usize,
+    /// From 1.
+    pub epoch: usize,
+    /// Steps of the whole search up to the end of the interval.
+    pub step: u64,
+    /// Of the weights.
+    pub learning_rate: f64,
+    /// Rate on skip connections.
+    pub skip_dropout: f64,
+    /// Mean loss of the weight steps.
+    pub train_loss: f64,
+    /// Percent, of the weight steps.
+    pub train_top1: f64,
+    /// Mean loss of the alpha steps; none while alphas rest.
+    pub alpha_loss: Option<f64>,
+    /// Percent, of the alpha steps.
+    pub alpha_top1: Option<f64>,
+    /// Images of both kinds of step.
+    pub images_per_second: f64,
+}
+
+/// What one epoch came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SearchEpochRecord {
+    /// The same figures, over the epoch.
+    #[serde(flatten)]
+    pub steps: SearchStepRecord,
+    /// Mean loss on the validation part, in evaluation mode, without augmentation.
+    pub valid_loss: Option<f64>,
+    /// Percent, on the validation part.
+    pub valid_top1: Option<f64>,
+    /// Mean entropy of the normal cell's edges, nats.
+    pub normal_entropy: f64,
+    /// Mean entropy of the reduction cell's edges, nats.
+    pub reduction_entropy: f64,
+    /// Seconds of the steps.
+    pub train_seconds: f64,
+    /// Seconds of the steps and of validation.
+    pub seconds: f64,
+}
+
+impl std::ops::Deref for SearchEpochRecord {
+    type Target = SearchStepRecord;
+
+    fn deref(&self) -> &SearchStepRecord {
+        &self.steps
+    }
+}
+
+/// What one stage came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageRecord {
+    /// Cells of the supernet.
+    pub cells: usize,
+    /// Live operations of an edge at its start.
+    pub operations: usize,
+    /// Percent, over its last epoch.
+    pub train_top1: f64,
+    /// Percent, after its last epoch.
+    pub valid_top1: Option<f64>,
+    /// Over all its epochs.
+    pub seconds: f64,
+}
