@@ -83,7 +83,9 @@ impl Folder {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pdarts"));
+        // The program leaves signals ignored that were so when it began, as Ctrl-C is in a shell's background jobs.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT,HUP,TERM,USR1,USR2", env!("CARGO_BIN_EXE_pdarts")]);
         command.current_dir(self.directory.path()).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
         command.args(arguments).stdin(Stdio::null());
         command
@@ -200,15 +202,19 @@ impl Process {
         Self { child: Some(command.spawn().unwrap()) }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Sends the signal of this name, as in `TERM`.
     pub fn signal(&mut self, name: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
     /// Sends a signal to the launcher of several ranks, which passes it on to them.
     pub fn signal_launcher(&mut self, name: &str) {
-        let timeout = self.child.as_ref().unwrap().id().to_string();
+        let timeout = self.id().to_string();
         assert!(Command::new("pkill").args([&format!("-{name}"), "-P", &timeout]).status().unwrap().success());
     }
 

@@ -4,6 +4,7 @@
 mod equivalence;
 mod eval;
 mod faults;
+mod launchers;
 #[path = "../program/mod.rs"]
 mod program;
 mod refusals;
