@@ -24,6 +24,7 @@ mod policy;
 mod prefetch;
 mod random;
 mod sampler;
+pub mod transform;
 
 use std::{fmt, path::Path};
 
