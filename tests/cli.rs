@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use assert_cmd::Command;
-use pdarts::config::{Config, Settings, TrainConfig};
+use pdarts::config::{SearchConfig, Settings, TrainConfig};
 use pdarts::genotype::{Alphas, Genotype, NUM_EDGES, Operation, Switches, library, restrict};
 use pdarts::run::{AlphasFile, GenotypeFile, Provenance};
 use serde_json::Value;
@@ -189,9 +189,9 @@ fn derived_cells_can_be_piped_on() {
 #[test]
 fn config_without_a_file_is_the_defaults_with_their_meaning() {
     let call = Call::new();
-    assert_eq!(call.stdout(&["config", "show"]), Config::commented_defaults().unwrap());
+    assert_eq!(call.stdout(&["config", "show"]), SearchConfig::commented_defaults().unwrap());
     let json = call.stdout(&["config", "show", "--json"]);
-    assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), Config::default());
+    assert_eq!(serde_json::from_str::<SearchConfig>(&json).unwrap(), SearchConfig::default());
     let of_training = ["config", "show", "--kind", "train"];
     assert_eq!(call.stdout(&of_training), TrainConfig::commented_defaults().unwrap());
 }
@@ -206,7 +206,7 @@ fn configurations_that_come_with_the_program_are_valid() {
             TrainConfig::load(&path, &[]).unwrap();
             num_trainings += 1;
         } else {
-            Config::load(&path, &[]).unwrap();
+            SearchConfig::load(&path, &[]).unwrap();
         }
     }
     assert_eq!(num_trainings, 5);
@@ -224,7 +224,7 @@ fn bench_train_step_measures_the_network_of_the_paper() {
 fn config_is_resolved_from_a_file_and_overrides() {
     let call = Call::new().file("search.toml", "[search]\nepochs = 30\n[run]\nseed = 7\n");
     let arguments = ["config", "show", "--config", "search.toml", "--set", "search.epochs=40"];
-    let config: Config = toml::from_str(&call.stdout(&arguments)).unwrap();
+    let config: SearchConfig = toml::from_str(&call.stdout(&arguments)).unwrap();
     assert_eq!((config.search.epochs, config.run.seed), (40, 7));
     let json = call.json(&["config", "show", "--set", "search.epochs=40", "--set", "run.seed=3", "--json"]);
     assert_eq!((&json["search"]["epochs"], &json["run"]["seed"]), (&Value::from(40), &Value::from(3)));

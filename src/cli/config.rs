@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::output;
-use crate::config::{Config, ConfigError, Settings, TrainConfig};
+use crate::config::{ConfigError, SearchConfig, Settings, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,7 +49,7 @@ enum Kind {
 pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
     let ConfigCommand::Show(arguments) = command;
     match arguments.kind {
-        Kind::Search => show::<Config>(&arguments),
+        Kind::Search => show::<SearchConfig>(&arguments),
         Kind::Train => show::<TrainConfig>(&arguments),
     }
 }

@@ -128,7 +128,7 @@ mod tests {
     use anyhow::{Context, anyhow};
 
     use super::*;
-    use crate::config::{Config, Settings};
+    use crate::config::{SearchConfig, Settings};
     use crate::genotype::Genotype;
 
     fn run_error(is_usage: bool) -> RunError {
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_the_user_can_repair_exits_with_2_under_any_context() {
-        let overridden = Config::from_overrides(&["search.epochs".to_owned()]).unwrap_err();
+        let overridden = SearchConfig::from_overrides(&["search.epochs".to_owned()]).unwrap_err();
         assert_eq!(exit_code(&overridden.into()), 2);
         assert_eq!(exit_code(&UsageError::new(anyhow!("no such cell")).into()), 2);
         assert_eq!(exit_code(&anyhow::Error::from(run_error(true)).context("search")), 2);

@@ -12,7 +12,7 @@ use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
 use super::run_arguments::RunArguments;
 use super::table::Table;
-use crate::config::{Config, Settings};
+use crate::config::{SearchConfig, Settings};
 use crate::report::{RunRecorder, SearchSummary};
 use crate::run::{Environment, GenotypeFile, RunDirectory};
 use crate::torch::{chosen_kernels, libtorch_version};
@@ -33,7 +33,7 @@ struct Start {
     /// On rank 0, which alone writes it.
     run: Option<RunDirectory>,
     root: PathBuf,
-    config: Config,
+    config: SearchConfig,
     world: World,
     data: SearchData,
     resume: Option<ResumePoint>,
@@ -123,8 +123,8 @@ impl Start {
 }
 
 impl SearchArguments {
-    fn load_config(&self) -> anyhow::Result<Config> {
-        let mut config: Config = self.run.load_config()?;
+    fn load_config(&self) -> anyhow::Result<SearchConfig> {
+        let mut config: SearchConfig = self.run.load_config()?;
         self.run.apply_data(&mut config.data.dir);
         Ok(config)
     }
@@ -133,7 +133,7 @@ impl SearchArguments {
     fn create_run(
         &self,
         ranks: &Ranks,
-        config: &Config,
+        config: &SearchConfig,
         resumed: Option<RunDirectory>,
     ) -> anyhow::Result<Option<RunDirectory>> {
         if resumed.is_some() || !ranks.is_root() {

@@ -124,7 +124,7 @@ pub(super) fn join(path: &str, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, StageConfig, TrainConfig};
+    use crate::config::{SearchConfig, StageSection, TrainConfig};
 
     fn leaves<C: Settings>() -> BTreeMap<String, String> {
         let mut leaves = BTreeMap::new();
@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn every_key_has_a_comment_and_no_comment_lacks_a_key() {
-        let mut keys: BTreeSet<String> = leaves::<Config>().into_keys().collect();
+        let mut keys: BTreeSet<String> = leaves::<SearchConfig>().into_keys().collect();
         keys.retain(|key| !key.starts_with("search.stages."));
         keys.extend(["cells", "keep", "skip_dropout"].map(|key| format!("search.stages.{key}")));
 
-        let mut commented = commented_keys::<Config>();
+        let mut commented = commented_keys::<SearchConfig>();
         commented.remove("search.stages");
         assert_eq!(commented, keys);
         assert_eq!(commented_keys::<TrainConfig>(), leaves::<TrainConfig>().into_keys().collect());
@@ -151,8 +151,8 @@ mod tests {
 
     #[test]
     fn commented_defaults_are_the_defaults() {
-        let text = Config::commented_defaults().unwrap();
-        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        let text = SearchConfig::commented_defaults().unwrap();
+        assert_eq!(toml::from_str::<SearchConfig>(&text).unwrap(), SearchConfig::default());
         let of_training = TrainConfig::commented_defaults().unwrap();
         assert_eq!(toml::from_str::<TrainConfig>(&of_training).unwrap(), TrainConfig::default());
         assert!(text.contains("# Seed of every random stream.\nseed = 0\n"), "{text}");
@@ -162,17 +162,17 @@ mod tests {
 
     #[test]
     fn resolved_toml_states_every_key_and_reads_back() {
-        let mut config = Config::default();
+        let mut config = SearchConfig::default();
         config.optimizer.alphas.learning_rate = 0.1 + 0.2;
         config.data.dir = "/a folder/\"quoted\"".into();
         let text = config.to_toml().unwrap();
-        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
+        assert_eq!(toml::from_str::<SearchConfig>(&text).unwrap(), config);
         assert!(text.contains("[[search.stages]]\ncells = 17\nkeep = 1\nskip_dropout = 0.7\n"), "{text}");
     }
 
     #[test]
     fn digest_covers_what_decides_the_result_only() {
-        let config = Config::default();
+        let config = SearchConfig::default();
         let digest = config.digest().unwrap();
         assert_eq!(digest.len(), 64);
 
@@ -193,19 +193,19 @@ mod tests {
     #[test]
     fn keys_changeable_at_resume_exist() {
         let exist = |keys: &[&str], leaves: BTreeMap<String, String>| keys.iter().all(|key| leaves.contains_key(*key));
-        assert!(exist(Config::CHANGEABLE_AT_RESUME, leaves::<Config>()));
+        assert!(exist(SearchConfig::CHANGEABLE_AT_RESUME, leaves::<SearchConfig>()));
         assert!(exist(TrainConfig::CHANGEABLE_AT_RESUME, leaves::<TrainConfig>()));
-        assert!(exist(&LOCAL_TO_A_RANK, leaves::<Config>()));
+        assert!(exist(&LOCAL_TO_A_RANK, leaves::<SearchConfig>()));
         assert!(exist(&LOCAL_TO_A_RANK, leaves::<TrainConfig>()));
     }
 
     #[test]
     fn difference_lists_keys_with_both_values() {
-        let theirs = Config::default();
+        let theirs = SearchConfig::default();
         let mut ours = theirs.clone();
         ours.search.epochs = 10;
         ours.search.stages.truncate(2);
-        ours.search.stages[1] = StageConfig { cells: 6, keep: 1, skip_dropout: 0.4 };
+        ours.search.stages[1] = StageSection { cells: 6, keep: 1, skip_dropout: 0.4 };
         assert_eq!(
             ours.difference(&theirs).unwrap(),
             [

@@ -1,8 +1,11 @@
 //! The typed configuration of a run.
 //!
 //! A TOML file states what differs from the defaults, `--set a.b=c` changes single keys, and
-//! [`Settings::load`] turns both into one validated [`Config`] (of a search) or [`TrainConfig`] (of a
+//! [`Settings::load`] turns both into one validated [`SearchConfig`] (of a search) or [`TrainConfig`] (of a
 //! retraining). Everything after it may rely on the relations checked here. Knows nothing of tensors or ranks.
+//!
+//! A type whose name ends in `Config` is a whole file, one that ends in `Section` a table of it. `Search` and `Train` in
+//! front say of which kind of run; what both share has neither.
 //!
 //! - `schema`: sections, keys, defaults and their documentation, each stated once
 //! - `settings`: what both kinds of configuration can do
@@ -22,12 +25,12 @@ mod validate;
 
 pub use error::{ConfigError, Origin, Violation};
 pub use schema::{
-    AlphaOptimizerConfig, BatchNormMode, CommunicatorChoice, Compression, Config, DataConfig, DatasetName,
-    DeviceChoice, ModelConfig, OptimizerConfig, ParallelConfig, RunConfig, SearchConfig, SkipDropoutSchedule,
-    StageConfig, WeightOptimizerConfig,
+    AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, ParallelSection,
+    RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection, SearchSection,
+    SkipDropoutSchedule, StageSection, WeightOptimizerSection,
     train::{
-        AugmentationPolicy, NetworkConfig, Precision, TrainConfig, TrainDataConfig, TrainOptimizerConfig,
-        TrainingConfig,
+        AugmentationPolicy, Precision, TrainConfig, TrainDataSection, TrainModelSection, TrainOptimizerSection,
+        TrainSection,
     },
 };
 pub use settings::Settings;

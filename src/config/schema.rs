@@ -14,29 +14,29 @@ use crate::genotype::Operation;
 /// Everything a run depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Config {
+pub struct SearchConfig {
     /// `[run]`
-    pub run: RunConfig,
+    pub run: RunSection,
     /// `[data]`
-    pub data: DataConfig,
+    pub data: SearchDataSection,
     /// `[model]`
-    pub model: ModelConfig,
+    pub model: SearchModelSection,
     /// `[search]`
-    pub search: SearchConfig,
+    pub search: SearchSection,
     /// `[parallel]`
-    pub parallel: ParallelConfig,
+    pub parallel: ParallelSection,
     /// `[optimizer.weights]` and `[optimizer.alphas]`
-    pub optimizer: OptimizerConfig,
+    pub optimizer: SearchOptimizerSection,
 }
 
 /// The two optimizers of the bilevel search.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct OptimizerConfig {
+pub struct SearchOptimizerSection {
     /// `[optimizer.weights]`
-    pub weights: WeightOptimizerConfig,
+    pub weights: WeightOptimizerSection,
     /// `[optimizer.alphas]`
-    pub alphas: AlphaOptimizerConfig,
+    pub alphas: AlphaOptimizerSection,
 }
 
 /// The device a rank computes on.
@@ -155,19 +155,19 @@ pub(super) mod train;
 
 /// Every section, in the order of the file.
 pub(super) const SECTIONS: [Section; 8] = [
-    RunConfig::SECTION,
-    DataConfig::SECTION,
-    ModelConfig::SECTION,
-    SearchConfig::SECTION,
-    StageConfig::SECTION,
-    ParallelConfig::SECTION,
-    WeightOptimizerConfig::SECTION,
-    AlphaOptimizerConfig::SECTION,
+    RunSection::SECTION,
+    SearchDataSection::SECTION,
+    SearchModelSection::SECTION,
+    SearchSection::SECTION,
+    StageSection::SECTION,
+    ParallelSection::SECTION,
+    WeightOptimizerSection::SECTION,
+    AlphaOptimizerSection::SECTION,
 ];
 
 section! {
     /// How the program runs.
-    RunConfig at "run" {
+    RunSection at "run" {
         /// Seed of every random stream.
         seed: u64 = 0,
         /// CPU threads of a rank; 0 = its share of the cores that the ranks of its node may use.
@@ -183,7 +183,7 @@ section! {
 
 section! {
     /// What is searched on.
-    DataConfig at "data" {
+    SearchDataSection at "data" {
         /// "photodigits" (embedded in the program), "cifar10" or "cifar100".
         dataset: DatasetName = DatasetName::Cifar10,
         /// Folder with the data set as downloaded; unused for photodigits.
@@ -205,7 +205,7 @@ section! {
 
 section! {
     /// The supernet, apart from its depth.
-    ModelConfig at "model" {
+    SearchModelSection at "model" {
         /// Channels of a node in the first cell; even.
         channels: usize = 16,
         /// BatchNorm's statistics in training: "rank" (each rank's own images, as in the paper's runs on
@@ -219,7 +219,7 @@ section! {
 
 section! {
     /// The progressive search. Paper: sections 3.2 and 3.3.
-    SearchConfig at "search" {
+    SearchSection at "search" {
         /// Images of one step, over all ranks.
         global_batch: usize = 96,
         /// Parts of a step's images that go through the network one after the other, to need less memory.
@@ -240,17 +240,17 @@ section! {
         /// Most skip_connect edges in the resulting normal cell, 0 to 8.
         max_skip_connects: usize = 2,
         /// Stages in their order, at least one.
-        stages: Vec<StageConfig> = vec![
-            StageConfig { cells: 5, keep: 5, skip_dropout: 0.0 },
-            StageConfig { cells: 11, keep: 3, skip_dropout: 0.4 },
-            StageConfig { cells: 17, keep: 1, skip_dropout: 0.7 },
+        stages: Vec<StageSection> = vec![
+            StageSection { cells: 5, keep: 5, skip_dropout: 0.0 },
+            StageSection { cells: 11, keep: 3, skip_dropout: 0.4 },
+            StageSection { cells: 17, keep: 1, skip_dropout: 0.7 },
         ],
     }
 }
 
 section! {
     /// One stage; its table states every key.
-    StageConfig at "search.stages" {
+    StageSection at "search.stages" {
         /// Cells of the supernet, at least 3; those at 1/3 and 2/3 reduce.
         cells: usize = 5,
         /// Operations left on each edge at the end of the stage; 1 in the last stage.
@@ -262,7 +262,7 @@ section! {
 
 section! {
     /// How ranks work together; without effect on a single rank.
-    ParallelConfig at "parallel" {
+    ParallelSection at "parallel" {
         /// "auto" (NCCL on GPUs, else MPI), "mpi" or "nccl".
         communicator: CommunicatorChoice = CommunicatorChoice::Auto,
         /// MiB of gradients that are sent together while the backward pass goes on.
@@ -284,7 +284,7 @@ section! {
 
 section! {
     /// SGD on the weights; the learning rate follows a cosine over each stage.
-    WeightOptimizerConfig at "optimizer.weights" {
+    WeightOptimizerSection at "optimizer.weights" {
         /// Learning rate at the start of a stage.
         learning_rate: f64 = 0.025,
         /// Learning rate at the end of a stage.
@@ -300,7 +300,7 @@ section! {
 
 section! {
     /// Adam on the alphas, at a constant learning rate.
-    AlphaOptimizerConfig at "optimizer.alphas" {
+    AlphaOptimizerSection at "optimizer.alphas" {
         /// Learning rate.
         learning_rate: f64 = 6e-4,
         /// Decay of the first moment.

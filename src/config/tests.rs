@@ -6,12 +6,13 @@ use super::*;
 use crate::genotype::Operation;
 
 /// Loads `text` as the file `run.toml`, whose folder is cut from error messages.
-fn load(text: &str, overrides: &[&str]) -> Result<Config, String> {
+fn load(text: &str, overrides: &[&str]) -> Result<SearchConfig, String> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.toml");
     std::fs::write(&path, text).unwrap();
     let overrides: Vec<String> = overrides.iter().map(|text| text.to_string()).collect();
-    Config::load(&path, &overrides).map_err(|error| error.to_string().replace(&path.display().to_string(), "run.toml"))
+    SearchConfig::load(&path, &overrides)
+        .map_err(|error| error.to_string().replace(&path.display().to_string(), "run.toml"))
 }
 
 fn error(text: &str, overrides: &[&str]) -> String {
@@ -22,8 +23,8 @@ fn error(text: &str, overrides: &[&str]) -> String {
 
 #[test]
 fn empty_file_is_the_defaults() {
-    assert_eq!(load("", &[]), Ok(Config::default()));
-    assert_eq!(load("# nothing\n[search]\n", &[]), Ok(Config::default()));
+    assert_eq!(load("", &[]), Ok(SearchConfig::default()));
+    assert_eq!(load("# nothing\n[search]\n", &[]), Ok(SearchConfig::default()));
 }
 
 #[test]
@@ -32,11 +33,11 @@ fn file_states_what_differs() {
                 [optimizer.weights]\nmomentum = 0\n\
                 [[search.stages]]\ncells = 8\nkeep = 1\nskip_dropout = 0.2\n";
     let config = load(text, &[]).unwrap();
-    let mut expected = Config::default();
+    let mut expected = SearchConfig::default();
     expected.search.epochs = 30;
     expected.search.operations = vec![Operation::SkipConnect, Operation::SepConv3x3];
     expected.optimizer.weights.momentum = 0.0;
-    expected.search.stages = vec![StageConfig { cells: 8, keep: 1, skip_dropout: 0.2 }];
+    expected.search.stages = vec![StageSection { cells: 8, keep: 1, skip_dropout: 0.2 }];
     assert_eq!(config, expected);
 }
 
@@ -95,7 +96,7 @@ fn resolved_config_loads_as_itself() {
 
 #[test]
 fn missing_file_is_named() {
-    let message = Config::load(Path::new("no/such.toml"), &[]).unwrap_err().to_string();
+    let message = SearchConfig::load(Path::new("no/such.toml"), &[]).unwrap_err().to_string();
     assert!(message.starts_with("cannot read the config no/such.toml: No such file"), "{message}");
 }
 
@@ -225,10 +226,10 @@ fn impossible_values_are_named_where_they_stand() {
 fn shipped_configs_load() {
     let shipped = |name: &str| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs");
-        Config::load(&folder.join(name), &[]).unwrap()
+        SearchConfig::load(&folder.join(name), &[]).unwrap()
     };
     let cifar10 = shipped("search-cifar10.toml");
-    assert_eq!(cifar10, Config::default());
+    assert_eq!(cifar10, SearchConfig::default());
     let cifar100 = shipped("search-cifar100.toml");
     let rates: Vec<f64> = cifar100.search.stages.iter().map(|stage| stage.skip_dropout).collect();
     assert_eq!(cifar100.data.dataset, DatasetName::Cifar100);

@@ -1,12 +1,12 @@
 //! Relations between keys, checked once when a configuration is loaded.
 //!
 //! A relation that needs the size of the data set waits for
-//! [`Config::validate_with_dataset`]. Each violation names its key and says what would be right.
+//! [`SearchConfig::validate_with_dataset`]. Each violation names its key and says what would be right.
 
 use super::schema::{SECTIONS, Section};
 use super::{
-    AlphaOptimizerConfig, Config, ConfigError, DataConfig, ParallelConfig, RunConfig, SearchConfig, Settings,
-    Violation, WeightOptimizerConfig,
+    AlphaOptimizerSection, ConfigError, ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchSection,
+    Settings, Violation, WeightOptimizerSection,
 };
 use crate::genotype::{NUM_NODES, Operation};
 
@@ -27,7 +27,7 @@ const MAX_BUCKET_MIB: f64 = 65536.0;
 const MAX_CELLS: usize = 1000;
 const MAX_CHANNELS: usize = 4096;
 
-impl Settings for Config {
+impl Settings for SearchConfig {
     const SECTIONS: &'static [Section] = &SECTIONS;
 
     const CHANGEABLE_AT_RESUME: &'static [&'static str] = &[
@@ -65,7 +65,7 @@ impl Settings for Config {
     }
 }
 
-impl Config {
+impl SearchConfig {
     /// Checks the relations with a data set of `num_images` training images: its size against the
     /// limit, and that both parts of the split fill a batch.
     ///
@@ -94,7 +94,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Violation`], which names the nearest batches that they can divide.
     pub fn validate_with_ranks(&self, num_ranks: usize) -> Result<(), ConfigError> {
-        let SearchConfig { global_batch, accumulate_steps, .. } = self.search;
+        let SearchSection { global_batch, accumulate_steps, .. } = self.search;
         Ok(validate_share("search.global_batch", global_batch, accumulate_steps, num_ranks)?)
     }
 }
@@ -113,7 +113,7 @@ fn validate_share(key: &str, batch: usize, parts: usize, num_ranks: usize) -> Re
     })
 }
 
-fn validate_parallel(parallel: &ParallelConfig) -> Result<(), Violation> {
+fn validate_parallel(parallel: &ParallelSection) -> Result<(), Violation> {
     for (key, mib) in
         [("parallel.bucket_mib", parallel.bucket_mib), ("parallel.first_bucket_mib", parallel.first_bucket_mib)]
     {
@@ -137,7 +137,7 @@ fn used_images(limit: usize, num_images: usize) -> Result<usize, Violation> {
     Ok(if limit == 0 { num_images } else { limit })
 }
 
-fn validate_run(run: &RunConfig) -> Result<(), Violation> {
+fn validate_run(run: &RunSection) -> Result<(), Violation> {
     threads_exist("run.threads", run.threads)?;
     at_least_one("run.log_every_steps", run.log_every_steps)?;
     at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)
@@ -161,7 +161,7 @@ fn validate_pixels(key: &str, pixels: usize) -> Result<(), Violation> {
     require(pixels <= IMAGE_SIZE, key, || format!("{pixels} pixels exceed the image; state 0 to {IMAGE_SIZE}"))
 }
 
-fn validate_data(data: &DataConfig) -> Result<(), Violation> {
+fn validate_data(data: &SearchDataSection) -> Result<(), Violation> {
     let fraction = data.train_fraction;
     require(fraction > 0.0 && fraction < 1.0, "data.train_fraction", || {
         format!("{fraction} leaves nothing to split; state a number above 0 and below 1")
@@ -171,7 +171,7 @@ fn validate_data(data: &DataConfig) -> Result<(), Violation> {
     validate_loader_threads(data.loader_threads)
 }
 
-fn validate_search(search: &SearchConfig) -> Result<(), Violation> {
+fn validate_search(search: &SearchSection) -> Result<(), Violation> {
     at_least_one("search.global_batch", search.global_batch)?;
     at_least_one("search.accumulate_steps", search.accumulate_steps)?;
     at_least_one("search.epochs", search.epochs)?;
@@ -202,7 +202,7 @@ fn validate_operations(operations: &[Operation]) -> Result<(), Violation> {
     require(has_choice, key, || format!("an edge needs an operation other than none; choose from {known}"))
 }
 
-fn validate_stages(search: &SearchConfig) -> Result<(), Violation> {
+fn validate_stages(search: &SearchSection) -> Result<(), Violation> {
     let stages = &search.stages;
     require(!stages.is_empty(), "search.stages", || "a search needs at least one stage".to_owned())?;
     let has_none = search.operations.contains(&Operation::None);
@@ -236,7 +236,7 @@ fn validate_cells(key: &str, cells: usize) -> Result<(), Violation> {
     require(cells <= MAX_CELLS, key, || format!("{cells} cells are too many; state {MAX_CELLS} or fewer"))
 }
 
-fn validate_weight_optimizer(weights: &WeightOptimizerConfig) -> Result<(), Violation> {
+fn validate_weight_optimizer(weights: &WeightOptimizerSection) -> Result<(), Violation> {
     let (rate, least) = (weights.learning_rate, weights.learning_rate_min);
     positive("optimizer.weights.learning_rate", rate)?;
     zero_or_more("optimizer.weights.learning_rate_min", least)?;
@@ -248,7 +248,7 @@ fn validate_weight_optimizer(weights: &WeightOptimizerConfig) -> Result<(), Viol
     positive("optimizer.weights.gradient_clip", weights.gradient_clip)
 }
 
-fn validate_alpha_optimizer(alphas: &AlphaOptimizerConfig) -> Result<(), Violation> {
+fn validate_alpha_optimizer(alphas: &AlphaOptimizerSection) -> Result<(), Violation> {
     positive("optimizer.alphas.learning_rate", alphas.learning_rate)?;
     fraction_below_one("optimizer.alphas.beta1", alphas.beta1)?;
     fraction_below_one("optimizer.alphas.beta2", alphas.beta2)?;

@@ -11,14 +11,18 @@ use std::{
 
 use flate2::read::GzDecoder;
 
-use super::{CHANNELS, DataError, Dataset, Split, cifar_binary, cifar_names, cifar_python};
+use super::{CHANNELS, Colours, DataError, MemorySource, Split, cifar_binary, cifar_names, cifar_python};
+
+/// Height and width of CIFAR's images in pixels.
+pub const IMAGE_SIDE: usize = 32;
+/// Bytes of one of them.
+pub const IMAGE_BYTES: usize = IMAGE_SIDE * IMAGE_SIDE * CHANNELS;
 
 /// One of the two data sets, with all the packings it is published in.
 pub(super) struct Cifar {
     name: &'static str,
     class_names: &'static [&'static str],
-    mean: [f32; CHANNELS],
-    std: [f32; CHANNELS],
+    colours: Colours,
     releases: [Release; 2],
 }
 
@@ -48,8 +52,10 @@ enum Format {
 pub(super) static CIFAR10: Cifar = Cifar {
     name: "CIFAR-10",
     class_names: &cifar_names::CIFAR10,
-    mean: [0.491_399_68, 0.482_158_27, 0.446_531_24],
-    std: [0.247_032_33, 0.243_485_05, 0.261_587_68],
+    colours: Colours {
+        mean: [0.491_399_68, 0.482_158_27, 0.446_531_24],
+        std: [0.247_032_33, 0.243_485_05, 0.261_587_68],
+    },
     releases: [
         Release {
             archive: "cifar-10-binary.tar.gz",
@@ -83,8 +89,7 @@ pub(super) static CIFAR10: Cifar = Cifar {
 pub(super) static CIFAR100: Cifar = Cifar {
     name: "CIFAR-100",
     class_names: &cifar_names::CIFAR100,
-    mean: [0.5071, 0.4867, 0.4408],
-    std: [0.2675, 0.2565, 0.2761],
+    colours: Colours { mean: [0.5071, 0.4867, 0.4408], std: [0.2675, 0.2565, 0.2761] },
     releases: [
         Release {
             archive: "cifar-100-binary.tar.gz",
@@ -104,10 +109,10 @@ pub(super) static CIFAR100: Cifar = Cifar {
 };
 
 /// Loads one split from wherever it is in `dir`: an unpacked folder, `dir` as that folder, or an archive.
-pub(super) fn load(cifar: &Cifar, dir: &Path, split: Split) -> Result<Dataset, DataError> {
+pub(super) fn load(cifar: &Cifar, dir: &Path, split: Split) -> Result<MemorySource, DataError> {
     let (release, files) = find(cifar, dir, split)?;
     let num_records = release.files(split).num_records;
-    let mut dataset = Dataset::new(cifar.class_names, cifar.mean, cifar.std);
+    let mut dataset = MemorySource::new(cifar.class_names, IMAGE_SIDE, cifar.colours);
     for (path, bytes) in files {
         match release.format {
             Format::Binary { label_bytes } => {
@@ -198,7 +203,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::data::IMAGE_BYTES;
+    use crate::data::Source;
 
     const PYTHON_BATCH: &[u8] = include_bytes!("../../tests/fixtures/cifar/cifar10_python2.pickle");
     const PYTHON_TRAIN: &[u8] = include_bytes!("../../tests/fixtures/cifar/cifar100_python2_fortran_order.pickle");
@@ -243,8 +248,8 @@ mod tests {
             .collect()
     }
 
-    fn labels(dataset: &Dataset) -> Vec<u8> {
-        (0..dataset.len()).filter_map(|index| dataset.label(index)).collect()
+    fn labels(dataset: &MemorySource) -> Vec<u32> {
+        (0..dataset.len() as u32).filter_map(|index| dataset.label(index)).collect()
     }
 
     fn refusal(cifar: &Cifar, dir: &TempDir, split: Split) -> String {
@@ -264,7 +269,7 @@ mod tests {
             write(dir.path(), &name, &bytes);
         }
         let cifar = small(&CIFAR10, 2);
-        let whole: Vec<u8> = (0..10).collect();
+        let whole: Vec<u32> = (0..10).collect();
         assert_eq!(labels(&load(&cifar, dir.path(), Split::Train).unwrap()), whole);
         assert_eq!(labels(&load(&cifar, &dir.path().join("cifar-10-batches-bin"), Split::Train).unwrap()), whole);
 
@@ -279,7 +284,7 @@ mod tests {
         let members = [("./cifar-10-batches-py/test_batch".to_owned(), PYTHON_BATCH.to_vec())];
         write(dir.path(), "cifar-10-python.tar.gz", &archive(&members));
         let dataset = load(&small(&CIFAR10, 2), dir.path(), Split::Test).unwrap();
-        assert_eq!((labels(&dataset), dataset.num_classes), (vec![6, 9], 10));
+        assert_eq!((labels(&dataset), dataset.class_names().len()), (vec![6, 9], 10));
     }
 
     #[test]

@@ -5,14 +5,14 @@
 
 use std::path::Path;
 
-use super::{DataError, Dataset, IMAGE_BYTES};
+use super::{DataError, IMAGE_BYTES, MemorySource};
 
 /// Appends the images of one file, which must hold `num_records` records of `label_bytes` labels each.
 ///
 /// # Errors
 /// If the file has another length, or a label is out of range; both name `path`.
 pub(super) fn append(
-    dataset: &mut Dataset,
+    dataset: &mut MemorySource,
     bytes: &[u8],
     path: &Path,
     num_records: usize,

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_pickle::{DeOptions, Error, Value};
 
-use super::{DataError, Dataset, IMAGE_BYTES};
+use super::{DataError, IMAGE_BYTES, MemorySource};
 
 /// What is read of a batch; Python 2 wrote the keys as bytes, Python 3 writes them as text, serde takes either.
 #[derive(Deserialize)]
@@ -34,7 +34,12 @@ struct ArrayState {
 ///
 /// # Errors
 /// If the file is no such pickle or cut off, has another number of images, or a label is out of range; all name `path`.
-pub(super) fn append(dataset: &mut Dataset, bytes: &[u8], path: &Path, num_records: usize) -> Result<(), DataError> {
+pub(super) fn append(
+    dataset: &mut MemorySource,
+    bytes: &[u8],
+    path: &Path,
+    num_records: usize,
+) -> Result<(), DataError> {
     let refuse = |reason: String| DataError::Pickle { path: path.into(), reason };
     let images_bytes = num_records * IMAGE_BYTES;
     let PickledBatch { labels, data } = serde_pickle::from_slice(bytes, DeOptions::new()).map_err(|error| {
@@ -81,12 +86,14 @@ fn transpose(columns: &[u8], num_rows: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::{IMAGE_SIDE, cifar_names};
+    use crate::data::{Colours, IMAGE_SIDE, Source, cifar_names};
+
+    const COLOURS: Colours = Colours { mean: [0.0; 3], std: [1.0; 3] };
 
     const FILE: &str = "data_batch_1";
 
-    fn read(bytes: &[u8], num_records: usize) -> Result<Dataset, DataError> {
-        let mut dataset = Dataset::new(&cifar_names::CIFAR100, [0.0; 3], [1.0; 3]);
+    fn read(bytes: &[u8], num_records: usize) -> Result<MemorySource, DataError> {
+        let mut dataset = MemorySource::new(&cifar_names::CIFAR100, IMAGE_SIDE, COLOURS);
         append(&mut dataset, bytes, Path::new(FILE), num_records).map(|()| dataset)
     }
 
@@ -95,12 +102,12 @@ mod tests {
         ((100 * record + 3 * position + 50 * channel) % 251) as u8
     }
 
-    fn assert_holds(bytes: &[u8], labels: [u8; 2]) {
+    fn assert_holds(bytes: &[u8], labels: [u32; 2]) {
         let dataset = read(bytes, 2).unwrap();
-        for (record, label) in labels.into_iter().enumerate() {
+        for (record, label) in (0..).zip(labels) {
             assert_eq!(dataset.label(record), Some(label));
             let expected: Vec<u8> = (0..IMAGE_SIDE * IMAGE_SIDE)
-                .flat_map(|position| (0..3).map(move |channel| fixture_pixel(record, channel, position)))
+                .flat_map(|position| (0..3).map(move |channel| fixture_pixel(record as usize, channel, position)))
                 .collect();
             assert_eq!(dataset.image(record).unwrap(), expected);
         }
@@ -138,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_label_out_of_range_is_refused_by_record() {
-        let mut dataset = Dataset::new(&cifar_names::CIFAR10, [0.0; 3], [1.0; 3]);
+        let mut dataset = MemorySource::new(&cifar_names::CIFAR10, IMAGE_SIDE, COLOURS);
         let error = append(&mut dataset, FORTRAN_ORDER, Path::new("train"), 2).unwrap_err().to_string();
         assert_eq!(error, "train: record 0 (counted from 0) has label 99, expected 0 to 9");
     }

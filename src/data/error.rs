@@ -93,10 +93,10 @@ pub enum DataError {
         reason: String,
     },
     /// An image file that cannot be decoded.
-    #[error("{path} cannot be read as an image ({reason}): copy or unpack it again")]
+    #[error("{location} cannot be read as an image ({reason}): copy or unpack it again")]
     Image {
-        /// The file.
-        path: PathBuf,
+        /// Where it is kept.
+        location: String,
         /// The decoder's reason.
         reason: String,
     },

@@ -7,17 +7,11 @@
 use std::{
     any::Any,
     num::NonZeroUsize,
-    sync::{
-        Arc,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread::{self, JoinHandle},
 };
 
 use super::DataError;
-
-/// Results that each thread may have ready beyond the one it is working on.
-const QUEUE_LENGTH: usize = 2;
 
 /// The results of a list of jobs, in order. Ends after the first error; dropping it stops and joins the threads.
 pub(super) struct Prefetch<T> {
@@ -32,14 +26,16 @@ struct Worker<T> {
 }
 
 impl<T: Send + 'static> Prefetch<T> {
-    /// Starts `num_threads` threads, or fewer if there are fewer jobs, that call `work` for each of `jobs`.
+    /// Starts `num_threads` threads, or fewer if there are fewer jobs, that do `jobs`, each with a function of its own
+    /// from `worker`. A thread may have `queue_length` results ready beyond the one it is working on.
     ///
     /// # Errors
     /// If the system refuses a thread.
-    pub(super) fn start<J: Send + 'static>(
+    pub(super) fn start<J: Send + 'static, W: FnMut(J) -> Result<T, DataError> + Send + 'static>(
         jobs: Vec<J>,
         num_threads: NonZeroUsize,
-        work: impl Fn(J) -> Result<T, DataError> + Send + Sync + 'static,
+        queue_length: usize,
+        worker: impl Fn() -> W,
     ) -> Result<Prefetch<T>, DataError> {
         let num_threads = num_threads.get().min(jobs.len());
         let mut prefetch = Prefetch { workers: Vec::with_capacity(num_threads), next: 0, end: jobs.len() };
@@ -47,13 +43,12 @@ impl<T: Send + 'static> Prefetch<T> {
         for (number, job) in jobs.into_iter().enumerate() {
             shares[number % num_threads].push(job);
         }
-        let work = Arc::new(work);
         for share in shares {
-            let (sender, results) = sync_channel(QUEUE_LENGTH);
-            let work = Arc::clone(&work);
+            let (sender, results) = sync_channel(queue_length);
+            let work = worker();
             let thread = thread::Builder::new()
                 .name("data-loader".to_owned())
-                .spawn(move || run(share, &*work, &sender))
+                .spawn(move || run(share, work, &sender))
                 .map_err(DataError::Thread)?;
             prefetch.workers.push(Worker { results, thread });
         }
@@ -73,7 +68,7 @@ impl<T: Send + 'static> Prefetch<T> {
     }
 }
 
-fn run<J, T>(jobs: Vec<J>, work: impl Fn(J) -> Result<T, DataError>, sender: &SyncSender<Result<T, DataError>>) {
+fn run<J, T>(jobs: Vec<J>, mut work: impl FnMut(J) -> Result<T, DataError>, sender: &SyncSender<Result<T, DataError>>) {
     for job in jobs {
         if sender.send(work(job)).is_err() {
             return; // the consumer is gone
@@ -120,7 +115,7 @@ impl<T> Drop for Prefetch<T> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use super::*;
 
@@ -131,9 +126,11 @@ mod tests {
     #[test]
     fn results_come_in_order_whatever_the_number_of_threads() {
         for num_threads in [1, 2, 3, 8] {
-            let squares = Prefetch::start((0u64..50).collect(), threads(num_threads), |job| {
-                thread::sleep(Duration::from_micros(job * 37 % 11 * 50));
-                Ok(job * job)
+            let squares = Prefetch::start((0u64..50).collect(), threads(num_threads), 2, || {
+                |job| {
+                    thread::sleep(Duration::from_micros(job * 37 % 11 * 50));
+                    Ok(job * job)
+                }
             });
             let squares: Result<Vec<_>, _> = squares.unwrap().collect();
             assert_eq!(squares.unwrap(), (0..50).map(|job| job * job).collect::<Vec<_>>());
@@ -142,20 +139,15 @@ mod tests {
 
     #[test]
     fn no_jobs_give_no_results() {
-        assert!(Prefetch::start(Vec::<u8>::new(), threads(2), Ok).unwrap().next().is_none());
+        assert!(Prefetch::start(Vec::<u8>::new(), threads(2), 2, || Ok).unwrap().next().is_none());
     }
 
     #[test]
     fn an_error_comes_in_its_place_and_ends_the_results() {
-        let mut results =
-            Prefetch::start(
-                (0..9).collect(),
-                threads(2),
-                |job| {
-                    if job == 4 { Err(DataError::NoSamples) } else { Ok(job) }
-                },
-            )
-            .unwrap();
+        let mut results = Prefetch::start((0..9).collect(), threads(2), 2, || {
+            |job| if job == 4 { Err(DataError::NoSamples) } else { Ok(job) }
+        })
+        .unwrap();
         assert_eq!(results.by_ref().take(4).map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2, 3]);
         assert!(matches!(results.next(), Some(Err(DataError::NoSamples))));
         assert!(results.next().is_none());
@@ -163,9 +155,11 @@ mod tests {
 
     #[test]
     fn a_panic_comes_as_an_error_with_its_text() {
-        let mut results = Prefetch::start((0..9).collect(), threads(3), |job: usize| {
-            assert!(job != 5, "no image {job}");
-            Ok(job)
+        let mut results = Prefetch::start((0..9).collect(), threads(3), 2, || {
+            |job: usize| {
+                assert!(job != 5, "no image {job}");
+                Ok(job)
+            }
         })
         .unwrap();
         assert_eq!(results.by_ref().take(5).map(Result::unwrap).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
@@ -178,9 +172,12 @@ mod tests {
     fn dropping_early_joins_threads_that_wait_for_room() {
         let alive = Arc::new(());
         let held = Arc::clone(&alive);
-        let mut results = Prefetch::start((0..1000).collect(), threads(3), move |job: usize| {
-            let _held = &held;
-            Ok(job)
+        let mut results = Prefetch::start((0..1000).collect(), threads(3), 2, move || {
+            let held = Arc::clone(&held);
+            move |job: usize| {
+                let _held = &held;
+                Ok(job)
+            }
         })
         .unwrap();
         assert!(results.next().is_some());

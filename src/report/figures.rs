@@ -1,6 +1,6 @@
 //! The figures of a search, from its records: each a file name and its SVG.
 
-use crate::config::Config;
+use crate::config::SearchConfig;
 use crate::figures::{
     CellEdge, CellGraph, Curves, EdgeProbabilities, Panel, Series, Stage, StageProbabilities, cell_svg, curves_svg,
     probabilities_svg,
@@ -45,7 +45,7 @@ pub fn stage_figures(
 }
 
 /// Accuracy, loss and schedules over all epochs so far.
-pub fn curves_figure(config: &Config, progress: &SearchProgress) -> (String, String) {
+pub fn curves_figure(config: &SearchConfig, progress: &SearchProgress) -> (String, String) {
     let series = |name: &str, value: fn(&EpochRecord) -> Option<f64>| Series {
         name: name.to_owned(),
         values: progress.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect(),

@@ -5,7 +5,7 @@ use indicatif::MultiProgress;
 use super::course::{Course, Metric};
 use super::figures::{curves_figure, genotype_figures, stage_figures};
 use super::summary::SearchSummary;
-use crate::config::Config;
+use crate::config::SearchConfig;
 use crate::genotype::{Alphas, Switches};
 use crate::run::{AlphasFile, GenotypeFile, Provenance, RunDirectory, RunError, write_json_atomic};
 use crate::search::Stage;
@@ -19,7 +19,7 @@ type SearchMetric<'a> = Metric<'a, StepRecord, EpochRecord>;
 
 /// The observer of rank 0.
 pub struct RunRecorder<'a> {
-    config: &'a Config,
+    config: &'a SearchConfig,
     world: &'a World,
     course: Course<'a>,
 }
@@ -31,7 +31,7 @@ impl<'a> RunRecorder<'a> {
     /// When the metrics or the event file cannot be opened.
     pub fn open(
         run: &'a RunDirectory,
-        config: &'a Config,
+        config: &'a SearchConfig,
         world: &'a World,
         resumed: Option<&CheckpointHeader>,
         bars: &'a MultiProgress,

@@ -47,7 +47,7 @@ pub struct Provenance {
     pub run: String,
     pub dataset: String,
     pub seed: u64,
-    /// See `Config::digest`.
+    /// See `SearchConfig::digest`.
     pub config_digest: String,
     /// Of the program.
     pub version: String,

@@ -2,7 +2,7 @@
 //!
 //! Source: P-DARTS (arXiv:1904.12760), section 3.2 and table 1 of the authors' settings.
 
-use crate::config::SearchConfig;
+use crate::config::SearchSection;
 
 /// One stage: a supernet of some depth with the operations that the stages before it left.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct Stage {
 
 impl Stage {
     /// The stages of `config` in their order; each starts with what the one before kept.
-    pub fn sequence(config: &SearchConfig) -> Vec<Stage> {
+    pub fn sequence(config: &SearchSection) -> Vec<Stage> {
         let kept = config.stages.iter().map(|stage| stage.keep);
         let starts = std::iter::once(config.operations.len()).chain(kept);
         let stages = config.stages.iter().zip(starts).enumerate();

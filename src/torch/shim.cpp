@@ -54,6 +54,13 @@ void pdarts_release_hook(void *hook) {
   delete owned;
 }
 
+char *pdarts_pinned_bytes(int64_t num_bytes, torch::Tensor **output) {
+  return guarded([&] {
+    const auto options = torch::TensorOptions().dtype(torch::kUInt8).pinned_memory(true);
+    *output = new torch::Tensor(at::empty({num_bytes}, options));
+  });
+}
+
 void pdarts_free_message(char *message) { free(message); }
 
 const char *pdarts_libtorch_version() { return TORCH_VERSION; }

@@ -86,6 +86,8 @@ char *pdarts_wait_for_event(const void *side, const void *event);
 char *pdarts_event_is_complete(const void *event, bool *is_complete);
 void pdarts_release_side_stream(void *side);
 void pdarts_release_event(void *event);
+// Host memory that a GPU reads by itself; `*output` is a new tensor that the caller owns.
+char *pdarts_pinned_bytes(int64_t num_bytes, torch::Tensor **output);
 void pdarts_free_message(char *message);
 const char *pdarts_libtorch_version();
 }

@@ -12,8 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::TrainError;
-use super::progress::SearchProgress;
+use super::{SearchProgress, TrainError};
 use crate::model::NamedTensor;
 use crate::weights::NETWORK_KEY;
 use crate::world::{Label, Ranks};

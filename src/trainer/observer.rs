@@ -1,8 +1,8 @@
 //! What a search and a retraining tell whoever records them.
 
 use super::checkpoint::Checkpoint;
-use super::progress::{EpochRecord, SearchProgress, StepRecord};
-use super::train_progress::{TrainEpochRecord, TrainProgress, TrainStepRecord};
+use super::retrain::{TrainEpochRecord, TrainProgress, TrainStepRecord};
+use super::search::{EpochRecord, SearchProgress, StepRecord};
 use crate::genotype::{Alphas, Switches};
 use crate::run::RunError;
 use crate::search::Stage;

@@ -1,4 +1,4 @@
-//! Running sums of loss and correct answers, kept on the device until somebody asks.
+//! What a step computed, and running sums of loss and correct answers, kept on the device until somebody asks.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -7,6 +7,15 @@ use crate::world::{CommunicatorError, Label, Ranks};
 
 /// The k of top-5 accuracy.
 const TOP: i64 = 5;
+
+/// What a step computed, on the device.
+#[derive(Debug)]
+pub struct StepResult {
+    /// Mean loss of the batch, a scalar.
+    pub loss: Tensor,
+    /// `[N, classes]`.
+    pub logits: Tensor,
+}
 
 /// Sums over the steps of an interval or an epoch.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tch::{Kind, Tensor};
 
-use crate::config::{CommunicatorChoice, ParallelConfig};
+use crate::config::{CommunicatorChoice, ParallelSection};
 
 /// How the values of all ranks become one.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -62,8 +62,8 @@ pub struct CommunicatorOptions {
     pub patience: Duration,
 }
 
-impl From<&ParallelConfig> for CommunicatorOptions {
-    fn from(config: &ParallelConfig) -> Self {
+impl From<&ParallelSection> for CommunicatorOptions {
+    fn from(config: &ParallelSection) -> Self {
         Self {
             choice: config.communicator,
             // Validated to be positive; a number beyond what a duration holds means never.
@@ -75,7 +75,7 @@ impl From<&ParallelConfig> for CommunicatorOptions {
 
 impl From<CommunicatorChoice> for CommunicatorOptions {
     fn from(choice: CommunicatorChoice) -> Self {
-        Self { choice, ..Self::from(&ParallelConfig::default()) }
+        Self { choice, ..Self::from(&ParallelSection::default()) }
     }
 }
 

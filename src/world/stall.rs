@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::heartbeat::{Heartbeat, heartbeat_path};
 use super::progress::{Operation, PROGRESS};
 use super::{Ranks, abort_all};
-use crate::config::ParallelConfig;
+use crate::config::ParallelSection;
 
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the other ranks leave the abort to the one that speaks.
@@ -45,7 +45,7 @@ impl StallLimits {
     }
 }
 
-impl ParallelConfig {
+impl ParallelSection {
     /// When ranks that wait are reported, and when their run ends.
     pub fn stall_limits(&self) -> StallLimits {
         let [warning, abort] = [self.stall_warning_seconds, self.stall_abort_seconds].map(|seconds| {

@@ -1,6 +1,6 @@
 //! Whole steps of a search and of a retraining, with and without.
 
-use pdarts::config::{Config, Precision, TrainConfig};
+use pdarts::config::{Precision, SearchConfig, TrainConfig};
 use pdarts::genotype::{NetworkKind, NetworkShape, Operation, Switches, library};
 use pdarts::model::NetworkDescription;
 use pdarts::optim::{FlatParameters, FlatStatistics};
@@ -53,7 +53,7 @@ fn search(num_cells: usize, live: &[Operation], checkpoint: bool) -> Trace {
     tch::manual_seed(3);
     let switches = Switches::full(live).unwrap();
     let shape = SupernetShape { num_cells, channels: 4, num_classes: 7, switches };
-    let (softmax, optimizer) = (Box::new(Softmax), Config::default().optimizer);
+    let (softmax, optimizer) = (Box::new(Softmax), SearchConfig::default().optimizer);
     let mut state = SearchState::new(&shape, 1e-3, &optimizer, softmax, Device::Cpu, Kind::Float).unwrap();
     state.checkpoint_cells(checkpoint);
     let (batch, mode, mut trace) = (batch(16, 7), ForwardMode::training(0.4), Trace::default());

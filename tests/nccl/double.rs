@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use std::sync::LazyLock;
 
 use pdarts::cli::guard;
-use pdarts::config::{Config, DeviceChoice, Settings};
+use pdarts::config::{DeviceChoice, SearchConfig, Settings};
 use pdarts::world::{Ranks, World, WorldError, leave};
 use tempfile::TempDir;
 
@@ -125,7 +125,7 @@ pub fn as_rank(
 pub fn world(ranks: Ranks, overrides: &[&str]) -> Result<World, WorldError> {
     let overrides: Vec<String> =
         ["parallel.communicator=nccl"].iter().chain(overrides).map(|text| (*text).to_owned()).collect();
-    let config = Config::from_overrides(&overrides).unwrap();
+    let config = SearchConfig::from_overrides(&overrides).unwrap();
     let device = ranks.choose_device(DeviceChoice::Cpu)?;
     World::new(ranks, device, 1, &config.parallel)
 }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
-use pdarts::config::{CommunicatorChoice, Config, DeviceChoice, Settings};
+use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
 use pdarts::genotype::{Switches, restrict};
 use pdarts::search::{ForwardMode, Softmax, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchData, SearchState, TallySums, synchronise_batch_norm};
@@ -51,7 +51,7 @@ impl Task {
 
     /// What one rank does.
     fn take_part(&self, ranks: Ranks) -> Course {
-        let config = Config::from_overrides(&[
+        let config = SearchConfig::from_overrides(&[
             "data.dataset=photodigits".into(),
             "data.limit=480".into(),
             "model.channels=4".into(),

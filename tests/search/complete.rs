@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pdarts::config::{Config, Settings};
+use pdarts::config::{SearchConfig, Settings};
 use pdarts::run::{AlphasFile, GenotypeFile};
 use serde_json::Value;
 
@@ -24,8 +24,8 @@ fn search_leaves_everything_it_promises() {
     let printed = folder.search(&START);
     let run = folder.path("run");
 
-    let config = Config::load(&run.join("config.toml"), &[]).unwrap();
-    assert_eq!(config, Config::load(&folder.path("search.toml"), &[]).unwrap());
+    let config = SearchConfig::load(&run.join("config.toml"), &[]).unwrap();
+    assert_eq!(config, SearchConfig::load(&folder.path("search.toml"), &[]).unwrap());
     check_environment(&run);
     check_metrics(&run);
     check_log(&run);
@@ -117,7 +117,7 @@ fn check_log(run: &Path) {
     }
 }
 
-fn check_alphas_and_genotype(folder: &Folder, run: &Path, config: &Config) {
+fn check_alphas_and_genotype(folder: &Folder, run: &Path, config: &SearchConfig) {
     let epochs: Vec<String> = (1..=STAGES)
         .flat_map(|stage| (1..=EPOCHS).map(move |epoch| format!("stage{stage}-epoch{epoch:03}.json")))
         .collect();

@@ -14,7 +14,7 @@ use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
-use crate::config::{CommunicatorChoice, Config, DeviceChoice};
+use crate::config::{CommunicatorChoice, DeviceChoice, SearchConfig};
 use crate::genotype::{Operation, Switches};
 use crate::search::{ForwardMode, Softmax, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
@@ -121,7 +121,7 @@ impl Subject {
     /// together.
     pub fn new(stage: u8, live: &[Operation], global_batch: u16, world: &World) -> anyhow::Result<Self> {
         let num_images = images_of_rank(global_batch, world)?;
-        let defaults = Config::default();
+        let defaults = SearchConfig::default();
         let (num_cells, live_in_paper) = stage_of_the_paper(stage);
         let live = if live.is_empty() { live_in_paper } else { live };
         let shape = SupernetShape {

@@ -10,7 +10,7 @@ use super::millions;
 use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::table::Table;
-use crate::config::Config;
+use crate::config::SearchConfig;
 use crate::genotype::restrict;
 use crate::run::{AlphasFile, GenotypeFile, PricedVariant};
 
@@ -26,7 +26,7 @@ pub struct DeriveArguments {
     #[arg(value_name = "ALPHAS.json")]
     alphas: PathBuf,
     /// Limit on skip connections in the normal cell, 0 to 8, that decides which cell is the result
-    #[arg(long, value_name = "M", default_value_t = Config::default().search.max_skip_connects)]
+    #[arg(long, value_name = "M", default_value_t = SearchConfig::default().search.max_skip_connects)]
     max_skip_connects: usize,
     /// Print JSON: what a search writes as genotype.json
     #[arg(long)]

@@ -6,24 +6,24 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BatchNormMode, DatasetName, ParallelConfig, RunConfig, Section};
+use super::{BatchNormMode, DatasetName, ParallelSection, RunSection, Section};
 
 /// Everything that a retraining depends on, apart from the cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
     /// `[run]`
-    pub run: RunConfig,
+    pub run: RunSection,
     /// `[data]`
-    pub data: TrainDataConfig,
+    pub data: TrainDataSection,
     /// `[model]`
-    pub model: NetworkConfig,
+    pub model: TrainModelSection,
     /// `[train]`
-    pub train: TrainingConfig,
+    pub train: TrainSection,
     /// `[parallel]`
-    pub parallel: ParallelConfig,
+    pub parallel: ParallelSection,
     /// `[optimizer]`
-    pub optimizer: TrainOptimizerConfig,
+    pub optimizer: TrainOptimizerSection,
 }
 
 /// A learned or random choice of colour and shape operations on training images.
@@ -50,17 +50,17 @@ pub enum Precision {
 
 /// Every section, in the order of the file.
 pub(in crate::config) const SECTIONS: [Section; 6] = [
-    RunConfig::SECTION,
-    TrainDataConfig::SECTION,
-    NetworkConfig::SECTION,
-    TrainingConfig::SECTION,
-    ParallelConfig::SECTION,
-    TrainOptimizerConfig::SECTION,
+    RunSection::SECTION,
+    TrainDataSection::SECTION,
+    TrainModelSection::SECTION,
+    TrainSection::SECTION,
+    ParallelSection::SECTION,
+    TrainOptimizerSection::SECTION,
 ];
 
 section! {
     /// What is trained on.
-    TrainDataConfig at "data" {
+    TrainDataSection at "data" {
         /// "photodigits" (embedded in the program), "cifar10" or "cifar100".
         dataset: DatasetName = DatasetName::Cifar10,
         /// Folder with the data set as downloaded; unused for photodigits.
@@ -89,7 +89,7 @@ section! {
 
 section! {
     /// The network that the cell is trained in.
-    NetworkConfig at "model" {
+    TrainModelSection at "model" {
         /// Channels of a node in the first cell; even.
         channels: usize = 36,
         /// Cells, at least 3; those at 1/3 and 2/3 reduce.
@@ -106,7 +106,7 @@ section! {
 
 section! {
     /// The course of the training. Paper: section 4.3.
-    TrainingConfig at "train" {
+    TrainSection at "train" {
         /// Images of one step, over all ranks.
         global_batch: usize = 128,
         /// Parts of a step's images that go through the network one after the other, to need less memory.
@@ -132,7 +132,7 @@ section! {
 
 section! {
     /// SGD; the learning rate follows a cosine over the epochs.
-    TrainOptimizerConfig at "optimizer" {
+    TrainOptimizerSection at "optimizer" {
         /// Learning rate in the first epoch.
         learning_rate: f64 = 0.025,
         /// Learning rate that the cosine ends at.

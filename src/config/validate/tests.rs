@@ -1,22 +1,22 @@
 //! Each relation that a configuration can violate, with its message.
 
 use super::*;
-use crate::config::StageConfig;
+use crate::config::StageSection;
 
 /// The message for the defaults after one change.
-fn violation(change: impl FnOnce(&mut Config)) -> String {
-    let mut config = Config::default();
+fn violation(change: impl FnOnce(&mut SearchConfig)) -> String {
+    let mut config = SearchConfig::default();
     change(&mut config);
     config.validate().unwrap_err().to_string()
 }
 
-fn stage(cells: usize, keep: usize) -> StageConfig {
-    StageConfig { cells, keep, skip_dropout: 0.0 }
+fn stage(cells: usize, keep: usize) -> StageSection {
+    StageSection { cells, keep, skip_dropout: 0.0 }
 }
 
 #[test]
 fn defaults_are_valid() {
-    assert_eq!(Config::default().validate(), Ok(()));
+    assert_eq!(SearchConfig::default().validate(), Ok(()));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn refuses_operations_that_cannot_be_searched() {
 
 #[test]
 fn refuses_stages_that_do_not_follow_each_other() {
-    let stages = |stages: &[StageConfig]| {
+    let stages = |stages: &[StageSection]| {
         let stages = stages.to_vec();
         violation(move |config| config.search.stages = stages)
     };
@@ -158,7 +158,7 @@ fn refuses_stages_that_do_not_follow_each_other() {
 
 #[test]
 fn a_single_stage_may_do_the_whole_search() {
-    let mut config = Config::default();
+    let mut config = SearchConfig::default();
     config.search.stages = vec![stage(8, 1)];
     assert_eq!(config.validate(), Ok(()));
 }
@@ -209,9 +209,9 @@ fn refuses_optimizer_settings_that_cannot_train() {
 
 #[test]
 fn refuses_a_data_set_too_small_for_the_batch() {
-    let mut config = Config::default();
+    let mut config = SearchConfig::default();
     assert!(config.validate_with_dataset(192).is_ok());
-    let message = |config: &Config, num_images| {
+    let message = |config: &SearchConfig, num_images| {
         let error = config.validate_with_dataset(num_images).unwrap_err();
         error.to_string()
     };

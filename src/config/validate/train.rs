@@ -6,7 +6,8 @@ use super::{
 };
 use crate::config::schema::{Section, train::SECTIONS};
 use crate::config::{
-    ConfigError, NetworkConfig, Settings, TrainConfig, TrainDataConfig, TrainOptimizerConfig, TrainingConfig, Violation,
+    ConfigError, Settings, TrainConfig, TrainDataSection, TrainModelSection, TrainOptimizerSection, TrainSection,
+    Violation,
 };
 
 /// Cells of the smallest network with an auxiliary head: the head must not read the last cell.
@@ -74,12 +75,12 @@ impl TrainConfig {
     /// # Errors
     /// [`ConfigError::Violation`], which names the nearest batches that they can divide.
     pub fn validate_with_ranks(&self, num_ranks: usize) -> Result<(), ConfigError> {
-        let TrainingConfig { global_batch, accumulate_steps, .. } = self.train;
+        let TrainSection { global_batch, accumulate_steps, .. } = self.train;
         Ok(validate_share("train.global_batch", global_batch, accumulate_steps, num_ranks)?)
     }
 }
 
-fn validate_data(data: &TrainDataConfig) -> Result<(), Violation> {
+fn validate_data(data: &TrainDataSection) -> Result<(), Violation> {
     let fraction = data.train_fraction;
     require(fraction > 0.0 && fraction <= 1.0, "data.train_fraction", || {
         format!("{fraction} is no share; state a number above 0 and up to 1")
@@ -95,7 +96,7 @@ fn validate_data(data: &TrainDataConfig) -> Result<(), Violation> {
     validate_loader_threads(data.loader_threads)
 }
 
-fn validate_network(model: &NetworkConfig) -> Result<(), Violation> {
+fn validate_network(model: &TrainModelSection) -> Result<(), Violation> {
     validate_channels(model.channels)?;
     validate_cells("model.cells", model.cells)?;
     require(!model.auxiliary_head || model.cells >= MIN_CELLS_WITH_HEAD, "model.auxiliary_head", || {
@@ -103,7 +104,7 @@ fn validate_network(model: &NetworkConfig) -> Result<(), Violation> {
     })
 }
 
-fn validate_training(train: &TrainingConfig) -> Result<(), Violation> {
+fn validate_training(train: &TrainSection) -> Result<(), Violation> {
     at_least_one("train.global_batch", train.global_batch)?;
     at_least_one("train.accumulate_steps", train.accumulate_steps)?;
     let (batch, parts) = (train.global_batch, train.accumulate_steps);
@@ -118,7 +119,7 @@ fn validate_training(train: &TrainingConfig) -> Result<(), Violation> {
     fraction_below_one("train.ema_decay", train.ema_decay)
 }
 
-fn validate_optimizer(optimizer: &TrainOptimizerConfig) -> Result<(), Violation> {
+fn validate_optimizer(optimizer: &TrainOptimizerSection) -> Result<(), Violation> {
     let (rate, least) = (optimizer.learning_rate, optimizer.learning_rate_min);
     positive("optimizer.learning_rate", rate)?;
     zero_or_more("optimizer.learning_rate_min", least)?;

@@ -1,15 +1,12 @@
 //! Images in files, a folder for each class: ImageNet's validation set as torchvision's `ImageFolder` expects it.
 
-mod view;
-
-use std::fs;
-use std::io;
-use std::num::NonZeroUsize;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use self::view::CentreView;
-use super::{Batch, Batches, CHANNELS, DataError, Sampler, Shard, prefetch::Prefetch};
+use sha2::{Digest, Sha256};
+
+use super::{Colours, DataError, Source, StoredImage};
 
 const EXTENSIONS: [&str; 3] = ["jpeg", "jpg", "png"];
 
@@ -18,7 +15,7 @@ const EXTENSIONS: [&str; 3] = ["jpeg", "jpg", "png"];
 pub struct ImageFolder {
     classes: Vec<String>,
     /// In the order of classes, then of names.
-    files: Vec<(PathBuf, usize)>,
+    files: Vec<(PathBuf, u32)>,
 }
 
 impl ImageFolder {
@@ -46,52 +43,58 @@ impl ImageFolder {
             if images.is_empty() {
                 return Err(refused(&format!("its folder {name} has no images")));
             }
-            found.files.extend(images.into_iter().map(|path| (path, found.classes.len())));
+            found.files.extend(images.into_iter().map(|path| (path, found.classes.len() as u32)));
             found.classes.push(name);
         }
         Ok(found)
     }
+}
 
-    /// Number of images.
-    pub fn len(&self) -> usize {
+impl Source for ImageFolder {
+    fn len(&self) -> usize {
         self.files.len()
     }
 
-    /// Whether there are no images.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
-    /// The folders' names.
-    pub fn class_names(&self) -> &[String] {
+    fn class_names(&self) -> &[String] {
         &self.classes
     }
 
-    /// All images in order, as evaluation of ImageNet sees them (the middle 224 pixels after the shorter side is brought to
-    /// 256), decoded ahead on `num_threads` threads, `batch_size` at a time.
-    ///
-    /// # Errors
-    /// If the system refuses a thread; a file that cannot be decoded is the last item.
-    pub fn batches(self: &Arc<Self>, batch_size: usize, num_threads: NonZeroUsize) -> Result<Batches, DataError> {
-        let num_images = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let sampler = Sampler::sequential(0..num_images, batch_size, Shard::WHOLE)?;
-        let indices: Vec<Vec<u32>> = sampler.batches(0, 0..sampler.num_steps()).collect();
-        let (folder, view) = (Arc::clone(self), CentreView::imagenet());
-        let prefetch =
-            Prefetch::start(indices, num_threads, move |indices: Vec<u32>| folder.assemble(&view, &indices))?;
-        Ok(Batches::from(prefetch))
+    fn label(&self, index: u32) -> Option<u32> {
+        self.files.get(index as usize).map(|(_, label)| *label)
     }
 
-    fn assemble(&self, view: &CentreView, indices: &[u32]) -> Result<Batch, DataError> {
-        let mut pixels = Vec::with_capacity(indices.len() * view.crop * view.crop * CHANNELS);
-        let mut labels = Vec::with_capacity(indices.len());
-        for &index in indices {
-            let (path, class) =
-                self.files.get(index as usize).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
-            view.append(path, &mut pixels)?;
-            labels.push(*class as i64);
+    fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
+        let (path, _) = self.files.get(index as usize).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
+        buffer.clear();
+        File::open(path)
+            .and_then(|mut file| file.read_to_end(buffer))
+            .map_err(|error| DataError::Image { location: path.display().to_string(), reason: error.to_string() })?;
+        Ok(StoredImage::Encoded(buffer))
+    }
+
+    fn location(&self, index: u32) -> String {
+        let file = self.files.get(index as usize);
+        file.map_or_else(|| format!("image {index}"), |(path, _)| path.display().to_string())
+    }
+
+    /// Of the names of files within their folders and of the classes.
+    fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (path, label) in &self.files {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            hasher.update((name.len() as u64).to_le_bytes());
+            hasher.update(name);
+            hasher.update(label.to_le_bytes());
         }
-        Ok(Batch { pixels, labels, height: view.crop, width: view.crop })
+        for class in &self.classes {
+            hasher.update(class);
+            hasher.update([0]);
+        }
+        format!("{:x}", hasher.finalize())
+    }
+
+    fn colours(&self) -> Colours {
+        Colours::IMAGENET
     }
 }
 
@@ -112,7 +115,18 @@ fn is_image(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::data::{Batch, Batches, CentreView, Loader, Sampler, Shard};
+
+    fn batches(folder: Arc<ImageFolder>, global_batch: usize, num_threads: usize) -> Batches {
+        let sampler = Sampler::sequential(0..folder.len() as u32, global_batch, Shard::WHOLE).unwrap();
+        let num_threads = NonZeroUsize::new(num_threads).unwrap();
+        let loader = Loader::new(folder, sampler, Arc::new(CentreView::IMAGENET), num_threads);
+        loader.batches(0, 0..loader.num_steps()).unwrap()
+    }
 
     fn image(path: &Path, width: u32, colour: [u8; 3]) {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -132,17 +146,33 @@ mod tests {
         image(&dir.path().join("val/n02/a.JPEG.png"), 300, [255, 0, 0]);
         image(&dir.path().join("val/n01/c.jpg"), 257, [0, 0, 255]);
         fs::write(dir.path().join("val/n01/readme.txt"), "no image").unwrap();
-        let folder = Arc::new(ImageFolder::open(dir.path()).unwrap());
+        let folder = ImageFolder::open(dir.path()).unwrap();
         assert_eq!((folder.len(), folder.class_names()), (3, &["n01".to_owned(), "n02".to_owned()][..]));
+        assert_eq!([0, 1, 2, 3].map(|index| folder.label(index)), [Some(0), Some(1), Some(1), None]);
+        assert!(folder.location(1).ends_with("val/n02/a.JPEG.png"));
+        let mut buffer = vec![7; 10];
+        let file = fs::read(dir.path().join("val/n02/b.png")).unwrap();
+        assert!(folder.read(2, &mut buffer).unwrap() == StoredImage::Encoded(&file));
+        let before = folder.fingerprint();
+        assert_eq!(ImageFolder::open(dir.path()).unwrap().fingerprint(), before);
+        fs::rename(dir.path().join("val/n02/b.png"), dir.path().join("val/n01/b.png")).unwrap();
+        assert_ne!(ImageFolder::open(dir.path()).unwrap().fingerprint(), before);
+    }
+
+    #[test]
+    fn loader_makes_batches_of_their_middle() {
+        let dir = tempfile::tempdir().unwrap();
+        image(&dir.path().join("val/n01/c.jpg"), 257, [0, 0, 255]);
+        image(&dir.path().join("val/n02/a.JPEG.png"), 300, [255, 0, 0]);
+        image(&dir.path().join("val/n02/b.png"), 300, [0, 255, 0]);
         for threads in [1, 3] {
-            let batches = folder.batches(2, NonZeroUsize::new(threads).unwrap()).unwrap();
-            let batches: Vec<Batch> = batches.map(Result::unwrap).collect();
-            assert_eq!(batches.iter().map(|batch| batch.labels.clone()).collect::<Vec<_>>(), [vec![0, 1], vec![1]]);
-            assert_eq!((batches[0].height, batches[0].width, batches[0].pixels.len()), (224, 224, 2 * 224 * 224 * 3));
-            // (1 - 0.406) / 0.225 and (0 - 0.485) / 0.229
-            let blue = &batches[0].pixels[..3];
-            assert!((blue[2] - 2.64).abs() < 0.03 && (blue[0] + 2.118).abs() < 0.03, "{blue:?}");
-            assert!((batches[1].pixels[1] - 2.428_571).abs() < 1e-5);
+            let folder = Arc::new(ImageFolder::open(dir.path()).unwrap());
+            let batches: Vec<Batch> = batches(folder, 2, threads).map(Result::unwrap).collect();
+            assert_eq!(batches.iter().map(|batch| batch.labels().to_vec()).collect::<Vec<_>>(), [vec![0, 1], vec![1]]);
+            let pixels: Vec<u8> = batches[0].pixels().flatten().copied().collect();
+            assert_eq!((batches[0].side(), pixels.len()), (224, 2 * 224 * 224 * 3));
+            assert!(pixels[0] < 3 && pixels[1] < 3 && pixels[2] > 252, "{:?}", &pixels[..3]);
+            assert_eq!(batches[1].pixels().next().unwrap()[..3], [0, 255, 0]);
         }
     }
 
@@ -163,7 +193,7 @@ mod tests {
         fs::create_dir(dir.path().join("n01")).unwrap();
         fs::write(dir.path().join("n01/broken.JPEG"), b"\xff\xd8\xff and no more").unwrap();
         let folder = Arc::new(ImageFolder::open(dir.path()).unwrap());
-        let error = folder.batches(1, NonZeroUsize::MIN).unwrap().next().unwrap().unwrap_err().to_string();
+        let error = batches(folder, 1, 1).next().unwrap().unwrap_err().to_string();
         assert!(error.contains("broken.JPEG") && error.lines().count() == 1, "{error}");
     }
 }

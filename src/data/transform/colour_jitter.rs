@@ -5,7 +5,7 @@
 
 use rand::{Rng, seq::SliceRandom};
 
-use crate::data::image_operation::ImageOperation;
+use super::operation::ImageOperation;
 
 /// How much each property may change. 0 leaves it.
 #[derive(Copy, Clone, Debug, Default, PartialEq)]
@@ -60,10 +60,12 @@ impl ColourJitter {
 impl ColourChange {
     /// Makes the change in `image` `[height, width, 3]`.
     pub fn apply(self, image: &mut [u8]) {
+        /// Operations on each pixel by itself do not ask for it.
+        const SIDE: usize = 0;
         match self {
-            Self::Brightness(factor) => ImageOperation::Brightness(factor as f32).apply(image),
-            Self::Contrast(factor) => ImageOperation::Contrast(factor as f32).apply(image),
-            Self::Saturation(factor) => ImageOperation::Color(factor as f32).apply(image),
+            Self::Brightness(factor) => ImageOperation::Brightness(factor as f32).apply(image, SIDE),
+            Self::Contrast(factor) => ImageOperation::Contrast(factor as f32).apply(image, SIDE),
+            Self::Saturation(factor) => ImageOperation::Color(factor as f32).apply(image, SIDE),
             Self::Hue(turn) => turn_hue(image, turn),
         }
     }

@@ -11,14 +11,13 @@
 use std::io::Cursor;
 
 use super::jpeg::{Area, Frame, JpegDecoder, JpegError, Shrink};
+use crate::data::{CHANNELS, StoredImage};
 
 /// Pixels that an image may have: the limit of the Python Imaging Library, twice 256 MiB of RGB.
 pub const MAX_PIXELS: usize = 178_956_970;
 
 /// The most bytes that one byte of compressed data can become.
 const MAX_INFLATION: usize = 1032;
-
-const RGB: usize = 3;
 
 /// Why a file gives no image.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,12 +62,6 @@ enum Form<'a> {
 }
 
 impl<'a> Picture<'a> {
-    /// An image that is decoded already, `[height, width, 3]`; `None` if there are not so many bytes.
-    pub fn from_pixels(bytes: &'a [u8], width: usize, height: usize) -> Option<Self> {
-        let is_whole = width > 0 && height > 0 && bytes.len() == width * height * RGB;
-        is_whole.then_some(Self { width, height, form: Form::Pixels(bytes) })
-    }
-
     /// The whole image.
     pub fn area(&self) -> Area {
         Area { left: 0, top: 0, width: self.width, height: self.height }
@@ -87,7 +80,7 @@ pub struct Decoded<'a> {
 }
 
 /// Decodes one image after the other with the same memory.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct ImageDecoder {
     jpeg: JpegDecoder,
     pixels: Vec<u8>,
@@ -95,11 +88,22 @@ pub struct ImageDecoder {
 }
 
 impl ImageDecoder {
-    /// Looks at the header of an image file.
+    /// Looks at the header of an image.
     ///
     /// # Errors
     /// When it is no image that can be decoded, as far as its header tells.
-    pub fn open<'a>(&mut self, file: &'a [u8]) -> Result<Picture<'a>, ImageError> {
+    pub fn open<'a>(&mut self, image: StoredImage<'a>) -> Result<Picture<'a>, ImageError> {
+        match image {
+            StoredImage::Encoded(file) => self.open_file(file),
+            StoredImage::Pixels { bytes, width, height } => {
+                let is_whole = width > 0 && height > 0 && bytes.len() == width * height * CHANNELS;
+                let picture = Picture { width, height, form: Form::Pixels(bytes) };
+                is_whole.then_some(picture).ok_or(ImageError::Format("not as large as it says"))
+            }
+        }
+    }
+
+    fn open_file<'a>(&mut self, file: &'a [u8]) -> Result<Picture<'a>, ImageError> {
         let (width, height, form) = if file.starts_with(&[0xff, 0xd8]) {
             let frame = self.jpeg.open(file)?;
             (frame.width, frame.height, Form::Jpeg(file, frame))
@@ -153,12 +157,12 @@ impl ImageDecoder {
         let (colour, _) = reader.output_color_type();
         let channels = colour.samples();
         self.pixels.clear();
-        if channels == RGB {
+        if channels == CHANNELS {
             std::mem::swap(&mut self.pixels, &mut self.samples);
-        } else if channels > RGB {
-            self.pixels.extend(self.samples.chunks_exact(channels).flat_map(|pixel| &pixel[..RGB]));
+        } else if channels > CHANNELS {
+            self.pixels.extend(self.samples.chunks_exact(channels).flat_map(|pixel| &pixel[..CHANNELS]));
         } else {
-            self.pixels.extend(self.samples.chunks_exact(channels).flat_map(|pixel| [pixel[0]; RGB]));
+            self.pixels.extend(self.samples.chunks_exact(channels).flat_map(|pixel| [pixel[0]; CHANNELS]));
         }
         Ok(())
     }

@@ -5,18 +5,15 @@
 
 use rand::Rng;
 
-use super::{
-    decode::{ImageError, Picture},
-    flip::flip,
-    jpeg::Area,
-    resize::{Filter, Region, resize, shrink_for},
-    workspace::Workspace,
-};
+use super::Scratch;
+use super::decode::{ImageError, Picture};
+use super::jpeg::Area;
+use super::resize::{Filter, Region, resize, shrink_for};
 
 /// How often a box is drawn before the middle of the image is taken.
 const TRIES: usize = 10;
 
-/// A random crop of random shape, resized to a square, and mirrored at random.
+/// A random part of random shape, resized to a square.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct RandomResizedCrop {
     /// Height and width of the result.
@@ -27,20 +24,12 @@ pub struct RandomResizedCrop {
     pub ratio: (f64, f64),
     /// How pixels are interpolated.
     pub filter: Filter,
-    /// Whether to mirror left to right with probability 1/2.
-    pub horizontal_flip: bool,
 }
 
 impl RandomResizedCrop {
-    /// torchvision's defaults, with mirroring.
+    /// torchvision's defaults.
     pub fn new(side: usize) -> Self {
-        Self {
-            side,
-            scale: (0.08, 1.0),
-            ratio: (3.0 / 4.0, 4.0 / 3.0),
-            filter: Filter::Bilinear,
-            horizontal_flip: true,
-        }
+        Self { side, scale: (0.08, 1.0), ratio: (3.0 / 4.0, 4.0 / 3.0), filter: Filter::Bilinear }
     }
 
     /// Draws a box in an image of `width` x `height`.
@@ -78,26 +67,6 @@ impl RandomResizedCrop {
         Area { left: (width - box_width) / 2, top: (height - box_height) / 2, width: box_width, height: box_height }
     }
 
-    /// Draws and writes a crop of `picture`, which `workspace` has opened, to `out` `[side, side, 3]`.
-    ///
-    /// # Errors
-    /// When the file was cut short or is damaged.
-    pub fn apply(
-        &self,
-        picture: &Picture,
-        rng: &mut impl Rng,
-        workspace: &mut Workspace,
-        out: &mut [u8],
-    ) -> Result<(), ImageError> {
-        let area = self.draw(picture.width, picture.height, rng);
-        let is_flipped = self.horizontal_flip && rng.random();
-        self.crop(picture, &area, workspace, out)?;
-        if is_flipped {
-            flip(out, self.side);
-        }
-        Ok(())
-    }
-
     /// Writes `area` of `picture` to `out` `[side, side, 3]`.
     ///
     /// # Errors
@@ -106,11 +75,11 @@ impl RandomResizedCrop {
         &self,
         picture: &Picture,
         area: &Area,
-        workspace: &mut Workspace,
+        scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<(), ImageError> {
         let reduction = area.width.min(area.height) as f64 / self.side as f64;
-        let Workspace { decoder, resizer } = workspace;
+        let Scratch { decoder, resizer } = scratch;
         let decoded = decoder.decode(picture, area, shrink_for(reduction))?;
         let region = Region {
             left: area.left as f64,

@@ -47,7 +47,7 @@ pub(super) enum Next {
 }
 
 /// A Huffman table, and whether this file has defined it: those of files before stay to be compared with.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Slot {
     table: Option<HuffmanTable>,
     is_defined: bool,
@@ -60,7 +60,7 @@ impl Slot {
 }
 
 /// Tables and settings in force.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tables {
     pub dc: [Slot; 4],
     pub ac: [Slot; 4],

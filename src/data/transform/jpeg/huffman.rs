@@ -12,6 +12,7 @@ const ENTRIES: usize = 1 << LOOKUP_BITS;
 pub(super) const END_OF_BLOCK: u32 = 64;
 
 /// One table of a file, for DC or AC coefficients.
+#[derive(Debug)]
 pub(super) struct HuffmanTable {
     /// Number of codes of each length, and the symbols: what the file says. Equal tables are not built again.
     counts: [u8; 16],

@@ -86,7 +86,7 @@ pub enum JpegError {
 }
 
 /// Decodes one file after the other with the same memory.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct JpegDecoder {
     tables: Tables,
     data: EntropyCoded,
@@ -289,3 +289,6 @@ impl JpegDecoder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
-//! The colour and shape operations of AutoAugment and RandAugment on one small image.
+//! The colour and shape operations of AutoAugment and RandAugment on one square image.
 //!
 //! Each gives, to the byte, what the Python Imaging Library gives, in which the policies were found and are used:
 //! `ImageOps`, `ImageEnhance` and nearest-pixel affine transforms that fill with black.
 //! Source: Cubuk et al., *AutoAugment* (arXiv:1805.09501), table 6.
 
-use super::{CHANNELS, IMAGE_BYTES, IMAGE_SIDE};
+use crate::data::CHANNELS;
 
 type Image = [u8];
 
@@ -54,18 +54,18 @@ impl ImageOperation {
         Self::Affine([1.0, 0.0, 0.0, 0.0, 1.0, -pixels.trunc()])
     }
 
-    /// About the centre, counter-clockwise.
-    pub fn rotate(degrees: f64) -> Self {
+    /// About the centre of an image of `side` pixels, counter-clockwise.
+    pub fn rotate(degrees: f64, side: usize) -> Self {
         let (sin, cos) = (-degrees.to_radians()).sin_cos();
-        let centre = IMAGE_SIDE as f64 / 2.0;
+        let centre = side as f64 / 2.0;
         Self::Affine([cos, sin, centre - cos * centre - sin * centre, -sin, cos, centre + sin * centre - cos * centre])
     }
 
-    /// Applies it to `image` `[32, 32, 3]`, in place.
-    pub fn apply(self, image: &mut Image) {
+    /// Applies it to `image` `[side, side, 3]`, in place.
+    pub fn apply(self, image: &mut Image, side: usize) {
         match self {
             Self::Identity => {}
-            Self::Affine(matrix) => affine(image, matrix),
+            Self::Affine(matrix) => affine(image, side, matrix),
             Self::AutoContrast => map_channels(image, stretched),
             Self::Equalize => map_channels(image, equalized),
             Self::Invert => image.iter_mut().for_each(|value| *value = 255 - *value),
@@ -91,7 +91,7 @@ impl ImageOperation {
             }
             Self::Brightness(factor) => image.iter_mut().for_each(|value| *value = blend(0, *value, factor)),
             Self::Sharpness(factor) => {
-                let smooth = smoothed(image);
+                let smooth = smoothed(image, side);
                 image.iter_mut().zip(smooth).for_each(|(value, smooth)| *value = blend(smooth, *value, factor));
             }
         }
@@ -99,18 +99,18 @@ impl ImageOperation {
 }
 
 /// In 16.16 fixed point, as the library computes it: where a coordinate falls between two pixels, this decides.
-fn affine(image: &mut Image, [a, b, c, d, e, f]: [f64; 6]) {
+fn affine(image: &mut Image, side: usize, [a, b, c, d, e, f]: [f64; 6]) {
     let source = image.to_vec();
     let fixed = |value: f64| (value * 65536.0 + 0.5).floor() as i64;
     let steps = [a, b, d, e].map(fixed);
     let start = [fixed(c + 0.5 * (a + b)), fixed(f + 0.5 * (d + e))];
-    let inside = |coordinate: i64| usize::try_from(coordinate >> 16).ok().filter(|&position| position < IMAGE_SIDE);
+    let inside = |coordinate: i64| usize::try_from(coordinate >> 16).ok().filter(|&position| position < side);
     for (position, pixel) in image.chunks_exact_mut(CHANNELS).enumerate() {
-        let (x, y) = ((position % IMAGE_SIDE) as i64, (position / IMAGE_SIDE) as i64);
+        let (x, y) = ((position % side) as i64, (position / side) as i64);
         let column = inside(start[0] + steps[0] * x + steps[1] * y);
         let row = inside(start[1] + steps[2] * x + steps[3] * y);
         match column.zip(row) {
-            Some((column, row)) => pixel.copy_from_slice(&source[(row * IMAGE_SIDE + column) * CHANNELS..][..CHANNELS]),
+            Some((column, row)) => pixel.copy_from_slice(&source[(row * side + column) * CHANNELS..][..CHANNELS]),
             None => pixel.fill(0),
         }
     }
@@ -170,20 +170,20 @@ fn mean_grey(image: &Image) -> u8 {
 }
 
 /// A weighted mean of 3x3 pixels in which the middle counts five times; the border stays as it is.
-fn smoothed(image: &Image) -> [u8; IMAGE_BYTES] {
-    let at =
-        |row: usize, column: usize, channel: usize| f32::from(image[(row * IMAGE_SIDE + column) * CHANNELS + channel]);
-    std::array::from_fn(|position| {
+fn smoothed(image: &Image, side: usize) -> Vec<u8> {
+    let at = |row: usize, column: usize, channel: usize| f32::from(image[(row * side + column) * CHANNELS + channel]);
+    let value = |position: usize| {
         let (pixel, channel) = (position / CHANNELS, position % CHANNELS);
-        let (row, column) = (pixel / IMAGE_SIDE, pixel % IMAGE_SIDE);
-        let is_inner = |coordinate: usize| (1..IMAGE_SIDE - 1).contains(&coordinate);
+        let (row, column) = (pixel / side, pixel % side);
+        let is_inner = |coordinate: usize| (1..side - 1).contains(&coordinate);
         if !is_inner(row) || !is_inner(column) {
             return image[position];
         }
         let around = (row - 1..=row + 1).flat_map(|row| (column - 1..=column + 1).map(move |column| (row, column)));
         let sum: f32 = around.map(|(row, column)| at(row, column, channel)).sum();
         ((sum + 4.0 * at(row, column, channel)) / 13.0 + 0.5) as u8
-    })
+    };
+    (0..image.len()).map(value).collect()
 }
 
 #[cfg(test)]

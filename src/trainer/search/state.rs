@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use super::accumulate::forward_backward;
-use super::checkpoint::Resumable;
-use super::rank_averages::RankAverages;
-use super::reducer::ReducerOptions;
-use super::{ImageBatch, SearchProgress, TrainError};
-use crate::config::OptimizerConfig;
+use super::SearchProgress;
+use crate::config::SearchOptimizerSection;
 use crate::model::NamedTensor;
 use crate::model::cross_entropy;
 use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
+use crate::trainer::accumulate::forward_backward;
+use crate::trainer::checkpoint::Resumable;
+use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::{ImageBatch, StepResult, TrainError};
 use crate::world::{Label, World, activity};
 
 /// One stage's network with its flat parameters and optimizers.
@@ -40,15 +40,6 @@ pub struct SearchState {
     ranks: Option<RankAverages>,
 }
 
-/// What a step computed, on the device.
-#[derive(Debug)]
-pub struct StepResult {
-    /// Mean loss of the batch, a scalar.
-    pub loss: Tensor,
-    /// `[N, classes]`.
-    pub logits: Tensor,
-}
-
 impl SearchState {
     /// Fresh weights and alphas from libtorch's generator: seed it first.
     ///
@@ -57,7 +48,7 @@ impl SearchState {
     pub fn new(
         shape: &SupernetShape,
         alpha_init_scale: f64,
-        optimizer: &OptimizerConfig,
+        optimizer: &SearchOptimizerSection,
         relaxation: Box<dyn Relaxation>,
         device: Device,
         kind: Kind,

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use tch::Tensor;
 
-use super::TrainError;
 use super::reducer::{Reducer, ReducerOptions};
 use crate::optim::FlatParameters;
+use crate::trainer::TrainError;
 use crate::world::{Communicator, Label, ReduceOp, World, activity};
 
 /// What a replica needs to work with the others.
-pub(super) struct RankAverages {
+pub struct RankAverages {
     communicator: Arc<dyn Communicator>,
     /// Of the weights.
     reducer: Reducer,

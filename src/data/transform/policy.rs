@@ -5,8 +5,7 @@
 
 use rand::Rng;
 
-use super::IMAGE_SIDE;
-use super::image_operation::ImageOperation;
+use super::operation::ImageOperation;
 
 /// How operations are chosen.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -100,22 +99,22 @@ const SUB_POLICIES: [[Choice; 2]; 25] = [
 const MAX_STRENGTH: f64 = 9.0;
 
 impl Policy {
-    /// Draws operations for one image and applies them to it, `[32, 32, 3]`.
-    pub(super) fn apply(self, image: &mut [u8], rng: &mut impl Rng) {
+    /// Draws operations for one image and applies them to it, `[side, side, 3]`.
+    pub(super) fn apply(self, image: &mut [u8], side: usize, rng: &mut impl Rng) {
         match self {
             Self::AutoAugment => {
                 for (kind, tenths, strength) in SUB_POLICIES[rng.random_range(0..SUB_POLICIES.len())] {
                     // Drawn whether it is used or not, so that each image's draws are as many.
                     let (is_applied, negative) = (rng.random_ratio(tenths, 10), rng.random());
                     if is_applied {
-                        kind.with_strength(f64::from(strength) / MAX_STRENGTH, negative).apply(image);
+                        kind.with_strength(f64::from(strength) / MAX_STRENGTH, negative, side).apply(image, side);
                     }
                 }
             }
             Self::RandAugment { operations, magnitude } => {
                 for _ in 0..operations {
                     let (kind, negative) = (CANDIDATES[rng.random_range(0..CANDIDATES.len())], rng.random());
-                    kind.with_strength(magnitude as f64 / MAX_MAGNITUDE, negative).apply(image);
+                    kind.with_strength(magnitude as f64 / MAX_MAGNITUDE, negative, side).apply(image, side);
                 }
             }
         }
@@ -124,17 +123,17 @@ impl Policy {
 
 impl Kind {
     /// `strength`: 0 (which leaves most images as they are) to 1; where there are two directions, `negative` takes the
-    /// second.
-    fn with_strength(self, strength: f64, negative: bool) -> ImageOperation {
+    /// second. `side`: of the image, in pixels.
+    fn with_strength(self, strength: f64, negative: bool, side: usize) -> ImageOperation {
         let signed = if negative { -strength } else { strength };
-        let pixels = 150.0 / 331.0 * IMAGE_SIDE as f64 * signed;
+        let pixels = 150.0 / 331.0 * side as f64 * signed;
         let factor = (1.0 + 0.9 * signed) as f32;
         match self {
             Self::Identity => ImageOperation::Identity,
             Self::AutoContrast => ImageOperation::AutoContrast,
             Self::Equalize => ImageOperation::Equalize,
             Self::Invert => ImageOperation::Invert,
-            Self::Rotate => ImageOperation::rotate(30.0 * signed),
+            Self::Rotate => ImageOperation::rotate(30.0 * signed, side),
             Self::Solarize => ImageOperation::Solarize(255.0 * (1.0 - strength)),
             Self::Color => ImageOperation::Color(factor),
             Self::Posterize => ImageOperation::Posterize(8 - (4.0 * strength).round_ties_even() as u32),
@@ -152,8 +151,8 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::IMAGE_BYTES;
     use crate::data::random::{Stream, generator};
+    use crate::data::{IMAGE_BYTES, IMAGE_SIDE};
 
     fn image() -> Vec<u8> {
         (0..IMAGE_BYTES).map(|position| (position * 7 % 251) as u8).collect()
@@ -161,7 +160,7 @@ mod tests {
 
     fn augmented(policy: Policy, epoch: u64) -> Vec<u8> {
         let mut image = image();
-        policy.apply(&mut image, &mut generator(1, Stream::Policy, epoch, 0));
+        policy.apply(&mut image, IMAGE_SIDE, &mut generator(1, Stream::Policy, epoch, 0));
         image
     }
 
@@ -178,7 +177,7 @@ mod tests {
     fn no_strength_leaves_shape_and_colour_as_they_are() {
         for kind in CANDIDATES.into_iter().filter(|kind| ![AutoContrast, Equalize].contains(kind)) {
             let mut changed = image();
-            kind.with_strength(0.0, true).apply(&mut changed);
+            kind.with_strength(0.0, true, IMAGE_SIDE).apply(&mut changed, IMAGE_SIDE);
             // Solarize inverts pure white at any strength; there is none.
             assert_eq!(changed, image(), "{kind:?}");
         }
@@ -186,10 +185,10 @@ mod tests {
 
     #[test]
     fn strengths_are_autoaugments() {
-        assert_eq!(Rotate.with_strength(1.0, true), ImageOperation::rotate(-30.0));
-        assert_eq!(TranslateX.with_strength(1.0, false), ImageOperation::translate_x(14.0));
-        assert_eq!(Posterize.with_strength(7.0 / 9.0, false), ImageOperation::Posterize(5));
-        assert_eq!(Solarize.with_strength(1.0, false), ImageOperation::Solarize(0.0));
-        assert_eq!(Brightness.with_strength(1.0, true), ImageOperation::Brightness(0.1));
+        assert_eq!(Rotate.with_strength(1.0, true, IMAGE_SIDE), ImageOperation::rotate(-30.0, IMAGE_SIDE));
+        assert_eq!(TranslateX.with_strength(1.0, false, IMAGE_SIDE), ImageOperation::translate_x(14.0));
+        assert_eq!(Posterize.with_strength(7.0 / 9.0, false, IMAGE_SIDE), ImageOperation::Posterize(5));
+        assert_eq!(Solarize.with_strength(1.0, false, IMAGE_SIDE), ImageOperation::Solarize(0.0));
+        assert_eq!(Brightness.with_strength(1.0, true, IMAGE_SIDE), ImageOperation::Brightness(0.1));
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tch::Tensor;
 
-use super::checkpoint::hash_values;
-use super::{SearchState, TrainError};
 use crate::torch;
+use crate::trainer::checkpoint::hash_values;
+use crate::trainer::{SearchState, TrainError};
 use crate::world::{Label, Pending, Ranks, ReduceOp, World};
 
 /// From now on takes BatchNorm's statistics in training over the images of all ranks; nothing on a single rank.

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::RunProgress;
-use super::tally::TallySums;
 use crate::genotype::Switches;
+use crate::trainer::checkpoint::RunProgress;
+use crate::trainer::tally::TallySums;
 use crate::world::{CommunicatorError, Ranks};
 
 /// The place of a search in its course, with the records of what lies behind it.

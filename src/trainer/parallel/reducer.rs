@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
 
-use super::TrainError;
-use crate::config::{Compression, ParallelConfig};
+use crate::config::{Compression, ParallelSection};
 use crate::optim::FlatParameters;
 use crate::torch::GradientHooks;
+use crate::trainer::TrainError;
 use crate::world::{Communicator, CommunicatorError, Label, Pending, ReduceOp};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -29,8 +29,8 @@ pub struct ReducerOptions {
     pub compression: Compression,
 }
 
-impl From<&ParallelConfig> for ReducerOptions {
-    fn from(config: &ParallelConfig) -> Self {
+impl From<&ParallelSection> for ReducerOptions {
+    fn from(config: &ParallelSection) -> Self {
         let [first_bucket_bytes, bucket_bytes] =
             [config.first_bucket_mib, config.bucket_mib].map(|mib| (mib * MIB) as usize);
         Self { first_bucket_bytes, bucket_bytes, compression: config.compression }

@@ -2,31 +2,39 @@
 //!
 //! Source: P-DARTS (arXiv:1904.12760), section 3; the order of things is that of the authors' code.
 
+mod architecture_step;
+mod data;
+mod progress;
+mod state;
+
 use std::time::Instant;
 
 use tch::Kind;
 
-use super::architecture_step::{ArchitectureStep, StepInputs};
-use super::checkpoint::{Checkpoint, ResumePoint};
-use super::evaluate::evaluate;
-use super::observer::SearchObserver;
-use super::progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
-use super::replicas::{ReplicaHashes, check_derived, check_replicas, synchronise_batch_norm};
-use super::search_data::SearchData;
-use super::stop::{Signal, StopSignal};
-use super::tally::{Tally, TallySums};
-use super::{ImageBatch, SearchState, TrainError, derive_seed};
-use crate::config::{BatchNormMode, Config};
+pub use architecture_step::{ArchitectureStep, FirstOrder, StepInputs};
+pub(super) use data::dataset_kind;
+pub use data::{SearchData, SearchDataError};
+pub use progress::{EpochRecord, IntervalStart, SearchProgress, StageRecord, StepRecord};
+pub use state::SearchState;
+
+use crate::config::{BatchNormMode, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, mean_entropy, restrict};
 use crate::optim::cosine;
 use crate::search::{ForwardMode, Softmax, Stage, SupernetShape, skip_dropout};
+use crate::trainer::checkpoint::{Checkpoint, ResumePoint};
+use crate::trainer::evaluate::evaluate;
+use crate::trainer::observer::SearchObserver;
+use crate::trainer::parallel::{ReplicaHashes, check_derived, check_replicas, synchronise_batch_norm};
+use crate::trainer::stop::{Signal, StopSignal};
+use crate::trainer::tally::{Tally, TallySums};
+use crate::trainer::{ImageBatch, TrainError, derive_seed};
 use crate::world::World;
 use crate::world::activity::{self, Place};
 
 /// A search over all stages of a configuration.
 pub struct Search<'a> {
     /// What to do.
-    pub config: &'a Config,
+    pub config: &'a SearchConfig,
     /// Where.
     pub world: &'a World,
     /// On what.

@@ -4,23 +4,28 @@
 //! where it scores the test set after every epoch: here that happens once, at the end, unless the configuration wants
 //! it otherwise.
 
+mod data;
+mod progress;
+mod state;
+
 use std::time::Instant;
 
 use tch::Kind;
 
-use super::checkpoint::{Checkpoint, ResumePoint, hash_values};
-use super::evaluate::evaluate;
-use super::observer::TrainObserver;
-use super::replicas::{check_buffers, synchronise_batch_norm};
-use super::stop::{Signal, StopSignal};
-use super::tally::Tally;
-use super::train_data::TrainData;
-use super::train_progress::{Scores, TrainEpochRecord, TrainIntervalStart, TrainProgress, TrainStepRecord};
-use super::train_state::TrainState;
-use super::{ImageBatch, TrainError, derive_seed};
+pub use data::TrainData;
+pub use progress::{Scores, TrainEpochRecord, TrainIntervalStart, TrainProgress, TrainStepRecord};
+pub use state::TrainState;
+
 use crate::config::{BatchNormMode, TrainConfig};
 use crate::data::Loader;
 use crate::optim::cosine;
+use crate::trainer::checkpoint::{Checkpoint, ResumePoint, hash_values};
+use crate::trainer::evaluate::evaluate;
+use crate::trainer::observer::TrainObserver;
+use crate::trainer::parallel::{check_buffers, synchronise_batch_norm};
+use crate::trainer::stop::{Signal, StopSignal};
+use crate::trainer::tally::Tally;
+use crate::trainer::{ImageBatch, TrainError, derive_seed};
 use crate::world::World;
 use crate::world::activity::{self, Place};
 

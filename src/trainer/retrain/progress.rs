@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::checkpoint::RunProgress;
-use super::tally::TallySums;
+use crate::trainer::checkpoint::RunProgress;
+use crate::trainer::tally::TallySums;
 use crate::world::{CommunicatorError, Ranks};
 
 /// The place of a training in its course, with the records of what lies behind it.

@@ -2,19 +2,18 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::accumulate::forward_backward;
-use super::checkpoint::Resumable;
-use super::evaluate::Evaluated;
-use super::rank_averages::RankAverages;
-use super::reducer::ReducerOptions;
-use super::train_progress::TrainProgress;
-use super::{ImageBatch, StepResult, TrainError};
+use super::progress::TrainProgress;
 use crate::config::{Precision, TrainConfig};
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
 use crate::optim::{Ema, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
 use crate::torch::Bf16Autocast;
+use crate::trainer::accumulate::forward_backward;
+use crate::trainer::checkpoint::Resumable;
+use crate::trainer::evaluate::Evaluated;
+use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::{ImageBatch, StepResult, TrainError};
 use crate::world::{World, activity};
 
 /// A network with its flat parameters and optimizer.

@@ -1,7 +1,8 @@
 //! How the architecture parameters are stepped: the seam for other bilevel optimizers.
 
-use super::{ImageBatch, SearchState, TrainError, search_state::StepResult};
+use super::SearchState;
 use crate::search::ForwardMode;
+use crate::trainer::{ImageBatch, StepResult, TrainError};
 
 /// What an architecture step may use.
 #[derive(Copy, Clone, Debug)]

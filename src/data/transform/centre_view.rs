@@ -3,20 +3,19 @@
 //! As torchvision's `Resize` and `CenterCrop` have it, for which the published figures hold. Only what of the image the
 //! middle shows is decoded and resized.
 
-use super::{
-    decode::{ImageError, Picture},
-    jpeg::Area,
-    resize::{Filter, Region, resize, shrink_for},
-    workspace::Workspace,
-};
+use super::decode::{ImageError, Picture};
+use super::jpeg::Area;
+use super::resize::{Filter, Region, resize, shrink_for};
+use super::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
+use crate::data::{CHANNELS, StoredImage};
 
 /// A resized image's middle.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct CentreCrop {
+pub struct CentreView {
     /// What the shorter side becomes, in pixels.
     pub resize: usize,
     /// Height and width of the result; what it has more than the resized image is black.
-    pub side: usize,
+    pub crop: usize,
     /// How pixels are interpolated.
     pub filter: Filter,
 }
@@ -33,21 +32,16 @@ struct Span {
     reduction: f64,
 }
 
-impl CentreCrop {
+impl CentreView {
     /// What the ImageNet networks of the paper are evaluated on.
-    pub fn imagenet() -> Self {
-        Self { resize: 256, side: 224, filter: Filter::Bilinear }
-    }
+    pub const IMAGENET: CentreView = CentreView { resize: 256, crop: 224, filter: Filter::Bilinear };
 
-    /// Writes the view of `picture`, which `workspace` has opened, to `out` `[side, side, 3]`.
-    ///
-    /// # Errors
-    /// When the file was cut short or is damaged.
-    pub fn apply(&self, picture: &Picture, workspace: &mut Workspace, out: &mut [u8]) -> Result<(), ImageError> {
+    /// Writes the view of `picture` to `out` `[crop, crop, 3]`.
+    fn view(&self, picture: &Picture, scratch: &mut Scratch, out: &mut [u8]) -> Result<(), ImageError> {
         let shorter = picture.width.min(picture.height);
         let [across, down] = [picture.width, picture.height].map(|size| self.span(size, shorter));
         let area = covered(picture, &across, &down, self.filter);
-        let Workspace { decoder, resizer } = workspace;
+        let Scratch { decoder, resizer } = scratch;
         let decoded = decoder.decode(picture, &area, shrink_for(across.reduction.min(down.reduction)))?;
         let region = Region {
             left: across.source_start,
@@ -56,15 +50,15 @@ impl CentreCrop {
             height: down.source_length,
         };
         let size = (across.length, down.length);
-        if size == (self.side, self.side) {
+        if size == (self.crop, self.crop) {
             return resize(resizer, &decoded, &region, self.filter, size, out);
         }
-        let mut seen = vec![0; across.length * down.length * 3];
+        let mut seen = vec![0; across.length * down.length * CHANNELS];
         resize(resizer, &decoded, &region, self.filter, size, &mut seen)?;
         out.fill(0);
-        let rows = out.chunks_exact_mut(self.side * 3).skip(down.start);
-        for (row, seen) in rows.zip(seen.chunks_exact(across.length * 3)) {
-            row[across.start * 3..][..seen.len()].copy_from_slice(seen);
+        let rows = out.chunks_exact_mut(self.crop * CHANNELS).skip(down.start);
+        for (row, seen) in rows.zip(seen.chunks_exact(across.length * CHANNELS)) {
+            row[across.start * CHANNELS..][..seen.len()].copy_from_slice(seen);
         }
         Ok(())
     }
@@ -74,12 +68,12 @@ impl CentreCrop {
         // As torchvision does, the longer side is rounded down.
         let resized = size * self.resize / shorter;
         let reduction = size as f64 / resized as f64;
-        let length = resized.min(self.side);
-        let (start, first) = if resized < self.side {
+        let length = resized.min(self.crop);
+        let (start, first) = if resized < self.crop {
             // torchvision pads on both sides, the greater half behind.
-            ((self.side - resized) / 2, 0)
+            ((self.crop - resized) / 2, 0)
         } else {
-            (0, middle(resized, self.side))
+            (0, middle(resized, self.crop))
         };
         Span {
             start,
@@ -88,6 +82,24 @@ impl CentreCrop {
             source_length: length as f64 * reduction,
             reduction,
         }
+    }
+}
+
+impl Transform for CentreView {
+    fn side(&self) -> usize {
+        self.crop
+    }
+
+    fn apply(
+        &self,
+        image: StoredImage<'_>,
+        _draw: Draw,
+        scratch: &mut Scratch,
+        out: &mut [u8],
+    ) -> Result<Rectangle, UnreadableImage> {
+        let picture = scratch.decoder.open(image)?;
+        self.view(&picture, scratch, out)?;
+        Ok(Rectangle::default())
     }
 }
 
@@ -108,4 +120,37 @@ fn middle(size: usize, crop: usize) -> usize {
     let difference = size.saturating_sub(crop);
     let half = difference / 2;
     if difference % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    /// Resized by the Python Imaging Library and cropped by torchvision's rule: `tests/fixtures/resize/pil.safetensors`.
+    #[test]
+    fn view_is_that_of_pil() {
+        let bytes =
+            std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resize/pil.safetensors")).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let view = CentreView { resize: 40, crop: 32, filter: Filter::Bilinear };
+        for name in ["wide", "tall", "small"] {
+            let input = file.tensor(&format!("{name}.input")).unwrap();
+            let [height, width, _] = input.shape().try_into().unwrap();
+            let image = StoredImage::Pixels { bytes: input.data(), width, height };
+            let mut found = vec![0; 32 * 32 * CHANNELS];
+            view.apply(image, Draw { epoch: 0, index: 0 }, &mut Scratch::default(), &mut found).unwrap();
+            let expected = file.tensor(&format!("{name}.output")).unwrap();
+            assert_eq!(expected.shape(), [32, 32, 3]);
+            let differences = found.iter().zip(expected.data()).map(|(&a, &b)| a.abs_diff(b));
+            assert!(differences.max().unwrap() <= 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn crops_begin_where_torchvision_begins_them() {
+        // round((size - crop) / 2.0) of Python
+        assert_eq!([32, 33, 34, 35, 36, 37].map(|size| middle(size, 32)), [0, 0, 1, 2, 2, 2]);
+    }
 }
