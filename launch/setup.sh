@@ -158,11 +158,11 @@ setup_project() {
 }
 
 setup_peer() {
-    local content="torch $TORCH_VERSION, numpy"
+    local content="torch $TORCH_VERSION, torchvision, numpy"
     holds .venv-peer "$content" && return
     install_packages venv
     say "installing PyTorch $TORCH_VERSION into .venv-peer (4.8 GB)"
-    install_environment .venv-peer "$content" 10 "torch==$TORCH_VERSION" numpy
+    install_environment .venv-peer "$content" 10 "torch==$TORCH_VERSION" torchvision pillow numpy
 }
 
 check_lints() {

@@ -43,7 +43,11 @@ pub use random::Stream;
 pub use sampler::{Sampler, Shard, train_valid_split};
 pub use shards::Shards;
 pub use source::{CHANNELS, Colours, Source, StoredImage};
-pub use transform::{Augment, CentreView, Draw, Policy, Rectangle, SameSize, Scratch, Transform, UnreadableImage};
+pub use transform::{
+    Area, Augment, CentreView, ColourChange, ColourJitter, Decoded, Draw, Filter, ImageDecoder, ImageError, JpegError,
+    MAX_PIXELS, Picture, Policy, RandomResizedCrop, Rectangle, SameSize, Scratch, Shrink, TrainingView, Transform,
+    UnreadableImage,
+};
 
 /// The data sets that the program knows.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

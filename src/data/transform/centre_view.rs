@@ -1,47 +1,86 @@
-//! The middle of an image, as networks see it in evaluation on ImageNet.
+//! The view that ImageNet networks are evaluated on: the image resized, and its middle.
+//!
+//! As torchvision's `Resize` and `CenterCrop` have it, for which the published figures hold. Only what of the image the
+//! middle shows is decoded and resized.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::RgbImage;
-
+use super::decode::{ImageError, Picture};
+use super::jpeg::Area;
+use super::resize::{Filter, Region, resize, shrink_for};
 use super::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
-use crate::data::{CHANNELS, StoredImage, encoded};
+use crate::data::{CHANNELS, StoredImage};
 
-/// The middle of an image whose shorter side is first brought to a given length, bilinear with antialiasing, as in
-/// torchvision's `Resize` and `CenterCrop` of PIL images.
-#[derive(Copy, Clone, Debug)]
+/// A resized image's middle.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct CentreView {
-    /// Length of the shorter side, in pixels.
+    /// What the shorter side becomes, in pixels.
     pub resize: usize,
-    /// Height and width of the result; at most `resize`.
+    /// Height and width of the result; what it has more than the resized image is black.
     pub crop: usize,
+    /// How pixels are interpolated.
+    pub filter: Filter,
+}
+
+/// What of one dimension is seen, and where.
+struct Span {
+    /// In pixels of the result.
+    start: usize,
+    length: usize,
+    /// In pixels of the source.
+    source_start: f64,
+    source_length: f64,
+    /// Source pixels that become one.
+    reduction: f64,
 }
 
 impl CentreView {
     /// What the ImageNet networks of the paper are evaluated on.
-    pub const IMAGENET: CentreView = CentreView { resize: 256, crop: 224 };
+    pub const IMAGENET: CentreView = CentreView { resize: 256, crop: 224, filter: Filter::Bilinear };
 
-    fn resized(&self, image: &RgbImage, resizer: &mut Resizer) -> Result<RgbImage, String> {
-        let (width, height) = image.dimensions();
-        let (resize, shorter) = (self.resize as u64, u64::from(width.min(height)));
-        // As torchvision does, the longer side is rounded down.
-        let scaled = |side: u32| u32::try_from(u64::from(side) * resize / shorter).unwrap_or(u32::MAX);
-        let (new_width, new_height) = (scaled(width), scaled(height));
-        let source =
-            ImageRef::new(width, height, image.as_raw(), PixelType::U8x3).map_err(|error| error.to_string())?;
-        let mut target = Image::new(new_width, new_height, PixelType::U8x3);
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
-        resizer.resize(&source, &mut target, &options).map_err(|error| error.to_string())?;
-        RgbImage::from_raw(new_width, new_height, target.into_vec()).ok_or_else(|| "has no pixels".to_owned())
+    /// Writes the view of `picture` to `out` `[crop, crop, 3]`.
+    fn view(&self, picture: &Picture, scratch: &mut Scratch, out: &mut [u8]) -> Result<(), ImageError> {
+        let shorter = picture.width.min(picture.height);
+        let [across, down] = [picture.width, picture.height].map(|size| self.span(size, shorter));
+        let area = covered(picture, &across, &down, self.filter);
+        let Scratch { decoder, resizer } = scratch;
+        let decoded = decoder.decode(picture, &area, shrink_for(across.reduction.min(down.reduction)))?;
+        let region = Region {
+            left: across.source_start,
+            top: down.source_start,
+            width: across.source_length,
+            height: down.source_length,
+        };
+        let size = (across.length, down.length);
+        if size == (self.crop, self.crop) {
+            return resize(resizer, &decoded, &region, self.filter, size, out);
+        }
+        let mut seen = vec![0; across.length * down.length * CHANNELS];
+        resize(resizer, &decoded, &region, self.filter, size, &mut seen)?;
+        out.fill(0);
+        let rows = out.chunks_exact_mut(self.crop * CHANNELS).skip(down.start);
+        for (row, seen) in rows.zip(seen.chunks_exact(across.length * CHANNELS)) {
+            row[across.start * CHANNELS..][..seen.len()].copy_from_slice(seen);
+        }
+        Ok(())
     }
 
-    /// Copies the middle to `out`, `[crop, crop, 3]`.
-    fn cropped(&self, image: &RgbImage, out: &mut [u8]) {
-        let (width, height) = (image.width() as usize, image.height() as usize);
-        let (left, top) = (middle(width, self.crop), middle(height, self.crop));
-        let rows = image.as_raw().chunks_exact(width * CHANNELS).skip(top);
-        for (out, row) in out.chunks_exact_mut(self.crop * CHANNELS).zip(rows) {
-            out.copy_from_slice(&row[left * CHANNELS..][..self.crop * CHANNELS]);
+    /// What is seen of a side of `size` pixels when the image's `shorter` side becomes `resize`.
+    fn span(&self, size: usize, shorter: usize) -> Span {
+        // As torchvision does, the longer side is rounded down.
+        let resized = size * self.resize / shorter;
+        let reduction = size as f64 / resized as f64;
+        let length = resized.min(self.crop);
+        let (start, first) = if resized < self.crop {
+            // torchvision pads on both sides, the greater half behind.
+            ((self.crop - resized) / 2, 0)
+        } else {
+            (0, middle(resized, self.crop))
+        };
+        Span {
+            start,
+            length,
+            source_start: first as f64 * reduction,
+            source_length: length as f64 * reduction,
+            reduction,
         }
     }
 }
@@ -58,19 +97,22 @@ impl Transform for CentreView {
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<Rectangle, UnreadableImage> {
-        let decoded = decoded(image).map_err(UnreadableImage)?;
-        let resized = self.resized(&decoded, &mut scratch.resizer).map_err(UnreadableImage)?;
-        self.cropped(&resized, out);
+        let picture = scratch.decoder.open(image)?;
+        self.view(&picture, scratch, out)?;
         Ok(Rectangle::default())
     }
 }
 
-fn decoded(image: StoredImage<'_>) -> Result<RgbImage, String> {
-    match image {
-        StoredImage::Pixels { bytes, width, height } => RgbImage::from_raw(width as u32, height as u32, bytes.to_vec())
-            .ok_or_else(|| format!("{} bytes are not {width}x{height} pixels", bytes.len())),
-        StoredImage::Encoded(bytes) => encoded::decode(bytes),
-    }
+/// The pixels that the filter looks at.
+fn covered(picture: &Picture, across: &Span, down: &Span, filter: Filter) -> Area {
+    let range = |span: &Span, size: usize| {
+        let reach = filter.support() * span.reduction.max(1.0) + 1.0;
+        let start = (span.source_start - reach).floor().max(0.0) as usize;
+        let end = ((span.source_start + span.source_length + reach).ceil() as usize).min(size);
+        (start, end - start)
+    };
+    let ((left, width), (top, height)) = (range(across, picture.width), range(down, picture.height));
+    Area { left, top, width, height }
 }
 
 /// Where a crop begins, as in torchvision: Python's rounding, halves to even.
@@ -92,13 +134,13 @@ mod tests {
         let bytes =
             std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/resize/pil.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
-        let view = CentreView { resize: 40, crop: 32 };
+        let view = CentreView { resize: 40, crop: 32, filter: Filter::Bilinear };
         for name in ["wide", "tall", "small"] {
             let input = file.tensor(&format!("{name}.input")).unwrap();
             let [height, width, _] = input.shape().try_into().unwrap();
-            let stored = StoredImage::Pixels { bytes: input.data(), width, height };
+            let image = StoredImage::Pixels { bytes: input.data(), width, height };
             let mut found = vec![0; 32 * 32 * CHANNELS];
-            view.apply(stored, Draw { epoch: 0, index: 0 }, &mut Scratch::default(), &mut found).unwrap();
+            view.apply(image, Draw { epoch: 0, index: 0 }, &mut Scratch::default(), &mut found).unwrap();
             let expected = file.tensor(&format!("{name}.output")).unwrap();
             assert_eq!(expected.shape(), [32, 32, 3]);
             let differences = found.iter().zip(expected.data()).map(|(&a, &b)| a.abs_diff(b));

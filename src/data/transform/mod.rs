@@ -1,22 +1,36 @@
 //! What is made of a stored image before a network gets it: bytes of one size.
 //!
-//! One file a transform. They work on bytes; normalisation follows on the device, for a quarter of the memory and of the
+//! One file a transform. [`TrainingView`] and [`CentreView`] take photos of any size, as files or pixels, by way of
+//! `decode` and `jpeg`; [`SameSize`] takes what is decoded and of one size. They work on bytes; normalisation follows on the device, for a quarter of the memory and of the
 //! copies. What has to be zero after normalisation travels with the batch as a [`Rectangle`].
 
 mod centre_view;
+mod colour_jitter;
 mod cutout;
+mod decode;
+mod flip;
+mod jpeg;
 mod operation;
 mod padded_crop;
 mod policy;
+mod random_resized_crop;
+mod resize;
 mod same_size;
+mod training_view;
 
 use fast_image_resize::Resizer;
 
 use super::StoredImage;
 
 pub use centre_view::CentreView;
+pub use colour_jitter::{ColourChange, ColourJitter};
+pub use decode::{Decoded, ImageDecoder, ImageError, MAX_PIXELS, Picture};
+pub use jpeg::{Area, JpegError, Shrink};
 pub use policy::Policy;
+pub use random_resized_crop::RandomResizedCrop;
+pub use resize::Filter;
 pub use same_size::{Augment, SameSize};
+pub use training_view::TrainingView;
 
 /// Part of an image; the default is empty.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,7 +69,14 @@ pub struct UnreadableImage(pub String);
 /// What a thread keeps from image to image, so that it need not allocate.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    decoder: ImageDecoder,
     resizer: Resizer,
+}
+
+impl From<ImageError> for UnreadableImage {
+    fn from(error: ImageError) -> Self {
+        Self(error.to_string())
+    }
 }
 
 /// Makes images of one size out of stored ones.
@@ -78,3 +99,6 @@ pub trait Transform: Send + Sync {
         out: &mut [u8],
     ) -> Result<Rectangle, UnreadableImage>;
 }
+
+#[cfg(test)]
+mod tests;
