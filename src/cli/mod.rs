@@ -37,7 +37,7 @@ pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
-use crate::world::Ranks;
+use crate::world::{Ranks, WorldError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -80,7 +80,7 @@ enum Command {
     /// Show the settings of a search or a training
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Download data sets
+    /// Download data sets, make shards of images and check them
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Measure how often a trained network is right
@@ -102,8 +102,9 @@ impl Command {
     /// Whether all ranks of a launch work on it together; of the others rank 0 does all.
     fn is_of_all_ranks(&self) -> bool {
         match self {
-            Self::Search(_) | Self::Train(_) | Self::Doctor(_) => true,
+            Self::Search(_) | Self::Train(_) | Self::Eval(_) | Self::Doctor(_) => true,
             Self::Bench(command) => command.is_of_all_ranks(),
+            Self::Data(command) => command.is_of_all_ranks(),
             _ => false,
         }
     }
@@ -119,7 +120,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let folder = std::env::current_dir().context("the current folder is gone: change to one that is there");
     ranks::told_once(folder.map_err(|error| UsageError::new(error).into()))?;
     let logging = ranks::told_once(Logging::start(cli.log.as_deref()))?;
-    if !cli.command.is_of_all_ranks() && !Ranks::join()?.is_root() {
+    if !cli.command.is_of_all_ranks() && !speaks()? {
         return Ok(ExitCode::SUCCESS);
     }
     match cli.command {
@@ -136,6 +137,16 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Completions(arguments) => completions::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether this process is the one that does the work of a single one. Processes that MPI does not connect (the shell in
+/// a task of srun) each do their own.
+fn speaks() -> Result<bool, WorldError> {
+    match Ranks::join() {
+        Ok(ranks) => Ok(ranks.is_root()),
+        Err(WorldError::NotConnected { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

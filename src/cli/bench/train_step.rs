@@ -160,7 +160,10 @@ impl TrainSubject {
 
     /// Waits for the device.
     pub fn step(&mut self) -> anyhow::Result<()> {
-        self.state.weight_step(&self.batch, self.learning_rate, self.drop_path)?.loss.f_double_value(&[])?;
+        self.state
+            .weight_step(&mut (&self.batch).into(), self.learning_rate, self.drop_path)?
+            .loss
+            .f_double_value(&[])?;
         Ok(())
     }
 }

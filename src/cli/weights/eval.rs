@@ -11,17 +11,20 @@ use serde::Serialize;
 use tch::Kind;
 
 use super::CheckpointArguments;
-use super::test_set::{EvalDataset, TestSet};
+use super::test_set::EvalDataset;
 use crate::cli::error::{UsageError, advise_on_memory};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
 use crate::cli::output::{self, OutputFile};
+use crate::cli::ranks::{agree, compare_programs};
 use crate::cli::table::Table;
-use crate::config::DeviceChoice;
+use crate::config::{CommunicatorChoice, DeviceChoice};
+use crate::data::DatasetKind;
+use crate::model::{EvaluationNetwork, NetworkDescription};
 use crate::run::RunDirectory;
-use crate::trainer::{Accuracy, Predictions};
-use crate::weights::to_safetensors;
-use crate::world::World;
+use crate::trainer::{Accuracy, Predictions, TestData};
+use crate::weights::{StateDict, to_safetensors};
+use crate::world::{Ranks, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,23 +87,24 @@ fn is_zero(count: &u64) -> bool {
 
 pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     arguments.kernels.apply();
-    let of_run = arguments.weights.run().map(RunData::read).transpose()?.unwrap_or_default();
-    let data = arguments.data.clone().or(of_run.dir).unwrap_or_else(|| "data".into());
-    let inputs = [arguments.weights.inputs(), vec![data.clone()]].concat();
-    let check = |path: &PathBuf| OutputFile::check("--save-logits", path, &inputs);
-    let file = arguments.save_logits.as_ref().map(check).transpose()?;
-    let state = arguments.weights.read()?;
-    let description = arguments.weights.describe(&state)?;
-    let dataset = arguments.on.or(of_run.dataset).map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
-    let images = dataset.open(&data, &description.shape)?;
-    let world = World::single(arguments.device, usize::from(arguments.threads))?;
-    let network = state.build(&description, world.device, Kind::Float);
-    let network = network.map_err(|problem| arguments.weights.error(problem))?;
-    let batches = images.batches(arguments.global_batch as usize, world.threads)?;
-    let bar = progress_bar(logging.bars(), images.len())?;
-    let predictions = Predictions::of(&network, batches, world.device, &mut |images| bar.inc(images as u64));
+    let ranks = Ranks::join()?;
+    if !ranks.is_root() {
+        logging.quieten();
+    }
+    let subject = agree(&ranks, Subject::open(arguments))?;
+    let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
+    let world = World::new(ranks.clone(), device, usize::from(arguments.threads), CommunicatorChoice::Auto);
+    let world = agree(&ranks, world.map_err(Into::into))?;
+    let (network, data) = agree(&world, subject.load(arguments, &world))?;
+    let fingerprint = if world.size > 1 { data.source.fingerprint() } else { String::new() };
+    compare_programs(&world, &fingerprint)?;
+    let bar = progress_bar(logging.bars(), data.source.len())?;
+    let predictions = Predictions::of(&network, &data, &world, &mut |images| bar.set_position(images as u64));
     let predictions = predictions.map_err(|error| advise_on_memory(error.into()))?;
     bar.finish_and_clear();
+    if !world.is_root() {
+        return Ok(());
+    }
     let accuracy = predictions.accuracy()?;
     let without_answer = predictions.non_finite()?;
     if arguments.json {
@@ -108,9 +112,9 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
         // JSON has no number for what is none.
         output::print_json(&Figures { top1, top5, loss: loss.is_finite().then_some(loss), samples, without_answer })?;
     } else {
-        output::print(report(&images, &accuracy))?;
+        output::print(report(subject.dataset.kind(), &data, &accuracy))?;
     }
-    if let Some(file) = file {
+    if let Some(file) = &subject.logits {
         file.write(&logits_file(&predictions)?)?;
     }
     match without_answer {
@@ -146,6 +150,40 @@ impl RunData {
     }
 }
 
+/// A network in a file and the data set that it is asked about.
+struct Subject {
+    state: StateDict,
+    description: NetworkDescription,
+    dataset: EvalDataset,
+    /// The folder of the data set.
+    dir: PathBuf,
+    /// Where the logits go.
+    logits: Option<OutputFile>,
+}
+
+impl Subject {
+    fn open(arguments: &EvalArguments) -> anyhow::Result<Self> {
+        let of_run = arguments.weights.run().map(RunData::read).transpose()?.unwrap_or_default();
+        let dir = arguments.data.clone().or(of_run.dir).unwrap_or_else(|| "data".into());
+        let inputs = [arguments.weights.inputs(), vec![dir.clone()]].concat();
+        let check = |path: &PathBuf| OutputFile::check("--save-logits", path, &inputs);
+        let logits = arguments.save_logits.as_ref().map(check).transpose()?;
+        let state = arguments.weights.read()?;
+        let description = arguments.weights.describe(&state)?;
+        let dataset = arguments.on.or(of_run.dataset).map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
+        dataset.require_size(&description.shape)?;
+        Ok(Self { state, description, dataset, dir, logits })
+    }
+
+    fn load(&self, arguments: &EvalArguments, world: &World) -> anyhow::Result<(EvaluationNetwork, TestData)> {
+        let Self { state, description, dataset, dir, .. } = self;
+        let data = TestData::open(dataset.kind(), dir, arguments.global_batch as usize, world)?;
+        dataset.require_classes(&description.shape, data.source.class_names().len())?;
+        let network = state.build(description, world.device, Kind::Float);
+        Ok((network.map_err(|problem| arguments.weights.error(problem))?, data))
+    }
+}
+
 fn progress_bar(bars: &MultiProgress, images: usize) -> anyhow::Result<ProgressBar> {
     let bar = bars.add(ProgressBar::new(images as u64));
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} images, {eta} left")?);
@@ -158,12 +196,12 @@ fn logits_file(predictions: &Predictions) -> anyhow::Result<Vec<u8>> {
     Ok(to_safetensors(&tensors, HashMap::new())?)
 }
 
-fn report(images: &TestSet, accuracy: &Accuracy) -> String {
+fn report(dataset: DatasetKind, data: &TestData, accuracy: &Accuracy) -> String {
     let mut classes = Table::new(&[&["class", "images", "right", "top-1"]]);
-    for (name, class) in images.class_names().into_iter().zip(&accuracy.classes) {
+    for (name, class) in data.source.class_names().iter().zip(&accuracy.classes) {
         let top1 = class.top1().map_or("-".to_owned(), |top1| format!("{top1:.2} %"));
-        classes.row([name.to_owned(), class.samples.to_string(), class.correct.to_string(), top1]);
+        classes.row([name.clone(), class.samples.to_string(), class.correct.to_string(), top1]);
     }
     let Accuracy { top1, top5, loss, samples, .. } = accuracy;
-    format!("{classes}\n{images}, {samples} test images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}")
+    format!("{classes}\n{dataset}, {samples} test images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}")
 }

@@ -14,7 +14,7 @@ use crate::trainer::accumulate::forward_backward;
 use crate::trainer::checkpoint::{Resumable, hash_values};
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
-use crate::trainer::{ImageBatch, StepResult, TrainError};
+use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError};
 use crate::world::{Label, World, activity};
 
 /// One stage's network with its flat parameters and optimizers.
@@ -34,8 +34,6 @@ pub struct SearchState {
     pub adam: Adam,
     weight_clip: f64,
     alpha_clip: f64,
-    /// Parts of a batch that are computed one after the other.
-    accumulate_steps: usize,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
 }
@@ -72,7 +70,6 @@ impl SearchState {
             adam: Adam::new(&flat_alphas, adam_options),
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
-            accumulate_steps: 1,
             ranks: None,
             network,
             alphas,
@@ -81,11 +78,6 @@ impl SearchState {
             flat_alphas,
             statistics,
         })
-    }
-
-    /// Computes each batch in `accumulate_steps` equal parts, whose gradients add up.
-    pub fn accumulate(&mut self, accumulate_steps: usize) {
-        self.accumulate_steps = accumulate_steps.max(1);
     }
 
     /// See [`Supernet::checkpoint_cells`].
@@ -125,16 +117,18 @@ impl SearchState {
         let normal = self.relaxation.weights(&self.alphas.normal)?;
         let reduction = self.relaxation.weights(&self.alphas.reduction)?;
         let logits = self.network.forward(&batch.images, &normal, &reduction, mode)?;
-        Ok(StepResult { loss: cross_entropy(&logits, &batch.labels, 0.0)?, logits })
+        let loss = cross_entropy(&logits, &batch.labels, 0.0)?;
+        Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
     }
 
-    /// One SGD step of the weights on `batch`, this rank's share of the global batch, the alphas being fixed.
+    /// One SGD step of the weights on `images`, this rank's share of the global batch, the alphas being fixed; the
+    /// gradients of their parts add up.
     ///
     /// # Errors
     /// When libtorch or the exchange of gradients fails.
     pub fn weight_step(
         &mut self,
-        batch: &ImageBatch,
+        images: &mut StepImages<'_>,
         learning_rate: f64,
         mode: ForwardMode,
     ) -> Result<StepResult, TrainError> {
@@ -142,7 +136,7 @@ impl SearchState {
         self.weights.set_trained(true);
         self.weights.zero_gradients();
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
-        let result = forward_backward(batch, self.accumulate_steps, |part| Ok(self.forward(part, mode)?), arm)?;
+        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), arm)?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }
@@ -152,15 +146,16 @@ impl SearchState {
         Ok(result)
     }
 
-    /// One Adam step of the alphas on `batch`, this rank's share of the global batch, the weights being fixed.
+    /// One Adam step of the alphas on `images`, this rank's share of the global batch, the weights being fixed; the
+    /// gradients of their parts add up.
     ///
     /// # Errors
     /// When libtorch or the exchange of gradients fails.
-    pub fn alpha_step(&mut self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TrainError> {
+    pub fn alpha_step(&mut self, images: &mut StepImages<'_>, mode: ForwardMode) -> Result<StepResult, TrainError> {
         self.weights.set_trained(false);
         self.flat_alphas.set_trained(true);
         self.flat_alphas.zero_gradients();
-        let result = forward_backward(batch, self.accumulate_steps, |part| Ok(self.forward(part, mode)?), || ())?;
+        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), || ())?;
         if let Some(ranks) = &mut self.ranks {
             ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
         }
