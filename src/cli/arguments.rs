@@ -60,7 +60,9 @@ fn one_line(error: &clap::Error) -> String {
         return format!("a command is missing behind `{command}`: {known}; {command} --help explains them");
     }
     let mut message = String::new();
-    for line in rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:")) {
+    for line in
+        rendered.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+    {
         let line = line.strip_prefix("error: ").or(line.strip_prefix("tip: ")).unwrap_or(line);
         let separator = match () {
             () if message.is_empty() || line.is_empty() => "",
@@ -130,7 +132,7 @@ mod tests {
             ),
             (
                 &["serch"],
-                "unrecognized subcommand 'serch'; a similar subcommand exists: 'search'; pdarts --help explains it",
+                "unrecognized subcommand 'serch'; some similar subcommands exist: 'bench', 'search'; pdarts --help explains it",
             ),
             (
                 &["genotype"],

@@ -56,33 +56,39 @@ impl Interpreter<'_> {
     /// `strict`: Python itself would refuse other fields.
     fn fields(&self, at: usize, entries: &[(String, &Value)], strict: bool) -> Result<Fields, GenotypeError> {
         let error = |at, problem| Err(error_at(self.text, at, problem));
-        let mut found: [Option<&Value>; 4] = [None; 4];
+        let (mut edges, mut concats) = ([None, None], [None, None]);
         let mut unknown = None;
         for (name, value) in entries {
-            match FIELDS.iter().position(|field| field == name) {
-                Some(index) if found[index].replace(value).is_some() => {
-                    return error(value.at, format!("`{name}` is given twice"));
+            let is_repeated = match name.as_str() {
+                "normal" => edges[0].replace(self.edges(value)?).is_some(),
+                "normal_concat" => concats[0].replace(self.states(value)?).is_some(),
+                "reduce" => edges[1].replace(self.edges(value)?).is_some(),
+                "reduce_concat" => concats[1].replace(self.states(value)?).is_some(),
+                _ => {
+                    unknown = unknown.or(Some((name, value.at)));
+                    false
                 }
-                Some(_) => {}
-                None => unknown = unknown.or(Some((name, value.at))),
+            };
+            if is_repeated {
+                return error(value.at, format!("`{name}` is given twice"));
             }
         }
-        let is_missing = found.iter().any(Option::is_none);
-        if let Some((name, at)) = unknown.filter(|_| is_missing || strict) {
+        let missing = match (&edges, &concats) {
+            ([None, _], _) => Some("normal"),
+            (_, [None, _]) => Some("normal_concat"),
+            ([_, None], _) => Some("reduce"),
+            (_, [_, None]) => Some("reduce_concat"),
+            _ => None,
+        };
+        if let Some((name, at)) = unknown.filter(|_| missing.is_some() || strict) {
             return error(at, format!("unknown field `{name}` (expected {})", FIELDS.join(", ")));
         }
-        if let Some(index) = found.iter().position(Option::is_none) {
-            return error(at, format!("`{}` is missing", FIELDS[index]));
+        match (edges, concats) {
+            ([Some(normal), Some(reduce)], [Some(normal_concat), Some(reduce_concat)]) => {
+                Ok(Fields { normal, normal_concat, reduce, reduce_concat })
+            }
+            _ => error(at, format!("`{}` is missing", missing.unwrap_or_default())),
         }
-        let [Some(normal), Some(normal_concat), Some(reduce), Some(reduce_concat)] = found else {
-            return error(at, "a field is missing".to_owned());
-        };
-        Ok(Fields {
-            normal: self.edges(normal)?,
-            normal_concat: self.states(normal_concat)?,
-            reduce: self.edges(reduce)?,
-            reduce_concat: self.states(reduce_concat)?,
-        })
     }
 
     /// Edges in one list, or in a list for each node.
