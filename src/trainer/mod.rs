@@ -12,6 +12,7 @@ mod checkpoint;
 mod error;
 mod evaluate;
 mod observer;
+mod optimizer_state;
 mod parallel;
 mod predictions;
 mod retrain;
@@ -21,15 +22,15 @@ mod stop;
 mod tally;
 
 pub use batch::ImageBatch;
-pub use checkpoint::{Checkpoint, CheckpointHeader, Resumable, ResumePoint, RunProgress, weights_file};
+pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress, weights_file};
 pub use error::TrainError;
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{SearchObserver, Silent, TrainObserver};
 pub use parallel::{Reducer, ReducerOptions, ReplicaHashes, synchronise_batch_norm};
 pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use retrain::{
-    Scores, TrainData, TrainEnd, TrainEpochRecord, TrainIntervalStart, TrainProgress, TrainResult, TrainState,
-    TrainStepRecord, Training,
+    MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainIntervalStart,
+    TrainProgress, TrainResult, TrainState, TrainStepRecord, Training, check_normalised_values,
 };
 pub use search::{
     ArchitectureStep, EpochRecord, FirstOrder, IntervalStart, Search, SearchData, SearchDataError, SearchEnd,

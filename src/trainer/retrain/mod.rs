@@ -4,21 +4,27 @@
 //! where it scores the test set after every epoch: here that happens once, at the end, unless the configuration wants
 //! it otherwise.
 
+mod batch_norm_values;
 mod data;
+mod mixing;
 mod progress;
+mod recipe;
 mod state;
 
 use std::time::Instant;
 
 use tch::Kind;
 
+pub use batch_norm_values::check_normalised_values;
 pub use data::TrainData;
+pub use mixing::{MixedBatch, Mixing, MixingOptions};
 pub use progress::{Scores, TrainEpochRecord, TrainIntervalStart, TrainProgress, TrainStepRecord};
+pub use recipe::StepSettings;
 pub use state::TrainState;
 
 use crate::config::{BatchNormMode, TrainConfig};
 use crate::data::Loader;
-use crate::optim::cosine;
+use crate::optim::CoursePlace;
 use crate::trainer::checkpoint::{Checkpoint, ResumePoint, hash_values};
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::TrainObserver;
@@ -70,13 +76,6 @@ pub struct TrainResult {
     pub weights_hash: String,
 }
 
-/// What an epoch's settings come to.
-struct EpochSettings {
-    learning_rate: f64,
-    drop_path: f64,
-    validates: bool,
-}
-
 /// Scores of the weights and of their average.
 #[derive(Copy, Clone)]
 struct BothScores {
@@ -102,10 +101,9 @@ impl Training<'_> {
         state.replicate(self.world, (&self.config.parallel).into())?;
         self.begin(&progress);
         while progress.epoch < self.config.train.epochs {
-            let settings = self.epoch_settings(progress.epoch);
-            let mut signal = self.train_epoch(&mut state, &mut progress, &settings)?;
+            let mut signal = self.train_epoch(&mut state, &mut progress)?;
             if signal.is_none() {
-                signal = self.finish_epoch(&mut state, &mut progress, &settings)?;
+                signal = self.finish_epoch(&mut state, &mut progress)?;
             }
             if let Some(signal) = signal {
                 self.save(&state, &progress)?;
@@ -134,13 +132,16 @@ impl Training<'_> {
         self.observer.begins(done as u64, (self.config.train.epochs * steps_per_epoch) as u64);
     }
 
-    fn epoch_settings(&self, epoch: usize) -> EpochSettings {
-        let (train, optimizer) = (&self.config.train, &self.config.optimizer);
-        EpochSettings {
-            learning_rate: cosine(optimizer.learning_rate, optimizer.learning_rate_min, epoch, train.epochs),
-            drop_path: train.drop_path * epoch as f64 / train.epochs as f64,
-            validates: (epoch + 1).is_multiple_of(train.validate_every_epochs) || epoch + 1 == train.epochs,
-        }
+    /// What the step at this place is made with, both counted from 0.
+    fn step_settings(&self, epoch: usize, step: usize) -> StepSettings {
+        let steps_per_epoch = self.data.train_loader.num_steps();
+        StepSettings::new(self.config, CoursePlace { epoch, step, steps_per_epoch })
+    }
+
+    /// Whether there is a validation after `epoch`, from 0.
+    fn validates(&self, epoch: usize) -> bool {
+        let train = &self.config.train;
+        (epoch + 1).is_multiple_of(train.validate_every_epochs) || epoch + 1 == train.epochs
     }
 
     /// The steps that are left of the epoch under way. Returns the signal that stopped it early.
@@ -148,7 +149,6 @@ impl Training<'_> {
         &mut self,
         state: &mut TrainState,
         progress: &mut TrainProgress,
-        settings: &EpochSettings,
     ) -> Result<Option<Signal>, TrainError> {
         let device = self.world.device;
         let steps = progress.step..self.data.train_loader.num_steps();
@@ -162,7 +162,7 @@ impl Training<'_> {
             activity::begin_step(Place { stage: 1, epoch: progress.epoch + 1, step: step + 1 });
             let batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
             self.seed_step(progress, step);
-            let result = state.weight_step(&batch, settings.learning_rate, settings.drop_path)?;
+            let result = state.weight_step(&batch, &self.step_settings(progress.epoch, step))?;
             tally.add(&result.loss, &result.logits, &batch.labels);
             progress.step = step + 1;
             progress.global_step += 1;
@@ -179,7 +179,7 @@ impl Training<'_> {
                 check_finite(progress)?;
             }
             if logs {
-                self.observer.steps(&record_since(&progress.interval, progress, settings))?;
+                self.observer.steps(&self.record_since(&progress.interval, progress))?;
                 progress.begin_interval();
             }
             if signal.is_some() {
@@ -212,13 +212,12 @@ impl Training<'_> {
         &mut self,
         state: &mut TrainState,
         progress: &mut TrainProgress,
-        settings: &EpochSettings,
     ) -> Result<Option<Signal>, TrainError> {
         let start = Instant::now();
         let _span = activity::phase("validation");
         self.check_replicas(state, progress)?;
         state.average_statistics()?;
-        let valid_loader = self.data.valid_loader.as_ref().filter(|_| settings.validates);
+        let valid_loader = self.data.valid_loader.as_ref().filter(|_| self.validates(progress.epoch));
         let test_loader = self.config.train.test_every_epoch.then_some(&self.data.test_loader);
         let mut scores = [None; 2];
         for (scores, loader) in scores.iter_mut().zip([valid_loader, test_loader]) {
@@ -232,7 +231,7 @@ impl Training<'_> {
         let [valid, test] = scores;
         let train_seconds = progress.epoch_seconds;
         let record = TrainEpochRecord {
-            steps: record_since(&TrainIntervalStart::default(), progress, settings),
+            steps: self.record_since(&TrainIntervalStart::default(), progress),
             valid: valid.map(|scores| scores.plain),
             valid_ema: valid.and_then(|scores| scores.ema),
             test: test.map(|scores| scores.plain),
@@ -263,26 +262,28 @@ impl Training<'_> {
         })
     }
 
+    /// The steps since `start`, a place in the epoch under way; the rates are those of the last one.
+    fn record_since(&self, start: &TrainIntervalStart, progress: &TrainProgress) -> TrainStepRecord {
+        let sums = progress.sums.since(&start.sums);
+        let StepSettings { learning_rate, drop_path, .. } =
+            self.step_settings(progress.epoch, progress.step.saturating_sub(1));
+        TrainStepRecord {
+            epoch: progress.epoch + 1,
+            step: progress.global_step,
+            learning_rate,
+            drop_path,
+            train_loss: sums.mean_loss(),
+            train_top1: sums.top1_percent(),
+            images_per_second: sums.num_images as f64 / (progress.epoch_seconds - start.seconds),
+        }
+    }
+
     /// Has rank 0 save the state to continue from.
     fn save(&mut self, state: &TrainState, progress: &TrainProgress) -> Result<(), TrainError> {
         let _span = activity::phase("writing a checkpoint");
         self.world.communicator().settle()?;
         let checkpoint = Checkpoint::take(state, progress, &self.data.run_digest, self.world)?;
         Ok(self.observer.checkpoint(checkpoint)?)
-    }
-}
-
-/// The steps since `start`, a place in the epoch under way.
-fn record_since(start: &TrainIntervalStart, progress: &TrainProgress, settings: &EpochSettings) -> TrainStepRecord {
-    let sums = progress.sums.since(&start.sums);
-    TrainStepRecord {
-        epoch: progress.epoch + 1,
-        step: progress.global_step,
-        learning_rate: settings.learning_rate,
-        drop_path: settings.drop_path,
-        train_loss: sums.mean_loss(),
-        train_top1: sums.top1_percent(),
-        images_per_second: sums.num_images as f64 / (progress.epoch_seconds - start.seconds),
     }
 }
 

@@ -37,7 +37,7 @@ pub struct TrainIntervalStart {
 }
 
 impl RunProgress for TrainProgress {
-    const FORMAT: &'static str = "pdarts-train-1";
+    const FORMAT: &'static str = "pdarts-train-2";
 }
 
 impl TrainProgress {

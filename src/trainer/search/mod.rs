@@ -19,7 +19,7 @@ pub use state::SearchState;
 
 use crate::config::{BatchNormMode, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, mean_entropy, restrict};
-use crate::optim::cosine;
+use crate::optim::{Cosine, CoursePlace, LearningRate};
 use crate::search::{ForwardMode, Softmax, Stage, SupernetShape, skip_dropout};
 use crate::trainer::checkpoint::{Checkpoint, ResumePoint};
 use crate::trainer::evaluate::evaluate;
@@ -146,8 +146,10 @@ impl Search<'_> {
     fn epoch_settings(&self, stage: &Stage, epoch: usize) -> EpochSettings {
         let (search, weights) = (&self.config.search, &self.config.optimizer.weights);
         let schedule = search.skip_dropout_schedule;
+        let (initial, minimum) = (weights.learning_rate, weights.learning_rate_min);
+        let place = CoursePlace { epoch, step: 0, steps_per_epoch: 1 };
         EpochSettings {
-            learning_rate: cosine(weights.learning_rate, weights.learning_rate_min, epoch, search.epochs),
+            learning_rate: LearningRate::per_epoch(initial, minimum, search.epochs, Cosine).at(place),
             skip_dropout: skip_dropout(schedule, stage.skip_dropout, epoch, search.epochs, search.alpha_start_epoch),
             trains_alphas: epoch >= search.alpha_start_epoch,
             validates: (epoch + 1).is_multiple_of(search.validate_every_epochs) || epoch + 1 == search.epochs,

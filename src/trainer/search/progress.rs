@@ -37,7 +37,7 @@ pub struct SearchProgress {
 }
 
 impl RunProgress for SearchProgress {
-    const FORMAT: &'static str = "pdarts-search-1";
+    const FORMAT: &'static str = "pdarts-search-2";
 }
 
 impl SearchProgress {
