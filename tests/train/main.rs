@@ -5,6 +5,7 @@ mod complete;
 #[path = "../program/mod.rs"]
 mod program;
 mod ranks;
+mod recipes;
 mod refusals;
 mod resume;
 mod seeds;
