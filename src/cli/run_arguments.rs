@@ -12,6 +12,7 @@ use super::logging::Logging;
 use crate::config::Settings;
 use crate::run::{RunDirectory, compact_utc};
 use crate::trace;
+use crate::trainer::{ResumePoint, RunProgress};
 use crate::world::{Label, Ranks};
 
 #[derive(Debug, Args)]
@@ -105,4 +106,14 @@ impl RunArguments {
         }
         Ok(())
     }
+}
+
+/// Where the run with `config_digest` goes on, when rank 0 has found a `latest` checkpoint.
+pub fn read_resume_point<P: RunProgress>(
+    latest: Option<PathBuf>,
+    config_digest: &str,
+) -> anyhow::Result<Option<ResumePoint<P>>> {
+    let Some(path) = latest else { return Ok(None) };
+    let bytes = RunDirectory::read_checkpoint(&path)?;
+    Ok(Some(ResumePoint::new(&path, &bytes, config_digest)?))
 }

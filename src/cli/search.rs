@@ -10,14 +10,14 @@ use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
-use super::run_arguments::RunArguments;
+use super::run_arguments::{RunArguments, read_resume_point};
 use super::table::Table;
 use crate::config::{SearchConfig, Settings};
 use crate::report::{RunRecorder, SearchSummary};
 use crate::run::{Environment, GenotypeFile, RunDirectory};
 use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
-    FirstOrder, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
+    FirstOrder, Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
 };
 use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
 
@@ -36,7 +36,7 @@ struct Start {
     config: SearchConfig,
     world: World,
     data: SearchData,
-    resume: Option<ResumePoint>,
+    resume: Option<ResumePoint<SearchProgress>>,
 }
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
@@ -73,8 +73,7 @@ impl Start {
         let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = latest.map(|path| ResumePoint::read(&path, &data.config_digest)).transpose();
-        let resume = agree(&world, resume.map_err(Into::into))?;
+        let resume = agree(&world, read_resume_point(latest, &data.config_digest))?;
         Ok(Self { run, root: root.unwrap_or_default(), config, world, data, resume })
     }
 
@@ -99,8 +98,8 @@ impl Start {
         run.record_environment(&environment)?;
         tracing::info!("searching on {} in {} ({world})", config.data.dataset, root.display());
         if let Some(ResumePoint { checkpoint, path }) = resume {
-            let SearchProgress { stage, epoch, step, .. } = &checkpoint.header.progress;
-            let (stage, path) = (stage + 1, path.display());
+            let SearchProgress { epoch, step, records, .. } = &checkpoint.header.progress;
+            let (stage, path) = (records.stage(), path.display());
             tracing::info!("going on from {path}: stage {stage} after {epoch} epochs and {step} steps");
         }
         let header = resume.as_ref().map(|point| &point.checkpoint.header);

@@ -22,8 +22,10 @@ const MAX_THREADS: usize = 1024;
 /// Cells of the smallest supernet: a normal one and the two that reduce.
 const MIN_CELLS: usize = 3;
 
-/// Cells and channels beyond any network of this field: more is a slip of the hand that would exhaust the memory.
+/// Beyond any network's gradients.
 const MAX_BUCKET_MIB: f64 = 65536.0;
+
+/// Cells and channels beyond any network of this field: more is a slip of the hand that would exhaust the memory.
 const MAX_CELLS: usize = 1000;
 const MAX_CHANNELS: usize = 4096;
 

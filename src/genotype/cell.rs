@@ -28,10 +28,14 @@ impl CellKind {
     /// Both kinds, normal first.
     pub const ALL: [CellKind; 2] = [CellKind::Normal, CellKind::Reduction];
 
-    /// The kind of cell `index` in a network of `num_cells`: those at one and at two thirds
-    /// (rounded down) reduce.
+    /// The cells that reduce in a network of `num_cells`: those at one and at two thirds (rounded down).
+    pub const fn reductions(num_cells: usize) -> [usize; 2] {
+        [num_cells / 3, 2 * num_cells / 3]
+    }
+
+    /// The kind of cell `index` in a network of `num_cells`.
     pub fn at(index: usize, num_cells: usize) -> CellKind {
-        if index == num_cells / 3 || index == 2 * num_cells / 3 { CellKind::Reduction } else { CellKind::Normal }
+        if CellKind::reductions(num_cells).contains(&index) { CellKind::Reduction } else { CellKind::Normal }
     }
 }
 

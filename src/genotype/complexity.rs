@@ -45,6 +45,12 @@ impl NetworkShape {
     pub const fn imagenet() -> Self {
         NetworkShape { kind: NetworkKind::ImageNet, channels: 48, cells: 14, num_classes: 1000, image_size: 224 }
     }
+
+    /// The cell whose output the auxiliary head reads: the second that reduces.
+    pub const fn auxiliary_cell(&self) -> usize {
+        let [_, second] = CellKind::reductions(self.cells);
+        second
+    }
 }
 
 /// What a network costs: its size, and its work for one image.
@@ -95,7 +101,7 @@ pub fn count(genotype: &Genotype, shape: &NetworkShape) -> Cost {
             channels *= 2;
         }
         (older, newer) = (newer, tally.cell(genotype, kind, [older, newer], channels));
-        if index == 2 * shape.cells / 3 {
+        if index == shape.auxiliary_cell() {
             auxiliary_parameters = count_auxiliary_head(newer.channels, shape.num_classes);
         }
     }

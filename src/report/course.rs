@@ -7,7 +7,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::run::{EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
-use crate::trainer::{Checkpoint, RunProgress};
+use crate::trainer::{Checkpoint, Progress, Records};
 
 /// Checkpoints that are kept; the one before the newest serves when that is lost.
 const KEPT_CHECKPOINTS: usize = 2;
@@ -96,16 +96,11 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// Saves a checkpoint of `stage` (from 1) after `epoch` epochs and `step` steps; removes old ones.
-    pub fn save<P: RunProgress>(
-        &mut self,
-        mut checkpoint: Checkpoint<P>,
-        stage: usize,
-        epoch: usize,
-        step: usize,
-    ) -> Result<(), RunError> {
+    /// Saves a checkpoint under its place in the run; removes old ones.
+    pub fn save<R: Records>(&mut self, mut checkpoint: Checkpoint<Progress<R>>) -> Result<(), RunError> {
         checkpoint.header.metrics_position = self.metrics.position()?;
-        let path = self.run.checkpoint_path(stage, epoch, step as u64);
+        let Progress { epoch, step, records, .. } = &checkpoint.header.progress;
+        let path = self.run.checkpoint_path(records.stage(), *epoch, *step as u64);
         let bytes = checkpoint.to_bytes();
         write_atomic(&path, |writer| writer.write_all(&bytes?))?;
         self.run.prune_checkpoints(KEPT_CHECKPOINTS)

@@ -7,7 +7,7 @@ use crate::figures::{
 };
 use crate::genotype::{Alphas, CellKind, Edge, Genotype, NUM_INPUTS, NUM_NODES, Operation, Switches, edges, softmax};
 use crate::run::AlphasFile;
-use crate::trainer::{EpochRecord, SearchProgress};
+use crate::trainer::{SearchEpochRecord, SearchProgress};
 
 /// Both cells of the result.
 pub fn genotype_figures(genotype: &Genotype) -> Vec<(String, String)> {
@@ -46,9 +46,9 @@ pub fn stage_figures(
 
 /// Accuracy, loss and schedules over all epochs so far.
 pub fn curves_figure(config: &SearchConfig, progress: &SearchProgress) -> (String, String) {
-    let series = |name: &str, value: fn(&EpochRecord) -> Option<f64>| Series {
+    let series = |name: &str, value: fn(&SearchEpochRecord) -> Option<f64>| Series {
         name: name.to_owned(),
-        values: progress.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect(),
+        values: progress.records.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect(),
     };
     let panel = |title: &str, thin: bool, series: Vec<Series>| Panel { title: title.to_owned(), series, thin };
     let num_epochs = config.search.epochs;

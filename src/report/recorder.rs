@@ -10,12 +10,13 @@ use crate::genotype::{Alphas, Switches};
 use crate::run::{AlphasFile, GenotypeFile, Provenance, RunDirectory, RunError, write_json_atomic};
 use crate::search::Stage;
 use crate::trainer::{
-    Checkpoint, CheckpointHeader, EpochRecord, SearchObserver, SearchProgress, SearchResult, StepRecord,
+    Checkpoint, CheckpointHeader, Observer, SearchEpochRecord, SearchObserver, SearchProgress, SearchRecords,
+    SearchResult, SearchStepRecord,
 };
 use crate::world::World;
 
 /// The metrics of a search.
-type SearchMetric<'a> = Metric<'a, StepRecord, EpochRecord>;
+type SearchMetric<'a> = Metric<'a, SearchStepRecord, SearchEpochRecord>;
 
 /// The observer of rank 0.
 pub struct RunRecorder<'a> {
@@ -33,7 +34,7 @@ impl<'a> RunRecorder<'a> {
         run: &'a RunDirectory,
         config: &'a SearchConfig,
         world: &'a World,
-        resumed: Option<&CheckpointHeader>,
+        resumed: Option<&CheckpointHeader<SearchProgress>>,
         bars: &'a MultiProgress,
     ) -> Result<Self, RunError> {
         let position = resumed.map_or(0, |header| header.metrics_position);
@@ -79,23 +80,12 @@ impl<'a> RunRecorder<'a> {
     }
 }
 
-impl SearchObserver for RunRecorder<'_> {
-    fn stage_begins(&mut self, stage: &Stage, steps_done: u64, steps: u64) {
-        let (number, num_stages) = (stage.index + 1, self.config.search.stages.len());
-        tracing::info!(
-            "stage {number}/{num_stages}: {} cells, {} operations an edge, {} epochs",
-            stage.num_cells,
-            stage.num_operations,
-            self.config.search.epochs
-        );
-        self.course.begin_bar(format!("stage {number}/{num_stages}"), steps_done, steps);
-    }
-
+impl Observer<SearchRecords> for RunRecorder<'_> {
     fn step(&mut self) {
         self.course.advance_bar();
     }
 
-    fn steps(&mut self, record: &StepRecord) -> Result<(), RunError> {
+    fn steps(&mut self, record: &SearchStepRecord) -> Result<(), RunError> {
         self.course.append(&SearchMetric::Steps(record))?;
         self.course.show(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
         let scalars = [
@@ -110,15 +100,13 @@ impl SearchObserver for RunRecorder<'_> {
         self.course.add_scalars("steps", record.step, &scalars)
     }
 
-    fn epoch(&mut self, record: &EpochRecord, switches: &Switches, alphas: &Alphas) -> Result<(), RunError> {
-        let (stage, epoch) = (record.stage, record.epoch);
-        let file = AlphasFile { stage, epoch, live: switches.clone(), alphas: alphas.clone() };
-        write_json_atomic(&self.course.run().alphas_path(stage, epoch), &file)?;
+    fn epoch(&mut self, record: &SearchEpochRecord) -> Result<(), RunError> {
         self.course.append(&SearchMetric::Epoch(record))?;
         let valid = record.valid_top1.map_or(String::new(), |top1| format!(", valid {top1:.2} %"));
         tracing::info!(
-            "stage {stage} epoch {epoch}/{}: train {:.2} %, loss {:.3}{valid}, rate {:.4}, skip dropout {:.2}, \
-             {:.0} images/s",
+            "stage {} epoch {}/{}: train {:.2} %, loss {:.3}{valid}, rate {:.4}, skip dropout {:.2}, {:.0} images/s",
+            record.stage,
+            record.epoch,
             self.config.search.epochs,
             record.train_top1,
             record.train_loss,
@@ -140,17 +128,33 @@ impl SearchObserver for RunRecorder<'_> {
         self.course.add_scalars("epochs", record.step, &scalars)
     }
 
+    fn checkpoint(&mut self, checkpoint: Checkpoint<SearchProgress>) -> Result<(), RunError> {
+        self.course.save(checkpoint)
+    }
+}
+
+impl SearchObserver for RunRecorder<'_> {
+    fn stage_begins(&mut self, stage: &Stage, steps_done: u64, steps: u64) {
+        let (number, num_stages) = (stage.index + 1, self.config.search.stages.len());
+        tracing::info!(
+            "stage {number}/{num_stages}: {} cells, {} operations an edge, {} epochs",
+            stage.num_cells,
+            stage.num_operations,
+            self.config.search.epochs
+        );
+        self.course.begin_bar(format!("stage {number}/{num_stages}"), steps_done, steps);
+    }
+
+    fn alphas(&mut self, alphas: &AlphasFile) -> Result<(), RunError> {
+        self.course.run().write_alphas(alphas)
+    }
+
     fn stage_ends(&mut self, progress: &SearchProgress, switches: &Switches, alphas: &Alphas) -> Result<(), RunError> {
         self.course.end_bar();
-        let stage = progress.stages.len();
+        let stage = progress.records.stages.len();
         let history = self.alphas_of(stage, self.config.search.epochs)?;
         let frozen_epochs = self.config.search.alpha_start_epoch;
         self.course.write_figures(stage_figures(stage, frozen_epochs, switches, alphas, &history))?;
         self.course.write_figures(vec![curves_figure(self.config, progress)])
-    }
-
-    fn checkpoint(&mut self, checkpoint: Checkpoint) -> Result<(), RunError> {
-        let SearchProgress { stage, epoch, step, .. } = checkpoint.header.progress;
-        self.course.save(checkpoint, stage + 1, epoch, step)
     }
 }

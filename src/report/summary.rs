@@ -73,14 +73,13 @@ impl SearchSummary {
 
     /// Of a search that a signal stopped.
     pub fn stopped(progress: &SearchProgress, world: &World) -> Self {
-        let images_per_second = progress.images_per_second();
         Self {
             status: Status::Stopped,
             seconds: progress.seconds(),
-            images_per_second: images_per_second.is_finite().then_some(images_per_second),
+            images_per_second: progress.images_per_second(),
             ranks: world.size,
             communicator: world.communicator().name(),
-            stages: progress.stages.clone(),
+            stages: progress.records.stages.clone(),
             result: None,
             weights_hash: None,
             alphas_hash: None,

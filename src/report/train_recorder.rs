@@ -8,16 +8,13 @@ use crate::config::TrainConfig;
 use crate::figures::{Curves, Panel, Series, Stage, curves_svg};
 use crate::run::{RunDirectory, RunError, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{
-    Checkpoint, CheckpointHeader, Scores, TrainEpochRecord, TrainError, TrainObserver, TrainProgress, TrainResult,
-    TrainStepRecord, weights_file,
+    Checkpoint, CheckpointHeader, Observer, Scores, TrainEpochRecord, TrainError, TrainObserver, TrainProgress,
+    TrainRecords, TrainResult, TrainState, TrainStepRecord,
 };
 use crate::world::World;
 
 /// The metrics of a retraining.
 type TrainMetric<'a> = Metric<'a, TrainStepRecord, TrainEpochRecord>;
-
-/// The single stage of a retraining, in the names of its checkpoints.
-const STAGE: usize = 1;
 
 /// The observer of rank 0.
 pub struct TrainRecorder<'a> {
@@ -52,11 +49,10 @@ impl<'a> TrainRecorder<'a> {
     /// When a file cannot be written.
     pub fn finish(&mut self, mut result: TrainResult) -> Result<TrainSummary, TrainError> {
         let summary = TrainSummary::complete(self.config, self.cell, self.world, &result);
-        let network = serde_json::to_string(result.state.description()).map_err(std::io::Error::from)?;
         let run = self.course.run();
-        let plain = weights_file(&result.state.state_dict(), network.clone())?;
+        let plain = result.state.weights_file()?;
         write_atomic(&run.weights_path("weights"), |writer| writer.write_all(&plain))?;
-        let average = result.state.with_average(|state| weights_file(&state.state_dict(), network)).transpose()?;
+        let average = result.state.with_average(TrainState::weights_file).transpose()?;
         if let Some(average) = average {
             write_atomic(&run.weights_path("weights-ema"), |writer| writer.write_all(&average))?;
         }
@@ -76,11 +72,7 @@ impl<'a> TrainRecorder<'a> {
     }
 }
 
-impl TrainObserver for TrainRecorder<'_> {
-    fn begins(&mut self, steps_done: u64, steps: u64) {
-        self.course.begin_bar("training".to_owned(), steps_done, steps);
-    }
-
+impl Observer<TrainRecords> for TrainRecorder<'_> {
     fn step(&mut self) {
         self.course.advance_bar();
     }
@@ -132,8 +124,13 @@ impl TrainObserver for TrainRecorder<'_> {
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint<TrainProgress>) -> Result<(), RunError> {
-        let TrainProgress { epoch, step, .. } = checkpoint.header.progress;
-        self.course.save(checkpoint, STAGE, epoch, step)
+        self.course.save(checkpoint)
+    }
+}
+
+impl TrainObserver for TrainRecorder<'_> {
+    fn begins(&mut self, steps_done: u64, steps: u64) {
+        self.course.begin_bar("training".to_owned(), steps_done, steps);
     }
 
     fn ends(&mut self, progress: &TrainProgress) -> Result<(), RunError> {
@@ -145,7 +142,7 @@ impl TrainObserver for TrainRecorder<'_> {
 /// Accuracy, loss and schedules over all epochs.
 fn curves(config: &TrainConfig, progress: &TrainProgress) -> String {
     let series = |name: &str, value: fn(&TrainEpochRecord) -> Option<f64>| {
-        let values: Vec<f64> = progress.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect();
+        let values: Vec<f64> = progress.records.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect();
         values.iter().any(|value| value.is_finite()).then(|| Series { name: name.to_owned(), values })
     };
     let panel = |title: &str, thin: bool, series: Vec<Option<Series>>| Panel {

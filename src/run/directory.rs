@@ -10,12 +10,15 @@ use tracing::warn;
 
 use super::atomic::remove_partial_files;
 use super::checkpoints::{self, Moment};
-use super::{Environment, EventWriter, JsonLog, RunError, write_atomic};
+use super::{AlphasFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
 use crate::world::hostname;
 
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";
-const FOLDERS: [&str; 4] = ["alphas", "checkpoints", "events", "figures"];
+/// Of every run.
+const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
+/// Of a search, made with its first file.
+const ALPHAS: &str = "alphas";
 
 /// A run directory that this process alone may write, until it is dropped.
 #[derive(Debug)]
@@ -65,8 +68,9 @@ impl RunDirectory {
         }
         let run = Self { root: root.to_owned(), _lock: lock(root)? };
         create_folders(root).map_err(RunError::write(root))?;
-        for directory in FOLDERS.map(|folder| root.join(folder)).iter().chain([&run.root]) {
-            remove_partial_files(directory).map_err(RunError::write(directory))?;
+        let folders = FOLDERS.into_iter().chain([ALPHAS]).map(|folder| root.join(folder));
+        for directory in folders.chain([run.root.clone()]).filter(|directory| directory.exists()) {
+            remove_partial_files(&directory).map_err(RunError::write(&directory))?;
         }
         Ok(run)
     }
@@ -119,7 +123,17 @@ impl RunDirectory {
 
     /// The architecture parameters after `epoch` of `stage`, both counted from 1.
     pub fn alphas_path(&self, stage: usize, epoch: usize) -> PathBuf {
-        self.root.join("alphas").join(format!("stage{stage}-epoch{epoch:03}.json"))
+        self.root.join(ALPHAS).join(format!("stage{stage}-epoch{epoch:03}.json"))
+    }
+
+    /// Writes the architecture parameters after an epoch to their [`RunDirectory::alphas_path`].
+    ///
+    /// # Errors
+    /// [`RunError::Write`].
+    pub fn write_alphas(&self, alphas: &AlphasFile) -> Result<(), RunError> {
+        let folder = self.root.join(ALPHAS);
+        fs::create_dir_all(&folder).map_err(RunError::write(&folder))?;
+        write_json_atomic(&self.alphas_path(alphas.stage, alphas.epoch), alphas)
     }
 
     /// A checkpoint after `epoch` whole epochs of `stage` (counted from 1) and `step` steps.
@@ -136,6 +150,14 @@ impl RunDirectory {
     /// [`RunError::Read`].
     pub fn latest_checkpoint(&self) -> Result<Option<PathBuf>, RunError> {
         Ok(checkpoints::list(&self.checkpoints())?.pop())
+    }
+
+    /// The content of the checkpoint at `path`, for any rank.
+    ///
+    /// # Errors
+    /// [`RunError::Read`].
+    pub fn read_checkpoint(path: &Path) -> Result<Vec<u8>, RunError> {
+        fs::read(path).map_err(RunError::read(path))
     }
 
     /// Where the run goes on; `None` where it begins (anew, which is said, if it had begun without coming to a checkpoint).
@@ -262,7 +284,6 @@ mod tests {
         let run = RunDirectory::create(&parent.path().join("runs/first"), "[run]\nseed = 1\n").unwrap();
         assert_eq!(fs::read_to_string(run.config_path()).unwrap(), "[run]\nseed = 1\n");
         assert!(run.alphas_path(1, 3).ends_with("runs/first/alphas/stage1-epoch003.json"));
-        fs::write(run.alphas_path(1, 3), "").unwrap();
         fs::write(run.figure_path("result-normal.svg"), "").unwrap();
         run.open_metrics(0).unwrap();
         run.open_events(0).unwrap();
@@ -358,12 +379,13 @@ mod tests {
         for path in [run.checkpoint_path(1, 25, 900), newest.clone()] {
             fs::write(path, "").unwrap();
         }
-        let partial = root.path().join("checkpoints/.partial-x1y2z3");
-        fs::write(&partial, "half").unwrap();
+        fs::create_dir(root.path().join(ALPHAS)).unwrap();
+        let partials = ["checkpoints", ALPHAS].map(|folder| root.path().join(folder).join(".partial-x1y2z3"));
+        partials.iter().for_each(|partial| fs::write(partial, "half").unwrap());
         drop(run);
 
         let run = RunDirectory::open(root.path()).unwrap();
-        assert!(!partial.exists());
+        assert!(partials.iter().all(|partial| !partial.exists()));
         assert_eq!(run.latest_checkpoint().unwrap(), Some(newest.clone()));
         run.prune_checkpoints(1).unwrap();
         assert_eq!(checkpoints::list(&run.checkpoints()).unwrap(), [newest]);

@@ -7,7 +7,7 @@
 //!   metrics.jsonl      one object per step interval and per epoch
 //!   log.jsonl          the program's log
 //!   events/            TensorBoard event files, one per start
-//!   alphas/            stage1-epoch003.json: the architecture parameters after each epoch
+//!   alphas/            of a search: stage1-epoch003.json, the architecture parameters after each epoch
 //!   checkpoints/       stage1-epoch003-step00000104.safetensors
 //!   figures/           SVG
 //!   genotype.json      of a search: the result and its variants; of a retraining: its cell, written at the start

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor, nn::Module};
 use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
 use super::mixing::MixingWeights;
-use crate::genotype::{NUM_NODES, Switches};
+use crate::genotype::{CellKind, NUM_NODES, Switches};
 use crate::model::{BatchNorm, Checkpointed, Conv2d, Linear, ParameterStore, channels_last};
 use crate::torch::TorchError;
 
@@ -16,7 +16,7 @@ const STEM_MULTIPLIER: i64 = 3;
 /// The sizes of a supernet.
 #[derive(Clone, Debug)]
 pub struct SupernetShape {
-    /// Number of cells; those at a third and at two thirds reduce.
+    /// Number of cells; see [`CellKind::at`] for those that reduce.
     pub num_cells: usize,
     /// Channels of the states of the first cells; they double at each reduction.
     pub channels: usize,
@@ -153,9 +153,8 @@ impl Supernet {
     }
 }
 
-/// The cells' places: those at a third and at two thirds of the depth reduce and double the channels.
+/// The cells' places: those that reduce double the channels.
 fn places(num_cells: usize, channels: i64, stem_channels: i64) -> impl Iterator<Item = CellPlace> {
-    let reductions = [num_cells / 3, 2 * num_cells / 3];
     let start = CellPlace {
         older_channels: stem_channels,
         newer_channels: stem_channels,
@@ -164,7 +163,7 @@ fn places(num_cells: usize, channels: i64, stem_channels: i64) -> impl Iterator<
         after_reduction: false,
     };
     (0..num_cells).scan(start, move |next, index| {
-        let reduction = reductions.contains(&index);
+        let reduction = CellKind::at(index, num_cells) == CellKind::Reduction;
         let channels = if reduction { 2 * next.channels } else { next.channels };
         let place = CellPlace { channels, reduction, ..*next };
         *next = CellPlace {

@@ -3,7 +3,8 @@
 //! In libtorch's operations this is a BatchNorm, a product with the architecture weight and a sum for every operation,
 //! each with its own passes over memory in both directions. Here one pass takes the statistics of each operation, and
 //! one more adds all of them to all nodes; backward likewise sums once and writes once. Only the operations' outputs
-//! before normalisation are kept for backward. The kernels are in `mix/table.h`.
+//! before normalisation are kept for backward. The passes are in `mix/forward.h` and `mix/backward.h`,
+//! their kernels in `channelwise`.
 
 use std::ffi::c_char;
 use std::ptr;

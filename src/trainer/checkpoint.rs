@@ -2,19 +2,18 @@
 //!
 //! What is saved is the affair of the state ([`Resumable`]) and of its progress ([`RunProgress`]).
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::SafeTensors;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Tensor, no_grad};
 
-use super::{SearchProgress, TrainError};
+use super::TrainError;
 use crate::model::NamedTensor;
-use crate::weights::NETWORK_KEY;
+use crate::weights::{HostTensor, NETWORK_KEY, WeightsProblem, safetensors_bytes};
 use crate::world::{Label, Ranks};
 
 const METADATA_KEY: &str = "pdarts";
@@ -30,13 +29,13 @@ pub trait RunProgress: Clone + Serialize + DeserializeOwned {
 /// Numbers that optimizers and averages count, by name.
 pub type Counters = BTreeMap<String, u64>;
 
-/// What a run trains, as its checkpoints see it.
+/// What a run trains, as its checkpoints and the other ranks see it.
 pub trait Resumable {
-    /// What else a continuation needs.
-    type Progress: RunProgress;
-
     /// Every tensor that a continuation needs, under unique names.
     fn tensors(&self) -> Vec<NamedTensor>;
+
+    /// The flat buffers that training keeps the same on all ranks, each with its name for messages.
+    fn common_buffers(&self) -> Vec<(&'static str, &Tensor)>;
 
     /// The flat buffers that ranks do not have in common, running statistics; their values are among the tensors too.
     fn local_buffers(&self) -> Vec<&Tensor>;
@@ -55,7 +54,7 @@ pub trait Resumable {
 
 /// A moment of a run, on the host.
 #[derive(Debug)]
-pub struct Checkpoint<P = SearchProgress> {
+pub struct Checkpoint<P> {
     /// What is not a tensor.
     pub header: CheckpointHeader<P>,
     tensors: Vec<HostTensor>,
@@ -64,7 +63,7 @@ pub struct Checkpoint<P = SearchProgress> {
 
 /// Everything in a checkpoint that is not a tensor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CheckpointHeader<P = SearchProgress> {
+pub struct CheckpointHeader<P> {
     format: String,
     /// Of the configuration the run was started with.
     pub config_digest: String,
@@ -78,78 +77,19 @@ pub struct CheckpointHeader<P = SearchProgress> {
 }
 
 /// A checkpoint to go on from, with the file it came from.
-pub struct ResumePoint<P = SearchProgress> {
+pub struct ResumePoint<P> {
     /// For messages.
     pub path: PathBuf,
     /// Its contents.
     pub checkpoint: Checkpoint<P>,
 }
 
-/// A tensor on the host.
-#[derive(Debug)]
-pub(super) struct HostTensor {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: Vec<u8>,
-}
-
-impl View for &HostTensor {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
-}
-
-impl HostTensor {
-    /// A copy in 32 bits, or in 64 where the tensor has them.
-    pub fn copy(name: &str, tensor: &Tensor) -> Result<Self, tch::TchError> {
-        let (dtype, kind) = match tensor.kind() {
-            Kind::Double => (Dtype::F64, Kind::Double),
-            _ => (Dtype::F32, Kind::Float),
-        };
-        let tensor = tensor.detach().f_to_device(Device::Cpu)?.f_to_kind(kind)?.f_contiguous()?;
-        let length = tensor.numel();
-        let mut bytes = vec![0; length * kind.elt_size_in_bytes()];
-        tensor.f_copy_data_u8(&mut bytes, length)?;
-        let shape = tensor.size().into_iter().map(|size| size as usize).collect();
-        Ok(Self { name: name.to_owned(), dtype, shape, bytes })
-    }
-
-    fn values(&self) -> Result<Tensor, tch::TchError> {
-        let kind = if self.dtype == Dtype::F64 { Kind::Double } else { Kind::Float };
-        let shape: Vec<i64> = self.shape.iter().map(|&size| size as i64).collect();
-        Tensor::f_from_data_size(&self.bytes, &shape, kind)
-    }
-
-    fn has_shape(&self, shape: &[i64]) -> bool {
-        self.shape.iter().map(|&size| size as i64).eq(shape.iter().copied())
-    }
-}
-
 /// Copies of `tensors`, sorted by name.
-fn copies(tensors: &[NamedTensor]) -> Result<Vec<HostTensor>, tch::TchError> {
+fn copies(tensors: &[NamedTensor]) -> Result<Vec<HostTensor>, WeightsProblem> {
     let mut copies: Vec<HostTensor> =
         tensors.iter().map(|named| HostTensor::copy(&named.name, &named.tensor)).collect::<Result<_, _>>()?;
     copies.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(copies)
-}
-
-/// The bytes of a safetensors file.
-fn serialize(tensors: &[HostTensor], metadata: HashMap<String, String>) -> Result<Vec<u8>, std::io::Error> {
-    let views = tensors.iter().map(|tensor| (tensor.name.as_str(), tensor));
-    safetensors::serialize(views, Some(metadata)).map_err(std::io::Error::other)
 }
 
 impl<P: RunProgress> Checkpoint<P> {
@@ -158,12 +98,7 @@ impl<P: RunProgress> Checkpoint<P> {
     ///
     /// # Errors
     /// When a tensor cannot be copied from the device or the ranks cannot be reached.
-    pub fn take(
-        state: &impl Resumable<Progress = P>,
-        progress: &P,
-        config_digest: &str,
-        ranks: &Ranks,
-    ) -> Result<Self, TrainError> {
+    pub fn take(state: &impl Resumable, progress: &P, config_digest: &str, ranks: &Ranks) -> Result<Self, TrainError> {
         let mut tensors = copies(&state.tensors())?;
         for (index, buffer) in state.local_buffers().into_iter().enumerate() {
             let mut copy = HostTensor::copy(&format!("{OF_RANKS}{index}"), buffer)?;
@@ -193,7 +128,7 @@ impl<P: RunProgress> Checkpoint<P> {
     pub fn to_bytes(&self) -> Result<Vec<u8>, std::io::Error> {
         let mut metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&self.header)?)]);
         metadata.extend(self.network.iter().map(|network| (NETWORK_KEY.to_owned(), network.clone())));
-        serialize(&self.tensors, metadata)
+        safetensors_bytes(&self.tensors, metadata).map_err(std::io::Error::other)
     }
 
     /// Puts this moment back into `state`, which was built for the same place of the run. Each rank gets its own running
@@ -201,12 +136,7 @@ impl<P: RunProgress> Checkpoint<P> {
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] when the tensors do not fit the network.
-    pub fn restore(
-        &self,
-        state: &mut impl Resumable<Progress = P>,
-        path: &Path,
-        ranks: &Ranks,
-    ) -> Result<(), TrainError> {
+    pub fn restore(&self, state: &mut impl Resumable, path: &Path, ranks: &Ranks) -> Result<(), TrainError> {
         let bad = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
         let targets = state.tensors();
         let num_common = self.tensors.iter().filter(|tensor| !tensor.name.starts_with(OF_RANKS)).count();
@@ -218,11 +148,12 @@ impl<P: RunProgress> Checkpoint<P> {
             if !found.has_shape(&target.size()) {
                 return Err(bad(format!("{name} has the shape {:?}, in the network {:?}", found.shape, target.size())));
             }
-            no_grad(|| target.shallow_clone().f_copy_(&found.values()?))?;
+            let values = found.values().map_err(|problem| bad(problem.to_string()))?;
+            no_grad(|| target.shallow_clone().f_copy_(&values))?;
         }
         for (index, target) in state.local_buffers().into_iter().enumerate() {
             let Some(found) = self.tensor(&format!("{OF_RANKS}{index}")) else { continue };
-            let copies = found.values()?;
+            let copies = found.values().map_err(|problem| bad(problem.to_string()))?;
             let values = match found.shape.first() {
                 Some(&size) if size == ranks.size => copies.f_get(ranks.rank as i64)?,
                 _ => copies.f_mean_dim([0i64].as_slice(), false, copies.kind())?,
@@ -247,16 +178,10 @@ impl<P: RunProgress> Checkpoint<P> {
         self.tensors.get(index)
     }
 
-    /// Reads the checkpoint in `path`, whole and undamaged.
+    /// The checkpoint whose file has these `bytes`, whole and undamaged.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] otherwise.
-    pub fn read(path: &Path) -> Result<Self, TrainError> {
-        let bad = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
-        let bytes = std::fs::read(path).map_err(|error| bad(format!("cannot be read: {error}")))?;
-        Self::from_bytes(&bytes).map_err(bad)
-    }
-
+    /// What is wrong with it.
     fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
         let damaged = |error: safetensors::SafeTensorError| format!("damaged or cut off ({error})");
         let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
@@ -271,15 +196,7 @@ impl<P: RunProgress> Checkpoint<P> {
         }
         let header: CheckpointHeader<P> =
             serde_json::from_str(header).map_err(|error| format!("its header is not readable ({error})"))?;
-        let mut tensors: Vec<HostTensor> = file
-            .iter()
-            .map(|(name, view)| HostTensor {
-                name: name.to_owned(),
-                dtype: view.dtype(),
-                shape: view.shape().to_vec(),
-                bytes: view.data().to_vec(),
-            })
-            .collect();
+        let mut tensors: Vec<HostTensor> = file.iter().map(|(name, view)| HostTensor::of_file(name, &view)).collect();
         tensors.sort_by(|one, other| one.name.cmp(&other.name));
         if hash(&tensors) != header.tensors_hash {
             return Err("damaged (its contents do not have the hash that was written with them)".to_owned());
@@ -295,12 +212,13 @@ struct Format {
 }
 
 impl<P: RunProgress> ResumePoint<P> {
-    /// Reads the checkpoint at `path` of a run whose configuration has `config_digest`.
+    /// The checkpoint of the file `path` with these `bytes`, of a run whose configuration has `config_digest`.
     ///
     /// # Errors
     /// [`TrainError::Checkpoint`] or [`TrainError::OtherConfig`].
-    pub fn read(path: &Path, config_digest: &str) -> Result<Self, TrainError> {
-        let checkpoint = Checkpoint::read(path)?;
+    pub fn new(path: &Path, bytes: &[u8], config_digest: &str) -> Result<Self, TrainError> {
+        let bad = |problem: String| TrainError::Checkpoint { path: path.to_owned(), problem };
+        let checkpoint = Checkpoint::from_bytes(bytes).map_err(bad)?;
         let found = &checkpoint.header.config_digest;
         if found != config_digest {
             let short = |digest: &str| digest.chars().take(12).collect();
@@ -311,20 +229,11 @@ impl<P: RunProgress> ResumePoint<P> {
     }
 }
 
-/// The bytes of a safetensors file with `tensors` and what is needed to build their `network`.
-///
-/// # Errors
-/// When a tensor cannot be copied from the device.
-pub fn weights_file(tensors: &[NamedTensor], network: String) -> Result<Vec<u8>, TrainError> {
-    let metadata = HashMap::from([(NETWORK_KEY.to_owned(), network)]);
-    Ok(serialize(&copies(tensors)?, metadata)?)
-}
-
 /// SHA-256, in hexadecimal, of the values of tensors.
 ///
 /// # Errors
 /// When a tensor cannot be copied from the device.
-pub fn hash_values(tensors: &[&Tensor]) -> Result<String, tch::TchError> {
+pub fn hash_values(tensors: &[&Tensor]) -> Result<String, WeightsProblem> {
     Ok(hash(&tensors.iter().map(|tensor| HostTensor::copy("", tensor)).collect::<Result<Vec<_>, _>>()?))
 }
 

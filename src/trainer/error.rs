@@ -7,6 +7,7 @@ use crate::genotype::GenotypeError;
 use crate::model::NetworkError;
 use crate::run::RunError;
 use crate::torch::TorchError;
+use crate::weights::WeightsProblem;
 use crate::world::CommunicatorError;
 
 /// A failure of a training loop; its text is one line.
@@ -88,6 +89,9 @@ pub enum TrainError {
     /// The ranks could not work together.
     #[error(transparent)]
     Communicator(#[from] CommunicatorError),
+    /// A loader with fewer batches than its epoch has steps.
+    #[error("there were no images for a step of the epoch under way")]
+    NoBatch,
     /// Loading images failed.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -100,9 +104,9 @@ pub enum TrainError {
     /// A network that cannot be built or cannot read the images.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// Tensors that cannot be written as a file.
-    #[error("safetensors: {0}")]
-    Serialize(#[from] std::io::Error),
+    /// Tensors that cannot be copied to the host or back, as checkpoints and hashes need it.
+    #[error(transparent)]
+    Tensors(#[from] WeightsProblem),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),

@@ -4,9 +4,8 @@ use tch::{Kind, no_grad};
 
 use super::stop::Signal;
 use super::tally::{Tally, TallySums};
-use super::{ImageBatch, SearchState, StepResult, StopSignal, TrainError};
+use super::{ImageBatch, StepResult, StopSignal, TrainError};
 use crate::data::Loader;
-use crate::search::ForwardMode;
 use crate::world::World;
 
 /// A network whose loss and accuracy can be measured.
@@ -16,12 +15,6 @@ pub trait Evaluated {
     /// # Errors
     /// When the images do not fit the network.
     fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError>;
-}
-
-impl Evaluated for SearchState {
-    fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
-        Ok(self.forward(batch, ForwardMode::evaluation())?)
-    }
 }
 
 /// One pass over `loader` in evaluation mode; every image counts once, on one of the ranks. Returns the sums of all
@@ -47,7 +40,7 @@ pub fn evaluate(
             }
             let batch = ImageBatch::from_host(&batch?, world.device, Kind::Float)?;
             let result = state.evaluate(&batch)?;
-            tally.add(&result.loss, &result.logits, &batch.labels);
+            tally.add(&result, &batch.labels)?;
         }
         Ok(Ok(TallySums::total(&tally.sums().gather(world)?)))
     })

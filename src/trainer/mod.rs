@@ -2,6 +2,7 @@
 //!
 //! - `search`: a search (stages, epochs, steps); read it from the top
 //! - `retrain`: the retraining of a cell (epochs, steps); likewise
+//! - `epoch`: the loop that both are written against
 //! - `parallel`: how ranks work together in both
 //!
 //! The files beside these folders are one thing each that both use.
@@ -9,12 +10,15 @@
 mod accumulate;
 mod batch;
 mod checkpoint;
+mod epoch;
 mod error;
 mod evaluate;
+mod hits;
 mod observer;
 mod optimizer_state;
 mod parallel;
 mod predictions;
+mod progress;
 mod retrain;
 mod search;
 mod seed;
@@ -22,20 +26,22 @@ mod stop;
 mod tally;
 
 pub use batch::ImageBatch;
-pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress, weights_file};
+pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
 pub use error::TrainError;
 pub use evaluate::{Evaluated, evaluate};
-pub use observer::{SearchObserver, Silent, TrainObserver};
-pub use parallel::{Reducer, ReducerOptions, ReplicaHashes, synchronise_batch_norm};
+pub use observer::{Observer, Silent};
+pub use parallel::{Reducer, ReducerOptions, synchronise_batch_norm};
 pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
+pub use progress::{Interval, IntervalStart, Progress, Records, Totals};
 pub use retrain::{
-    MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainIntervalStart,
-    TrainProgress, TrainResult, TrainState, TrainStepRecord, Training, check_normalised_values,
+    MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainObserver,
+    TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training, check_normalised_values,
 };
 pub use search::{
-    ArchitectureStep, EpochRecord, FirstOrder, IntervalStart, Search, SearchData, SearchDataError, SearchEnd,
-    SearchProgress, SearchResult, SearchState, StageRecord, StepInputs, StepRecord,
+    ArchitectureStep, FirstOrder, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd, SearchEpochRecord,
+    SearchObserver, SearchProgress, SearchRecords, SearchResult, SearchState, SearchStepRecord, StageRecord,
+    StepInputs,
 };
 pub use seed::derive_seed;
 pub use stop::{Signal, StopSignal};
-pub use tally::{StepResult, Tally, TallySums};
+pub use tally::{EpochSums, EpochTally, StepKind, StepResult, Tally, TallySums};

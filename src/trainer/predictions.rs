@@ -3,12 +3,10 @@
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::ImageBatch;
+use super::hits::hits;
 use crate::data::{Batches, DataError};
 use crate::model::{EvaluationNetwork, NetworkError, NetworkMode};
 use crate::torch::TorchError;
-
-/// The k of top-5 accuracy.
-const TOP: i64 = 5;
 
 /// A label that cross-entropy would leave out; there is none.
 const IGNORED_LABEL: i64 = -100;
@@ -94,8 +92,7 @@ impl Predictions {
     /// When libtorch fails.
     pub fn accuracy(&self) -> Result<Accuracy, PredictionError> {
         let num_classes = self.logits.size().last().copied().unwrap_or(0);
-        let (_, ranked) = self.logits.f_topk(num_classes.min(TOP), -1, true, true)?; // [N, 5]
-        let hits = ranked.f_eq_tensor(&self.targets.f_unsqueeze(1)?)?;
+        let hits = hits(&self.logits, &self.targets)?;
         let correct = hits.f_select(1, 0)?;
         let samples = self.targets.numel() as u64;
         let percent =

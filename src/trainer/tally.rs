@@ -1,12 +1,10 @@
 //! What a step computed, and running sums of loss and correct answers, kept on the device until somebody asks.
 
 use serde::{Deserialize, Serialize};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
+use super::hits::hits;
 use crate::world::{CommunicatorError, Label, Ranks};
-
-/// The k of top-5 accuracy.
-const TOP: i64 = 5;
 
 /// What a step computed, on the device.
 #[derive(Debug)]
@@ -39,6 +37,33 @@ pub struct TallySums {
     pub num_images: u64,
 }
 
+/// What a step trains.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum StepKind {
+    /// The network.
+    Weights,
+    /// The architecture.
+    Alphas,
+}
+
+/// The sums of an epoch under way.
+#[derive(Debug)]
+pub struct EpochTally {
+    /// Of the weight steps.
+    pub weights: Tally,
+    /// Of the alpha steps.
+    pub alphas: Tally,
+}
+
+/// The same on the host.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EpochSums {
+    /// Of the weight steps.
+    pub weights: TallySums,
+    /// Of the alpha steps; a retraining has none.
+    pub alphas: TallySums,
+}
+
 impl Tally {
     /// Continues from `sums` on `device`.
     pub fn from_sums(sums: TallySums, device: Device) -> Self {
@@ -46,18 +71,20 @@ impl Tally {
         Self { sums: Tensor::from_slice(&[loss, correct, correct_top5]).to_device(device), num_images }
     }
 
-    /// Adds a step: its mean `loss`, its `logits` `[N, classes]` and its `labels` `[N]`.
-    pub fn add(&mut self, loss: &Tensor, logits: &Tensor, labels: &Tensor) {
+    /// Adds a step on images with these `labels`, `[N]`.
+    ///
+    /// # Errors
+    /// When the labels are not those of the step's logits.
+    pub fn add(&mut self, step: &StepResult, labels: &Tensor) -> Result<(), TchError> {
         let num_images = labels.numel() as u64;
         no_grad(|| {
-            let loss = loss.detach().to_kind(Kind::Double) * num_images as f64;
-            let num_classes = logits.size().last().copied().unwrap_or(1);
-            let (_, ranked) = logits.topk(num_classes.min(TOP), -1, true, true); // [N, 5]
-            let hits = ranked.eq_tensor(&labels.unsqueeze(1));
-            let correct = hits.select(1, 0).sum(Kind::Double);
-            self.sums += Tensor::stack(&[loss, correct, hits.sum(Kind::Double)], 0);
-        });
-        self.num_images += num_images;
+            let loss = step.loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(num_images as f64)?;
+            let hits = hits(&step.logits, labels)?;
+            let correct = hits.f_select(1, 0)?.f_sum(Kind::Double)?;
+            self.sums += Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)?;
+            self.num_images += num_images;
+            Ok(())
+        })
     }
 
     /// This rank's sums; waits for the device.
@@ -67,15 +94,23 @@ impl Tally {
     }
 }
 
+/// [`TallySums`] as they travel between ranks.
+type SumsBits = ([u64; 3], u64);
+
 impl TallySums {
+    /// These sums and `other`.
+    fn plus(&self, other: &TallySums) -> TallySums {
+        TallySums {
+            loss: self.loss + other.loss,
+            correct: self.correct + other.correct,
+            correct_top5: self.correct_top5 + other.correct_top5,
+            num_images: self.num_images + other.num_images,
+        }
+    }
+
     /// What ranks counted, added in their order.
     pub fn total<'a>(sums: impl IntoIterator<Item = &'a TallySums>) -> TallySums {
-        sums.into_iter().fold(TallySums::default(), |total, sums| TallySums {
-            loss: total.loss + sums.loss,
-            correct: total.correct + sums.correct,
-            correct_top5: total.correct_top5 + sums.correct_top5,
-            num_images: total.num_images + sums.num_images,
-        })
+        sums.into_iter().fold(TallySums::default(), |total, sums| total.plus(sums))
     }
 
     /// The sums of every rank, in their order.
@@ -83,14 +118,18 @@ impl TallySums {
     /// # Errors
     /// When the ranks cannot be reached.
     pub fn gather(&self, ranks: &Ranks) -> Result<Vec<TallySums>, CommunicatorError> {
-        // As bits: JSON has no infinite loss.
-        let bits = ([self.loss, self.correct, self.correct_top5].map(f64::to_bits), self.num_images);
-        let all = ranks.gather(&bits, Label::new("exchange of losses"))?;
-        let from_bits = |(bits, num_images): ([u64; 3], u64)| {
-            let [loss, correct, correct_top5] = bits.map(f64::from_bits);
-            TallySums { loss, correct, correct_top5, num_images }
-        };
-        Ok(all.into_iter().map(from_bits).collect())
+        let all = ranks.gather(&self.to_bits(), Label::new("exchange of losses"))?;
+        Ok(all.into_iter().map(TallySums::from_bits).collect())
+    }
+
+    /// As bits, to be exchanged: JSON has no infinite loss.
+    fn to_bits(self) -> SumsBits {
+        ([self.loss, self.correct, self.correct_top5].map(f64::to_bits), self.num_images)
+    }
+
+    fn from_bits((bits, num_images): SumsBits) -> TallySums {
+        let [loss, correct, correct_top5] = bits.map(f64::from_bits);
+        TallySums { loss, correct, correct_top5, num_images }
     }
 
     /// Mean loss of an image; NaN when there was none.
@@ -119,6 +158,59 @@ impl TallySums {
     }
 }
 
+impl EpochTally {
+    /// Continues from `sums` on `device`.
+    pub fn from_sums(sums: EpochSums, device: Device) -> Self {
+        let [weights, alphas] = [sums.weights, sums.alphas].map(|sums| Tally::from_sums(sums, device));
+        Self { weights, alphas }
+    }
+
+    /// This rank's sums; waits for the device.
+    pub fn sums(&self) -> EpochSums {
+        EpochSums { weights: self.weights.sums(), alphas: self.alphas.sums() }
+    }
+}
+
+impl EpochSums {
+    /// What ranks counted, added in their order.
+    pub fn total(sums: &[EpochSums]) -> EpochSums {
+        sums.iter().fold(EpochSums::default(), |total, sums| EpochSums {
+            weights: total.weights.plus(&sums.weights),
+            alphas: total.alphas.plus(&sums.alphas),
+        })
+    }
+
+    /// The sums of every rank, in their order.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn gather(&self, ranks: &Ranks) -> Result<Vec<EpochSums>, CommunicatorError> {
+        let bits = [self.weights, self.alphas].map(TallySums::to_bits);
+        let all = ranks.gather(&bits, Label::new("exchange of losses"))?;
+        let of_rank = |bits: [SumsBits; 2]| {
+            let [weights, alphas] = bits.map(TallySums::from_bits);
+            EpochSums { weights, alphas }
+        };
+        Ok(all.into_iter().map(of_rank).collect())
+    }
+
+    /// What came since `earlier`.
+    pub fn since(&self, earlier: &EpochSums) -> EpochSums {
+        EpochSums { weights: self.weights.since(&earlier.weights), alphas: self.alphas.since(&earlier.alphas) }
+    }
+
+    /// Images of both kinds of step.
+    pub fn num_images(&self) -> u64 {
+        self.weights.num_images + self.alphas.num_images
+    }
+
+    /// The first loss that is infinite or not a number, with the steps that it is of.
+    pub fn not_finite(&self) -> Option<(StepKind, f64)> {
+        let losses = [(StepKind::Weights, self.weights.loss), (StepKind::Alphas, self.alphas.loss)];
+        losses.into_iter().find(|(_, loss)| !loss.is_finite())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,8 +220,9 @@ mod tests {
         let logits = Tensor::from_slice(&[9.0f32, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0]).repeat([3, 1]);
         let labels = Tensor::from_slice(&[0i64, 4, 5]);
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
-        tally.add(&Tensor::from(2.0f32), &logits, &labels);
-        tally.add(&Tensor::from(5.0f32), &logits.narrow(0, 0, 1), &labels.narrow(0, 1, 1));
+        let first = logits.narrow(0, 0, 1);
+        tally.add(&StepResult { loss: Tensor::from(2.0f32), logits }, &labels).unwrap();
+        tally.add(&StepResult { loss: Tensor::from(5.0f32), logits: first }, &labels.narrow(0, 1, 1)).unwrap();
         let sums = tally.sums();
         assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4 });
         assert_eq!((sums.top1_percent(), sums.top5_percent(), sums.mean_loss()), (25.0, 75.0, 2.75));
@@ -138,11 +231,8 @@ mod tests {
     #[test]
     fn with_fewer_than_five_classes_every_answer_is_among_the_first() {
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
-        tally.add(
-            &Tensor::from(1.0f32),
-            &Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]),
-            &Tensor::from_slice(&[0i64]),
-        );
+        let logits = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
+        tally.add(&StepResult { loss: Tensor::from(1.0f32), logits }, &Tensor::from_slice(&[0i64])).unwrap();
         assert_eq!(tally.sums(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
     }
 }

@@ -57,8 +57,8 @@ pub enum WeightsProblem {
     /// Weights of another network.
     #[error("its weights are of another cell or network than the one given: {0}")]
     Mismatch(Box<Mismatch>),
-    /// libtorch refuses to build a tensor of it.
-    #[error("libtorch cannot build its tensors ({0})")]
+    /// libtorch refuses to build or to copy a tensor of it.
+    #[error("libtorch refuses its tensors ({0})")]
     Torch(#[from] tch::TchError),
 }
 

@@ -14,6 +14,7 @@
 
 mod error;
 mod fit;
+mod host_tensor;
 mod kinds;
 mod pickle;
 mod safetensors_file;
@@ -27,5 +28,6 @@ mod tests;
 
 pub use error::{WeightsError, WeightsProblem};
 pub use fit::{Mismatch, NETWORK_KEY};
+pub use host_tensor::{HostTensor, safetensors_bytes};
 pub use safetensors_file::to_safetensors;
 pub use state_dict::{Format, StateDict};

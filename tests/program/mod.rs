@@ -287,7 +287,8 @@ pub struct Outcome {
 impl Outcome {
     pub fn of(run: &Path) -> Self {
         let mut files = BTreeMap::new();
-        for folder in ["alphas", "figures"] {
+        // Trainings have no alphas.
+        for folder in ["alphas", "figures"].into_iter().filter(|folder| run.join(folder).exists()) {
             for name in names(&run.join(folder)) {
                 let text = fs::read_to_string(run.join(folder).join(&name)).unwrap();
                 files.insert(format!("{folder}/{name}"), text);

@@ -82,9 +82,8 @@ fn ranks_mix_images_as_one_rank_does() {
     let start = |out| [&START[..4], &["--out", out]].concat();
     folder.run(&arguments(&start("one"), &settings));
     folder.search_on_ranks(2, &arguments(&start("ranks"), &settings));
-    let losses = |run: &Path| -> Vec<f64> {
-        step_lines(run).iter().map(|line| line["train_loss"].as_f64().unwrap()).collect()
-    };
+    let losses =
+        |run: &Path| -> Vec<f64> { step_lines(run).iter().map(|line| line["train_loss"].as_f64().unwrap()).collect() };
     let (ours, theirs) = (losses(&folder.path("ranks")), losses(&folder.path("one")));
     assert_eq!(ours.len(), EPOCHS * STEPS_PER_EPOCH);
     for (ours, theirs) in ours.iter().zip(&theirs) {

@@ -10,6 +10,7 @@ use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
+use crate::cli::run_arguments::read_resume_point;
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
 use crate::run::{Environment, RunDirectory, TrainedCell, write_json_atomic};
@@ -111,8 +112,7 @@ impl Start {
         let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = latest.map(|path| ResumePoint::read(&path, &data.run_digest)).transpose();
-        let resume = agree(&world, resume.map_err(Into::into))?;
+        let resume = agree(&world, read_resume_point(latest, &data.run_digest))?;
         Ok(Self { run, root: root.unwrap_or_default(), config, cell, world, data, resume })
     }
 

@@ -85,7 +85,7 @@ pub struct EvaluationNetwork {
 
 impl EvaluationNetwork {
     /// A network with weights drawn by libtorch's generator (PyTorch's default distributions), with an auxiliary head
-    /// after cell `2 * cells / 3` where `auxiliary` asks for one. Tensors have the authors' state-dict names, in the
+    /// after [`NetworkShape::auxiliary_cell`] where `auxiliary` asks for one. Tensors have the authors' state-dict names, in the
     /// authors' order.
     ///
     /// # Errors
@@ -107,7 +107,7 @@ impl EvaluationNetwork {
             let name = format!("cells.{index}");
             cells.push(Checkpointed::new(&mut store, |store| EvaluationCell::new(store, &name, genotype, place)));
             last_channels = output_channels(genotype, place);
-            if index == auxiliary_cell(shape) {
+            if index == shape.auxiliary_cell() {
                 auxiliary_channels = last_channels;
             }
         }
@@ -148,7 +148,7 @@ impl EvaluationNetwork {
                 cell.forward(&inputs[1], &inputs[0], mode)
             })?;
             let relu = output.relu();
-            if let (Some(head), true) = (&self.auxiliary, mode.is_training() && index == auxiliary_cell(&self.shape)) {
+            if let (Some(head), true) = (&self.auxiliary, mode.is_training() && index == self.shape.auxiliary_cell()) {
                 auxiliary_logits = Some(head.forward(&relu)?);
                 // The authors' head applies its ReLU in place; in a network that ends with this cell it shows.
                 output = relu.shallow_clone();
@@ -195,18 +195,13 @@ fn check_shape(shape: &NetworkShape) -> Result<(), NetworkError> {
     Err(NetworkError::Shape { cells, channels, num_classes, problem })
 }
 
-/// The cell that the auxiliary head reads.
-fn auxiliary_cell(shape: &NetworkShape) -> usize {
-    2 * shape.cells / 3
-}
-
 /// How many pixels of the image a pixel of the last cell stands for, along each side.
 pub(super) fn total_stride(shape: &NetworkShape) -> i64 {
     stride_after(shape, shape.cells)
 }
 
 fn auxiliary_stride(shape: &NetworkShape) -> i64 {
-    stride_after(shape, auxiliary_cell(shape) + 1)
+    stride_after(shape, shape.auxiliary_cell() + 1)
 }
 
 fn stride_after(shape: &NetworkShape, num_cells: usize) -> i64 {
@@ -222,7 +217,7 @@ fn output_channels(genotype: &Genotype, place: CellPlace) -> i64 {
     genotype.concat(place.kind).len() as i64 * place.channels
 }
 
-/// The cells' places: those at a third and at two thirds of the depth reduce and double the channels.
+/// The cells' places: those that reduce double the channels.
 fn places(genotype: &Genotype, shape: &NetworkShape) -> impl Iterator<Item = CellPlace> {
     let stem_channels = Stem::channels(shape.kind, shape.channels as i64);
     let (mut older_channels, mut newer_channels) = (stem_channels, stem_channels);

@@ -71,15 +71,6 @@ impl RankAverages {
         Ok(())
     }
 
-    /// Replaces the running statistics by their averages over ranks.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn average_statistics(&self, statistics: &Tensor) -> Result<(), TrainError> {
-        let label = Label::new("average of BatchNorm statistics");
-        Ok(self.communicator.all_reduce(statistics, ReduceOp::Average, label)?.wait()?)
-    }
-
     /// How long steps have waited for sums over ranks that the backward pass did not hide, on the host.
     pub fn exposed(&self) -> Duration {
         self.exposed

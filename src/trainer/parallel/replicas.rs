@@ -5,8 +5,8 @@ use std::sync::Arc;
 use tch::Tensor;
 
 use crate::torch;
-use crate::trainer::checkpoint::hash_values;
-use crate::trainer::{SearchState, TrainError};
+use crate::trainer::TrainError;
+use crate::trainer::checkpoint::{Resumable, hash_values};
 use crate::world::{Label, Pending, Ranks, ReduceOp, World};
 
 /// From now on takes BatchNorm's statistics in training over the images of all ranks; nothing on a single rank.
@@ -25,47 +25,34 @@ pub fn synchronise_batch_norm(world: &World) {
     torch::synchronise_batch_norm(Some(Arc::new(reduce)));
 }
 
-/// Fingerprints of what all ranks must have in common.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReplicaHashes {
-    /// SHA-256 of the weights and the running statistics.
-    pub weights: String,
-    /// SHA-256 of the alphas.
-    pub alphas: String,
-}
-
-impl ReplicaHashes {
-    /// Of this rank.
-    ///
-    /// # Errors
-    /// When a buffer cannot be copied from the device.
-    pub fn of(state: &SearchState) -> Result<Self, TrainError> {
-        Ok(Self {
-            weights: hash_values(&[state.weights.values(), state.statistics.values()])?,
-            alphas: hash_values(&[state.flat_alphas.values()])?,
-        })
+/// Replaces what ranks have each for themselves, running statistics, by its average over them. All ranks call this
+/// together.
+///
+/// # Errors
+/// When the ranks cannot be reached.
+pub fn average_local_buffers(state: &impl Resumable, world: &World) -> Result<(), TrainError> {
+    if world.size == 1 {
+        return Ok(());
     }
+    for buffer in state.local_buffers() {
+        let label = Label::new("average of BatchNorm statistics");
+        world.communicator().all_reduce(buffer, ReduceOp::Average, label)?.wait()?;
+    }
+    Ok(())
 }
 
-/// Compares the trained values of all ranks after `step` steps; running statistics may differ.
+/// Compares what `state` has in common with those of the other ranks after `step` steps.
 ///
 /// # Errors
 /// [`TrainError::RanksDiffer`] on every rank, naming those that differ from the majority.
-pub fn check_replicas(state: &SearchState, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
-    check_buffers(&[("the alphas", state.flat_alphas.values()), ("the weights", state.weights.values())], ranks, step)
-}
-
-/// Compares the values of all ranks in `buffers`, each with its name, after `step` steps.
-///
-/// # Errors
-/// [`TrainError::RanksDiffer`] on every rank, naming those that differ from the majority.
-pub fn check_buffers(buffers: &[(&'static str, &Tensor)], ranks: &Ranks, step: u64) -> Result<(), TrainError> {
+pub fn check_common_buffers(state: &impl Resumable, ranks: &Ranks, step: u64) -> Result<(), TrainError> {
     if ranks.size == 1 {
         return Ok(());
     }
+    let buffers = state.common_buffers();
     let own = buffers.iter().map(|(_, buffer)| hash_values(&[buffer])).collect::<Result<Vec<_>, _>>()?;
     let all = ranks.gather(&own, Label::new("comparison of the ranks"))?;
-    for (index, (what, _)) in buffers.iter().enumerate() {
+    for (index, (what, _)) in buffers.into_iter().enumerate() {
         let hashes: Vec<String> = all.iter().filter_map(|hashes| hashes.get(index).cloned()).collect();
         require_equal(what, &hashes, step)?;
     }

@@ -2,7 +2,6 @@
 
 use tch::{Device, Kind, Tensor};
 
-use super::progress::TrainProgress;
 use super::recipe::{self, StepSettings};
 use crate::config::{Precision, TrainConfig};
 use crate::model::{
@@ -15,6 +14,7 @@ use crate::trainer::checkpoint::{Counters, Resumable};
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::{ImageBatch, StepResult, TrainError, optimizer_state};
+use crate::weights::{NETWORK_KEY, to_safetensors};
 use crate::world::{World, activity};
 
 /// Before the names of what checkpoints keep of the optimizer.
@@ -96,15 +96,6 @@ impl TrainState {
         Ok(())
     }
 
-    /// Replaces the running statistics by their averages over ranks.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn average_statistics(&self) -> Result<(), TrainError> {
-        let Some(ranks) = &self.ranks else { return Ok(()) };
-        self.local_buffers().into_iter().try_for_each(|statistics| ranks.average_statistics(statistics))
-    }
-
     /// One step on `batch`, this rank's share of the global batch. The loss is the sum that was differentiated, the
     /// auxiliary head's share included.
     ///
@@ -182,6 +173,16 @@ impl TrainState {
         self.named(self.weights.values(), self.statistics.values(), "")
     }
 
+    /// The bytes of a file with [`TrainState::state_dict`] that says of which network it is.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied from the device.
+    pub fn weights_file(&self) -> Result<Vec<u8>, TrainError> {
+        let tensors = self.state_dict().into_iter().map(|NamedTensor { name, tensor }| (name, tensor)).collect();
+        let metadata = self.network().into_iter().map(|network| (NETWORK_KEY.to_owned(), network)).collect();
+        Ok(to_safetensors(&tensors, metadata)?)
+    }
+
     /// What is needed to build the network.
     pub fn description(&self) -> &NetworkDescription {
         &self.description
@@ -207,8 +208,6 @@ impl Evaluated for TrainState {
 }
 
 impl Resumable for TrainState {
-    type Progress = TrainProgress;
-
     /// Weights and statistics under the authors' names, and what only a continuation needs as `optimizer.*` and `ema.*`.
     fn tensors(&self) -> Vec<NamedTensor> {
         let mut tensors = self.state_dict();
@@ -217,6 +216,10 @@ impl Resumable for TrainState {
             tensors.extend(self.named(weights, statistics, "ema."));
         }
         tensors
+    }
+
+    fn common_buffers(&self) -> Vec<(&'static str, &Tensor)> {
+        vec![("the weights", self.weights.values())]
     }
 
     fn local_buffers(&self) -> Vec<&Tensor> {

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use super::SearchProgress;
 use crate::config::SearchOptimizerSection;
 use crate::model::NamedTensor;
 use crate::model::cross_entropy;
@@ -15,7 +14,8 @@ use crate::optim::{
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
 use crate::trainer::accumulate::forward_backward;
-use crate::trainer::checkpoint::{Counters, Resumable};
+use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
+use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::{ImageBatch, StepResult, TrainError, optimizer_state};
 use crate::world::{Label, World, activity};
@@ -120,14 +120,6 @@ impl SearchState {
         self.ranks.as_ref().map_or(Duration::ZERO, RankAverages::exposed)
     }
 
-    /// Replaces the running statistics by their averages over ranks.
-    ///
-    /// # Errors
-    /// When the ranks cannot be reached.
-    pub fn average_statistics(&self) -> Result<(), TrainError> {
-        self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.average_statistics(self.statistics.values()))
-    }
-
     /// The architecture parameters.
     pub fn alphas(&self) -> &ArchitectureParameters {
         &self.alphas
@@ -187,9 +179,35 @@ impl SearchState {
     }
 }
 
-impl Resumable for SearchState {
-    type Progress = SearchProgress;
+/// Fingerprints of what all ranks must have in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplicaHashes {
+    /// SHA-256 of the weights and the running statistics.
+    pub weights: String,
+    /// SHA-256 of the alphas.
+    pub alphas: String,
+}
 
+impl ReplicaHashes {
+    /// Of this rank.
+    ///
+    /// # Errors
+    /// When a buffer cannot be copied from the device.
+    pub fn of(state: &SearchState) -> Result<Self, TrainError> {
+        Ok(Self {
+            weights: hash_values(&[state.weights.values(), state.statistics.values()])?,
+            alphas: hash_values(&[state.flat_alphas.values()])?,
+        })
+    }
+}
+
+impl Evaluated for SearchState {
+    fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
+        Ok(self.forward(batch, ForwardMode::evaluation())?)
+    }
+}
+
+impl Resumable for SearchState {
     fn tensors(&self) -> Vec<NamedTensor> {
         let buffers = [
             ("weights", self.weights.values()),
@@ -199,6 +217,10 @@ impl Resumable for SearchState {
         let named = |(name, tensor): (&str, &Tensor)| NamedTensor { name: name.into(), tensor: tensor.shallow_clone() };
         let of_sgd = optimizer_state::buffers(OF_WEIGHTS, &self.sgd);
         buffers.into_iter().map(named).chain(of_sgd).chain(optimizer_state::buffers(OF_ALPHAS, &self.adam)).collect()
+    }
+
+    fn common_buffers(&self) -> Vec<(&'static str, &Tensor)> {
+        vec![("the alphas", self.flat_alphas.values()), ("the weights", self.weights.values())]
     }
 
     fn local_buffers(&self) -> Vec<&Tensor> {

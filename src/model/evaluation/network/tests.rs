@@ -103,9 +103,14 @@ fn one_image_leaves_no_variance_where_the_smallest_state_has_one_pixel() {
         let network = description.build(Device::Cpu, Kind::Float).unwrap();
         let side = shape.image_size as i64;
         let images = Tensor::randn([1, 3, side, side], (Kind::Float, Device::Cpu));
-        let _ = tch::no_grad(|| network.forward(&images, NetworkMode::Training { drop_path: 0.0 }).unwrap());
+        // Our own kernels refuse it, libtorch's BatchNorm leaves NaN in the running variance.
+        let output = tch::no_grad(|| network.forward(&images, NetworkMode::Training { drop_path: 0.0 }));
         let is_finite = |named: &crate::model::NamedTensor| named.tensor.isfinite().all().int64_value(&[]) == 1;
         let all_finite = network.parameters().statistics().iter().all(is_finite);
-        assert_eq!(all_finite, description.smallest_normalised_area() > 1, "{shape:?}, head: {auxiliary_head}");
+        assert_eq!(
+            output.is_ok() && all_finite,
+            description.smallest_normalised_area() > 1,
+            "{shape:?}, head: {auxiliary_head}"
+        );
     }
 }

@@ -1,0 +1,231 @@
+//! The loop over epochs and steps that a stage of a search and a retraining have in common.
+//!
+//! What differs between them is a [`Task`]: what a step does, what is validated after an epoch, how both are recorded.
+//! The loop owns what does not: the order of things, where the run stands ([`Progress`]), running sums, intervals of
+//! steps, signals, comparisons of the ranks and checkpoints. All ranks run it together.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use tch::{Device, Kind};
+
+use super::checkpoint::{Checkpoint, Resumable};
+use super::observer::Observer;
+use super::parallel::{average_local_buffers, check_common_buffers};
+use super::progress::{Interval, IntervalStart, Progress, Records};
+use super::stop::{Signal, StopSignal};
+use super::tally::{EpochTally, StepKind};
+use super::{ImageBatch, TrainError};
+use crate::config::{ParallelSection, RunSection};
+use crate::data::Batches;
+use crate::world::{World, activity};
+
+/// What is trained, as the loop sees it.
+pub(super) trait Task {
+    /// What it records.
+    type Records: Records;
+    /// What its steps change.
+    type State: Resumable;
+    /// Where its steps take their images from.
+    type Batches;
+    /// What it finds on images that are not trained on.
+    type Scores;
+
+    /// What its steps change.
+    fn state(&self) -> &Self::State;
+
+    /// Who records it.
+    fn observer(&mut self) -> &mut dyn Observer<Self::Records>;
+
+    /// The images of these `steps` of `epoch` (from 0), read ahead.
+    ///
+    /// # Errors
+    /// When reading cannot begin.
+    fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Self::Batches, TrainError>;
+
+    /// One step on the next of `batches`; what it came to goes into `tally`.
+    ///
+    /// # Errors
+    /// When loading, libtorch or the exchange of gradients fails.
+    fn step(&mut self, at: StepPlace, batches: &mut Self::Batches, tally: &mut EpochTally) -> Result<(), TrainError>;
+
+    /// Scores the state after the steps of `epoch` (from 0); or the signal that ended that early.
+    ///
+    /// # Errors
+    /// When loading, libtorch or the exchange fails.
+    fn validate(&mut self, epoch: usize) -> Result<Result<Self::Scores, Signal>, TrainError>;
+
+    /// The record of an interval of steps.
+    fn steps_record(&self, interval: &Interval) -> <Self::Records as Records>::Steps;
+
+    /// The record of the complete epoch `whole`, which took `seconds` with its validation. What else there is to record
+    /// of an epoch is told to the observer here.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn finish_epoch(
+        &mut self,
+        whole: &Interval,
+        scores: Self::Scores,
+        seconds: f64,
+    ) -> Result<<Self::Records as Records>::Epoch, TrainError>;
+
+    /// The failure that the loss of `steps` is infinite or not a number in `interval`.
+    fn diverged(&self, steps: StepKind, loss: f64, interval: &Interval) -> TrainError;
+}
+
+/// The place of a step in the course of epochs; both from 0.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct StepPlace {
+    pub epoch: usize,
+    pub step: usize,
+}
+
+/// What holds for all epochs of a task.
+pub(super) struct Plan<'a> {
+    pub world: &'a World,
+    /// When to stop early.
+    pub stop: StopSignal,
+    pub run: &'a RunSection,
+    pub parallel: &'a ParallelSection,
+    pub num_epochs: usize,
+    pub steps_per_epoch: usize,
+    /// Of the configuration, for checkpoints.
+    pub config_digest: &'a str,
+}
+
+/// A task on its way through its epochs.
+pub(super) struct EpochLoop<'a, T: Task> {
+    plan: Plan<'a>,
+    task: &'a mut T,
+    progress: &'a mut Progress<T::Records>,
+}
+
+impl<'a, T: Task> EpochLoop<'a, T> {
+    pub fn new(plan: Plan<'a>, task: &'a mut T, progress: &'a mut Progress<T::Records>) -> Self {
+        Self { plan, task, progress }
+    }
+
+    /// Runs all epochs that are left. Returns the signal that ended them early, after a checkpoint of the same moment.
+    ///
+    /// # Errors
+    /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
+    pub fn run(mut self) -> Result<Option<Signal>, TrainError> {
+        while self.progress.epoch < self.plan.num_epochs {
+            let mut signal = self.train_epoch()?;
+            if signal.is_none() {
+                signal = self.finish_epoch()?;
+            }
+            if signal.is_some() {
+                self.save()?;
+                return Ok(signal);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The steps that are left of the epoch under way. Returns the signal that stopped it early.
+    fn train_epoch(&mut self) -> Result<Option<Signal>, TrainError> {
+        let world = self.plan.world;
+        let epoch = self.progress.epoch;
+        let steps = self.progress.step..self.plan.steps_per_epoch;
+        let mut batches = self.task.batches(epoch, steps.clone())?;
+        let mut tally = EpochTally::from_sums(self.progress.own_sums(world), world.device);
+        let seconds_before = self.progress.epoch_seconds;
+        let start = Instant::now();
+        for step in steps.clone() {
+            activity::begin_step(self.progress.place());
+            self.task.step(StepPlace { epoch, step }, &mut batches, &mut tally)?;
+            self.progress.finish_step();
+            self.task.observer().step();
+
+            let signal = self.plan.stop.agreed(world)?;
+            if self.compares_ranks() {
+                self.compare_ranks()?;
+            }
+            let logs = self.progress.step.is_multiple_of(self.plan.run.log_every_steps);
+            if logs || signal.is_some() || self.progress.step == steps.end {
+                // Records and checkpoints are of sums that all ranks know.
+                self.progress.gather_sums(&tally.sums(), world)?;
+                self.progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
+                self.check_losses()?;
+            }
+            if logs {
+                self.record_interval()?;
+            }
+            if signal.is_some() {
+                return Ok(signal);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Validates, records and saves after the last step of an epoch. Returns the signal that stopped validation: the
+    /// epoch is then still under way.
+    fn finish_epoch(&mut self) -> Result<Option<Signal>, TrainError> {
+        let start = Instant::now();
+        let _span = activity::phase("validation");
+        self.compare_ranks()?;
+        average_local_buffers(self.task.state(), self.plan.world)?;
+        let scores = match self.task.validate(self.progress.epoch)? {
+            Ok(scores) => scores,
+            Err(signal) => return Ok(Some(signal)),
+        };
+        let seconds = self.progress.epoch_seconds + start.elapsed().as_secs_f64();
+        let record = self.task.finish_epoch(&self.epoch_so_far(), scores, seconds)?;
+        self.task.observer().epoch(&record)?;
+        self.progress.finish_epoch(record, seconds);
+        let every = self.plan.run.checkpoint_every_epochs;
+        if self.progress.epoch.is_multiple_of(every) || self.progress.epoch == self.plan.num_epochs {
+            self.save()?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the ranks are compared after this step; they always are after an epoch.
+    fn compares_ranks(&self) -> bool {
+        let every = self.plan.parallel.check_every_steps as u64;
+        every > 0 && self.progress.global_step.is_multiple_of(every)
+    }
+
+    fn compare_ranks(&self) -> Result<(), TrainError> {
+        check_common_buffers(self.task.state(), self.plan.world, self.progress.global_step)
+    }
+
+    /// All ranks come to the same answer, from the sums of all.
+    fn check_losses(&self) -> Result<(), TrainError> {
+        match self.progress.sums.not_finite() {
+            None => Ok(()),
+            Some((steps, loss)) => Err(self.task.diverged(steps, loss, &self.epoch_so_far())),
+        }
+    }
+
+    /// The steps of the epoch under way.
+    fn epoch_so_far(&self) -> Interval {
+        self.progress.interval_since(&IntervalStart::default())
+    }
+
+    /// Records the steps since the last record, and begins the next interval.
+    fn record_interval(&mut self) -> Result<(), TrainError> {
+        let record = self.task.steps_record(&self.progress.interval_since(&self.progress.interval));
+        self.task.observer().steps(&record)?;
+        self.progress.begin_interval();
+        Ok(())
+    }
+
+    /// Has rank 0 save the state to continue from.
+    fn save(&mut self) -> Result<(), TrainError> {
+        let _span = activity::phase("writing a checkpoint");
+        let Plan { world, config_digest, .. } = self.plan;
+        world.communicator().settle()?;
+        let checkpoint = Checkpoint::take(self.task.state(), &*self.progress, config_digest, world)?;
+        Ok(self.task.observer().checkpoint(checkpoint)?)
+    }
+}
+
+/// The next of `batches`, on `device`.
+pub(super) fn next_batch(batches: &mut Batches, device: Device) -> Result<ImageBatch, TrainError> {
+    let _span = activity::phase("loading images");
+    let batch = batches.next().ok_or(TrainError::NoBatch)??;
+    Ok(ImageBatch::from_host(&batch, device, Kind::Float)?)
+}

@@ -1,0 +1,172 @@
+//! A stage of a search as the loop over epochs sees it: steps, validation, records.
+
+use std::ops::Range;
+
+use super::progress::{SearchEpochRecord, SearchRecords, SearchStepRecord};
+use super::{Search, SearchState, StepInputs};
+use crate::config::SearchConfig;
+use crate::data::Batches;
+use crate::genotype::{Switches, mean_entropy};
+use crate::optim::{Cosine, CoursePlace, LearningRate};
+use crate::run::AlphasFile;
+use crate::search::{ForwardMode, Stage, skip_dropout};
+use crate::trainer::epoch::{StepPlace, Task, next_batch};
+use crate::trainer::evaluate::evaluate;
+use crate::trainer::observer::Observer;
+use crate::trainer::progress::Interval;
+use crate::trainer::stop::Signal;
+use crate::trainer::tally::{EpochTally, StepKind, TallySums};
+use crate::trainer::{TrainError, derive_seed};
+
+/// The epochs of one stage.
+pub(super) struct StageTask<'s, 'a> {
+    pub search: &'s mut Search<'a>,
+    pub stage: &'s Stage,
+    /// Live operations.
+    pub switches: Switches,
+    pub state: SearchState,
+}
+
+/// The images of the steps of an epoch.
+pub(super) struct SearchBatches {
+    weights: Batches,
+    /// None while alphas rest.
+    alphas: Option<Batches>,
+}
+
+/// What an epoch's settings come to.
+struct EpochSettings {
+    learning_rate: f64,
+    skip_dropout: f64,
+    trains_alphas: bool,
+    validates: bool,
+}
+
+impl EpochSettings {
+    /// Of `epoch`, from 0, of `stage`.
+    fn new(config: &SearchConfig, stage: &Stage, epoch: usize) -> Self {
+        let (search, weights) = (&config.search, &config.optimizer.weights);
+        let schedule = search.skip_dropout_schedule;
+        let (initial, minimum) = (weights.learning_rate, weights.learning_rate_min);
+        let place = CoursePlace { epoch, step: 0, steps_per_epoch: 1 };
+        Self {
+            learning_rate: LearningRate::per_epoch(initial, minimum, search.epochs, Cosine).at(place),
+            skip_dropout: skip_dropout(schedule, stage.skip_dropout, epoch, search.epochs, search.alpha_start_epoch),
+            trains_alphas: epoch >= search.alpha_start_epoch,
+            validates: (epoch + 1).is_multiple_of(search.validate_every_epochs) || epoch + 1 == search.epochs,
+        }
+    }
+}
+
+impl StageTask<'_, '_> {
+    fn settings(&self, epoch: usize) -> EpochSettings {
+        EpochSettings::new(self.search.config, self.stage, epoch)
+    }
+
+    /// Names the random stream of a step, so that a resumed run draws the same.
+    fn seed_step(&self, StepPlace { epoch, step }: StepPlace) {
+        let place = [self.stage.index, epoch, step, self.search.world.rank].map(|part| part as u64);
+        tch::manual_seed(derive_seed(self.search.config.run.seed, "dropout", &place));
+    }
+}
+
+impl Task for StageTask<'_, '_> {
+    type Records = SearchRecords;
+    type State = SearchState;
+    type Batches = SearchBatches;
+    type Scores = Option<TallySums>;
+
+    fn state(&self) -> &SearchState {
+        &self.state
+    }
+
+    fn observer(&mut self) -> &mut dyn Observer<SearchRecords> {
+        self.search.observer
+    }
+
+    fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<SearchBatches, TrainError> {
+        let data = self.search.data;
+        let data_epoch = (self.stage.index * self.search.config.search.epochs + epoch) as u64;
+        let weights = data.weight_loader.batches(data_epoch, steps.clone())?;
+        let alphas = match self.settings(epoch).trains_alphas {
+            true => Some(data.alpha_loader.batches(data_epoch, steps)?),
+            false => None,
+        };
+        Ok(SearchBatches { weights, alphas })
+    }
+
+    /// A step of the alphas, unless they rest, then one of the weights.
+    fn step(&mut self, at: StepPlace, batches: &mut SearchBatches, tally: &mut EpochTally) -> Result<(), TrainError> {
+        let EpochSettings { learning_rate, skip_dropout, .. } = self.settings(at.epoch);
+        let device = self.search.world.device;
+        let weight_batch = next_batch(&mut batches.weights, device)?;
+        self.seed_step(at);
+        let mode = ForwardMode::training(skip_dropout);
+        if let Some(alpha_batches) = &mut batches.alphas {
+            let alpha_batch = next_batch(alpha_batches, device)?;
+            let inputs = StepInputs { alpha_batch: &alpha_batch, weight_batch: &weight_batch, learning_rate, mode };
+            let result = self.search.architecture_step.step(&mut self.state, inputs)?;
+            tally.alphas.add(&result, &alpha_batch.labels)?;
+        }
+        let result = self.state.weight_step(&weight_batch, learning_rate, mode)?;
+        Ok(tally.weights.add(&result, &weight_batch.labels)?)
+    }
+
+    /// Loss and accuracy on the validation images, in epochs that validate.
+    fn validate(&mut self, epoch: usize) -> Result<Result<Option<TallySums>, Signal>, TrainError> {
+        if !self.settings(epoch).validates {
+            return Ok(Ok(None));
+        }
+        let Search { world, data, stop, .. } = &*self.search;
+        Ok(evaluate(&self.state, &data.valid_loader, world, stop)?.map(Some))
+    }
+
+    fn steps_record(&self, interval: &Interval) -> SearchStepRecord {
+        let EpochSettings { learning_rate, skip_dropout, .. } = self.settings(interval.epoch);
+        let (weights, alphas) = (&interval.sums.weights, &interval.sums.alphas);
+        let trained = (alphas.num_images > 0).then_some(alphas);
+        SearchStepRecord {
+            stage: self.stage.index + 1,
+            epoch: interval.epoch + 1,
+            step: interval.global_step,
+            learning_rate,
+            skip_dropout,
+            train_loss: weights.mean_loss(),
+            train_top1: weights.top1_percent(),
+            alpha_loss: trained.map(TallySums::mean_loss),
+            alpha_top1: trained.map(TallySums::top1_percent),
+            images_per_second: interval.images_per_second(),
+        }
+    }
+
+    fn finish_epoch(
+        &mut self,
+        whole: &Interval,
+        valid: Option<TallySums>,
+        seconds: f64,
+    ) -> Result<SearchEpochRecord, TrainError> {
+        let steps = self.steps_record(whole);
+        let alphas = self.state.alphas().values()?;
+        let (normal_entropy, reduction_entropy) = (mean_entropy(&alphas.normal), mean_entropy(&alphas.reduction));
+        let (stage, epoch) = (steps.stage, steps.epoch);
+        self.search.observer.alphas(&AlphasFile { stage, epoch, live: self.switches.clone(), alphas })?;
+        Ok(SearchEpochRecord {
+            steps,
+            valid_loss: valid.as_ref().map(TallySums::mean_loss),
+            valid_top1: valid.as_ref().map(TallySums::top1_percent),
+            normal_entropy,
+            reduction_entropy,
+            train_seconds: whole.seconds,
+            seconds,
+        })
+    }
+
+    fn diverged(&self, steps: StepKind, loss: f64, interval: &Interval) -> TrainError {
+        let (what, key) = match steps {
+            StepKind::Weights => ("training", "optimizer.weights"),
+            StepKind::Alphas => ("architecture", "optimizer.alphas"),
+        };
+        let (stage, epoch, step) = (self.stage.index + 1, interval.epoch + 1, interval.global_step);
+        TrainError::Diverged { what, loss, stage, epoch, step, key }
+    }
+}
