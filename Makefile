@@ -1,7 +1,9 @@
 # `make search` and `make test` work on a fresh clone; every other target is a part of these or stands beside them.
 # Always the release profile: libtorch's bindings then compile once.
 
-CONFIG ?= configs/search-quickstart.toml
+CONFIG := $(or $(CONFIG),configs/search-quickstart.toml)
+# Cargo, with advice when it fails.
+CARGO := launch/cargo.sh
 PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
 BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
@@ -17,7 +19,7 @@ setup: ## install what is missing: a compiler, MPI, libtorch in .venv (GPU=1: wi
 	@launch/setup.sh
 
 build: setup ## compile the pdarts program in target/release
-	cargo build --release
+	$(CARGO) build --release
 
 search: build ## search a cell on the embedded images (CONFIG=FILE: another search)
 	$(PDARTS) search --config $(CONFIG)
@@ -28,16 +30,16 @@ reproduce-quickstart: build ## search, train the cell with three seeds, test, co
 test: test-setup check sanitize ## set up and run every check: what continuous integration runs
 
 check: ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
-	cargo fmt --check
+	$(CARGO) fmt --all --check
 	shellcheck -x launch/*.sh launch/slurm/* tests/slurm/*.sh
-	cargo clippy --release --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --release --no-deps --document-private-items
-	cargo test --release
+	$(CARGO) clippy --release --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
+	$(CARGO) test --release
 
 sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 	PDARTS_SANITIZE=address CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sanitize ASAN_OPTIONS=detect_leaks=0 \
 	CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
-	cargo test --release $(KERNEL_TESTS:%=--test %)
+	$(CARGO) test --release $(KERNEL_TESTS:%=--test %)
 
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
 	@set -e; for stage in 1 2 3; do \

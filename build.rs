@@ -6,7 +6,6 @@ use std::process::Command;
 use std::{fs, io};
 
 const SHIM: &str = "src/torch";
-const MPI: &str = "src/world/mpi";
 
 /// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
 const KERNELS: [&str; 4] = ["channelwise", "depthwise", "pool", "separable"];
@@ -17,7 +16,7 @@ const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
 ];
 
 fn main() {
-    println!("cargo:rerun-if-changed={SHIM}\ncargo:rerun-if-changed={MPI}/in_place.c");
+    println!("cargo:rerun-if-changed={SHIM}");
     println!("cargo:rerun-if-env-changed=PDARTS_SANITIZE");
     let Some(library_dir) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo:warning=torch-sys did not report where libtorch is: run `make setup` or set LIBTORCH");
@@ -28,7 +27,6 @@ fn main() {
     let compilation = Compilation::new(&library_dir);
     compile_shim(&compilation, &library_dir);
     compile_kernels(&compilation);
-    compile_mpi(&compilation);
     compilation.finish();
     if sanitizer().is_some() {
         println!("cargo:rustc-link-arg=-lasan");
@@ -53,7 +51,7 @@ impl Compilation {
         let mut hasher = DefaultHasher::new();
         library_dir.hash(&mut hasher);
         sanitizer().hash(&mut hasher);
-        let sources = [SHIM, MPI, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
+        let sources = [SHIM, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
         // What cannot be read is compiled, and the compiler says why it cannot.
         let inputs = sources.map_or_else(|_| String::new(), |()| format!("{:x}", hasher.finish()));
         let is_current = !inputs.is_empty() && fs::read_to_string(&stamp).is_ok_and(|found| found == inputs);
@@ -118,22 +116,6 @@ fn compile_kernels(compilation: &Compilation) {
         }
         compiler.flag("-ffp-contract=fast").files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/{name}.cpp")));
         compilation.compile(&mut compiler, &format!("pdarts_kernels_{name}"));
-    }
-}
-
-/// One function in C with the headers that the `mpi` crate was built against.
-fn compile_mpi(compilation: &Compilation) {
-    match build_probe_mpi::probe() {
-        Ok(library) => {
-            let mut compiler = cc::Build::new();
-            compiler.includes(library.include_paths).file(format!("{MPI}/in_place.c"));
-            compilation.compile(&mut compiler, "pdarts_mpi");
-        }
-        Err(reasons) => {
-            let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
-            println!("cargo:warning=no MPI library was found ({}): run `make setup`", reasons.join("; "));
-            std::process::exit(1);
-        }
     }
 }
 

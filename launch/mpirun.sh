@@ -3,7 +3,8 @@
 # `launch/mpirun.sh --help` lists the options; everything from the first word that is no option on goes to pdarts.
 #
 # Ctrl-C saves: mpirun itself would leave the ranks a second, so this script asks them by SIGUSR1 to write a checkpoint
-# and end (exit code 138; go on with --resume). A second Ctrl-C ends them at once. SIGTERM and SIGHUP do the same.
+# and end (exit code 138; go on with --resume). A second Ctrl-C ends them at once. SIGTERM does the same, SIGHUP (a lost
+# terminal) saves, SIGUSR2 is passed on.
 set -euo pipefail
 
 usage() {
@@ -27,6 +28,9 @@ Environment
   PDARTS               the program [default: target/release/pdarts of this checkout]
   MPIRUN               the launcher: Open MPI's mpirun or MPICH's mpiexec, of the MPI that pdarts was built with
                        [default: mpirun, else mpiexec]
+  OMPI_ALLOW_RUN_AS_ROOT, OMPI_ALLOW_RUN_AS_ROOT_CONFIRM
+                       Open MPI's mpirun refuses root, the usual user in a container, unless both are 1. This script
+                       sets them as root; without it, set them yourself.
 EOF
 }
 
@@ -60,8 +64,9 @@ pdarts=${PDARTS:-${CARGO_TARGET_DIR:-$checkout/target}/release/pdarts}
 launcher=${MPIRUN:-$(command -v mpirun || command -v mpiexec)} || fail "there is no mpirun on the PATH: run 'make setup'"
 
 num_gpus() {
-    if [[ -n ${CUDA_VISIBLE_DEVICES:-} ]]; then
-        tr ',' '\n' <<<"$CUDA_VISIBLE_DEVICES" | grep -c . || true
+    if [[ -n ${CUDA_VISIBLE_DEVICES+set} ]]; then
+        # As CUDA counts: up to the first entry that names no GPU, as in -1, NoDevFiles or nothing at all.
+        tr ',' '\n' <<<"${CUDA_VISIBLE_DEVICES// /}" | sed -E '/^([0-9]+|GPU-.+|MIG-.+)$/!Q' | grep -c . || true
     else
         { nvidia-smi -L 2>/dev/null || true; } | grep -c '^GPU' || true
     fi
@@ -84,7 +89,7 @@ share_of_cores() {
 }
 
 # The variables that ranks on other machines need as well. CUDA_VISIBLE_DEVICES is each machine's own.
-forwarded_variables() { compgen -e | grep -E '^(NCCL_|UCX_|RUST_|PDARTS_|LD_LIBRARY_PATH$)' || true; }
+forwarded_variables() { compgen -e | grep -E '^(NCCL_|UCX_|RUST_|PDARTS_|GOMP_|OMP_|LD_LIBRARY_PATH$)' || true; }
 
 open_mpi_command() {
     local placement=slot name
@@ -149,8 +154,9 @@ stop() {
     signal=$1 interrupted=yes
     if [[ -n $child ]]; then kill "-$signal" "$child" 2>/dev/null || true; fi
 }
-trap 'stop USR1' USR1
-trap 'stop USR1; trap "stop TERM" INT TERM HUP' INT TERM HUP
+trap 'stop USR1' USR1 HUP
+trap 'stop USR2' USR2
+trap 'stop USR1; trap "stop TERM" INT TERM' INT TERM
 # In a session of its own, for the terminal would send Ctrl-C to mpirun as well.
 setsid "${command[@]}" </dev/null &
 child=$!

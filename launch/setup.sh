@@ -19,9 +19,35 @@ fail() { say "$*"; exit 1; }
 have() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null; }
 have_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 
-have_libclang() {
-    [[ -n ${LIBCLANG_PATH:-} ]] || have llvm-config || ldconfig -p | grep -q 'libclang[-.]' ||
-        compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null
+
+# What works decides, not what is on the PATH: mpicc comes without mpi.h, a compiler without C++20 or OpenMP.
+accepts() { "$@" -E - >/dev/null 2>&1; }
+have_cxx() { have cc && accepts "${CXX:-c++}" -x c++ -std=c++20 -fopenmp <<<$'#include <vector>\n#include <omp.h>'; }
+
+# As the build looks for it (the crate build-probe-mpi).
+have_mpi_header() {
+    local flags folder
+    [[ -z ${MPI_PKG_CONFIG:-}${CRAY_MPICH_DIR:-} ]] || return 0
+    flags=$({ "${MPICC:-mpicc}" -show || pkg-config --cflags mpich || pkg-config --cflags ompi; } 2>/dev/null) || return
+    if have cc && have "${MPICC:-mpicc}"; then
+        accepts "${MPICC:-mpicc}" -x c <<<'#include <mpi.h>'
+    else
+        for folder in $(grep -oE -e '-I[^ ]+' <<<"$flags") -I/usr/include; do
+            [[ ! -e ${folder#-I}/mpi.h ]] || return 0
+        done
+        return 1
+    fi
+}
+
+# Any MPI-3 library serves, but header and launcher must be of one family: processes that the other's mpirun starts do
+# not find each other. So what is missing is that of the one that is there. srun can be the launcher as well.
+missing_mpi() {
+    local packages=(libopenmpi-dev openmpi-bin)
+    case $({ mpirun --version || mpiexec --version || "${MPICC:-mpicc}" -show; } 2>&1) in
+        *HYDRA* | *MPICH* | *mpich* | *"Intel(R) MPI"*) packages=(libmpich-dev mpich) ;;
+    esac
+    have_mpi_header || echo "${packages[0]}"
+    have mpirun || have mpiexec || have srun || echo "${packages[1]}"
 }
 
 # What `install_packages c++ mpi venv` finds missing, as Debian packages, one a line.
@@ -29,19 +55,16 @@ missing_packages() {
     local need
     for need; do
         case $need in
-            c++) have cc && have c++ || echo g++ ;;
-            # rsmpi translates MPI's header with libclang; any MPI-3 library serves.
-            mpi)
-                have mpicc || echo libopenmpi-dev
-                have mpirun || echo openmpi-bin
-                have_libclang || echo libclang-dev
-                ;;
+            c++) have_cxx || echo g++ ;;
+            mpi) missing_mpi ;;
             # For the tests of the scripts in launch/slurm.
             slurm)
                 have slurmctld && have slurmd || echo slurm-wlm
                 have munged || echo munge
                 ;;
             shellcheck) have shellcheck || echo shellcheck ;;
+            # For the tests that signal ranks.
+            procps) have pkill || echo procps ;;
             venv) have_venv || echo python3-venv ;;
         esac
     done
@@ -54,11 +77,15 @@ install_packages() {
     have apt-get || fail "missing: ${packages[*]} (Debian's names); install them with this system's package manager"
     ((EUID == 0)) || fail "missing: ${packages[*]}; run: sudo apt-get install ${packages[*]}"
     say "installing system packages: ${packages[*]}"
-    apt-get update -qq || fail "apt-get update failed (its message is above)"
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" ||
+    export DEBIAN_FRONTEND=noninteractive
+    # What an installation that was interrupted has left half done.
+    dpkg --configure -a || fail "dpkg --configure -a failed (its message is above)"
+    apt-get update -qq || fail "apt-get update failed (its message is above): is there a network?"
+    apt-get install -y -qq -o DPkg::Lock::Timeout=300 --no-install-recommends "${packages[@]}" ||
         fail "apt-get could not install ${packages[*]} (its message is above)"
     mapfile -t packages < <(missing_packages "$@")
-    ((${#packages[@]} == 0)) || fail "${packages[*]} is installed but not what the PATH finds: check cc, c++ and $PYTHON"
+    ((${#packages[@]} == 0)) ||
+        fail "${packages[*]} is installed but not what the PATH finds: check cc, c++, mpicc and $PYTHON"
 }
 
 check_rust() {
@@ -69,15 +96,19 @@ check_rust() {
     printf '%s\n' "$needed" "$found" | sort -VC || fail "Rust $found is too old: $needed or newer is needed (rustup update)"
 }
 
-# install_environment DIR CONTENT PIP_ARGUMENT...
+# install_environment DIR CONTENT GIGABYTES PIP_ARGUMENT...
 # DIR/.complete says what DIR holds and is written last: an interrupted install starts afresh.
 install_environment() {
-    local dir=$1 content=$2
-    shift 2
+    local dir=$1 content=$2 gigabytes=$3 free
+    shift 3
+    free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1e6) }')
+    ((free >= gigabytes)) || fail "$dir and what pip needs on the way take $gigabytes GB, the disk of $PWD has $free GB left"
     rm -f "$dir/.complete"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        fail "$("$PYTHON" --version) is too old for torch $TORCH_VERSION: name Python 3.10 or newer, as in PYTHON=python3.12"
     "$PYTHON" -m venv --clear "$dir" || fail "$PYTHON could not make the virtual environment $dir"
     "$dir/bin/python" -m pip install --disable-pip-version-check --no-input "$@" ||
-        fail "pip could not install into $dir (its message is above); the next run starts it afresh"
+        fail "pip could not install into $dir (its message is above): a network and a disk with room in TMPDIR? The next run starts it afresh"
     (cd "$dir" && ln -s lib/python*/site-packages/torch libtorch)
     echo "$content" >"$dir/.complete"
 }
@@ -114,12 +145,12 @@ setup_project() {
     case $libtorch in
         complete)
             say "installing the complete libtorch $TORCH_VERSION into .venv (4.8 GB)"
-            install_environment .venv "torch $TORCH_VERSION, complete" "torch==$TORCH_VERSION"
+            install_environment .venv "torch $TORCH_VERSION, complete" 10 "torch==$TORCH_VERSION"
             ;;
         CPU)
             say "installing libtorch $TORCH_VERSION for the CPU into .venv (1.3 GB): no NVIDIA driver here, GPU=1 installs the complete one"
             # The CPU library is itself linked to the CUDA runtime and to CUPTI, and to no other of torch's dependencies.
-            install_environment .venv "torch $TORCH_VERSION, CPU" --no-deps "torch==$TORCH_VERSION" \
+            install_environment .venv "torch $TORCH_VERSION, CPU" 3 --no-deps "torch==$TORCH_VERSION" \
                 "nvidia-cuda-runtime==13.0.*" "nvidia-cuda-cupti==13.0.*"
             ;;
     esac
@@ -127,18 +158,32 @@ setup_project() {
 }
 
 setup_peer() {
-    local content="torch $TORCH_VERSION, numpy"
+    local content="torch $TORCH_VERSION, torchvision, numpy"
     holds .venv-peer "$content" && return
     install_packages venv
     say "installing PyTorch $TORCH_VERSION into .venv-peer (4.8 GB)"
-    install_environment .venv-peer "$content" "torch==$TORCH_VERSION" numpy
+    install_environment .venv-peer "$content" 10 "torch==$TORCH_VERSION" torchvision pillow numpy
 }
+
+check_lints() {
+    local tool missing=()
+    for tool in rustfmt clippy; do
+        cargo "${tool/rust/}" --version >/dev/null 2>&1 || missing+=("$tool")
+    done
+    ((${#missing[@]})) || return 0
+    rustup component add "${missing[@]}" || fail "missing: ${missing[*]} of Rust; run: rustup component add ${missing[*]}"
+}
+
+# One set-up at a time: two would clear away what the other installs.
+exec 9<.
+flock -n 9 || { say "another set-up is under way here: waiting for its end"; flock 9; }
 
 case ${1:-project} in
     project) setup_project ;;
     test)
         setup_project
-        install_packages slurm shellcheck
+        install_packages slurm shellcheck procps
+        check_lints
         ;;
     peer) setup_peer ;;
     *) fail "unknown argument $1: give none, 'test' or 'peer'" ;;

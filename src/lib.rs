@@ -3,6 +3,7 @@
 //! Modules use what stands before them in this list, never what stands after. The algorithm is that of Chen, Xie, Wu
 //! and Tian, *Progressive Differentiable Architecture Search* (arXiv:1904.12760).
 
+pub mod files;
 pub mod genotype;
 pub mod config;
 pub mod torch;

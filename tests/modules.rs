@@ -30,14 +30,15 @@ fn code(text: &str) -> String {
 
 /// What `code` names behind `start` (`crate::`), in groups too.
 fn named_behind<'a>(code: &'a str, start: &'a str) -> impl Iterator<Item = &'a str> {
-    code.match_indices(start).flat_map(move |(position, _)| {
-        let is_whole = !code[..position].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
-        let rest = if is_whole { &code[position + start.len()..] } else { "" };
-        match rest.strip_prefix('{') {
-            None => vec![first_word(rest)],
-            Some(group) => items(group).into_iter().map(first_word).collect(),
-        }
-    })
+    let is_start = |&position: &usize| !code[..position].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+    let positions = code.match_indices(start).map(|(position, _)| position).filter(is_start);
+    let names = positions.flat_map(move |position| {
+        let rest = &code[position + start.len()..];
+        let named = rest.strip_prefix('{').map_or(vec![rest], items);
+        named.into_iter().map(first_word)
+    });
+    // Behind a last comma in a group there is nothing.
+    names.filter(|name| !name.is_empty())
 }
 
 /// The items of a group of imports that has just been opened.

@@ -6,7 +6,15 @@
 # shellcheck disable=SC2154
 
 set -uo pipefail
-echo "job $SLURM_JOB_ID, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, run directory $run"
+# Each task of an array (sbatch --array=0-3) has a run directory of its own, and its number for %a in its arguments.
+job=$SLURM_JOB_ID
+if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then
+    # The number of one of its tasks is that of the whole array.
+    job=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID
+    run=$run-$SLURM_ARRAY_TASK_ID
+    set -- "${@//%a/$SLURM_ARRAY_TASK_ID}"
+fi
+echo "job $job, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, run directory $run"
 
 arguments=("$command" --data "$data")
 if [[ -e $run/seeds.json ]]; then
@@ -63,7 +71,7 @@ done
 # 138 = 128 + SIGUSR1: stopped by it, and saved.
 if [[ -n $was_signalled && $code == 138 ]]; then
     echo "stopped and saved: back to the queue"
-    scontrol requeue "$SLURM_JOB_ID" ||
+    scontrol requeue "$job" ||
         echo "the job cannot be requeued; go on with: PDARTS_RUN=$run sbatch launch/slurm/$command.sbatch" >&2
 fi
 exit "$code"

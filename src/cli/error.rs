@@ -9,7 +9,7 @@ use super::output::OutputError;
 use super::ranks::{Agreed, ReportedElsewhere};
 use crate::config::ConfigError;
 use crate::run::RunError;
-use crate::world;
+use crate::world::{self, WorldError};
 
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
@@ -75,6 +75,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         cause.is::<UsageError>()
             || cause.is::<ConfigError>()
             || cause.downcast_ref::<RunError>().is_some_and(RunError::is_usage)
+            || matches!(cause.downcast_ref(), Some(WorldError::NotConnected { .. }))
     });
     if is_usage { USAGE } else { FAILURE }
 }

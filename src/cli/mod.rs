@@ -33,7 +33,7 @@ pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
-use crate::world::Ranks;
+use crate::world::{Ranks, WorldError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,7 +76,7 @@ enum Command {
     /// Show the settings of a search or a training
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Download data sets
+    /// Download data sets, make shards of images and check them
     #[command(subcommand)]
     Data(data::DataCommand),
     /// Measure how often a trained network is right
@@ -100,6 +100,7 @@ impl Command {
         match self {
             Self::Search(_) | Self::Train(_) | Self::Doctor(_) => true,
             Self::Bench(command) => command.is_of_all_ranks(),
+            Self::Data(command) => command.is_of_all_ranks(),
             _ => false,
         }
     }
@@ -112,7 +113,7 @@ pub fn run() -> ExitCode {
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let logging = Logging::start(cli.log.as_deref())?;
-    if !cli.command.is_of_all_ranks() && !Ranks::join()?.is_root() {
+    if !cli.command.is_of_all_ranks() && !speaks()? {
         return Ok(ExitCode::SUCCESS);
     }
     match cli.command {
@@ -129,6 +130,16 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Completions(arguments) => completions::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether this process is the one that does the work of a single one. Processes that MPI does not connect (the shell in
+/// a task of srun) each do their own.
+fn speaks() -> Result<bool, WorldError> {
+    match Ranks::join() {
+        Ok(ranks) => Ok(ranks.is_root()),
+        Err(WorldError::NotConnected { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! What can go wrong between the files of a data set and a batch.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// A failure to load or to batch images; its text is one line that says what is wrong, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -82,21 +85,39 @@ pub enum DataError {
         /// Number of classes of the data set.
         num_classes: usize,
     },
-    /// A folder that should hold a folder of images for each class.
+    /// A folder of images, a file of labels or a shard that cannot be used as it is.
+    #[error("{} {problem}", path.display())]
+    Images {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong with it and what to do, as the rest of a sentence that begins with the path.
+        problem: String,
+    },
+    /// More bad images than a run may leave out.
     #[error(
-        "{dir}: {reason}; ImageNet's validation images are expected in a folder for each class, as in val/n01440764"
+        "{found} images cannot be used, data.max_bad_images allows {limit}; the last: {last} (pdarts data check lists all)"
     )]
-    ImageFolder {
-        /// The folder.
-        dir: PathBuf,
-        /// What was found instead.
-        reason: String,
+    TooManyBad {
+        /// Different images met.
+        found: usize,
+        /// As many may be bad.
+        limit: usize,
+        /// The error of the one beyond the limit.
+        last: String,
+    },
+    /// The disk refuses what is to be written.
+    #[error("cannot write {} ({source}); what is complete is kept, call again to go on", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
     },
     /// An image file that cannot be decoded.
-    #[error("{path} cannot be read as an image ({reason}): copy or unpack it again")]
+    #[error("{location} cannot be read as an image ({reason}): copy or unpack it again")]
     Image {
-        /// The file.
-        path: PathBuf,
+        /// Where it is kept.
+        location: String,
         /// The decoder's reason.
         reason: String,
     },
@@ -135,4 +156,21 @@ pub enum DataError {
     /// A loader thread died of a defect in the program.
     #[error("a thread that loads images stopped: {0}")]
     Worker(String),
+}
+
+impl DataError {
+    /// [`DataError::Images`] of `path`.
+    pub(super) fn images(path: &Path, problem: String) -> Self {
+        Self::Images { path: path.to_owned(), problem }
+    }
+
+    /// [`DataError::Image`] of the image that is kept at `location`.
+    pub(super) fn image(location: String, reason: String) -> Self {
+        Self::Image { location, reason }
+    }
+
+    /// Whether one image is at fault, so that another could be used in its place.
+    pub fn is_of_one_image(&self) -> bool {
+        matches!(self, Self::Image { .. })
+    }
 }

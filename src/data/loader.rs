@@ -1,20 +1,45 @@
 //! Batches for the trainer, prepared ahead on threads.
+//!
+//! A batch is made in chunks of about a megabyte, so that several threads work on a large one; each chunk has its own
+//! buffer, in which it stays until the batch is copied to the device. A chunk's place among the threads follows from its
+//! number, so batches are the same for any number of threads.
 
-use std::{iter::FusedIterator, num::NonZeroUsize, ops::Range, sync::Arc};
+use std::iter::FusedIterator;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use super::{DataError, IMAGE_BYTES, IMAGE_SIDE, MemorySource, Sampler, Source, Transform, prefetch::Prefetch};
+use super::buffer_pool::{Buffer, BufferPool};
+use super::prefetch::{Prefetch, QUEUE_LENGTH};
+use super::transform::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
+use super::{BadImagePolicy, BadImages, CHANNELS, Colours, DataError, Sampler, Source};
 
-/// One rank's images of one step.
-#[derive(Clone, Debug, PartialEq)]
+/// Bytes of pixels that one thread prepares at a time; one image if it is larger.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Batches that are prepared ahead, where the threads' own queues hold less.
+const BATCHES_AHEAD: usize = 2;
+
+/// Images of one rank that go through the network together: bytes, and what is needed to normalise them.
+#[derive(Debug)]
 pub struct Batch {
-    /// Normalised pixels `[N, height, width, 3]`.
-    pub pixels: Vec<f32>,
-    /// Classes `[N]`.
-    pub labels: Vec<i64>,
-    /// Height of each image in pixels.
-    pub height: usize,
-    /// Width of each image in pixels.
-    pub width: usize,
+    chunks: Vec<Chunk>,
+    indices: Vec<u32>,
+    labels: Vec<i64>,
+    erased: Vec<Rectangle>,
+    side: usize,
+    colours: Colours,
+}
+
+/// What one thread makes at a time.
+#[derive(Debug)]
+struct Chunk {
+    indices: Vec<u32>,
+    /// `[n, side, side, 3]`
+    pixels: Buffer,
+    labels: Vec<i64>,
+    erased: Vec<Rectangle>,
 }
 
 impl Batch {
@@ -27,25 +52,64 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
+
+    /// The images' numbers in their source `[N]`.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// Height and width of each image in pixels.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// The bytes `[N, side, side, 3]` in pieces, which follow each other.
+    pub fn pixels(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().map(|chunk| &*chunk.pixels)
+    }
+
+    /// Classes `[N]`.
+    pub fn labels(&self) -> &[i64] {
+        &self.labels
+    }
+
+    /// What of each image is to be zero once it is normalised.
+    pub fn erased(&self) -> &[Rectangle] {
+        &self.erased
+    }
+
+    /// What the images are to be normalised with.
+    pub fn colours(&self) -> Colours {
+        self.colours
+    }
 }
 
-/// Makes the batches of any epoch from a data set, a sampler and a transform.
+/// Makes the batches of any epoch from a source, a sampler and a transform.
 pub struct Loader {
-    dataset: Arc<MemorySource>,
+    source: Arc<dyn Source>,
     sampler: Sampler,
-    transform: Arc<Transform>,
+    transform: Arc<dyn Transform>,
     num_threads: NonZeroUsize,
+    bad_images: Arc<BadImages>,
+    pool: Arc<BufferPool>,
 }
 
 impl Loader {
     /// A loader that works on `num_threads` threads; their number changes the speed and nothing else.
     pub fn new(
-        dataset: Arc<MemorySource>,
+        source: Arc<dyn Source>,
         sampler: Sampler,
-        transform: Transform,
+        transform: Arc<dyn Transform>,
         num_threads: NonZeroUsize,
     ) -> Loader {
-        Loader { dataset, sampler, transform: Arc::new(transform), num_threads }
+        let bad_images = Arc::new(BadImages::new(BadImagePolicy::Error));
+        Loader { source, sampler, transform, num_threads, bad_images, pool: Arc::default() }
+    }
+
+    /// Does about bad images what `bad_images` says, which several loaders may share; without this the first one is an
+    /// error.
+    pub fn with_bad_images(self, bad_images: Arc<BadImages>) -> Loader {
+        Loader { bad_images, ..self }
     }
 
     /// Steps in one pass over the sampler's images.
@@ -53,29 +117,121 @@ impl Loader {
         self.sampler.num_steps()
     }
 
-    /// Starts the threads on `steps` of an epoch, counted over the whole run.
+    /// Starts the threads on `steps` of an epoch, counted over the whole run; the parts of a step are batches of their own,
+    /// one after the other.
     ///
     /// `0..num_steps()` is one pass; a resumed epoch starts later, and steps past the end begin further passes.
     ///
     /// # Errors
     /// If the system refuses a thread.
     pub fn batches(&self, epoch: u64, steps: Range<usize>) -> Result<Batches, DataError> {
-        let indices = self.sampler.batches(epoch, steps).collect();
-        let dataset = Arc::clone(&self.dataset);
-        let transform = Arc::clone(&self.transform);
-        let prefetch = Prefetch::start(indices, self.num_threads, move |indices: Vec<u32>| {
-            assemble(&dataset, &transform, epoch, &indices)
+        let side = self.transform.side();
+        let chunk_images = (CHUNK_BYTES / (side * side * CHANNELS)).max(1);
+        let (mut jobs, mut num_chunks) = (Vec::new(), Vec::new());
+        for batch in self.sampler.batches(epoch, steps) {
+            let chunks = batch.len().div_ceil(chunk_images);
+            let before = jobs.len();
+            jobs.extend(batch.chunks(batch.len().div_ceil(chunks)).map(<[u32]>::to_vec));
+            num_chunks.push(jobs.len() - before);
+        }
+        let largest = num_chunks.iter().max().copied().unwrap_or(0);
+        let queue_length = (BATCHES_AHEAD * largest).div_ceil(self.num_threads.get()).max(QUEUE_LENGTH);
+        let chunks = Prefetch::with_workers(jobs, self.num_threads, queue_length, || {
+            let mut worker = Worker {
+                source: Arc::clone(&self.source),
+                transform: Arc::clone(&self.transform),
+                bad_images: Arc::clone(&self.bad_images),
+                pool: Arc::clone(&self.pool),
+                epoch,
+                encoded: Vec::new(),
+                scratch: Scratch::default(),
+            };
+            move |indices: Vec<u32>| worker.chunk(indices)
         })?;
-        Ok(prefetch.into())
+        Ok(Batches {
+            chunks,
+            num_chunks: num_chunks.into_iter(),
+            parts_per_step: self.sampler.num_parts(),
+            side,
+            colours: self.source.colours(),
+            waited: Duration::ZERO,
+        })
+    }
+}
+
+/// One thread's tools.
+struct Worker {
+    source: Arc<dyn Source>,
+    transform: Arc<dyn Transform>,
+    bad_images: Arc<BadImages>,
+    pool: Arc<BufferPool>,
+    epoch: u64,
+    /// What the source reads into.
+    encoded: Vec<u8>,
+    scratch: Scratch,
+}
+
+impl Worker {
+    fn chunk(&mut self, indices: Vec<u32>) -> Result<Chunk, DataError> {
+        let side = self.transform.side();
+        let image_bytes = side * side * CHANNELS;
+        let mut pixels = self.pool.take(indices.len() * image_bytes);
+        let mut labels = Vec::with_capacity(indices.len());
+        let mut erased = Vec::with_capacity(indices.len());
+        for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(image_bytes)) {
+            let label = self.source.label(index);
+            labels.push(label.ok_or(DataError::SampleOutOfRange { index, len: self.source.len() })?.into());
+            erased.push(self.image(index, out)?);
+        }
+        Ok(Chunk { indices, pixels, labels, erased })
+    }
+
+    fn image(&mut self, index: u32, out: &mut [u8]) -> Result<Rectangle, DataError> {
+        let Self { source, transform, epoch, encoded, scratch, .. } = self;
+        let draw = Draw { epoch: *epoch, index };
+        // Where another image takes its place, the draw stays that of the place.
+        let make = |index| {
+            let stored = source.read(index, encoded)?;
+            transform
+                .apply(stored, draw, scratch, out)
+                .map_err(|UnreadableImage(reason)| DataError::image(source.location(index), reason))
+        };
+        Ok(self.bad_images.replacing(&**source, index, make)?.0)
     }
 }
 
 /// Batches in order. A failure on a thread is the last item; dropping this stops the threads.
-pub struct Batches(Prefetch<Batch>);
+pub struct Batches {
+    chunks: Prefetch<Chunk>,
+    /// Of each batch that is left.
+    num_chunks: std::vec::IntoIter<usize>,
+    parts_per_step: usize,
+    side: usize,
+    colours: Colours,
+    waited: Duration,
+}
 
-impl From<Prefetch<Batch>> for Batches {
-    fn from(prefetch: Prefetch<Batch>) -> Self {
-        Self(prefetch)
+impl Batches {
+    /// Batches that make up a step.
+    pub fn parts_per_step(&self) -> usize {
+        self.parts_per_step
+    }
+
+    /// How long [`next`](Iterator::next) has kept its caller waiting so far.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    fn assemble(&mut self, num_chunks: usize) -> Result<Batch, DataError> {
+        let chunks = self.chunks.by_ref().take(num_chunks).collect::<Result<Vec<_>, _>>()?;
+        Ok(Batch {
+            indices: chunks.iter().flat_map(|chunk| &chunk.indices).copied().collect(),
+            labels: chunks.iter().flat_map(|chunk| &chunk.labels).copied().collect(),
+            erased: chunks.iter().flat_map(|chunk| &chunk.erased).copied().collect(),
+            side: self.side,
+            colours: self.colours,
+            chunks,
+        })
     }
 }
 
@@ -83,101 +239,23 @@ impl Iterator for Batches {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
+        let num_chunks = self.num_chunks.next()?;
+        let start = Instant::now();
+        let batch = self.assemble(num_chunks);
+        self.waited += start.elapsed();
+        if batch.is_err() {
+            self.num_chunks = Vec::new().into_iter();
+        }
+        Some(batch)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
+        // Fewer if one fails.
+        (0, Some(self.num_chunks.len()))
     }
 }
 
 impl FusedIterator for Batches {}
 
-fn assemble(dataset: &MemorySource, transform: &Transform, epoch: u64, indices: &[u32]) -> Result<Batch, DataError> {
-    let mut pixels = vec![0.0; indices.len() * IMAGE_BYTES];
-    let mut labels = Vec::with_capacity(indices.len());
-    for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(IMAGE_BYTES)) {
-        let (image, label) = dataset
-            .image(index)
-            .zip(dataset.label(index))
-            .ok_or(DataError::SampleOutOfRange { index, len: dataset.len() })?;
-        transform.apply(image, epoch, index, out);
-        labels.push(label.into());
-    }
-    Ok(Batch { pixels, labels, height: IMAGE_SIDE, width: IMAGE_SIDE })
-}
-
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-    use crate::data::{Augment, DatasetKind, Shard, Split, Stream, load};
-
-    const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
-
-    fn loader(shard: Shard, num_threads: usize) -> Loader {
-        let dataset = Arc::new(load(DatasetKind::Photodigits, Path::new(""), Split::Train).unwrap());
-        let sampler = Sampler::shuffled(0..100, 8, 5, Stream::Weights, shard).unwrap();
-        let transform = Transform::new(&dataset, AUGMENT, 5);
-        Loader::new(dataset, sampler, transform, NonZeroUsize::new(num_threads).unwrap())
-    }
-
-    fn batches(loader: &Loader, steps: Range<usize>) -> Vec<Batch> {
-        loader.batches(2, steps).unwrap().map(Result::unwrap).collect()
-    }
-
-    #[test]
-    fn batches_do_not_depend_on_the_number_of_threads() {
-        let one = batches(&loader(Shard::WHOLE, 1), 0..12);
-        assert_eq!(one.len(), 12);
-        for num_threads in [2, 3, 20] {
-            assert!(batches(&loader(Shard::WHOLE, num_threads), 0..12) == one);
-        }
-    }
-
-    #[test]
-    fn starting_at_a_step_equals_skipping_the_batches_before() {
-        let loader = loader(Shard::WHOLE, 2);
-        assert!(batches(&loader, 7..15) == batches(&loader, 0..15)[7..]);
-    }
-
-    #[test]
-    fn ranks_share_the_images_of_one_rank_pixel_by_pixel() {
-        let whole = batches(&loader(Shard::WHOLE, 1), 0..3);
-        let ranks: Vec<_> = (0..3).map(|rank| batches(&loader(Shard { rank, size: 3 }, 1), 0..3)).collect();
-        for (step, batch) in whole.iter().enumerate() {
-            assert_eq!(batch.len(), 8);
-            assert!(batch.pixels == ranks.iter().flat_map(|r| r[step].pixels.clone()).collect::<Vec<_>>());
-            assert!(batch.labels == ranks.iter().flat_map(|r| r[step].labels.clone()).collect::<Vec<_>>());
-        }
-    }
-
-    #[test]
-    fn labels_belong_to_their_images() {
-        let dataset = Arc::new(load(DatasetKind::Photodigits, Path::new(""), Split::Test).unwrap());
-        let sampler = Sampler::sequential(0..500, 64, Shard::WHOLE).unwrap();
-        let transform = Transform::new(&dataset, Augment::default(), 0);
-        let loader = Loader::new(Arc::clone(&dataset), sampler, transform.clone(), NonZeroUsize::MIN);
-        let mut index = 0;
-        for batch in batches(&loader, 0..loader.num_steps()) {
-            for (label, pixels) in batch.labels.iter().zip(batch.pixels.chunks(IMAGE_BYTES)) {
-                let mut expected = vec![0.0; IMAGE_BYTES];
-                transform.apply(dataset.image(index).unwrap(), 0, 0, &mut expected);
-                assert!(pixels == expected && *label == i64::from(dataset.label(index).unwrap()));
-                index += 1;
-            }
-        }
-        assert_eq!(index, 500);
-    }
-
-    #[test]
-    fn an_image_that_is_not_there_is_an_error() {
-        let dataset = Arc::new(load(DatasetKind::Photodigits, Path::new(""), Split::Test).unwrap());
-        let sampler = Sampler::sequential(498..502, 3, Shard::WHOLE).unwrap();
-        let transform = Transform::new(&dataset, Augment::default(), 0);
-        let loader = Loader::new(dataset, sampler, transform, NonZeroUsize::MIN);
-        let error = loader.batches(0, 0..2).unwrap().find_map(Result::err).unwrap();
-        assert_eq!(error.to_string(), "image 500 was asked for, but the data set has only 500");
-    }
-}
+mod tests;

@@ -56,25 +56,19 @@ impl MemorySource {
         Ok(())
     }
 
-    /// Height and width of every image in pixels.
-    pub fn side(&self) -> usize {
-        self.side
-    }
-
-    /// Bytes of one image.
-    pub(super) fn image_bytes(&self) -> usize {
-        self.side * self.side * CHANNELS
-    }
-
     /// Image `index` as `[side, side, 3]` bytes, or `None` past the last one.
     pub(super) fn image(&self, index: u32) -> Option<&[u8]> {
-        self.images.chunks_exact(self.image_bytes()).nth(index as usize)
+        self.images.chunks_exact(self.side * self.side * CHANNELS).nth(index as usize)
     }
 }
 
 impl Source for MemorySource {
     fn len(&self) -> usize {
         self.labels.len()
+    }
+
+    fn side(&self) -> Option<usize> {
+        Some(self.side)
     }
 
     fn class_names(&self) -> &[String] {

@@ -1,46 +1,55 @@
-//! Data: from the images on disk to the normalised batches of a training step.
+//! Data: from the images on disk to the bytes of a training step.
 //!
-//! A [`Source`] gives labelled images by number; [`load`] reads one into memory ([`MemorySource`]). A [`Sampler`] says
-//! which images make up each step, a [`Transform`] augments and normalises one image, and a [`Loader`] runs both ahead of
-//! the trainer on threads.
+//! A [`Source`] gives labelled images by number; [`open`] finds the one that is asked for. A [`Sampler`] says
+//! which images make up each step, a [`Transform`] makes bytes of one size out of a stored image, and a [`Loader`] runs all
+//! of it ahead of the trainer on threads. Bytes become normalised numbers on the device.
 //!
 //! Nothing here depends on how many ranks there are or how many threads load: the images of a step follow from (seed,
 //! epoch, step, global batch), of which a rank takes its slice, and the augmentation of an image from (seed, epoch,
 //! index). So runs on 1 and on N ranks see the same images, and a run resumes at any step.
 
-mod augment;
-mod byte_table;
+mod bad_images;
+mod buffer_pool;
 mod cifar;
 mod cifar_binary;
 mod cifar_names;
 mod cifar_python;
+mod encoded;
 mod error;
 pub mod fetch;
 mod image_folder;
-mod image_operation;
+mod images;
 mod loader;
 mod memory;
+mod parallel;
 mod photodigits;
-mod policy;
 mod prefetch;
 mod random;
 mod sampler;
+pub mod shards;
 mod source;
+mod transform;
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, sync::Arc};
 
-pub use augment::{Augment, Transform};
+pub use bad_images::{BadImagePolicy, BadImages, Replaced};
 pub use cifar::{IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
 pub use image_folder::ImageFolder;
+pub use images::Images;
 pub use loader::{Batch, Batches, Loader};
 pub use memory::MemorySource;
-pub use policy::Policy;
 pub use random::Stream;
 pub use sampler::{Sampler, Shard, train_valid_split};
+pub use shards::Shards;
 pub use source::{CHANNELS, Colours, Source, StoredImage};
+pub use transform::{
+    Area, Augment, CentreView, ColourChange, ColourJitter, Decoded, Draw, Filter, ImageDecoder, ImageError, JpegError,
+    MAX_PIXELS, Picture, Policy, RandomResizedCrop, Rectangle, SameSize, Scratch, Shrink, TrainingView, Transform,
+    UnreadableImage,
+};
 
-/// The data sets of 32x32 colour images that the program knows.
+/// The data sets that the program knows.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum DatasetKind {
     /// Handwritten digits blended on photographs; embedded in the program, nothing to download.
@@ -49,6 +58,8 @@ pub enum DatasetKind {
     Cifar10,
     /// CIFAR-100 with its 100 fine classes, 50,000 + 10,000 images.
     Cifar100,
+    /// Images in folders or in shards, as ImageNet has them.
+    Images,
 }
 
 impl fmt::Display for DatasetKind {
@@ -57,6 +68,7 @@ impl fmt::Display for DatasetKind {
             DatasetKind::Photodigits => "photodigits",
             DatasetKind::Cifar10 => "CIFAR-10",
             DatasetKind::Cifar100 => "CIFAR-100",
+            DatasetKind::Images => "the image folder",
         })
     }
 }
@@ -70,17 +82,22 @@ pub enum Split {
     Test,
 }
 
-/// Loads one part of a data set into memory.
+/// Opens one part of a data set; photodigits and CIFAR are read into memory.
 ///
 /// CIFAR is looked for in `dir`: the unpacked folder of the binary or the Python release inside it, `dir` being that
 /// folder itself, or the `.tar.gz` as downloaded. `dir` is not used for photodigits.
 ///
 /// # Errors
 /// A missing, unreadable, truncated or overlong file, and a label that the data set does not have.
-pub fn load(kind: DatasetKind, dir: &Path, split: Split) -> Result<MemorySource, DataError> {
-    match kind {
-        DatasetKind::Photodigits => photodigits::load(split),
-        DatasetKind::Cifar10 => cifar::load(&cifar::CIFAR10, dir, split),
-        DatasetKind::Cifar100 => cifar::load(&cifar::CIFAR100, dir, split),
-    }
+pub fn open(kind: DatasetKind, dir: &Path, split: Split) -> Result<Arc<dyn Source>, DataError> {
+    Ok(match kind {
+        DatasetKind::Photodigits => Arc::new(photodigits::load(split)?),
+        DatasetKind::Cifar10 => Arc::new(cifar::load(&cifar::CIFAR10, dir, split)?),
+        DatasetKind::Cifar100 => Arc::new(cifar::load(&cifar::CIFAR100, dir, split)?),
+        DatasetKind::Images => {
+            let images = Images::open(dir, split)?;
+            images.notes().iter().for_each(|note| tracing::warn!("{note}"));
+            Arc::new(images)
+        }
+    })
 }

@@ -16,8 +16,8 @@ use std::{
 
 use super::DataError;
 
-/// Results that each thread may have ready beyond the one it is working on.
-const QUEUE_LENGTH: usize = 2;
+/// Results that each thread may have ready beyond the one it is working on, where nothing else is asked for.
+pub(super) const QUEUE_LENGTH: usize = 2;
 
 /// The results of a list of jobs, in order. Ends after the first error; dropping it stops and joins the threads.
 pub(super) struct Prefetch<T> {
@@ -41,19 +41,36 @@ impl<T: Send + 'static> Prefetch<T> {
         num_threads: NonZeroUsize,
         work: impl Fn(J) -> Result<T, DataError> + Send + Sync + 'static,
     ) -> Result<Prefetch<T>, DataError> {
+        let work = Arc::new(work);
+        Self::with_workers(jobs, num_threads, QUEUE_LENGTH, || {
+            let work = Arc::clone(&work);
+            move |job| work(job)
+        })
+    }
+
+    /// The same where each thread has a function of its own from `worker`, and may have `queue_length` results ready
+    /// beyond the one it is working on.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub(super) fn with_workers<J: Send + 'static, W: FnMut(J) -> Result<T, DataError> + Send + 'static>(
+        jobs: Vec<J>,
+        num_threads: NonZeroUsize,
+        queue_length: usize,
+        worker: impl Fn() -> W,
+    ) -> Result<Prefetch<T>, DataError> {
         let num_threads = num_threads.get().min(jobs.len());
         let mut prefetch = Prefetch { workers: Vec::with_capacity(num_threads), next: 0, end: jobs.len() };
         let mut shares: Vec<Vec<J>> = (0..num_threads).map(|_| Vec::new()).collect();
         for (number, job) in jobs.into_iter().enumerate() {
             shares[number % num_threads].push(job);
         }
-        let work = Arc::new(work);
         for share in shares {
-            let (sender, results) = sync_channel(QUEUE_LENGTH);
-            let work = Arc::clone(&work);
+            let (sender, results) = sync_channel(queue_length);
+            let work = worker();
             let thread = thread::Builder::new()
                 .name("data-loader".to_owned())
-                .spawn(move || run(share, &*work, &sender))
+                .spawn(move || run(share, work, &sender))
                 .map_err(DataError::Thread)?;
             prefetch.workers.push(Worker { results, thread });
         }
@@ -73,7 +90,7 @@ impl<T: Send + 'static> Prefetch<T> {
     }
 }
 
-fn run<J, T>(jobs: Vec<J>, work: impl Fn(J) -> Result<T, DataError>, sender: &SyncSender<Result<T, DataError>>) {
+fn run<J, T>(jobs: Vec<J>, mut work: impl FnMut(J) -> Result<T, DataError>, sender: &SyncSender<Result<T, DataError>>) {
     for job in jobs {
         if sender.send(work(job)).is_err() {
             return; // the consumer is gone

@@ -92,6 +92,11 @@ impl Sampler {
         Sampler { parts: parts.max(1), ..self }
     }
 
+    /// Parts of each step.
+    pub fn num_parts(&self) -> usize {
+        self.parts
+    }
+
     /// Steps in one pass over the images.
     pub fn num_steps(&self) -> usize {
         match self.order {
@@ -100,7 +105,7 @@ impl Sampler {
         }
     }
 
-    /// This rank's image numbers for each of `steps` of an epoch, in order.
+    /// This rank's image numbers for each part of each of `steps` of an epoch, in order.
     ///
     /// Steps past [`num_steps`](Self::num_steps) begin another pass in a new order: the architecture's images may be
     /// fewer than the steps of the weights' epoch. If the last batch of an evaluation has fewer images than there are
@@ -109,7 +114,7 @@ impl Sampler {
         let mut order = Vec::new();
         let mut order_pass = None;
         steps
-            .map(move |step| {
+            .flat_map(move |step| {
                 let pass = step / self.num_steps();
                 if order_pass != Some(pass) {
                     order = self.pass_order(epoch, pass);
@@ -130,13 +135,13 @@ impl Sampler {
 
     /// What of a pass belongs to one step and this rank, part by part. Slices differ by at most one image where the
     /// ranks do not divide a part.
-    fn slices(&self, order: &[u32], step: usize) -> Vec<u32> {
+    fn slices(&self, order: &[u32], step: usize) -> Vec<Vec<u32>> {
         let start = step * self.global_batch;
         let end = (start + self.global_batch).min(order.len());
         let batch = &order[start..end];
         let Shard { rank, size } = self.shard;
         let parts = (0..self.parts).map(|part| &batch[share(batch.len(), part, self.parts)]);
-        parts.flat_map(|part| &part[share(part.len(), rank, size)]).copied().collect()
+        parts.map(|part| part[share(part.len(), rank, size)].to_vec()).collect()
     }
 }
 
@@ -191,12 +196,16 @@ mod tests {
         fn parts_hold_the_same_images_for_any_number_of_ranks(parts in 1usize..4, size in 1usize..5, each in 1usize..3) {
             let batch = parts * size * each;
             let sampler = |shard| shuffled(0..60, batch, Stream::Weights, shard).in_parts(parts);
-            let whole = epoch(&sampler(Shard::WHOLE), 1).remove(0);
-            prop_assert_eq!(&whole, &epoch(&shuffled(0..60, batch, Stream::Weights, Shard::WHOLE), 1)[0]);
-            let ranks: Vec<_> = (0..size).map(|rank| epoch(&sampler(Shard { rank, size }), 1).remove(0)).collect();
-            for (part, expected) in whole.chunks(size * each).enumerate() {
-                let slices = ranks.iter().map(|slice| slice[part * each..(part + 1) * each].to_vec());
-                prop_assert_eq!(&slices.collect::<Vec<_>>().concat(), expected);
+            let whole = epoch(&sampler(Shard::WHOLE), 1);
+            let steps = epoch(&shuffled(0..60, batch, Stream::Weights, Shard::WHOLE), 1);
+            prop_assert_eq!(whole.len(), parts * steps.len());
+            for (step, expected) in whole.chunks(parts).zip(steps) {
+                prop_assert_eq!(step.concat(), expected);
+            }
+            let ranks: Vec<_> = (0..size).map(|rank| epoch(&sampler(Shard { rank, size }), 1)).collect();
+            for (part, expected) in whole.iter().enumerate() {
+                prop_assert!(ranks.iter().all(|rank| rank[part].len() == each));
+                prop_assert_eq!(&ranks.iter().flat_map(|rank| rank[part].clone()).collect::<Vec<_>>(), expected);
             }
         }
 

@@ -48,6 +48,11 @@ pub trait Source: Send + Sync {
         self.len() == 0
     }
 
+    /// Height and width of every image in pixels, where all have the same.
+    fn side(&self) -> Option<usize> {
+        None
+    }
+
     /// One name for each class, in the order of labels.
     fn class_names(&self) -> &[String];
 

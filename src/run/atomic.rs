@@ -1,22 +1,14 @@
-//! Files that are either the old version or the new one, whatever happens in between.
+//! Files of a run that are either the old version or the new one, whatever happens in between.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::RunError;
+use crate::files::replace;
 
-/// Start of the name of a file that is still being written.
-const PARTIAL: &str = ".partial-";
-
-/// Replaces the file `path` by what `write` writes.
-///
-/// The new content goes to a temporary name in the same directory, is synced, and renamed; then the
-/// directory is synced, so that on return the file survives a power cut. On failure the old file is
-/// untouched and the temporary one removed. Links are followed; a device or a pipe is written to as it is.
+/// [`replace`], with an error that says what to do.
 ///
 /// # Errors
 /// [`RunError::Write`] with the path and the cause.
@@ -35,50 +27,11 @@ pub fn write_json_atomic(path: &Path, value: &impl Serialize) -> Result<(), RunE
     })
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    if fs::metadata(&target).is_ok_and(|found| !found.is_file()) {
-        let mut writer = BufWriter::new(File::options().write(true).open(&target)?);
-        write(&mut writer)?;
-        return writer.flush();
-    }
-    let path = target.as_path();
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let partial = tempfile::Builder::new()
-        .prefix(PARTIAL)
-        // As any other new file: readable to whom the umask allows, not to the owner alone.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)?;
-    let mut writer = BufWriter::new(partial.as_file());
-    write(&mut writer)?;
-    writer.flush()?;
-    drop(writer);
-    partial.as_file().sync_all()?;
-    partial.persist(path).map_err(|refused| refused.error)?;
-    sync_directory(directory)
-}
-
-/// Makes the names in `directory` durable.
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Removes what a killed process left half written in `directory`.
-pub(super) fn remove_partial_files(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::super::small_disk::SmallDisk;
     use super::*;
 

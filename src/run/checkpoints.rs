@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::RunError;
-use super::atomic::sync_directory;
+use crate::files::sync_directory;
 
 /// When a checkpoint was taken; later ones compare greater.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -5,16 +5,20 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::Once;
 
+use libc::{ENOLCK, ENOSYS, EOPNOTSUPP};
 use tracing::warn;
 
-use super::atomic::remove_partial_files;
 use super::checkpoints::{self, Moment};
 use super::{AlphasFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
+use crate::files::remove_partial_files;
 use crate::world::hostname;
 
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";
+/// Several runs of one call are on one file system.
+static LOCK_WARNING: Once = Once::new();
 /// Of every run.
 const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
 /// Of a search, made with its first file.
@@ -262,9 +266,11 @@ fn lock(root: &Path) -> Result<File, RunError> {
             let holder = if note.is_empty() { "another process" } else { note.trim() };
             return Err(RunError::InUse { root: root.to_owned(), holder: holder.to_owned() });
         }
-        // Some cluster file systems are mounted without locks.
-        Err(TryLockError::Error(cause)) if cause.kind() == io::ErrorKind::Unsupported => {
-            warn!("cannot lock {}: {cause}; make sure that no other process writes this run", root.display());
+        // Some cluster file systems are mounted without locks, or have no service for them.
+        Err(TryLockError::Error(cause)) if matches!(cause.raw_os_error(), Some(ENOLCK | ENOSYS | EOPNOTSUPP)) => {
+            LOCK_WARNING.call_once(|| {
+                warn!("cannot lock {}: {cause}; make sure that no other process writes this run", root.display())
+            });
         }
         Err(TryLockError::Error(cause)) => return Err(unwritable(cause)),
     }

@@ -1,27 +1,26 @@
-//! The gradient of a batch, computed in parts that need less memory.
+//! The gradient of a step's images, computed in parts that need less memory.
 
 use tch::Tensor;
 
-use super::{ImageBatch, StepResult, TrainError};
+use super::{ImageBatch, StepImages, StepResult, TrainError};
 use crate::world::activity;
 
-/// Adds the gradient of the mean loss of `batch`, part by part; calls `before_last` before the last part's backward
+/// Adds the gradient of the mean loss of `images`, part by part; calls `before_last` before the last part's backward
 /// pass. `forward` gives the mean loss and the logits of a part.
 ///
 /// # Errors
-/// Those of `forward`, and of the backward pass.
+/// Those of loading, of `forward`, and of the backward pass.
 pub(super) fn forward_backward(
-    batch: &ImageBatch,
-    num_parts: usize,
+    images: &mut StepImages<'_>,
     forward: impl Fn(&ImageBatch) -> Result<StepResult, TrainError>,
     before_last: impl Fn(),
 ) -> Result<StepResult, TrainError> {
-    let parts = batch.parts(num_parts);
-    let num_parts = parts.len();
+    let num_parts = images.num_parts();
     let mut results = Vec::with_capacity(num_parts);
-    for (index, part) in parts.iter().enumerate() {
+    for index in 0..num_parts {
+        let part = images.part(index)?;
         let span = activity::phase("forward");
-        let StepResult { loss, logits } = forward(part)?;
+        let StepResult { loss, logits, labels } = forward(&part)?;
         drop(span);
         if index + 1 == num_parts {
             before_last();
@@ -29,13 +28,15 @@ pub(super) fn forward_backward(
         let _span = activity::phase("backward");
         let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
         loss.f_backward()?;
-        results.push(StepResult { loss: loss.detach(), logits: logits.detach() });
+        results.push(StepResult { loss: loss.detach(), logits: logits.detach(), labels });
     }
-    match results.len() {
-        1 => Ok(results.remove(0)),
-        _ => Ok(StepResult {
-            loss: Tensor::f_stack(&results.iter().map(|result| &result.loss).collect::<Vec<_>>(), 0)?.f_sum(None)?,
-            logits: Tensor::f_cat(&results.iter().map(|result| &result.logits).collect::<Vec<_>>(), 0)?,
-        }),
+    if results.len() == 1 {
+        return Ok(results.remove(0));
     }
+    let all = |field: fn(&StepResult) -> &Tensor| results.iter().map(field).collect::<Vec<_>>();
+    Ok(StepResult {
+        loss: Tensor::f_stack(&all(|result| &result.loss), 0)?.f_sum(None)?,
+        logits: Tensor::f_cat(&all(|result| &result.logits), 0)?,
+        labels: Tensor::f_cat(&all(|result| &result.labels), 0)?,
+    })
 }

@@ -5,20 +5,23 @@
 //! steps, signals, comparisons of the ranks and checkpoints. All ranks run it together.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tch::{Device, Kind};
-
+use super::TrainError;
 use super::checkpoint::{Checkpoint, Resumable};
 use super::observer::Observer;
 use super::parallel::{average_local_buffers, check_common_buffers};
 use super::progress::{Interval, IntervalStart, Progress, Records};
 use super::stop::{Signal, StopSignal};
 use super::tally::{EpochTally, StepKind};
-use super::{ImageBatch, TrainError};
 use crate::config::{ParallelSection, RunSection};
-use crate::data::Batches;
 use crate::world::{World, activity};
+
+/// Share of an epoch's steps spent waiting for images from which on the user is told.
+const NOTABLE_WAIT: f64 = 0.02;
+
+/// Seconds of waiting in an epoch that are not worth a word, whatever their share.
+const SHORT_WAIT: f64 = 10.0;
 
 /// What is trained, as the loop sees it.
 pub(super) trait Task {
@@ -42,6 +45,9 @@ pub(super) trait Task {
     /// # Errors
     /// When reading cannot begin.
     fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Self::Batches, TrainError>;
+
+    /// How long the steps have waited for `batches` so far.
+    fn waited(batches: &Self::Batches) -> Duration;
 
     /// One step on the next of `batches`; what it came to goes into `tally`.
     ///
@@ -132,6 +138,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let mut batches = self.task.batches(epoch, steps.clone())?;
         let mut tally = EpochTally::from_sums(self.progress.own_sums(world), world.device);
         let seconds_before = self.progress.epoch_seconds;
+        let data_seconds_before = self.progress.epoch_data_seconds;
         let start = Instant::now();
         for step in steps.clone() {
             activity::begin_step(self.progress.place());
@@ -148,6 +155,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
                 // Records and checkpoints are of sums that all ranks know.
                 self.progress.gather_sums(&tally.sums(), world)?;
                 self.progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
+                self.progress.epoch_data_seconds = data_seconds_before + T::waited(&batches).as_secs_f64();
                 self.check_losses()?;
             }
             if logs {
@@ -165,6 +173,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
     fn finish_epoch(&mut self) -> Result<Option<Signal>, TrainError> {
         let start = Instant::now();
         let _span = activity::phase("validation");
+        self.note_waiting();
         self.compare_ranks()?;
         average_local_buffers(self.task.state(), self.plan.world)?;
         let scores = match self.task.validate(self.progress.epoch)? {
@@ -180,6 +189,18 @@ impl<'a, T: Task> EpochLoop<'a, T> {
             self.save()?;
         }
         Ok(None)
+    }
+
+    /// Says when the loader could not keep up with the steps of the epoch.
+    fn note_waiting(&self) {
+        let (waited, seconds) = (self.progress.epoch_data_seconds, self.progress.epoch_seconds);
+        if waited > SHORT_WAIT && waited > NOTABLE_WAIT * seconds {
+            tracing::warn!(
+                "epoch {} waited {waited:.0} of {seconds:.0} s for images: raise data.loader_threads, or keep the images on a \
+                 faster disk",
+                self.progress.epoch + 1
+            );
+        }
     }
 
     /// Whether the ranks are compared after this step; they always are after an epoch.
@@ -221,11 +242,4 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let checkpoint = Checkpoint::take(self.task.state(), &*self.progress, config_digest, world)?;
         Ok(self.task.observer().checkpoint(checkpoint)?)
     }
-}
-
-/// The next of `batches`, on `device`.
-pub(super) fn next_batch(batches: &mut Batches, device: Device) -> Result<ImageBatch, TrainError> {
-    let _span = activity::phase("loading images");
-    let batch = batches.next().ok_or(TrainError::NoBatch)??;
-    Ok(ImageBatch::from_host(&batch, device, Kind::Float)?)
 }

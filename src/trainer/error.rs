@@ -67,6 +67,9 @@ pub enum TrainError {
         /// First digits of the checkpoint's.
         found: String,
     },
+    /// A step without images; a defect of the program.
+    #[error("a step asked for images that it was not given")]
+    NoImages,
     /// A step of the search outside of its stages; the checkpoint is of another version.
     #[error("stage {0} is not in the configuration")]
     NoStage(usize),
@@ -89,9 +92,6 @@ pub enum TrainError {
     /// The ranks could not work together.
     #[error(transparent)]
     Communicator(#[from] CommunicatorError),
-    /// A loader with fewer batches than its epoch has steps.
-    #[error("there were no images for a step of the epoch under way")]
-    NoBatch,
     /// Loading images failed.
     #[error(transparent)]
     Data(#[from] DataError),

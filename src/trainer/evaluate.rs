@@ -40,7 +40,7 @@ pub fn evaluate(
             }
             let batch = ImageBatch::from_host(&batch?, world.device, Kind::Float)?;
             let result = state.evaluate(&batch)?;
-            tally.add(&result, &batch.labels)?;
+            tally.add(&result)?;
         }
         Ok(Ok(TallySums::total(&tally.sums().gather(world)?)))
     })

@@ -22,8 +22,10 @@ mod progress;
 mod retrain;
 mod search;
 mod seed;
+mod step_images;
 mod stop;
 mod tally;
+mod test_data;
 
 pub use batch::ImageBatch;
 pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
@@ -43,5 +45,7 @@ pub use search::{
     StepInputs,
 };
 pub use seed::derive_seed;
+pub use step_images::StepImages;
 pub use stop::{Signal, StopSignal};
 pub use tally::{EpochSums, EpochTally, StepKind, StepResult, Tally, TallySums};
+pub use test_data::TestData;

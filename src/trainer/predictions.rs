@@ -2,11 +2,12 @@
 
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
-use super::ImageBatch;
 use super::hits::hits;
-use crate::data::{Batches, DataError};
+use super::{ImageBatch, TestData};
+use crate::data::DataError;
 use crate::model::{EvaluationNetwork, NetworkError, NetworkMode};
 use crate::torch::TorchError;
+use crate::world::{CommunicatorError, Label, Pending, ReduceOp, World};
 
 /// A label that cross-entropy would leave out; there is none.
 const IGNORED_LABEL: i64 = -100;
@@ -53,6 +54,9 @@ pub enum PredictionError {
     /// The network does not take them.
     #[error(transparent)]
     Network(#[from] NetworkError),
+    /// The ranks that share the images cannot be reached.
+    #[error(transparent)]
+    Communicator(#[from] CommunicatorError),
     /// libtorch failed.
     #[error(transparent)]
     Torch(#[from] TorchError),
@@ -65,25 +69,35 @@ impl From<tch::TchError> for PredictionError {
 }
 
 impl Predictions {
-    /// What `network` says in evaluation mode of all `batches`. `progress` hears the number of images of each batch.
+    /// What `network` says in evaluation mode of all images of `data`, which the ranks share; all ranks call this
+    /// together and get the same. `progress` hears how many images are done.
     ///
     /// # Errors
-    /// When loading or libtorch fails, or the images do not fit the network.
+    /// When loading, libtorch or the exchange between ranks fails, or the images do not fit the network.
     pub fn of(
         network: &EvaluationNetwork,
-        batches: Batches,
-        device: Device,
+        data: &TestData,
+        world: &World,
         progress: &mut dyn FnMut(usize),
     ) -> Result<Self, PredictionError> {
-        let (mut logits, mut targets) = (Vec::new(), Vec::new());
-        for batch in batches {
-            let batch = ImageBatch::from_host(&batch?, device, Kind::Float)?;
-            let output = no_grad(|| network.forward(&batch.images, NetworkMode::Evaluation))?;
-            logits.push(output.logits.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?);
-            targets.push(batch.labels.f_to_device(Device::Cpu)?);
-            progress(batch.len());
+        let (num_images, num_steps) = (data.source.len(), data.loader.num_steps());
+        let size = [num_images as i64, data.source.class_names().len() as i64];
+        let mut logits = Tensor::f_zeros(size, (Kind::Float, world.device))?;
+        for (step, batch) in data.loader.batches(0, 0..num_steps)?.enumerate() {
+            let batch = batch?;
+            let rows: Vec<i64> = batch.indices().iter().map(|&index| index.into()).collect();
+            let rows = Tensor::f_from_slice(&rows)?.f_to_device(world.device)?;
+            let images = ImageBatch::from_host(&batch, world.device, Kind::Float)?.images;
+            let output = no_grad(|| network.forward(&images, NetworkMode::Evaluation))?;
+            let _ = logits.f_index_copy_(0, &rows, &output.logits.f_to_kind(Kind::Float)?)?;
+            progress(num_images * (step + 1) / num_steps);
         }
-        Ok(Self { logits: Tensor::f_cat(&logits, 0)?, targets: Tensor::f_cat(&targets, 0)? })
+        // Each row is one rank's and zero on the others.
+        let sum = world.communicator().all_reduce(&logits, ReduceOp::Sum, Label::new("exchange of logits"));
+        sum.and_then(Pending::wait)?;
+        let targets: Vec<i64> =
+            (0..num_images as u32).filter_map(|index| data.source.label(index)).map(i64::from).collect();
+        Ok(Self { logits: logits.f_to_device(Device::Cpu)?, targets: Tensor::f_from_slice(&targets)? })
     }
 
     /// Counts; losses are added in double precision.

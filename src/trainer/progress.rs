@@ -41,6 +41,9 @@ pub struct Progress<R> {
     pub rank_sums: Vec<EpochSums>,
     /// Seconds spent on the steps of the epoch under way.
     pub epoch_seconds: f64,
+    /// Those of them in which this rank waited for images to be loaded.
+    #[serde(default)]
+    pub epoch_data_seconds: f64,
     /// Where the interval of steps that is recorded next begins.
     pub interval: IntervalStart,
     /// Of all complete epochs, of all stages.
@@ -56,6 +59,9 @@ pub struct IntervalStart {
     pub sums: EpochSums,
     /// Spent on the epoch so far.
     pub seconds: f64,
+    /// Spent waiting for images in the epoch so far.
+    #[serde(default)]
+    pub data_seconds: f64,
 }
 
 /// What complete epochs come to.
@@ -80,6 +86,8 @@ pub struct Interval {
     pub sums: EpochSums,
     /// Its time.
     pub seconds: f64,
+    /// Those of its seconds in which this rank waited for images.
+    pub data_seconds: f64,
 }
 
 impl<R: Records> RunProgress for Progress<R> {
@@ -96,6 +104,7 @@ impl<R: Records> Progress<R> {
             sums: EpochSums::default(),
             rank_sums: Vec::new(),
             epoch_seconds: 0.0,
+            epoch_data_seconds: 0.0,
             interval: IntervalStart::default(),
             complete: Totals::default(),
             records,
@@ -136,12 +145,14 @@ impl<R: Records> Progress<R> {
             global_step: self.global_step,
             sums: self.sums.since(&start.sums),
             seconds: self.epoch_seconds - start.seconds,
+            data_seconds: self.epoch_data_seconds - start.data_seconds,
         }
     }
 
     /// Begins an interval of steps here.
     pub(super) fn begin_interval(&mut self) {
-        self.interval = IntervalStart { sums: self.sums, seconds: self.epoch_seconds };
+        self.interval =
+            IntervalStart { sums: self.sums, seconds: self.epoch_seconds, data_seconds: self.epoch_data_seconds };
     }
 
     /// Enters a complete epoch, which took `seconds` with its validation, into the records and begins the next.
@@ -155,6 +166,7 @@ impl<R: Records> Progress<R> {
         self.sums = EpochSums::default();
         self.rank_sums.clear();
         self.epoch_seconds = 0.0;
+        self.epoch_data_seconds = 0.0;
         self.interval = IntervalStart::default();
     }
 }

@@ -4,16 +4,22 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::flag;
 use tch::Tensor;
 
-use crate::world::{CommunicatorError, Label, Ranks, ReduceOp};
+use crate::world::{CommunicatorError, Label, Ranks, ReduceOp, is_ignored};
 
 /// A signal's number.
 pub type Signal = i32;
 
-/// Whether SIGINT, SIGTERM or SIGUSR1 has arrived. The same SIGINT or SIGTERM again ends it at once.
+/// From a person, a terminal that is lost, and batch systems before a limit.
+const SIGNALS: [Signal; 6] = [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU];
+/// The same again ends the run at once. Not SIGHUP: a lost terminal and its shell both send it.
+const IMPATIENT: [Signal; 2] = [SIGINT, SIGTERM];
+
+/// Whether one of [`SIGNALS`] has arrived; the same SIGINT or SIGTERM again ends the program at once. A signal that was
+/// ignored when the run began (nohup, a background job of a script) stays ignored.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal {
     number: Arc<AtomicUsize>,
@@ -26,13 +32,15 @@ impl StopSignal {
     /// When the system refuses a handler.
     pub fn listen() -> io::Result<Self> {
         let stop = Self::default();
-        for signal in [SIGINT, SIGTERM] {
+        let is_heeded = |signal: &Signal| !is_ignored(*signal);
+        let heeded: Vec<Signal> = SIGNALS.into_iter().filter(is_heeded).collect();
+        for signal in IMPATIENT.into_iter().filter(|signal| heeded.contains(signal)) {
             // Registered first, so that it finds the flag down at the first signal and up at the second.
             let asked_before = Arc::new(AtomicBool::new(false));
             flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked_before))?;
             flag::register(signal, asked_before)?;
         }
-        for signal in [SIGINT, SIGTERM, SIGUSR1] {
+        for signal in heeded {
             flag::register_usize(signal, Arc::clone(&stop.number), signal.unsigned_abs() as usize)?;
         }
         Ok(stop)

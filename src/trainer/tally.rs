@@ -13,6 +13,8 @@ pub struct StepResult {
     pub loss: Tensor,
     /// `[N, classes]`.
     pub logits: Tensor,
+    /// `[N]`, int64.
+    pub labels: Tensor,
 }
 
 /// Sums over the steps of an interval or an epoch.
@@ -71,15 +73,15 @@ impl Tally {
         Self { sums: Tensor::from_slice(&[loss, correct, correct_top5]).to_device(device), num_images }
     }
 
-    /// Adds a step on images with these `labels`, `[N]`.
+    /// Adds a step.
     ///
     /// # Errors
     /// When the labels are not those of the step's logits.
-    pub fn add(&mut self, step: &StepResult, labels: &Tensor) -> Result<(), TchError> {
-        let num_images = labels.numel() as u64;
+    pub fn add(&mut self, step: &StepResult) -> Result<(), TchError> {
+        let num_images = step.labels.numel() as u64;
         no_grad(|| {
             let loss = step.loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(num_images as f64)?;
-            let hits = hits(&step.logits, labels)?;
+            let hits = hits(&step.logits, &step.labels)?;
             let correct = hits.f_select(1, 0)?.f_sum(Kind::Double)?;
             self.sums += Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)?;
             self.num_images += num_images;
@@ -221,8 +223,9 @@ mod tests {
         let labels = Tensor::from_slice(&[0i64, 4, 5]);
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
         let first = logits.narrow(0, 0, 1);
-        tally.add(&StepResult { loss: Tensor::from(2.0f32), logits }, &labels).unwrap();
-        tally.add(&StepResult { loss: Tensor::from(5.0f32), logits: first }, &labels.narrow(0, 1, 1)).unwrap();
+        let second = labels.narrow(0, 1, 1);
+        tally.add(&StepResult { loss: Tensor::from(2.0f32), logits, labels }).unwrap();
+        tally.add(&StepResult { loss: Tensor::from(5.0f32), logits: first, labels: second }).unwrap();
         let sums = tally.sums();
         assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4 });
         assert_eq!((sums.top1_percent(), sums.top5_percent(), sums.mean_loss()), (25.0, 75.0, 2.75));
@@ -232,7 +235,8 @@ mod tests {
     fn with_fewer_than_five_classes_every_answer_is_among_the_first() {
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
         let logits = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
-        tally.add(&StepResult { loss: Tensor::from(1.0f32), logits }, &Tensor::from_slice(&[0i64])).unwrap();
+        let labels = Tensor::from_slice(&[0i64]);
+        tally.add(&StepResult { loss: Tensor::from(1.0f32), logits, labels }).unwrap();
         assert_eq!(tally.sums(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
     }
 }

@@ -1,36 +1,72 @@
-//! Whether this process is one of several ranks, as told by the environment that launchers make.
+//! Whether this process is one of several, as told by the environment that launchers make.
 //!
-//! MPI is not started to find out: a process on its own needs no MPI daemon.
-
-use super::WorldError;
+//! MPI is not started to find out: a process on its own needs no MPI daemon. Whether MPI and the launcher understand each
+//! other shows once it is started: ranks that it does not connect would each do the whole work alone.
 
 /// Variables that only processes of an MPI launcher have: Open MPI's mpirun, PMIx (srun --mpi=pmix, prun), PMI (MPICH,
-/// Intel MPI, srun --mpi=pmi2).
-const LAUNCHER_VARIABLES: [&str; 5] = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"];
+/// Intel MPI, srun --mpi=pmi2), MVAPICH.
+const MPI_VARIABLES: [&str; 6] =
+    ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS", "MV2_COMM_WORLD_SIZE"];
 
-/// Who started this process.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Launch {
-    /// A shell: a world of one.
-    Alone,
-    /// An MPI launcher.
-    Mpi,
+/// Launchers by the variables in which they tell a process how many there are and which it is. One may have started
+/// another: the first whose variables are there is the innermost.
+const LAUNCHERS: [Launcher; 8] = [
+    Launcher { name: "Open MPI's mpirun", size: "OMPI_COMM_WORLD_SIZE", rank: "OMPI_COMM_WORLD_RANK" },
+    Launcher { name: "MVAPICH's mpirun", size: "MV2_COMM_WORLD_SIZE", rank: "MV2_COMM_WORLD_RANK" },
+    Launcher { name: "a PMI launcher (MPICH's mpiexec, srun --mpi=pmi2)", size: "PMI_SIZE", rank: "PMI_RANK" },
+    Launcher { name: "horovodrun", size: "HOROVOD_SIZE", rank: "HOROVOD_RANK" },
+    // Also accelerate, deepspeed and Kubernetes' PyTorch jobs.
+    Launcher { name: "torchrun", size: "WORLD_SIZE", rank: "RANK" },
+    Launcher { name: "srun", size: "SLURM_STEP_NUM_TASKS", rank: "SLURM_STEP_ID" },
+    Launcher { name: "srun", size: "SLURM_NTASKS", rank: "SLURM_STEP_ID" },
+    Launcher { name: "flux run", size: "FLUX_JOB_SIZE", rank: "FLUX_TASK_RANK" },
+];
+
+/// SLURM's numbers of steps from here on are its own: the batch script, an interactive shell.
+const FIRST_SPECIAL_STEP: u64 = 0xffff_fff0;
+
+struct Launcher {
+    name: &'static str,
+    size: &'static str,
+    /// Needed beside `size`, which alone can be anybody's: names like WORLD_SIZE are in common use.
+    rank: &'static str,
 }
 
-/// Reads the environment through `variable`.
-///
-/// # Errors
-/// [`WorldError::SrunWithoutMpi`] for one of several tasks of srun that know nothing of each other.
-pub(super) fn detect(variable: impl Fn(&str) -> Option<String>) -> Result<Launch, WorldError> {
-    if LAUNCHER_VARIABLES.iter().any(|name| variable(name).is_some()) {
-        return Ok(Launch::Mpi);
-    }
-    // Set for the tasks of a step, not for the batch script itself.
-    let tasks = variable("SLURM_STEP_NUM_TASKS").and_then(|tasks| tasks.parse::<usize>().ok());
-    match (tasks, variable("SLURM_STEP_ID").is_some()) {
-        (Some(tasks), true) if tasks > 1 => Err(WorldError::SrunWithoutMpi { tasks }),
-        _ => Ok(Launch::Alone),
-    }
+/// What a launcher says of how many processes it has started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Announced {
+    pub launcher: &'static str,
+    /// The variable that says so.
+    pub variable: &'static str,
+    pub size: usize,
+}
+
+/// Who started this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Launch {
+    /// Whether it was an MPI launcher.
+    pub is_mpi: bool,
+    /// None from a shell.
+    pub announced: Option<Announced>,
+}
+
+/// Reads the environment through `variable`. What is set to nothing counts as not set.
+pub(super) fn detect(variable: impl Fn(&str) -> Option<String>) -> Launch {
+    let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let number = |name: &str| variable(name)?.trim().parse::<u64>().ok();
+    let announced = LAUNCHERS.iter().find_map(|launcher| {
+        let (size, rank) = (number(launcher.size)?, number(launcher.rank)?);
+        let is_meant = if launcher.name == "srun" { rank < FIRST_SPECIAL_STEP } else { rank < size };
+        let size = usize::try_from(size).ok().filter(|_| is_meant)?;
+        Some(Announced { launcher: launcher.name, variable: launcher.size, size })
+    });
+    let of_pmix = || {
+        // PMIx leaves the number of processes to its library; a rank above 0 has others below it.
+        let rank = number("PMIX_RANK").and_then(|rank| usize::try_from(rank).ok()).filter(|&rank| rank > 0)?;
+        Some(Announced { launcher: "a PMIx launcher", variable: "PMIX_RANK", size: rank.saturating_add(1) })
+    };
+    let is_mpi = MPI_VARIABLES.iter().any(|name| variable(name).is_some());
+    Launch { is_mpi, announced: announced.or_else(of_pmix) }
 }
 
 /// The name of the launcher, by what it alone sets.
@@ -38,6 +74,7 @@ pub(super) fn launcher(variable: impl Fn(&str) -> Option<String>) -> Option<&'st
     let known = [
         ("OMPI_COMM_WORLD_SIZE", "Open MPI's mpirun"),
         ("MPI_LOCALNRANKS", "an MPICH-like mpirun"),
+        ("TORCHELASTIC_RUN_ID", "torchrun"),
         ("SLURM_STEP_ID", "srun"),
         ("PMIX_RANK", "a PMIx launcher"),
         ("PMI_RANK", "a PMI launcher"),
@@ -45,22 +82,30 @@ pub(super) fn launcher(variable: impl Fn(&str) -> Option<String>) -> Option<&'st
         ("SLURM_JOB_ID", "a SLURM batch script"),
     ];
     // An mpirun inside a batch script has SLURM's variables as well as its own.
-    known.into_iter().find_map(|(name, launcher)| variable(name).map(|_| launcher))
+    let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+    let named = known.into_iter().find_map(|(name, launcher)| set(name).then_some(launcher));
+    named.or_else(|| Some(detect(&variable).announced?.launcher))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn detect_in(variables: &[(&str, &str)]) -> Result<Launch, WorldError> {
+    fn detect_in(variables: &[(&str, &str)]) -> Launch {
         detect(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    fn size_in(variables: &[(&str, &str)]) -> Option<usize> {
+        detect_in(variables).announced.map(|announced| announced.size)
     }
 
     #[test]
     fn launchers_are_told_from_shells() {
-        assert_eq!(detect_in(&[]).unwrap(), Launch::Alone);
-        assert_eq!(detect_in(&[("OMPI_COMM_WORLD_SIZE", "2")]).unwrap(), Launch::Mpi);
-        assert_eq!(detect_in(&[("PMI_RANK", "0")]).unwrap(), Launch::Mpi);
+        assert_eq!(detect_in(&[]), Launch { is_mpi: false, announced: None });
+        assert!(detect_in(&[("OMPI_COMM_WORLD_SIZE", "2")]).is_mpi);
+        assert!(detect_in(&[("PMI_RANK", "0")]).is_mpi);
+        assert!(!detect_in(&[("PMI_RANK", ""), ("PMI_SIZE", "")]).is_mpi);
+        assert!(!detect_in(&[("RANK", "0"), ("WORLD_SIZE", "2")]).is_mpi);
     }
 
     #[test]
@@ -73,15 +118,53 @@ mod tests {
     }
 
     #[test]
-    fn batch_script_is_a_shell_and_srun_without_mpi_is_refused() {
+    fn every_launcher_says_how_many_there_are() {
+        for [size, rank] in [
+            ["OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"],
+            ["MV2_COMM_WORLD_SIZE", "MV2_COMM_WORLD_RANK"],
+            ["PMI_SIZE", "PMI_RANK"],
+            ["WORLD_SIZE", "RANK"],
+            ["HOROVOD_SIZE", "HOROVOD_RANK"],
+            ["FLUX_JOB_SIZE", "FLUX_TASK_RANK"],
+            ["SLURM_STEP_NUM_TASKS", "SLURM_STEP_ID"],
+        ] {
+            let announced = detect_in(&[(size, "4"), (rank, "3")]).announced.unwrap();
+            assert_eq!((announced.variable, announced.size), (size, 4));
+            assert_eq!(size_in(&[(size, "1"), (rank, "0")]), Some(1));
+        }
+        assert_eq!(size_in(&[("PMIX_RANK", "3")]), Some(4));
+        assert_eq!(size_in(&[("PMIX_RANK", "0")]), None);
+    }
+
+    #[test]
+    fn variables_of_other_programs_are_not_taken_for_a_launcher() {
+        for variables in [
+            &[("RANK", "captain")][..],
+            &[("RANK", "1")],
+            &[("WORLD_SIZE", "8")],
+            &[("RANK", "9"), ("WORLD_SIZE", "8")],
+            &[("RANK", "big"), ("WORLD_SIZE", "8")],
+            &[("RANK", "1"), ("WORLD_SIZE", "")],
+        ] {
+            assert_eq!(size_in(variables), None, "{variables:?}");
+        }
+    }
+
+    #[test]
+    fn innermost_launcher_decides() {
+        let shell_of_srun = [("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_PROCID", "0")];
+        assert_eq!(size_in(&shell_of_srun), Some(4));
+        let mpirun = [("OMPI_COMM_WORLD_SIZE", "1"), ("OMPI_COMM_WORLD_RANK", "0")];
+        assert_eq!(size_in(&[&shell_of_srun[..], &mpirun].concat()), Some(1));
+        let node = [("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "1"), ("RANK", "7"), ("WORLD_SIZE", "8")];
+        assert_eq!(size_in(&node), Some(8));
+    }
+
+    #[test]
+    fn batch_script_of_many_tasks_is_a_shell() {
         let batch = [("SLURM_JOB_ID", "7"), ("SLURM_NTASKS", "4"), ("SLURM_PROCID", "0")];
-        assert_eq!(detect_in(&batch).unwrap(), Launch::Alone);
-        let step = [("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "4"), ("SLURM_PROCID", "3")];
-        let message = detect_in(&step).unwrap_err().to_string();
-        assert!(message.contains("4 tasks") && message.contains("--mpi=pmix"), "{message}");
-        let with_pmix = [("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "4"), ("PMIX_RANK", "3")];
-        assert_eq!(detect_in(&with_pmix).unwrap(), Launch::Mpi);
-        let single = [("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "1")];
-        assert_eq!(detect_in(&single).unwrap(), Launch::Alone);
+        assert_eq!(size_in(&batch), None);
+        assert_eq!(size_in(&[&batch[..], &[("SLURM_STEP_ID", "4294967291")]].concat()), None);
+        assert_eq!(size_in(&[&batch[..], &[("SLURM_STEP_ID", "0")]].concat()), Some(4));
     }
 }

@@ -1,7 +1,8 @@
 //! The ranks of a run, what each computes on, and how they work together.
 //!
 //! - `ranks`: who is who; `launch`: how that is found out
-//! - `device`, `host`: GPUs and cores of a rank
+//! - `device`, `host`, `threads`: GPUs and cores of a rank, and how many threads it computes with
+//! - `start`, `signals`: what has to be settled or known of a process before anything else
 //! - `communicator`: what ranks do together; `mpi` does it on the host, `nccl` between GPUs
 //! - `activity`: what this rank is doing; `progress`: how far it has come with the others; `heartbeat` tells them of both
 //! - `stall`: what is said and done when ranks wait for one that does not come
@@ -16,7 +17,10 @@ mod mpi;
 mod nccl;
 mod progress;
 mod ranks;
+mod signals;
 mod stall;
+mod start;
+mod threads;
 
 use std::fmt;
 use std::ops::Deref;
@@ -33,7 +37,9 @@ pub use mpi::MpiCommunicator;
 pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, VisibleGpu, nccl_library, visible_gpus};
 pub use progress::OperationCounts;
 pub use ranks::{Ranks, abort_all, joined_rank, launcher, leave, linked_mpi, mpi_library};
+pub use signals::is_ignored;
 pub use stall::{StallLimits, StallWatch};
+pub use threads::ThreadBound;
 
 use crate::config::{CommunicatorChoice, DeviceChoice};
 
@@ -46,6 +52,8 @@ pub struct World {
     pub device: Device,
     /// CPU threads of this rank.
     pub threads: usize,
+    /// What decided their number.
+    pub thread_bound: ThreadBound,
     communicator: Arc<dyn Communicator>,
 }
 
@@ -78,14 +86,21 @@ pub enum WorldError {
         /// Their node.
         hostname: String,
     },
-    /// Several tasks of srun that cannot find each other.
+    /// Several processes of a launcher that MPI does not connect.
     #[error(
-        "srun started {tasks} tasks without MPI, so each would search alone: use `srun --mpi=pmix` (`srun --mpi=list` \
-         shows what there is) or mpirun"
+        "{launcher} has started {size} processes ({variable}), but {mpi}, with which pdarts was built, connects 1, so \
+         each would work alone: start them by the mpirun of this MPI (launch/mpirun.sh) or by `srun --mpi=pmix` \
+         (`srun --mpi=list` shows what there is); for one process, unset {variable}"
     )]
-    SrunWithoutMpi {
-        /// Of the step.
-        tasks: usize,
+    NotConnected {
+        /// By name.
+        launcher: &'static str,
+        /// Where it says how many there are.
+        variable: &'static str,
+        /// How many.
+        size: usize,
+        /// Name and version of the MPI library.
+        mpi: String,
     },
     /// MPI does not start.
     #[error("MPI cannot be initialised: {0}")]
@@ -122,7 +137,7 @@ struct Seat {
 }
 
 impl World {
-    /// A world of one rank with the chosen device; `threads` = 0 takes all cores. Sets libtorch's thread count.
+    /// A world of one rank with the chosen device; `threads` = 0 takes all that it may use. Sets libtorch's thread count.
     ///
     /// # Errors
     /// When CUDA was asked for and is not usable; never a silent run on the CPU.
@@ -130,7 +145,8 @@ impl World {
         Self::new(Ranks::alone(), device::choose_device(choice, 0)?, threads, CommunicatorChoice::Auto)
     }
 
-    /// This rank on `device`; `threads` = 0 takes this rank's share of its node's cores. Sets libtorch's thread count.
+    /// This rank on `device`; `threads` = 0 takes this rank's share of what its node's ranks may use. Sets libtorch's
+    /// thread count.
     /// All ranks call this together.
     ///
     /// # Errors
@@ -148,11 +164,13 @@ impl World {
             return Err(WorldError::MixedDevices { first, rank, other });
         }
         let neighbours = seats.into_iter().filter(|other| other.hostname == seat.hostname).map(|other| other.cores);
-        let share = host::fair_threads(&seat.cores, &neighbours.collect::<Vec<_>>());
-        let threads = if threads == 0 { share } else { threads };
+        let (threads, thread_bound) = match threads {
+            0 => threads::default_threads(&seat.cores, &neighbours.collect::<Vec<_>>()),
+            stated => (stated, ThreadBound::Stated),
+        };
         tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
         let communicator = choose_communicator(&ranks, device, communicator.into())?;
-        Ok(Self { ranks, device, threads, communicator })
+        Ok(Self { ranks, device, threads, thread_bound, communicator })
     }
 
     /// For tensors on this rank's device.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::communicator::{Communicator, CommunicatorError, Label, SingleRank};
-use super::launch::{self, Launch};
+use super::launch::{self, Announced};
 use super::mpi::{self, MpiCommunicator, MpiThread};
 use super::{WorldError, hostname};
 
@@ -38,17 +38,25 @@ impl Ranks {
     /// Joins the ranks that were launched with this process; without a launcher, a single rank.
     ///
     /// # Errors
-    /// When the launcher and this program's MPI do not work together.
+    /// When the launcher and this program's MPI do not work together: [`WorldError::NotConnected`] if a launcher has
+    /// started several processes and MPI knows of one.
     pub fn join() -> Result<Self, WorldError> {
-        match launch::detect(|name| env::var(name).ok())? {
-            Launch::Alone => Ok(Self::alone()),
-            Launch::Mpi => {
-                let thread = Arc::new(MpiThread::start().map_err(WorldError::Mpi)?);
-                let thread = Arc::clone(CONNECTION.get_or_init(|| thread));
-                let MpiThread { rank, size, local_rank, local_size, .. } = *thread;
-                Ok(Self { rank, size, local_rank, local_size, mpi: Some(MpiCommunicator::new(thread)) })
+        let launch = launch::detect(|name| env::var(name).ok());
+        let ranks = if launch.is_mpi { Self::join_by_mpi()? } else { Self::alone() };
+        match launch.announced {
+            Some(Announced { launcher, variable, size }) if size > 1 && ranks.size == 1 => {
+                leave();
+                Err(WorldError::NotConnected { launcher, variable, size, mpi: linked_mpi() })
             }
+            _ => Ok(ranks),
         }
+    }
+
+    fn join_by_mpi() -> Result<Self, WorldError> {
+        let thread = Arc::new(MpiThread::start().map_err(WorldError::Mpi)?);
+        let thread = Arc::clone(CONNECTION.get_or_init(|| thread));
+        let MpiThread { rank, size, local_rank, local_size, .. } = *thread;
+        Ok(Self { rank, size, local_rank, local_size, mpi: Some(MpiCommunicator::new(thread)) })
     }
 
     /// Whether this is the rank that writes and speaks for all.

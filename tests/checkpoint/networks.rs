@@ -5,7 +5,7 @@ use pdarts::genotype::{NetworkKind, NetworkShape, Operation, Switches, library};
 use pdarts::model::NetworkDescription;
 use pdarts::optim::{FlatParameters, FlatStatistics};
 use pdarts::search::{ForwardMode, Softmax, SupernetShape};
-use pdarts::trainer::{ImageBatch, SearchState, StepResult, StepSettings, TrainState};
+use pdarts::trainer::{ImageBatch, SearchState, StepImages, StepResult, StepSettings, TrainState};
 use tch::{Device, Kind, Tensor};
 
 use crate::draw_alone;
@@ -58,9 +58,9 @@ fn search(num_cells: usize, live: &[Operation], checkpoint: bool) -> Trace {
     state.checkpoint_cells(checkpoint);
     let (batch, mode, mut trace) = (batch(16, 7), ForwardMode::training(0.4), Trace::default());
     for _ in 0..NUM_STEPS {
-        let result = state.alpha_step(&batch, mode).unwrap();
+        let result = state.alpha_step(&mut (&batch).into(), mode).unwrap();
         trace.step(&result, &state.flat_alphas, &state.statistics);
-        let result = state.weight_step(&batch, 0.025, mode).unwrap();
+        let result = state.weight_step(&mut (&batch).into(), 0.025, mode).unwrap();
         trace.step(&result, &state.weights, &state.statistics);
     }
     trace
@@ -89,15 +89,14 @@ fn retrain(kind: NetworkKind, precision: Precision, accumulate_steps: usize, che
     let genotype = library::find("PDARTS_C10").unwrap().genotype;
     let mut config = TrainConfig::default();
     config.train.precision = precision;
-    config.train.accumulate_steps = accumulate_steps;
     config.train.ema_decay = 0.9;
     config.model.checkpoint_cells = checkpoint;
     let description = NetworkDescription { genotype, shape, auxiliary_head: true };
     let mut state = TrainState::new(description, &config, Device::Cpu).unwrap();
     let (batch, mut trace) = (batch(image_size as i64, 7), Trace::default());
     for _ in 0..NUM_STEPS {
-        let result =
-            state.weight_step(&batch, &StepSettings { learning_rate: 0.025, drop_path: 0.3, mixing: None }).unwrap();
+        let settings = StepSettings { learning_rate: 0.025, drop_path: 0.3, mixing: None };
+        let result = state.weight_step(&mut StepImages::in_parts(&batch, accumulate_steps), &settings).unwrap();
         trace.step(&result, &state.weights, &state.statistics);
     }
     trace

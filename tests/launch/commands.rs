@@ -82,6 +82,13 @@ fn open_mpi_starts_a_rank_for_each_gpu_of_this_machine() {
     let machine = Machine::new(OPEN_MPI).with_gpus(2);
     assert_eq!(machine.command(&["doctor", "--json"], &[]), "--map-by ppr:2:node --bind-to none");
     assert_eq!(machine.command(&["doctor"], &[("CUDA_VISIBLE_DEVICES", "1")]), unbound);
+    // As CUDA itself counts: nothing selects nothing, and what follows an entry that is none does not count.
+    for (selection, num_ranks) in [("", 1), ("-1", 1), ("NoDevFiles", 1), (" ", 1), ("0,1,2", 3), ("0, 1,-1,2", 2)] {
+        let command = machine.command(&["doctor"], &[("CUDA_VISIBLE_DEVICES", selection)]);
+        assert!(command.contains(&format!("--map-by ppr:{num_ranks}:node ")), "{selection:?}: {command}");
+    }
+    let by_name = machine.command(&["doctor"], &[("CUDA_VISIBLE_DEVICES", "GPU-8932f937-d72c,MIG-7a5b")]);
+    assert!(by_name.contains("--map-by ppr:2:node "), "{by_name}");
     assert_eq!(machine.command(&["-n", "1", "doctor", "-n", "7"], &[]), unbound);
 }
 
@@ -93,9 +100,12 @@ fn open_mpi_is_told_of_machines_cores_interface_and_environment() {
         "--host node1:8,node2:8 --map-by ppr:8:node --bind-to none"
     );
     assert_eq!(
-        machine.command(&["--interface", "ib0", "doctor"], &[("RUST_LOG", "debug"), ("HOME", "/")]),
+        machine.command(
+            &["--interface", "ib0", "doctor"],
+            &[("RUST_LOG", "debug"), ("OMP_NUM_THREADS", "2"), ("HOME", "/")]
+        ),
         "--map-by ppr:1:node --bind-to none --mca btl_tcp_if_include ib0 --mca oob_tcp_if_include ib0 \
-         -x NCCL_SOCKET_IFNAME -x RUST_LOG"
+         -x NCCL_SOCKET_IFNAME -x OMP_NUM_THREADS -x RUST_LOG"
     );
     let bound = machine.command(&["--bind", "cores", "doctor"], &[]);
     assert!(bound.starts_with("--map-by ppr:1:node:PE=") && bound.ends_with(" --bind-to core"), "{bound}");

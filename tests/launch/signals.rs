@@ -10,7 +10,7 @@ use crate::program::{EPOCHS, Folder, Outcome, Process, STAGES, STEPS_PER_EPOCH, 
 fn launch(folder: &Folder, arguments: &[&str]) -> Command {
     // A script cannot catch what was ignored when it began, as Ctrl-C is in a shell's background jobs.
     let mut command = Command::new("env");
-    command.args(["--default-signal=INT,HUP,TERM", concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh")]);
+    command.args(["--default-signal=INT,HUP,TERM,USR2", concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh")]);
     command.current_dir(folder.path("")).env_remove("RUST_BACKTRACE").env("RUST_LOG", "warn");
     command.env("PDARTS", env!("CARGO_BIN_EXE_pdarts")).args(["-n", "2", "search"]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -23,14 +23,21 @@ fn search_stopped_by_ctrl_c_or_a_lost_terminal_is_saved_and_goes_on() {
     folder.search_on_ranks(2, &["--config", "search.toml", "--out", "uninterrupted"]);
     let run = folder.path("run");
     let mut arguments = vec!["--config", "search.toml", "--out", "run"];
-    for (signal, steps) in [("INT", STEPS_PER_EPOCH + 1), ("HUP", EPOCHS * STEPS_PER_EPOCH + 1)] {
+    let signals = [("INT", 10), ("USR2", 12), ("HUP", 10)];
+    for ((signal, number), steps) in signals.into_iter().zip([1, STEPS_PER_EPOCH + 2, EPOCHS * STEPS_PER_EPOCH + 1]) {
         let mut search = Process::start(&mut launch(&folder, &arguments));
         search.wait_for_steps(&run, steps);
         search.signal(signal);
+        if signal == "HUP" {
+            // The terminal and its shell both send it.
+            thread::sleep(Duration::from_millis(5));
+            search.signal(signal);
+        }
         let output = search.end();
         let (_, stderr) = texts(&output);
-        assert_eq!(output.status.code(), Some(128 + 10), "{stderr}");
-        assert!(stderr.contains("stopped by signal 10; go on with: pdarts search --resume run"), "{stderr}");
+        assert_eq!(output.status.code(), Some(128 + number), "{stderr}");
+        let advice = format!("stopped by signal {number}; go on with: pdarts search --resume run");
+        assert!(stderr.contains(&advice), "{stderr}");
         assert_eq!(json(&run.join("summary.json"))["status"], "stopped");
         assert!(step_lines(&run).len() < STAGES * EPOCHS * STEPS_PER_EPOCH);
         arguments = vec!["--resume", "run"];

@@ -2,6 +2,8 @@
 //! its part.
 #![allow(dead_code)]
 
+pub mod image_tree;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,7 +56,7 @@ keep = 1
 skip_dropout = 0.4
 "#;
 
-const TIMES: [&str; 5] = ["seconds", "train_seconds", "images_per_second", "finished_at", "run"];
+const TIMES: [&str; 6] = ["seconds", "train_seconds", "data_seconds", "images_per_second", "finished_at", "run"];
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with the configuration `search.toml` or `train.toml`, from which the program is called.
@@ -81,7 +83,9 @@ impl Folder {
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pdarts"));
+        // The program leaves signals ignored that were so when it began, as Ctrl-C is in a shell's background jobs.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT,HUP,TERM,USR1,USR2", env!("CARGO_BIN_EXE_pdarts")]);
         command.current_dir(self.directory.path()).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
         command.args(arguments).stdin(Stdio::null());
         command
@@ -198,15 +202,19 @@ impl Process {
         Self { child: Some(command.spawn().unwrap()) }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Sends the signal of this name, as in `TERM`.
     pub fn signal(&mut self, name: &str) {
-        let id = self.child.as_ref().unwrap().id().to_string();
+        let id = self.id().to_string();
         assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
     }
 
     /// Sends a signal to the launcher of several ranks, which passes it on to them.
     pub fn signal_launcher(&mut self, name: &str) {
-        let timeout = self.child.as_ref().unwrap().id().to_string();
+        let timeout = self.id().to_string();
         assert!(Command::new("pkill").args([&format!("-{name}"), "-P", &timeout]).status().unwrap().success());
     }
 

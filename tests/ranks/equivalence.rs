@@ -12,7 +12,7 @@ use std::sync::{LazyLock, Mutex};
 use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
 use pdarts::genotype::{Switches, restrict};
 use pdarts::search::{ForwardMode, Softmax, SupernetShape};
-use pdarts::trainer::{ImageBatch, SearchData, SearchState, TallySums, synchronise_batch_norm};
+use pdarts::trainer::{SearchData, SearchState, StepImages, TallySums, synchronise_batch_norm};
 use pdarts::world::{Ranks, World, leave};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -71,7 +71,6 @@ impl Task {
         tch::manual_seed(world.rank as i64);
         let softmax = Box::new(Softmax);
         let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, softmax, device, kind).unwrap();
-        state.accumulate(config.search.accumulate_steps);
         state.checkpoint_cells(self.checkpoint_cells);
         state.replicate(&world, (&config.parallel).into()).unwrap();
         synchronise_batch_norm(&world);
@@ -80,14 +79,14 @@ impl Task {
         let epochs = NUM_ALTERNATIONS.div_ceil(data.weight_loader.num_steps()) as u64;
         for epoch in 0..epochs {
             let steps = 0..data.weight_loader.num_steps();
-            let alpha_batches = data.alpha_loader.batches(epoch, steps.clone()).unwrap();
-            let weight_batches = data.weight_loader.batches(epoch, steps).unwrap();
-            for (alpha_batch, weight_batch) in alpha_batches.zip(weight_batches) {
+            let mut alpha_batches = data.alpha_loader.batches(epoch, steps.clone()).unwrap();
+            let mut weight_batches = data.weight_loader.batches(epoch, steps.clone()).unwrap();
+            for _ in steps {
                 let mode = ForwardMode::training(0.0);
-                let batch = ImageBatch::from_host(&alpha_batch.unwrap(), device, kind).unwrap();
-                losses.push(mean_loss(&state.alpha_step(&batch, mode).unwrap().loss, &world));
-                let batch = ImageBatch::from_host(&weight_batch.unwrap(), device, kind).unwrap();
-                losses.push(mean_loss(&state.weight_step(&batch, LEARNING_RATE, mode).unwrap().loss, &world));
+                let mut images = StepImages::next_of(&mut alpha_batches, device, kind);
+                losses.push(mean_loss(&state.alpha_step(&mut images, mode).unwrap().loss, &world));
+                let mut images = StepImages::next_of(&mut weight_batches, device, kind);
+                losses.push(mean_loss(&state.weight_step(&mut images, LEARNING_RATE, mode).unwrap().loss, &world));
             }
         }
         let variants = restrict(&switches, &state.alphas().values().unwrap()).unwrap();

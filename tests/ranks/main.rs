@@ -2,7 +2,9 @@
 //! together, and what they refuse.
 
 mod equivalence;
+mod eval;
 mod faults;
+mod launchers;
 #[path = "../program/mod.rs"]
 mod program;
 mod refusals;

@@ -88,6 +88,7 @@ fn check_metrics(run: &Path) {
         "alpha_loss",
         "alpha_top1",
         "images_per_second",
+        "data_seconds",
     ];
     let of_epoch = ["valid_loss", "valid_top1", "normal_entropy", "reduction_entropy", "train_seconds", "seconds"];
     let per_epoch = [&per_step[..], &of_epoch].concat();

@@ -3,6 +3,7 @@
 
 mod complete;
 mod full_disk;
+mod locks;
 #[path = "../program/mod.rs"]
 mod program;
 mod refusals;

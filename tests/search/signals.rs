@@ -1,7 +1,12 @@
 //! A search that a signal stops: it saves, says how to go on, and goes on as if nothing had been.
 
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use crate::program::{
-    EPOCHS, Folder, Outcome, STEPS_PER_EPOCH, UNINTERRUPTED, json, json_lines, names, step_lines, texts,
+    EPOCHS, Folder, Outcome, Process, STEPS_PER_EPOCH, UNINTERRUPTED, json, json_lines, names, step_lines, texts,
 };
 
 /// Stops a search by `signal` once it has done `steps` steps, and resumes it.
@@ -49,6 +54,66 @@ fn sigint_while_alphas_train() {
 #[test]
 fn sigusr1_in_the_last_stage() {
     stopped_and_resumed("USR1", 10, EPOCHS * STEPS_PER_EPOCH + 2);
+}
+
+#[test]
+fn sighup_while_alphas_train() {
+    stopped_and_resumed("HUP", 1, STEPS_PER_EPOCH + 1);
+}
+
+#[test]
+fn sigusr2_between_stages() {
+    stopped_and_resumed("USR2", 12, EPOCHS * STEPS_PER_EPOCH);
+}
+
+#[test]
+fn sigxcpu_before_alphas_train() {
+    stopped_and_resumed("XCPU", 24, 1);
+}
+
+#[test]
+fn lost_terminal_saves_although_nothing_can_be_written_to_it() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    let call = format!("exec {} search --config search.toml --out run", env!("CARGO_BIN_EXE_pdarts"));
+    let mut terminal = Command::new("env");
+    terminal.args(["--default-signal=HUP", "script", "--quiet", "--command", &call, "/dev/null"]);
+    let terminal = terminal.current_dir(folder.path("")).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut terminal = Process::start(terminal);
+    terminal.wait_for_steps(&run, STEPS_PER_EPOCH + 1);
+    // Its end of the terminal is closed: the kernel hangs up, and writing fails.
+    terminal.signal("KILL");
+    let start = Instant::now();
+    while !run.join("summary.json").exists() {
+        assert!(start.elapsed() < Duration::from_secs(60), "nothing was saved");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(json(&run.join("summary.json"))["status"], "stopped");
+    assert!(!run.join("genotype.json").exists());
+    // It is done with the run when the lock is free.
+    let lock = File::open(run.join(".lock")).unwrap();
+    lock.lock().unwrap();
+    drop(lock);
+    folder.search(&["--resume", "run"]);
+    Outcome::of(&run).assert_same(&UNINTERRUPTED);
+}
+
+#[test]
+fn signals_that_were_ignored_when_the_run_began_stay_ignored() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    let mut search = Command::new("env");
+    search.args(["--ignore-signal=HUP,INT,USR2", env!("CARGO_BIN_EXE_pdarts"), "search"]);
+    search.args(["--config", "search.toml", "--out", "run"]).current_dir(folder.path(""));
+    search.env("RUST_LOG", "warn").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut search = Process::start(&mut search);
+    for (steps, signal) in [(1, "HUP"), (2, "INT"), (3, "USR2"), (4, "INT")] {
+        search.wait_for_steps(&run, steps);
+        search.signal(signal);
+    }
+    let output = search.end();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    Outcome::of(&run).assert_same(&UNINTERRUPTED);
 }
 
 #[test]

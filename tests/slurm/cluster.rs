@@ -54,13 +54,26 @@ impl Cluster {
         options: &[&str],
         environment: &[(&str, &str)],
     ) -> Job<'_> {
+        self.submit_with(script, folder, run, options, environment, &[])
+    }
+
+    /// The same with `arguments` of the user for the program.
+    pub fn submit_with(
+        &self,
+        script: &str,
+        folder: &Folder,
+        run: &Path,
+        options: &[&str],
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Job<'_> {
         let output = self.directory.path().join(run.file_name().unwrap()).with_extension("out");
         let mut command = self.command("sbatch");
         command.args(["--parsable", "--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1", "--time=5"]);
         command.args(["--chdir", env!("CARGO_MANIFEST_DIR"), "--output", output.to_str().unwrap()]).args(options);
         command.env("PDARTS", env!("CARGO_BIN_EXE_pdarts")).env("PDARTS_RUN", run).env("RUST_LOG", "warn");
         command.env("PDARTS_CONFIG", folder.path("search.toml")).envs(environment.iter().copied());
-        let submitted = command.current_dir(env!("CARGO_MANIFEST_DIR")).arg(script).output().unwrap();
+        let submitted = command.current_dir(env!("CARGO_MANIFEST_DIR")).arg(script).args(arguments).output().unwrap();
         assert!(submitted.status.success(), "{submitted:?}");
         let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
         Job { cluster: self, id, output }
@@ -102,6 +115,11 @@ impl Job<'_> {
     /// Signals the batch script and not its tasks.
     pub fn signal_script(&self, name: &str) {
         self.run("scancel", &["--batch", &format!("--signal={name}"), &self.id]);
+    }
+
+    /// The same of one task of an array.
+    pub fn signal_task(&self, task: usize, name: &str) {
+        self.run("scancel", &["--batch", &format!("--signal={name}"), &format!("{}_{task}", self.id)]);
     }
 
     pub fn wait_for_state(&self, state: &str) {

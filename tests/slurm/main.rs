@@ -4,10 +4,12 @@ mod cluster;
 #[path = "../program/mod.rs"]
 mod program;
 
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use cluster::{Cluster, Job};
-use program::{Folder, Outcome, json, step_lines};
+use program::{Folder, Outcome, json, json_lines, step_lines};
 use serde_json::Value;
 
 const SEARCH: &str = "launch/slurm/search.sbatch";
@@ -29,6 +31,7 @@ fn jobs_end_with_what_the_same_ranks_find_elsewhere() {
     job_on_two_nodes_completes_under_mpirun(&cluster, &folder, &four_ranks);
     job_that_loses_a_rank_fails_and_goes_on_when_submitted_again(&cluster, &folder, &four_ranks);
     refused_configuration_ends_the_job_with_its_exit_code(&cluster, &folder);
+    tasks_of_an_array_have_runs_of_their_own_and_return_to_the_queue_alone(&cluster, &folder);
 }
 
 fn job_on_one_node_is_signalled_returns_to_the_queue_and_completes(cluster: &Cluster, folder: &Folder) {
@@ -78,4 +81,26 @@ fn refused_configuration_ends_the_job_with_its_exit_code(cluster: &Cluster, fold
     job.wait_for_state("FAILED");
     assert!(job.description().contains("ExitCode=2:0"), "{}", job.description());
     assert_eq!(job.output().lines().filter(|line| line.starts_with("error: ")).count(), 1, "{}", job.output());
+}
+
+fn tasks_of_an_array_have_runs_of_their_own_and_return_to_the_queue_alone(cluster: &Cluster, folder: &Folder) {
+    const TASKS: [usize; 2] = [3, 5];
+    let options = ["--nodes=1", "--array=3,5"];
+    let seed = ["--set", "run.seed=%a"];
+    let job = cluster.submit_with(SEARCH, folder, &folder.path("array"), &options, &[], &seed);
+    let runs = TASKS.map(|task| folder.path(&format!("array-{task}")));
+    let summary =
+        |run: &Path| if run.join("summary.json").exists() { json(&run.join("summary.json")) } else { Value::Null };
+    job.wait_until("have taken steps", || runs.iter().all(|run| step_lines(run).len() >= 2));
+    // The last task to start has the number of the whole array.
+    job.signal_task(TASKS[1], "USR1");
+    job.wait_until("has been saved", || summary(&runs[1])["status"] != Value::Null);
+    job.wait_until("are complete", || runs.iter().all(|run| summary(run)["status"] == "complete"));
+    let starts = runs.each_ref().map(|run| json_lines(&run.join("environment.jsonl")).len());
+    assert_eq!(starts, [1, 2], "{}", job.output());
+    for (run, task) in runs.iter().zip(TASKS) {
+        let config = fs::read_to_string(run.join("config.toml")).unwrap();
+        assert!(config.contains(&format!("seed = {task}\n")), "{config}");
+    }
+    assert!(!folder.path("array").exists());
 }

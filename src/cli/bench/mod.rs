@@ -2,6 +2,7 @@
 
 mod allreduce;
 mod depthwise;
+mod loader;
 mod machine;
 mod pool;
 mod profile;
@@ -23,6 +24,8 @@ pub enum BenchCommand {
     /// Time sums over ranks; started with mpirun or srun.
     #[command(name = "allreduce")]
     AllReduce(allreduce::AllReduceArguments),
+    /// Time the loading of photos: decoding, crops, resizing.
+    Loader(loader::LoaderArguments),
     /// Measure the machine's memory bandwidth and arithmetic, which bound everything else.
     Machine(machine::MachineArguments),
     /// Show where the time of the search's steps goes, by kind of operation.
@@ -43,6 +46,7 @@ pub fn run(command: BenchCommand) -> anyhow::Result<()> {
         BenchCommand::Depthwise(arguments) => depthwise::run(&arguments),
         BenchCommand::Pool(arguments) => pool::run(&arguments),
         BenchCommand::AllReduce(arguments) => allreduce::run(&arguments),
+        BenchCommand::Loader(arguments) => loader::run(&arguments),
         BenchCommand::Machine(arguments) => machine::run(&arguments),
         BenchCommand::Profile(arguments) => profile::run(&arguments),
     }

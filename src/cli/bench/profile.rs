@@ -73,8 +73,8 @@ impl Steps {
             Self::Retraining(subject) => subject.step(),
             Self::Search(subject) => {
                 let mode = ForwardMode::training(0.0);
-                subject.state.alpha_step(&subject.batch, mode)?;
-                subject.state.weight_step(&subject.batch, subject.learning_rate, mode)?;
+                subject.state.alpha_step(&mut (&subject.batch).into(), mode)?;
+                subject.state.weight_step(&mut (&subject.batch).into(), subject.learning_rate, mode)?;
                 Ok(())
             }
         }

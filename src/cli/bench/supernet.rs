@@ -155,9 +155,9 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         }
         let start = Instant::now();
         // Reading a value waits for the device.
-        state.alpha_step(&batch, mode)?.loss.f_double_value(&[])?;
+        state.alpha_step(&mut (&batch).into(), mode)?.loss.f_double_value(&[])?;
         let middle = Instant::now();
-        state.weight_step(&batch, learning_rate, mode)?.loss.f_double_value(&[])?;
+        state.weight_step(&mut (&batch).into(), learning_rate, mode)?.loss.f_double_value(&[])?;
         if repeat >= NUM_WARM_UPS {
             arch_seconds.push((middle - start).as_secs_f64());
             weight_seconds.push(middle.elapsed().as_secs_f64());

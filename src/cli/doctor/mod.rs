@@ -21,7 +21,7 @@ use self::together::Launch;
 use super::logging::Logging;
 use super::output;
 use super::ranks::agree;
-use crate::world::{Label, Ranks};
+use crate::world::{Label, Ranks, WorldError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,11 +88,18 @@ impl Check {
 pub fn run(arguments: &DoctorArguments, logging: &Logging) -> anyhow::Result<()> {
     // libtorch decides at the first question about CUDA what it can do.
     let mut machine = Machine::examine();
-    let ranks = Ranks::join()?;
+    let (ranks, refusal) = match Ranks::join() {
+        Ok(ranks) => (ranks, None),
+        Err(refusal @ WorldError::NotConnected { .. }) => (Ranks::alone(), Some(refusal.to_string())),
+        Err(error) => return Err(error.into()),
+    };
     if !ranks.is_root() {
         logging.quieten();
     }
-    let launch = Launch::try_out(&ranks, &mut machine)?;
+    let mut launch = Launch::try_out(&ranks, &mut machine)?;
+    if let Some(text) = refusal {
+        launch.mpi = Check { works: false, text };
+    }
     let reports: Vec<RankReport> =
         ranks.gather(&RankReport { machine, launch }, Label::new("findings of the ranks"))?;
     let printed = if ranks.is_root() { print(arguments, &reports) } else { Ok(()) };

@@ -8,7 +8,7 @@ use crate::cli::table::Table;
 const MAX_ROWS: usize = 64;
 
 pub fn render(reports: &[RankReport]) -> String {
-    let facts: [(&str, Vec<String>); 9] = [
+    let facts: [(&str, Vec<String>); 10] = [
         ("pdarts", collect(reports, |report| report.machine.pdarts.clone())),
         ("libtorch", collect(reports, |report| verdict(&report.machine.libtorch))),
         ("driver", collect(reports, |report| verdict(&report.machine.driver))),
@@ -18,6 +18,7 @@ pub fn render(reports: &[RankReport]) -> String {
         ("MPI", collect(reports, |report| verdict(&report.launch.mpi))),
         ("launcher", collect(reports, |report| report.launch.launcher.clone().unwrap_or("none (a shell)".into()))),
         ("SLURM", collect(reports, slurm)),
+        ("threads", collect(reports, threads)),
     ];
     let mut text: String = facts.iter().map(|(name, values)| fact(name, values)).collect();
     text.push_str(&fact("launch", &[format!("{} rank(s) on {} node(s)", reports.len(), num_nodes(reports))]));
@@ -82,6 +83,11 @@ fn slurm(report: &RankReport) -> String {
         return "not in a job".into();
     }
     variables.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+/// How many a run would take, and why no more.
+fn threads(report: &RankReport) -> String {
+    format!("{}, bounded by {}", report.launch.threads, report.launch.thread_bound)
 }
 
 fn table(reports: &[RankReport]) -> String {

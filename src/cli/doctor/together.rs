@@ -10,7 +10,8 @@ use super::checks::Machine;
 use crate::cli::error::one_line;
 use crate::config::{CommunicatorChoice, DeviceChoice};
 use crate::world::{
-    DeviceName, Label, Pending, Ranks, ReduceOp, World, WorldError, hostname, launcher, linked_mpi, mpi_library,
+    DeviceName, Label, Pending, Ranks, ReduceOp, ThreadBound, World, WorldError, hostname, launcher, linked_mpi,
+    mpi_library,
 };
 
 /// 1 MiB of float32.
@@ -31,6 +32,8 @@ pub struct Launch {
     pub device: String,
     /// CPU threads of this rank.
     pub threads: usize,
+    /// What bounds their number.
+    pub thread_bound: ThreadBound,
     /// Whether MPI connects the ranks.
     pub mpi: Check,
     /// A small sum over all ranks on each communicator; none on a single rank.
@@ -74,6 +77,7 @@ impl Launch {
             launcher: launcher().map(str::to_owned),
             device: DeviceName(world.device).to_string(),
             threads: world.threads,
+            thread_bound: world.thread_bound,
             mpi: check_mpi(),
             sums,
         })

@@ -9,16 +9,19 @@ use serde::Serialize;
 use tch::Kind;
 
 use super::CheckpointArguments;
-use super::test_set::{EvalDataset, TestSet};
+use super::test_set::EvalDataset;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
 use crate::cli::output;
+use crate::cli::ranks::{agree, compare_programs};
 use crate::cli::table::Table;
-use crate::config::DeviceChoice;
+use crate::config::{CommunicatorChoice, DeviceChoice};
+use crate::data::DatasetKind;
+use crate::model::{EvaluationNetwork, NetworkDescription};
 use crate::run::write_atomic;
-use crate::trainer::{Accuracy, Predictions};
-use crate::weights::to_safetensors;
-use crate::world::World;
+use crate::trainer::{Accuracy, Predictions, TestData};
+use crate::weights::{StateDict, to_safetensors};
+use crate::world::{Ranks, World};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,17 +74,23 @@ struct Figures {
 
 pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     arguments.kernels.apply();
-    let state = arguments.weights.read()?;
-    let description = arguments.weights.describe(&state)?;
-    let dataset = arguments.on.map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
-    let images = dataset.open(&arguments.data, &description.shape)?;
-    let world = World::single(arguments.device, usize::from(arguments.threads))?;
-    let network = state.build(&description, world.device, Kind::Float);
-    let network = network.map_err(|problem| arguments.weights.error(problem))?;
-    let batches = images.batches(arguments.global_batch as usize, world.threads)?;
-    let bar = progress_bar(logging.bars(), images.len())?;
-    let predictions = Predictions::of(&network, batches, world.device, &mut |images| bar.inc(images as u64))?;
+    let ranks = Ranks::join()?;
+    if !ranks.is_root() {
+        logging.quieten();
+    }
+    let subject = agree(&ranks, Subject::open(arguments))?;
+    let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
+    let world = World::new(ranks.clone(), device, usize::from(arguments.threads), CommunicatorChoice::Auto);
+    let world = agree(&ranks, world.map_err(Into::into))?;
+    let (network, data) = agree(&world, subject.load(arguments, &world))?;
+    let fingerprint = if world.size > 1 { data.source.fingerprint() } else { String::new() };
+    compare_programs(&world, &fingerprint)?;
+    let bar = progress_bar(logging.bars(), data.source.len())?;
+    let predictions = Predictions::of(&network, &data, &world, &mut |images| bar.set_position(images as u64))?;
     bar.finish_and_clear();
+    if !world.is_root() {
+        return Ok(());
+    }
     if let Some(path) = &arguments.save_logits {
         save(&predictions, path)?;
     }
@@ -90,7 +99,32 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
         let Accuracy { top1, top5, loss, samples, .. } = accuracy;
         return output::print_json(&Figures { top1, top5, loss, samples });
     }
-    Ok(output::print(report(&images, &accuracy))?)
+    Ok(output::print(report(subject.dataset.kind(), &data, &accuracy))?)
+}
+
+/// A network in a file and the data set that it is asked about.
+struct Subject {
+    state: StateDict,
+    description: NetworkDescription,
+    dataset: EvalDataset,
+}
+
+impl Subject {
+    fn open(arguments: &EvalArguments) -> anyhow::Result<Self> {
+        let state = arguments.weights.read()?;
+        let description = arguments.weights.describe(&state)?;
+        let dataset = arguments.on.map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
+        dataset.require_size(&description.shape)?;
+        Ok(Self { state, description, dataset })
+    }
+
+    fn load(&self, arguments: &EvalArguments, world: &World) -> anyhow::Result<(EvaluationNetwork, TestData)> {
+        let Self { state, description, dataset } = self;
+        let data = TestData::open(dataset.kind(), &arguments.data, arguments.global_batch as usize, world)?;
+        dataset.require_classes(&description.shape, data.source.class_names().len())?;
+        let network = state.build(description, world.device, Kind::Float);
+        Ok((network.map_err(|problem| arguments.weights.error(problem))?, data))
+    }
 }
 
 fn progress_bar(bars: &MultiProgress, images: usize) -> anyhow::Result<ProgressBar> {
@@ -106,12 +140,12 @@ fn save(predictions: &Predictions, path: &Path) -> anyhow::Result<()> {
     Ok(write_atomic(path, |writer| writer.write_all(&bytes))?)
 }
 
-fn report(images: &TestSet, accuracy: &Accuracy) -> String {
+fn report(dataset: DatasetKind, data: &TestData, accuracy: &Accuracy) -> String {
     let mut classes = Table::new(&[&["class", "images", "right", "top-1"]]);
-    for (name, class) in images.class_names().into_iter().zip(&accuracy.classes) {
+    for (name, class) in data.source.class_names().iter().zip(&accuracy.classes) {
         let top1 = class.top1().map_or("-".to_owned(), |top1| format!("{top1:.2} %"));
-        classes.row([name.to_owned(), class.samples.to_string(), class.correct.to_string(), top1]);
+        classes.row([name.clone(), class.samples.to_string(), class.correct.to_string(), top1]);
     }
     let Accuracy { top1, top5, loss, samples, .. } = accuracy;
-    format!("{classes}\n{images}, {samples} test images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}")
+    format!("{classes}\n{dataset}, {samples} test images: top-1 {top1:.2} %, top-5 {top5:.2} %, loss {loss:.4}")
 }

@@ -35,10 +35,10 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// The archive of a data set; photodigits needs none.
+    /// The archive of a data set; there is none for photodigits and images of your own.
     pub fn of(dataset: DatasetKind) -> Option<Self> {
         match dataset {
-            DatasetKind::Photodigits => None,
+            DatasetKind::Photodigits | DatasetKind::Images => None,
             DatasetKind::Cifar10 => {
                 Some(Self { name: "cifar-10-binary.tar.gz", md5: "c32a1d4ab5d03f1284b67883e8d87530" })
             }

@@ -1,169 +1,247 @@
-//! Images in files, a folder for each class: ImageNet's validation set as torchvision's `ImageFolder` expects it.
+//! Images in files: a folder for each class, or ImageNet's flat validation folder with a file of labels.
+//!
+//! - `tree`: where the training and the validation images are
+//! - `listing`, `names`: what a folder holds, in little memory; `skipped`: what is left out, for one line
+//! - `ground_truth`, `label_file`, `devkit`: labels of images that are not in folders of classes
+//!
+//! Classes are numbered in the order of their names as text, as torchvision does.
 
-mod view;
+mod devkit;
+mod ground_truth;
+mod label_file;
+mod listing;
+mod names;
+mod skipped;
+mod tree;
 
-use std::fs;
-use std::io;
-use std::num::NonZeroUsize;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use self::view::CentreView;
-use super::{Batch, Batches, CHANNELS, DataError, Sampler, Shard, prefetch::Prefetch};
+use sha2::{Digest, Sha256};
 
-const EXTENSIONS: [&str; 3] = ["jpeg", "jpg", "png"];
+use self::listing::Listing;
+use super::{Colours, DataError, Source, Split, StoredImage};
 
-/// The files of a data set and their classes, which are numbered in the order of their folders' names.
+pub(super) use self::ground_truth::label;
+pub(super) use self::listing::{hidden_reason, is_image_name};
+pub(super) use self::names::Names;
+pub(super) use self::skipped::{Reason, Skipped};
+pub(super) use self::tree::Tree;
+
+/// Files of sets up to this size are looked at one by one for empty ones; in larger sets they show when they are read.
+const LOOKED_AT: usize = 100_000;
+
+/// The files of one part of a data set and their classes.
 #[derive(Clone, Debug)]
 pub struct ImageFolder {
     classes: Vec<String>,
-    /// In the order of classes, then of names.
-    files: Vec<(PathBuf, usize)>,
+    folders: Vec<Folder>,
+    /// Names of files, folder by folder, in order within each.
+    names: Names,
+    labels: Vec<u32>,
+    notes: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct Folder {
+    path: PathBuf,
+    /// Number of its first image.
+    first: usize,
 }
 
 impl ImageFolder {
-    /// Lists the images in the folders of `dir`, or of `val` in it.
+    /// Lists one part of the images of `dir`: of a data set with `train/` and `val/`, of Kaggle's tree, or, as
+    /// validation images, of a folder that has a folder for each class itself.
     ///
     /// # Errors
-    /// When there is no such folder, a class without images, or images beside the folders.
-    pub fn open(dir: &Path) -> Result<Self, DataError> {
-        let inner = dir.join("val");
-        let dir = if inner.is_dir() { inner.as_path() } else { dir };
-        let refused = |reason: &str| DataError::ImageFolder { dir: dir.into(), reason: reason.into() };
-        let entries = list(dir)?;
-        let folders: Vec<&PathBuf> = entries.iter().filter(|path| path.is_dir()).collect();
-        if folders.is_empty() {
-            let reason = match entries.iter().any(|path| is_image(path)) {
-                true => "its images are not in a folder for each class",
-                false => "it has no folders with images",
-            };
-            return Err(refused(reason));
+    /// When there are no such images, a class has none, classes of training and validation differ, or an image has no
+    /// label.
+    pub fn open(dir: &Path, split: Split) -> Result<Self, DataError> {
+        if dir.is_file() {
+            let problem = "is a file, not a folder: unpack it, or make shards of it with pdarts data pack --from";
+            return Err(DataError::images(dir, problem.into()));
         }
-        let mut found = Self { classes: Vec::new(), files: Vec::new() };
-        for folder in folders {
-            let images: Vec<PathBuf> = list(folder)?.into_iter().filter(|path| is_image(path)).collect();
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if images.is_empty() {
-                return Err(refused(&format!("its folder {name} has no images")));
+        Self::open_part(&Tree::find(dir)?, split)
+    }
+
+    /// Lists one part of `tree`.
+    ///
+    /// # Errors
+    /// Those of [`ImageFolder::open`].
+    pub(super) fn open_part(tree: &Tree, split: Split) -> Result<Self, DataError> {
+        let wanted = if split == Split::Train { "training images (train/)" } else { "validation images (val/)" };
+        let part = tree.part(split).ok_or_else(|| tree.nothing_usable(wanted))?;
+        let root = listing::list(part)?;
+        let is_flat = ground_truth::is_flat(part, &root);
+        match split {
+            Split::Train if is_flat => Err(tree::not_in_folders(part, &root)),
+            Split::Test if is_flat => ground_truth::open(tree, part, root),
+            _ if root.folders.is_empty() => Err(tree::not_in_folders(part, &root)),
+            _ => {
+                if let (Split::Test, Some(train)) = (split, &tree.train) {
+                    refuse_differing(train, part, &root.folders)?;
+                }
+                Self::of_classes(part, root)
             }
-            found.files.extend(images.into_iter().map(|path| (path, found.classes.len())));
-            found.classes.push(name);
         }
-        Ok(found)
     }
 
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.files.len()
+    /// A folder for each class in `part`.
+    fn of_classes(part: &Path, root: Listing) -> Result<Self, DataError> {
+        let mut listings = listing::list_all(part, &root.folders)?;
+        let mut paths: Vec<PathBuf> = root.folders.iter().map(|name| part.join(name)).collect();
+        let mut skipped = root.skipped;
+        if root.images.len() > 0 {
+            let first = String::from_utf8_lossy(root.images.get(0)).into_owned();
+            skipped.add(Reason::Beside, root.images.len() as u64, &first);
+        }
+        for (path, listing) in paths.iter_mut().zip(&mut listings) {
+            // Tiny ImageNet has the images of a class in `images` below its folder.
+            if listing.images.len() == 0 && listing.folders == ["images"] {
+                path.push("images");
+                let inner = listing::list(path)?;
+                skipped.extend("", &std::mem::replace(listing, inner).skipped);
+            }
+            if !listing.folders.is_empty() {
+                let (number, example) = listing::deeper_images(path, &listing.folders)?;
+                listing.skipped.add(Reason::Deeper, number, &example);
+            }
+        }
+        if listings.iter().map(|listing| listing.images.len()).sum::<usize>() <= LOOKED_AT {
+            listing::leave_out_empty(&paths, &mut listings)?;
+        }
+        let mut folder = Self::empty(root.folders);
+        for (label, (path, listing)) in (0u32..).zip(paths.into_iter().zip(listings)) {
+            let class = &folder.classes[label as usize];
+            if listing.images.len() == 0 {
+                return Err(tree::class_without_images(part, class, &listing));
+            }
+            skipped.extend(class, &listing.skipped);
+            folder.push(path, &listing.images, |_| label)?;
+        }
+        folder.note_skipped(part, &skipped);
+        folder.note_numbers();
+        Ok(folder)
     }
 
-    /// Whether there are no images.
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
+    fn empty(classes: Vec<String>) -> Self {
+        Self { classes, folders: Vec::new(), names: Names::default(), labels: Vec::new(), notes: Vec::new() }
     }
 
-    /// The folders' names.
-    pub fn class_names(&self) -> &[String] {
+    /// Appends the images of one folder on disk.
+    fn push(&mut self, path: PathBuf, images: &Names, label: impl Fn(usize) -> u32) -> Result<(), DataError> {
+        let first = self.labels.len();
+        for (index, name) in images.iter().enumerate() {
+            if self.labels.len() == u32::MAX as usize || !self.names.push(name) {
+                return Err(DataError::images(&path, "is beyond what one data set can hold".into()));
+            }
+            self.labels.push(label(index));
+        }
+        self.folders.push(Folder { path, first });
+        Ok(())
+    }
+
+    fn note_skipped(&mut self, part: &Path, skipped: &Skipped) {
+        if !skipped.is_empty() {
+            self.notes.push(format!("{}: left out {skipped}", part.display()));
+        }
+    }
+
+    /// Folders that are numbers, in the order of text: `10` comes before `2`.
+    fn note_numbers(&mut self) {
+        let numbers: Option<Vec<u64>> = self.classes.iter().map(|class| class.parse().ok()).collect();
+        let Some(numbers) = numbers else { return };
+        let Some(label) = (1..numbers.len()).find(|&label| numbers[label - 1] > numbers[label]) else { return };
+        let [before, class] = [label - 1, label].map(|label| &self.classes[label]);
+        self.notes.push(format!(
+            "class folders that are numbers are ordered as text, as in torchvision: class {before} has the label {}, \
+             class {class} the label {label}; name them with leading zeros to order them as numbers",
+            label - 1
+        ));
+    }
+
+    /// What to tell the user once: what was left out, and what may not be meant.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The file of image `index`, or `None` past the last one.
+    pub fn path(&self, index: u32) -> Option<PathBuf> {
+        let index = index as usize;
+        let position = self.folders.partition_point(|folder| folder.first <= index);
+        let folder = self.folders.get(position.checked_sub(1)?).filter(|_| index < self.len())?;
+        Some(folder.path.join(OsStr::from_bytes(self.names.get(index))))
+    }
+}
+
+impl Source for ImageFolder {
+    fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn class_names(&self) -> &[String] {
         &self.classes
     }
 
-    /// All images in order, as evaluation of ImageNet sees them (the middle 224 pixels after the shorter side is brought to
-    /// 256), decoded ahead on `num_threads` threads, `batch_size` at a time.
-    ///
-    /// # Errors
-    /// If the system refuses a thread; a file that cannot be decoded is the last item.
-    pub fn batches(self: &Arc<Self>, batch_size: usize, num_threads: NonZeroUsize) -> Result<Batches, DataError> {
-        let num_images = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        let sampler = Sampler::sequential(0..num_images, batch_size, Shard::WHOLE)?;
-        let indices: Vec<Vec<u32>> = sampler.batches(0, 0..sampler.num_steps()).collect();
-        let (folder, view) = (Arc::clone(self), CentreView::imagenet());
-        let prefetch =
-            Prefetch::start(indices, num_threads, move |indices: Vec<u32>| folder.assemble(&view, &indices))?;
-        Ok(Batches::from(prefetch))
+    fn label(&self, index: u32) -> Option<u32> {
+        self.labels.get(index as usize).copied()
     }
 
-    fn assemble(&self, view: &CentreView, indices: &[u32]) -> Result<Batch, DataError> {
-        let mut pixels = Vec::with_capacity(indices.len() * view.crop * view.crop * CHANNELS);
-        let mut labels = Vec::with_capacity(indices.len());
-        for &index in indices {
-            let (path, class) =
-                self.files.get(index as usize).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
-            view.append(path, &mut pixels)?;
-            labels.push(*class as i64);
+    fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
+        let path = self.path(index).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
+        buffer.clear();
+        let reason = match File::open(&path).and_then(|mut file| file.read_to_end(buffer)) {
+            Ok(0) => "it is empty".to_owned(),
+            Ok(_) => return Ok(StoredImage::Encoded(buffer)),
+            Err(error) => error.to_string(),
+        };
+        Err(DataError::image(path.display().to_string(), reason))
+    }
+
+    fn location(&self, index: u32) -> String {
+        self.path(index).map_or_else(|| format!("image {index}"), |path| path.display().to_string())
+    }
+
+    fn fingerprint(&self) -> String {
+        let mut hasher = Sha256::new();
+        for class in &self.classes {
+            hasher.update(class);
+            hasher.update([0]);
         }
-        Ok(Batch { pixels, labels, height: view.crop, width: view.crop })
+        for (name, label) in self.names.iter().zip(&self.labels) {
+            hasher.update(name);
+            hasher.update([0]);
+            hasher.update(label.to_le_bytes());
+        }
+        format!("{:x}", hasher.finalize())
+    }
+
+    fn colours(&self) -> Colours {
+        Colours::IMAGENET
     }
 }
 
-/// What is in a folder, by name.
-fn list(dir: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let entries: io::Result<Vec<PathBuf>> =
-        fs::read_dir(dir).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
-    let mut entries = entries
-        .map_err(|error| DataError::ImageFolder { dir: dir.into(), reason: format!("cannot be read: {error}") })?;
-    entries.sort();
-    Ok(entries)
-}
-
-fn is_image(path: &Path) -> bool {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
-    extension.is_some_and(|extension| EXTENSIONS.contains(&extension.as_str())) && path.is_file()
+/// Compares the classes of validation images with the folders of training images.
+fn refuse_differing(train: &Path, validation: &Path, classes: &[String]) -> Result<(), DataError> {
+    let expected = listing::list(train)?.folders;
+    let missing: Vec<String> = expected.iter().filter(|class| !classes.contains(class)).cloned().collect();
+    let unknown: Vec<String> = classes.iter().filter(|class| !expected.contains(class)).cloned().collect();
+    if missing.is_empty() && unknown.is_empty() {
+        return Ok(());
+    }
+    let mut problem = format!("has other classes than {}:", train.display());
+    if !missing.is_empty() {
+        problem += &format!(" it lacks {} ({})", missing.len(), tree::some_of(&missing));
+    }
+    if !unknown.is_empty() {
+        let and = if missing.is_empty() { "" } else { " and" };
+        problem += &format!("{and} has {} more ({})", unknown.len(), tree::some_of(&unknown));
+    }
+    Err(DataError::images(validation, problem + "; both need the same folders"))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn image(path: &Path, width: u32, colour: [u8; 3]) {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        image::RgbImage::from_pixel(width, 260, image::Rgb(colour)).save(path).unwrap();
-    }
-
-    fn refusal(dir: &Path) -> String {
-        let message = ImageFolder::open(dir).unwrap_err().to_string();
-        assert_eq!(message.lines().count(), 1, "{message}");
-        message
-    }
-
-    #[test]
-    fn images_come_with_the_classes_of_their_folders() {
-        let dir = tempfile::tempdir().unwrap();
-        image(&dir.path().join("val/n02/b.png"), 300, [0, 255, 0]);
-        image(&dir.path().join("val/n02/a.JPEG.png"), 300, [255, 0, 0]);
-        image(&dir.path().join("val/n01/c.jpg"), 257, [0, 0, 255]);
-        fs::write(dir.path().join("val/n01/readme.txt"), "no image").unwrap();
-        let folder = Arc::new(ImageFolder::open(dir.path()).unwrap());
-        assert_eq!((folder.len(), folder.class_names()), (3, &["n01".to_owned(), "n02".to_owned()][..]));
-        for threads in [1, 3] {
-            let batches = folder.batches(2, NonZeroUsize::new(threads).unwrap()).unwrap();
-            let batches: Vec<Batch> = batches.map(Result::unwrap).collect();
-            assert_eq!(batches.iter().map(|batch| batch.labels.clone()).collect::<Vec<_>>(), [vec![0, 1], vec![1]]);
-            assert_eq!((batches[0].height, batches[0].width, batches[0].pixels.len()), (224, 224, 2 * 224 * 224 * 3));
-            // (1 - 0.406) / 0.225 and (0 - 0.485) / 0.229
-            let blue = &batches[0].pixels[..3];
-            assert!((blue[2] - 2.64).abs() < 0.03 && (blue[0] + 2.118).abs() < 0.03, "{blue:?}");
-            assert!((batches[1].pixels[1] - 2.428_571).abs() < 1e-5);
-        }
-    }
-
-    #[test]
-    fn folders_that_are_not_as_expected_are_named() {
-        let dir = tempfile::tempdir().unwrap();
-        assert!(refusal(&dir.path().join("none")).contains("cannot be read"));
-        assert!(refusal(dir.path()).contains("no folders with images"));
-        image(&dir.path().join("flat.png"), 260, [0; 3]);
-        assert!(refusal(dir.path()).contains("not in a folder for each class"));
-        fs::create_dir(dir.path().join("n03")).unwrap();
-        assert!(refusal(dir.path()).contains("its folder n03 has no images"));
-    }
-
-    #[test]
-    fn file_that_is_no_image_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("n01")).unwrap();
-        fs::write(dir.path().join("n01/broken.JPEG"), b"\xff\xd8\xff and no more").unwrap();
-        let folder = Arc::new(ImageFolder::open(dir.path()).unwrap());
-        let error = folder.batches(1, NonZeroUsize::MIN).unwrap().next().unwrap().unwrap_err().to_string();
-        assert!(error.contains("broken.JPEG") && error.lines().count() == 1, "{error}");
-    }
-}
+mod tests;

@@ -7,8 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{AugmentationPolicy, Settings, TrainConfig, TrainDataSection};
 use crate::data::{
-    Augment, IMAGE_SIDE, Loader, MemorySource, Policy, Sampler, Shard, Source, Split, Stream, Transform, load,
-    train_valid_split,
+    Augment, IMAGE_SIDE, Loader, Policy, SameSize, Sampler, Shard, Source, Split, Stream, open, train_valid_split,
 };
 use crate::genotype::{Genotype, NetworkKind, NetworkShape};
 use crate::model::NetworkDescription;
@@ -25,7 +24,7 @@ pub struct TrainData {
     pub test_loader: Loader,
     /// The cell, and the network for the data's classes.
     pub network: NetworkDescription,
-    /// SHA-256 of the data set; empty on a single rank, which has none to compare with.
+    /// Fingerprints of the data set; empty on a single rank, which has none to compare with.
     pub data_digest: String,
     /// Of the configuration and the cell.
     pub run_digest: String,
@@ -38,7 +37,7 @@ impl TrainData {
     /// Missing or damaged data; a configuration that does not fit its size.
     pub fn load(config: &TrainConfig, genotype: &Genotype, world: &World) -> Result<Self, SearchDataError> {
         let data = &config.data;
-        let read = |split| load(dataset_kind(data.dataset), &data.dir, split).map(Arc::new);
+        let read = |split| open(dataset_kind(data.dataset), &data.dir, split);
         let (training, testing) = (read(Split::Train)?, read(Split::Test)?);
         config.validate_with_dataset(training.len())?;
         config.validate_with_ranks(world.size)?;
@@ -46,12 +45,14 @@ impl TrainData {
         let (train, valid) = train_valid_split(num_images, data.train_fraction);
         let (batch, seed) = (config.train.global_batch, config.run.seed);
         let shard = Shard { rank: world.rank, size: world.size };
-        let loader = |dataset: &Arc<MemorySource>, sampler: Sampler, augment: Augment| {
+        let side = training.side().unwrap_or(IMAGE_SIDE);
+        let loader = |source: &Arc<dyn Source>, sampler: Sampler, augment: Augment| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
-            Loader::new(Arc::clone(dataset), sampler, Transform::new(dataset, augment, seed), threads)
+            let transform = Arc::new(SameSize::new(side, augment, seed));
+            Loader::new(Arc::clone(source), sampler, transform, threads)
         };
-        let in_order = |dataset: &Arc<MemorySource>, samples| {
-            Ok::<_, SearchDataError>(loader(dataset, Sampler::sequential(samples, batch, shard)?, Augment::default()))
+        let in_order = |source: &Arc<dyn Source>, samples| {
+            Ok::<_, SearchDataError>(loader(source, Sampler::sequential(samples, batch, shard)?, Augment::default()))
         };
         let order =
             Sampler::shuffled(train, batch, seed, Stream::Weights, shard)?.in_parts(config.train.accumulate_steps);
@@ -66,7 +67,7 @@ impl TrainData {
                     channels: config.model.channels as u64,
                     cells: config.model.cells,
                     num_classes: training.class_names().len() as u64,
-                    image_size: IMAGE_SIDE as u64,
+                    image_size: side as u64,
                 },
                 auxiliary_head: config.model.auxiliary_head,
             },

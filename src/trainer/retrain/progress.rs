@@ -42,6 +42,9 @@ pub struct TrainStepRecord {
     pub train_top1: f64,
     /// Training images.
     pub images_per_second: f64,
+    /// Seconds in which rank 0 waited for images to be loaded.
+    #[serde(default)]
+    pub data_seconds: f64,
 }
 
 /// What one epoch came to.

@@ -13,7 +13,7 @@ use crate::trainer::accumulate::forward_backward;
 use crate::trainer::checkpoint::{Counters, Resumable};
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
-use crate::trainer::{ImageBatch, StepResult, TrainError, optimizer_state};
+use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError, optimizer_state};
 use crate::weights::{NETWORK_KEY, to_safetensors};
 use crate::world::{World, activity};
 
@@ -45,8 +45,6 @@ struct StepOptions {
     auxiliary_weight: f64,
     label_smoothing: f64,
     precision: Precision,
-    /// Parts of a batch that are computed one after the other.
-    accumulate_steps: usize,
     device: Device,
 }
 
@@ -70,7 +68,6 @@ impl TrainState {
                 auxiliary_weight: train.auxiliary_weight,
                 label_smoothing: train.label_smoothing,
                 precision: train.precision,
-                accumulate_steps: train.accumulate_steps,
                 device,
             },
             ranks: None,
@@ -96,16 +93,20 @@ impl TrainState {
         Ok(())
     }
 
-    /// One step on `batch`, this rank's share of the global batch. The loss is the sum that was differentiated, the
-    /// auxiliary head's share included.
+    /// One step on `images`, this rank's share of the global batch; the gradients of their parts add up. The loss is the
+    /// sum that was differentiated, the auxiliary head's share included.
     ///
     /// # Errors
     /// When the images do not fit, or libtorch or the exchange of gradients fails.
-    pub fn weight_step(&mut self, batch: &ImageBatch, settings: &StepSettings) -> Result<StepResult, TrainError> {
+    pub fn weight_step(
+        &mut self,
+        images: &mut StepImages<'_>,
+        settings: &StepSettings,
+    ) -> Result<StepResult, TrainError> {
         self.weights.zero_gradients();
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
         let forward = |part: &ImageBatch| Ok(self.training_loss(part, settings)?);
-        let result = forward_backward(batch, self.options.accumulate_steps, forward, arm)?;
+        let result = forward_backward(images, forward, arm)?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }
@@ -133,7 +134,7 @@ impl TrainState {
         if let Some(logits) = &output.auxiliary_logits {
             loss += loss_of(logits) * self.options.auxiliary_weight;
         }
-        Ok(StepResult { loss, logits: output.logits })
+        Ok(StepResult { loss, logits: output.logits, labels: batch.labels.shallow_clone() })
     }
 
     /// Logits in 32 bits, whatever the network computes in.
@@ -203,7 +204,8 @@ impl TrainState {
 impl Evaluated for TrainState {
     fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
         let logits = self.forward(&batch.images, NetworkMode::Evaluation)?.logits;
-        Ok(StepResult { loss: cross_entropy(&logits, &batch.labels, 0.0), logits })
+        let loss = cross_entropy(&logits, &batch.labels, 0.0);
+        Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
     }
 }
 

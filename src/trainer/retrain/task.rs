@@ -1,18 +1,21 @@
 //! A retraining as the loop over epochs sees it: steps, validation, records.
 
 use std::ops::Range;
+use std::time::Duration;
+
+use tch::Kind;
 
 use super::progress::{Scores, TrainEpochRecord, TrainRecords, TrainStepRecord};
 use super::{StepSettings, TrainState, Training};
 use crate::data::{Batches, Loader};
 use crate::optim::CoursePlace;
-use crate::trainer::epoch::{StepPlace, Task, next_batch};
+use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::Observer;
 use crate::trainer::progress::Interval;
 use crate::trainer::stop::Signal;
 use crate::trainer::tally::{EpochTally, StepKind};
-use crate::trainer::{TrainError, derive_seed};
+use crate::trainer::{StepImages, TrainError, derive_seed};
 
 /// The epochs of a training.
 pub(super) struct TrainTask<'s, 'a> {
@@ -86,11 +89,15 @@ impl Task for TrainTask<'_, '_> {
         Ok(self.training.data.train_loader.batches(epoch as u64, steps)?)
     }
 
+    fn waited(batches: &Batches) -> Duration {
+        batches.waited()
+    }
+
     fn step(&mut self, at: StepPlace, batches: &mut Batches, tally: &mut EpochTally) -> Result<(), TrainError> {
-        let batch = next_batch(batches, self.training.world.device)?;
         self.seed_step(at);
-        let result = self.state.weight_step(&batch, &self.settings(at))?;
-        Ok(tally.weights.add(&result, &batch.labels)?)
+        let mut images = StepImages::next_of(batches, self.training.world.device, Kind::Float);
+        let result = self.state.weight_step(&mut images, &self.settings(at))?;
+        Ok(tally.weights.add(&result)?)
     }
 
     /// Scores on the images left for validation, in epochs that validate, and on the test images where the
@@ -126,6 +133,7 @@ impl Task for TrainTask<'_, '_> {
             train_loss: interval.sums.weights.mean_loss(),
             train_top1: interval.sums.weights.top1_percent(),
             images_per_second: interval.images_per_second(),
+            data_seconds: interval.data_seconds,
         }
     }
 

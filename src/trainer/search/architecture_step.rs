@@ -2,15 +2,15 @@
 
 use super::SearchState;
 use crate::search::ForwardMode;
-use crate::trainer::{ImageBatch, StepResult, TrainError};
+use crate::trainer::{StepImages, StepResult, TrainError};
 
 /// What an architecture step may use.
-#[derive(Copy, Clone, Debug)]
-pub struct StepInputs<'a> {
+pub struct StepInputs<'s, 'a> {
     /// Images of the half that trains the alphas.
-    pub alpha_batch: &'a ImageBatch,
-    /// Images of the half that trains the weights, those of the weight step that follows.
-    pub weight_batch: &'a ImageBatch,
+    pub alpha_images: &'s mut StepImages<'a>,
+    /// Images of the half that trains the weights, those of the weight step that follows: a step that looks at them calls
+    /// [`StepImages::keep`] first.
+    pub weight_images: &'s mut StepImages<'a>,
     /// Learning rate of that weight step.
     pub learning_rate: f64,
     /// Training, with this step's dropout.
@@ -23,7 +23,7 @@ pub trait ArchitectureStep {
     ///
     /// # Errors
     /// When libtorch fails.
-    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TrainError>;
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_, '_>) -> Result<StepResult, TrainError>;
 }
 
 /// The gradient of the alphas at the current weights, as P-DARTS uses it.
@@ -33,7 +33,7 @@ pub trait ArchitectureStep {
 pub struct FirstOrder;
 
 impl ArchitectureStep for FirstOrder {
-    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_>) -> Result<StepResult, TrainError> {
-        state.alpha_step(inputs.alpha_batch, inputs.mode)
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_, '_>) -> Result<StepResult, TrainError> {
+        state.alpha_step(inputs.alpha_images, inputs.mode)
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::config::{ConfigError, DatasetName, SearchConfig, SearchDataSection, Settings};
 use crate::data::{
-    Augment, DataError, DatasetKind, Loader, Sampler, Shard, Source, Split, Stream, Transform, load, train_valid_split,
+    Augment, DataError, DatasetKind, IMAGE_SIDE, Loader, SameSize, Sampler, Shard, Split, Stream, open,
+    train_valid_split,
 };
 use crate::world::World;
 
@@ -19,7 +20,7 @@ pub struct SearchData {
     pub valid_loader: Loader,
     /// Classes of the data set.
     pub num_classes: usize,
-    /// SHA-256 of the data set; empty on a single rank, which has none to compare with.
+    /// Fingerprint of the data set; empty on a single rank, which has none to compare with.
     pub data_digest: String,
     /// Of the configuration that the data belongs to.
     pub config_digest: String,
@@ -43,17 +44,19 @@ impl SearchData {
     /// Missing or damaged data; a configuration that does not fit its size.
     pub fn load(config: &SearchConfig, world: &World) -> Result<Self, SearchDataError> {
         let data = &config.data;
-        let dataset = Arc::new(load(dataset_kind(data.dataset), &data.dir, Split::Train)?);
-        config.validate_with_dataset(dataset.len())?;
+        let source = open(dataset_kind(data.dataset), &data.dir, Split::Train)?;
+        let side = source.side().unwrap_or(IMAGE_SIDE);
+        config.validate_with_dataset(source.len())?;
         config.validate_with_ranks(world.size)?;
-        let num_images = if data.limit == 0 { dataset.len() } else { data.limit };
+        let num_images = if data.limit == 0 { source.len() } else { data.limit };
         let (train, valid) = train_valid_split(num_images, data.train_fraction);
         let (batch, seed) = (config.search.global_batch, config.run.seed);
         let shard = Shard { rank: world.rank, size: world.size };
         let parts = config.search.accumulate_steps;
         let loader = |sampler: Sampler, augment: Augment| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
-            Loader::new(Arc::clone(&dataset), sampler, Transform::new(&dataset, augment, seed), threads)
+            let transform = Arc::new(SameSize::new(side, augment, seed));
+            Loader::new(Arc::clone(&source), sampler, transform, threads)
         };
         Ok(Self {
             weight_loader: loader(
@@ -65,8 +68,8 @@ impl SearchData {
                 training_augmentation(data),
             ),
             valid_loader: loader(Sampler::sequential(valid, batch, shard)?, Augment::default()),
-            num_classes: dataset.class_names().len(),
-            data_digest: if world.size > 1 { dataset.fingerprint() } else { String::new() },
+            num_classes: source.class_names().len(),
+            data_digest: if world.size > 1 { source.fingerprint() } else { String::new() },
             config_digest: config.digest()?,
         })
     }

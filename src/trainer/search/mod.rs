@@ -120,7 +120,6 @@ impl<'a> Search<'a> {
         tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));
         let (scale, optimizer) = (self.config.search.alpha_init_scale, &self.config.optimizer);
         let mut state = SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?;
-        state.accumulate(self.config.search.accumulate_steps);
         state.checkpoint_cells(self.config.model.checkpoint_cells);
         Ok(state)
     }

@@ -73,6 +73,9 @@ pub struct SearchStepRecord {
     pub alpha_top1: Option<f64>,
     /// Images of both kinds of step.
     pub images_per_second: f64,
+    /// Seconds in which rank 0 waited for images to be loaded.
+    #[serde(default)]
+    pub data_seconds: f64,
 }
 
 /// What one epoch came to.

@@ -17,7 +17,7 @@ use crate::trainer::accumulate::forward_backward;
 use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
-use crate::trainer::{ImageBatch, StepResult, TrainError, optimizer_state};
+use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError, optimizer_state};
 use crate::world::{Label, World, activity};
 
 /// PyTorch's default, which the authors keep.
@@ -44,8 +44,6 @@ pub struct SearchState {
     alpha_learning_rate: f64,
     weight_clip: f64,
     alpha_clip: f64,
-    /// Parts of a batch that are computed one after the other.
-    accumulate_steps: usize,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
 }
@@ -80,7 +78,6 @@ impl SearchState {
             alpha_learning_rate: optimizer.alphas.learning_rate,
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
-            accumulate_steps: 1,
             ranks: None,
             network,
             alphas,
@@ -89,11 +86,6 @@ impl SearchState {
             flat_alphas,
             statistics,
         })
-    }
-
-    /// Computes each batch in `accumulate_steps` equal parts, whose gradients add up.
-    pub fn accumulate(&mut self, accumulate_steps: usize) {
-        self.accumulate_steps = accumulate_steps.max(1);
     }
 
     /// See [`Supernet::checkpoint_cells`].
@@ -133,16 +125,18 @@ impl SearchState {
         let normal = self.relaxation.weights(&self.alphas.normal);
         let reduction = self.relaxation.weights(&self.alphas.reduction);
         let logits = self.network.forward(&batch.images, &normal, &reduction, mode)?;
-        Ok(StepResult { loss: cross_entropy(&logits, &batch.labels, 0.0), logits })
+        let loss = cross_entropy(&logits, &batch.labels, 0.0);
+        Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
     }
 
-    /// One SGD step of the weights on `batch`, this rank's share of the global batch, the alphas being fixed.
+    /// One SGD step of the weights on `images`, this rank's share of the global batch, the alphas being fixed; the
+    /// gradients of their parts add up.
     ///
     /// # Errors
     /// When libtorch or the exchange of gradients fails.
     pub fn weight_step(
         &mut self,
-        batch: &ImageBatch,
+        images: &mut StepImages<'_>,
         learning_rate: f64,
         mode: ForwardMode,
     ) -> Result<StepResult, TrainError> {
@@ -150,7 +144,7 @@ impl SearchState {
         self.weights.set_trained(true);
         self.weights.zero_gradients();
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
-        let result = forward_backward(batch, self.accumulate_steps, |part| Ok(self.forward(part, mode)?), arm)?;
+        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), arm)?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }
@@ -160,15 +154,16 @@ impl SearchState {
         Ok(result)
     }
 
-    /// One Adam step of the alphas on `batch`, this rank's share of the global batch, the weights being fixed.
+    /// One Adam step of the alphas on `images`, this rank's share of the global batch, the weights being fixed; the
+    /// gradients of their parts add up.
     ///
     /// # Errors
     /// When libtorch or the exchange of gradients fails.
-    pub fn alpha_step(&mut self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TrainError> {
+    pub fn alpha_step(&mut self, images: &mut StepImages<'_>, mode: ForwardMode) -> Result<StepResult, TrainError> {
         self.weights.set_trained(false);
         self.flat_alphas.set_trained(true);
         self.flat_alphas.zero_gradients();
-        let result = forward_backward(batch, self.accumulate_steps, |part| Ok(self.forward(part, mode)?), || ())?;
+        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), || ())?;
         if let Some(ranks) = &mut self.ranks {
             ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
         }

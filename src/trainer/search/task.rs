@@ -1,6 +1,9 @@
 //! A stage of a search as the loop over epochs sees it: steps, validation, records.
 
 use std::ops::Range;
+use std::time::Duration;
+
+use tch::Kind;
 
 use super::progress::{SearchEpochRecord, SearchRecords, SearchStepRecord};
 use super::{Search, SearchState, StepInputs};
@@ -10,13 +13,13 @@ use crate::genotype::{Switches, mean_entropy};
 use crate::optim::{Cosine, CoursePlace, LearningRate};
 use crate::run::AlphasFile;
 use crate::search::{ForwardMode, Stage, skip_dropout};
-use crate::trainer::epoch::{StepPlace, Task, next_batch};
+use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::Observer;
 use crate::trainer::progress::Interval;
 use crate::trainer::stop::Signal;
 use crate::trainer::tally::{EpochTally, StepKind, TallySums};
-use crate::trainer::{TrainError, derive_seed};
+use crate::trainer::{StepImages, TrainError, derive_seed};
 
 /// The epochs of one stage.
 pub(super) struct StageTask<'s, 'a> {
@@ -95,21 +98,25 @@ impl Task for StageTask<'_, '_> {
         Ok(SearchBatches { weights, alphas })
     }
 
+    fn waited(batches: &SearchBatches) -> Duration {
+        batches.weights.waited() + batches.alphas.as_ref().map_or(Duration::ZERO, Batches::waited)
+    }
+
     /// A step of the alphas, unless they rest, then one of the weights.
     fn step(&mut self, at: StepPlace, batches: &mut SearchBatches, tally: &mut EpochTally) -> Result<(), TrainError> {
         let EpochSettings { learning_rate, skip_dropout, .. } = self.settings(at.epoch);
         let device = self.search.world.device;
-        let weight_batch = next_batch(&mut batches.weights, device)?;
+        let mut weight_images = StepImages::next_of(&mut batches.weights, device, Kind::Float);
         self.seed_step(at);
         let mode = ForwardMode::training(skip_dropout);
         if let Some(alpha_batches) = &mut batches.alphas {
-            let alpha_batch = next_batch(alpha_batches, device)?;
-            let inputs = StepInputs { alpha_batch: &alpha_batch, weight_batch: &weight_batch, learning_rate, mode };
+            let alpha_images = &mut StepImages::next_of(alpha_batches, device, Kind::Float);
+            let inputs = StepInputs { alpha_images, weight_images: &mut weight_images, learning_rate, mode };
             let result = self.search.architecture_step.step(&mut self.state, inputs)?;
-            tally.alphas.add(&result, &alpha_batch.labels)?;
+            tally.alphas.add(&result)?;
         }
-        let result = self.state.weight_step(&weight_batch, learning_rate, mode)?;
-        Ok(tally.weights.add(&result, &weight_batch.labels)?)
+        let result = self.state.weight_step(&mut weight_images, learning_rate, mode)?;
+        Ok(tally.weights.add(&result)?)
     }
 
     /// Loss and accuracy on the validation images, in epochs that validate.
@@ -136,6 +143,7 @@ impl Task for StageTask<'_, '_> {
             alpha_loss: trained.map(TallySums::mean_loss),
             alpha_top1: trained.map(TallySums::top1_percent),
             images_per_second: interval.images_per_second(),
+            data_seconds: interval.data_seconds,
         }
     }
 

@@ -73,9 +73,8 @@ impl Mpi {
         for (start, count) in buffer.parts() {
             // SAFETY: `start` has `count` elements of `datatype` in a live contiguous tensor that nobody else uses
             // until the operation is complete.
-            let code = unsafe {
-                ffi::MPI_Allreduce(pdarts_mpi_in_place(), start, count, datatype, mpi_op, self.world.as_raw())
-            };
+            let code =
+                unsafe { ffi::MPI_Allreduce(ffi::RSMPI_IN_PLACE, start, count, datatype, mpi_op, self.world.as_raw()) };
             check(code, "MPI_Allreduce", label)?;
         }
         if op == ReduceOp::Average {
@@ -242,11 +241,6 @@ fn divide(tensor: &Tensor, size: i64) -> Result<(), CommunicatorError> {
         _ => tensor.f_div_scalar_(size).map(drop),
     })?;
     Ok(())
-}
-
-unsafe extern "C" {
-    /// `MPI_IN_PLACE`, a macro that rsmpi does not translate.
-    fn pdarts_mpi_in_place() -> *const c_void;
 }
 
 fn check(code: c_int, call: &'static str, label: Label) -> Result<(), CommunicatorError> {

@@ -1,0 +1,178 @@
+//! Shards that others made: tar files without an index of this program.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::path::Path;
+
+use super::index::{Entry, Index, ShardFile};
+use super::pack::LOCK;
+use super::scan::{self, Sample};
+use super::{Shards, index_path, split_name};
+use crate::data::image_folder::Skipped;
+use crate::data::{DataError, Split, parallel};
+use crate::files::replace;
+
+/// Words in names of shards that say what they are for.
+const TRAIN: [&str; 3] = ["train", "training", "trn"];
+const VALIDATION: [&str; 5] = ["val", "valid", "validation", "test", "eval"];
+/// Files that name the classes of shards, a line each, in the order of labels.
+const CLASS_LISTS: [&str; 4] = ["classes.txt", "classnames.txt", "class_names.txt", "labels.txt"];
+/// Labels that are numbers begin at 0; a set has fewer classes than this.
+const MOST_CLASSES: u32 = 1_000_000;
+
+/// Tar files of `split` in `dir` or in a folder named for it, in order; by what their names say, else all of them.
+///
+/// # Errors
+/// When `dir` cannot be read.
+pub(super) fn shard_names(dir: &Path, split: Split) -> Result<Vec<String>, DataError> {
+    let words: &[&str] = if split == Split::Train { &TRAIN } else { &VALIDATION };
+    let here = tar_names(dir, "")?;
+    let mut named: Vec<String> = here.iter().filter(|name| has_word(name, words)).cloned().collect();
+    if named.is_empty() {
+        let folders = words.iter().filter(|word| dir.join(word).is_dir());
+        let inner: Result<Vec<_>, _> = folders.map(|word| tar_names(&dir.join(word), &format!("{word}/"))).collect();
+        named = inner?.into_iter().find(|names| !names.is_empty()).unwrap_or_default();
+    }
+    let says_nothing = |name: &String| !has_word(name, &TRAIN) && !has_word(name, &VALIDATION);
+    if named.is_empty() && here.iter().all(says_nothing) {
+        // A folder of one part, given by itself.
+        let own = dir.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if has_word(&own, words) || split == Split::Train && !has_word(&own, &VALIDATION) {
+            named = here;
+        }
+    }
+    Ok(named)
+}
+
+/// The tar files in `dir`, without hidden ones and ImageNet's archives, each with `prefix` before its name.
+fn tar_names(dir: &Path, prefix: &str) -> Result<Vec<String>, DataError> {
+    let failed = |error: std::io::Error| DataError::images(dir, format!("cannot be read ({error})"));
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".tar") && !name.starts_with('.') && !name.starts_with("ILSVRC2012_") {
+            names.push(format!("{prefix}{name}"));
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn has_word(name: &str, words: &[&str]) -> bool {
+    let mut parts = name.split(|character: char| !character.is_ascii_alphabetic());
+    parts.any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
+}
+
+/// Reads the shards of `split` in `dir` and leaves an index beside them.
+///
+/// # Errors
+/// When there are none, one cannot be read, or there is no image with a label in them.
+pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
+    if is_unfinished_pack(dir) {
+        let problem = "has shards that are not complete: call pdarts data pack again, as it was called before";
+        return Err(DataError::images(dir, problem.into()));
+    }
+    let names = shard_names(dir, split)?;
+    if names.is_empty() {
+        let problem = format!("has no shards of {} images (tar files with that in their names)", split_name(split));
+        return Err(DataError::images(dir, problem));
+    }
+    let scanned = parallel::map(names.len(), parallel::readers(), |number| scan_shard(&dir.join(&names[number])))?;
+    let scanned: Vec<Scanned> = scanned.into_iter().collect::<Result<_, _>>()?;
+    let mut skipped = Skipped::default();
+    for (name, shard) in names.iter().zip(&scanned) {
+        skipped.extend(name, &shard.skipped);
+    }
+    if scanned.iter().all(|shard| shard.samples.is_empty()) {
+        let problem = format!("has {} tar files without an image and its label; left out {skipped}", names.len());
+        return Err(DataError::images(dir, problem));
+    }
+    let classes = Classes::find(dir, split, &scanned)?;
+    let mut index = Index { is_scanned: true, classes: classes.names.clone(), ..Index::default() };
+    for (number, (name, shard)) in (0..).zip(names.into_iter().zip(scanned)) {
+        for sample in &shard.samples {
+            let refused = |problem: String| DataError::images(&dir.join(&name), problem);
+            let label = classes.label(&sample.label).ok_or_else(|| {
+                refused(format!("gives {} the class {}, which is none of its set", sample.image.name, sample.label))
+            })?;
+            let bytes = u32::try_from(sample.image.bytes).ok();
+            let entry = bytes.map(|bytes| Entry { shard: number, offset: sample.image.offset, bytes, label, crc: 0 });
+            if !entry.is_some_and(|entry| index.push(entry)) {
+                return Err(refused(format!("has an image {} that is too large", sample.image.name)));
+            }
+        }
+        let images = shard.samples.len() as u64;
+        index.shards.push(ShardFile { name, bytes: shard.bytes, images, sha256: [0; 32] });
+    }
+    let mut notes = Vec::new();
+    if !skipped.is_empty() {
+        notes.push(format!("{}: left out {skipped}", dir.display()));
+    }
+    let path = index_path(dir, split);
+    if let Err(error) = replace(&path, |writer| index.write(writer)) {
+        notes.push(format!("{} cannot be written ({error}): the shards are read again at each start", path.display()));
+    }
+    Ok(Shards::new(dir, index, notes))
+}
+
+/// Whether `dir` has what a pack leaves only when it was killed or refused.
+fn is_unfinished_pack(dir: &Path) -> bool {
+    let is_own = |name: &str| {
+        name == LOCK || (name.starts_with(".train-") || name.starts_with(".val-")) && name.ends_with(".index")
+    };
+    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_own(&entry.file_name().to_string_lossy())))
+}
+
+struct Scanned {
+    bytes: u64,
+    samples: Vec<Sample>,
+    skipped: Skipped,
+}
+
+fn scan_shard(path: &Path) -> Result<Scanned, DataError> {
+    let failed = |error: std::io::Error| DataError::images(path, format!("cannot be read ({error})"));
+    let file = File::open(path).map_err(failed)?;
+    let bytes = file.metadata().map_err(failed)?.len();
+    let (samples, skipped) = scan::samples(&file, bytes).map_err(|problem| DataError::images(path, problem))?;
+    Ok(Scanned { bytes, samples, skipped })
+}
+
+/// The classes that labels mean.
+struct Classes {
+    names: Vec<String>,
+    by_name: HashMap<String, u32>,
+    are_numbers: bool,
+}
+
+impl Classes {
+    /// From a list beside the shards, else from those of training images, else from the labels.
+    fn find(dir: &Path, split: Split, scanned: &[Scanned]) -> Result<Self, DataError> {
+        let labels: BTreeSet<&str> =
+            scanned.iter().flat_map(|shard| &shard.samples).map(|sample| sample.label.as_str()).collect();
+        let numbers: Option<Vec<u32>> = labels.iter().map(|label| label.parse().ok()).collect();
+        let of_training =
+            || split == Split::Test && shard_names(dir, Split::Train).is_ok_and(|names| !names.is_empty());
+        let names = if let Some(path) = CLASS_LISTS.iter().map(|name| dir.join(name)).find(|path| path.is_file()) {
+            let text = fs::read_to_string(&path)
+                .map_err(|error| DataError::images(&path, format!("cannot be read ({error})")))?;
+            text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+        } else if of_training() {
+            Shards::open(dir, Split::Train)?.index.classes
+        } else if let Some(numbers) = &numbers {
+            let most = numbers.iter().max().copied().unwrap_or(0);
+            if most >= MOST_CLASSES {
+                return Err(DataError::images(dir, format!("has a label {most}, more than there can be classes")));
+            }
+            (0..=most).map(|number| number.to_string()).collect()
+        } else {
+            labels.into_iter().map(str::to_owned).collect()
+        };
+        let by_name = names.iter().cloned().zip(0..).collect();
+        Ok(Self { names, by_name, are_numbers: numbers.is_some() })
+    }
+
+    fn label(&self, text: &str) -> Option<u32> {
+        let by_number = || text.parse().ok().filter(|&label: &u32| (label as usize) < self.names.len());
+        if self.are_numbers { by_number() } else { self.by_name.get(text).copied() }
+    }
+}

@@ -1,0 +1,39 @@
+//! Bytes of host memory to a device, in one copy on the host.
+
+use std::slice;
+
+use tch::{Device, Kind, Tensor};
+
+use super::TorchError;
+
+/// A tensor of bytes on `device` that holds `parts` one after the other.
+///
+/// # Errors
+/// When libtorch has no memory for them.
+pub fn bytes_to_device(parts: &[&[u8]], device: Device) -> Result<Tensor, TorchError> {
+    let num_bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+    let host = Tensor::f_empty([num_bytes as i64], (Kind::Uint8, Device::Cpu))?;
+    if num_bytes > 0 {
+        // SAFETY: a contiguous tensor of so many bytes in host memory that nobody else knows yet; every byte is a valid
+        // `u8`, and all are written before they are read.
+        let mut target = unsafe { slice::from_raw_parts_mut(host.data_ptr().cast::<u8>(), num_bytes) };
+        for part in parts {
+            let (head, tail) = target.split_at_mut(part.len());
+            head.copy_from_slice(part);
+            target = tail;
+        }
+    }
+    Ok(host.f_to_device(device)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_follow_each_other() {
+        let tensor = bytes_to_device(&[&[1, 2], &[], &[255, 0, 7]], Device::Cpu).unwrap();
+        assert_eq!(Vec::<u8>::try_from(tensor).unwrap(), [1, 2, 255, 0, 7]);
+        assert_eq!(bytes_to_device(&[], Device::Cpu).unwrap().size(), [0]);
+    }
+}
