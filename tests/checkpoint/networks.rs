@@ -92,11 +92,12 @@ fn retrain(kind: NetworkKind, precision: Precision, accumulate_steps: usize, che
     config.train.ema_decay = 0.9;
     config.model.checkpoint_cells = checkpoint;
     let description = NetworkDescription { genotype, shape, auxiliary_head: true };
-    let mut state = TrainState::new(description, &config, Device::Cpu).unwrap();
+    let mut state = TrainState::new(description, &config, Device::Cpu, None).unwrap();
     let (batch, mut trace) = (batch(image_size as i64, 7), Trace::default());
     for _ in 0..NUM_STEPS {
         let settings = StepSettings { learning_rate: 0.025, drop_path: 0.3, mixing: None };
-        let result = state.weight_step(&mut StepImages::in_parts(&batch, accumulate_steps), &settings).unwrap();
+        let mut images = StepImages::in_parts(&batch, accumulate_steps).unwrap();
+        let result = state.weight_step(&mut images, &settings).unwrap();
         trace.step(&result, &state.weights, &state.statistics);
     }
     trace

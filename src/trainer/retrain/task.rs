@@ -10,6 +10,7 @@ use super::{StepSettings, TrainState, Training};
 use crate::data::{Batches, Loader};
 use crate::optim::CoursePlace;
 use crate::trainer::epoch::{StepPlace, Task};
+use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::Observer;
 use crate::trainer::progress::Interval;
@@ -83,6 +84,10 @@ impl Task for TrainTask<'_, '_> {
 
     fn observer(&mut self) -> &mut dyn Observer<TrainRecords> {
         self.training.observer
+    }
+
+    fn demand(&self, epoch: usize) -> MemoryDemand {
+        self.training.demand(epoch)
     }
 
     fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Batches, TrainError> {
