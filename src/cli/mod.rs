@@ -102,7 +102,7 @@ impl Command {
     /// Whether all ranks of a launch work on it together; of the others rank 0 does all.
     fn is_of_all_ranks(&self) -> bool {
         match self {
-            Self::Search(_) | Self::Train(_) | Self::Doctor(_) => true,
+            Self::Search(_) | Self::Train(_) | Self::Eval(_) | Self::Doctor(_) => true,
             Self::Bench(command) => command.is_of_all_ranks(),
             Self::Data(command) => command.is_of_all_ranks(),
             _ => false,
