@@ -265,7 +265,9 @@ fn config_errors_name_the_place() {
 
 #[test]
 fn genotype_errors_name_the_source_and_the_nearest() {
-    let call = Call::new().file("cell.json", "{\"normal\": 3}").file("cell.py", "Genotype(normal=[('sep', 0)])");
+    let call = Call::new()
+        .file("cell.json", "{\"normal\": [], \"reduce\": []}")
+        .file("cell.py", "Genotype(normal=[('sep', 0)])");
     let known = library::published_cells().unwrap().into_iter().map(|cell| cell.name).collect::<Vec<_>>().join(", ");
     call.fails(
         &["genotype", "show", "PDARTS_C11"],
@@ -283,12 +285,82 @@ fn genotype_errors_name_the_source_and_the_nearest() {
     call.fails(
         &["genotype", "show", "cell.json"],
         2,
-        "error: cell.json: genotype JSON: invalid type: integer `3`, expected a sequence at line 1 column 12",
+        "error: cell.json: genotype text, line 1, column 1: `normal_concat` is missing",
     );
     let stderr = call.command(&["genotype", "show", "cell.py"]).assert().code(2).get_output().stderr.clone();
     let stderr = String::from_utf8(stderr).unwrap();
     assert!(stderr.starts_with("error: cell.py: genotype text, line 1, column 19: "), "{stderr}");
     assert_eq!(stderr.lines().count(), 1);
+}
+
+#[test]
+fn cell_of_a_module_is_chosen_behind_a_colon() {
+    let (cell, other) = (published().to_string(), library::find("DARTS_V2").unwrap().genotype.to_string());
+    let module = format!(
+        "\u{feff}from collections import namedtuple\r\nGenotype = namedtuple('Genotype', 'normal normal_concat reduce \
+         reduce_concat')\r\nDARTS = {other}\r\nPDARTS = {cell}\r\n"
+    );
+    let call = Call::new().file("genotypes.py", &module).file("cell (1).py", &cell);
+    for source in ["genotypes.py:PDARTS", "genotypes.py:2", "cell (1).py"] {
+        assert_eq!(call.json(&["genotype", "show", source, "--json"])["python"], cell.as_str(), "{source}");
+    }
+    call.fails(
+        &["genotype", "show", "genotypes.py"],
+        2,
+        "error: genotypes.py: it has several cells: 1 DARTS (line 3), 2 PDARTS (line 4); choose one by its name or number \
+         behind a colon, as in FILE:NAME",
+    );
+    let stderr =
+        call.command(&["genotype", "show", "genotypes.py:NASNet"]).assert().code(2).get_output().stderr.clone();
+    assert!(String::from_utf8(stderr).unwrap().contains("it has no cell `NASNet`; it has 1 DARTS (line 3)"));
+    let utf16: Vec<u8> = module.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(call.path("utf16.py"), utf16).unwrap();
+    assert_eq!(call.json(&["genotype", "show", "utf16.py:PDARTS", "--json"])["python"], cell.as_str());
+}
+
+#[test]
+fn variant_of_a_run_is_chosen_by_its_limit() {
+    let file = genotype_file();
+    let call = Call::new().file("runs/first/genotype.json", &to_json(&file));
+    for priced in &file.variants {
+        let source = format!("runs/first:{}", priced.variant.max_skip_connects);
+        assert_eq!(call.json(&["genotype", "show", &source, "--json"])["python"], priced.python.as_str());
+    }
+    let stderr = call.command(&["genotype", "show", "runs/first:99"]).assert().code(2).get_output().stderr.clone();
+    assert!(String::from_utf8(stderr).unwrap().contains("it has no variant `99`"));
+}
+
+#[test]
+fn home_folder_is_known_behind_an_equals_sign() {
+    let call = Call::new().file("home/cell.json", &to_json(&published()));
+    let home = call.path("home");
+    let run = |arguments: &[&str]| call.command(arguments).env("HOME", &home).assert().success().get_output().clone();
+    run(&["genotype", "draw", "PDARTS_C10", "--out=~/figures"]);
+    assert!(home.join("figures/normal.svg").is_file());
+    run(&["genotype", "show", "~/cell.json"]);
+    let shown = run(&["config", "show", "--set", "data.dir=~/data", "--json"]).stdout;
+    let shown: Value = serde_json::from_slice(&shown).unwrap();
+    assert_eq!(shown["data"]["dir"], home.join("data").to_str().unwrap());
+    call.fails(
+        &["genotype", "draw", "PDARTS_C10", "--out=~no-such-user/x"],
+        2,
+        "error: ~no-such-user/x: there is no user `no-such-user`; for a folder of that name write ./~no-such-user/x",
+    );
+    assert!(!call.path("~no-such-user").exists() && !call.path("~").exists());
+}
+
+#[test]
+fn call_that_cannot_be_parsed_is_one_line_and_the_others_of_a_launch_are_silent() {
+    let call = Call::new();
+    call.fails(
+        &["genotype", "list", "--yaml"],
+        2,
+        "error: unexpected argument '--yaml' found; pdarts genotype list --help explains it",
+    );
+    for (name, other) in [("OMPI_COMM_WORLD_RANK", "1"), ("PMIX_RANK", "3"), ("SLURM_PROCID", "1")] {
+        let mut command = call.command(&["genotype", "list", "--yaml"]);
+        command.env(name, other).assert().code(2).stdout("").stderr("");
+    }
 }
 
 #[test]
@@ -313,7 +385,7 @@ fn folder_that_cannot_be_written_is_refused() {
     Call::new().fails(
         &["genotype", "draw", "PDARTS_C10", "--out", "/proc/figures"],
         2,
-        "error: cannot create the folder /proc/figures: No such file or directory (os error 2)",
+        "error: --out /proc/figures: No such file or directory (os error 2)",
     );
 }
 

@@ -128,6 +128,77 @@ fn data_that_does_not_fit_is_named() {
     assert!(line.contains("the network tells 10 classes apart, CIFAR-100 has 100: name another with --on"), "{line}");
 }
 
+/// A copy of the fixture's weights after `change`.
+fn changed(path: &Path, change: impl Fn(&str, &Tensor) -> (String, Tensor)) {
+    let state = pdarts::weights::StateDict::read(Path::new(&fixture("network-legacy.pth.tar"))).unwrap();
+    let tensors = state.tensors.iter().map(|(name, tensor)| change(name, tensor)).collect();
+    fs::write(path, to_safetensors(&tensors, HashMap::new()).unwrap()).unwrap();
+}
+
+#[test]
+fn weights_that_are_no_numbers_are_a_failure_without_null() {
+    let folder = TempDir::new().unwrap();
+    let path = out(&folder, "nan.safetensors");
+    changed(&path, |name, tensor| {
+        let value = if name == "classifier.bias" { tensor * f64::NAN } else { tensor.shallow_clone() };
+        (name.to_owned(), value)
+    });
+    let arguments = eval(path.to_str().unwrap(), &["--genotype", "PDARTS_C10", "--json"]);
+    let output = pdarts(&arguments).assert().code(1).get_output().clone();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    let figures: Value = serde_json::from_str(&stdout).unwrap();
+    assert!(!stdout.contains("null") && figures.get("loss").is_none() && figures["without_answer"] == 500, "{stdout}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert!(lines[0].contains("1 tensors hold values that are infinite or not a number (classifier.bias)"), "{stderr}");
+    assert!(lines[1].starts_with("error: ") && lines[1].contains("for 500 of 500 images"), "{stderr}");
+    assert_eq!(lines.len(), 2, "{stderr}");
+}
+
+#[test]
+fn averaged_model_is_evaluated_as_its_network() {
+    let folder = TempDir::new().unwrap();
+    let path = out(&folder, "averaged.safetensors");
+    changed(&path, |name, tensor| (format!("module.model.{name}"), tensor.shallow_clone()));
+    let more = ["--genotype", "PDARTS_C10", "--json"];
+    let before = stdout(&eval(&fixture("network-legacy.pth.tar"), &more));
+    assert_eq!(stdout(&eval(path.to_str().unwrap(), &more)), before);
+}
+
+#[test]
+fn outputs_are_checked_before_the_work_and_never_replace_an_input() {
+    let folder = TempDir::new().unwrap();
+    let path = out(&folder, "weights.pth.tar");
+    fs::copy(fixture("network-legacy.pth.tar"), &path).unwrap();
+    std::os::unix::fs::symlink("weights.pth.tar", out(&folder, "link")).unwrap();
+    let (before, path) = (fs::read(&path).unwrap(), path.to_str().unwrap());
+    for name in ["weights.pth.tar", "link"] {
+        let target = out(&folder, name);
+        let more = ["--genotype", "PDARTS_C10", "--save-logits", target.to_str().unwrap()];
+        let line = refusal(2, &eval(path, &more));
+        assert!(line.contains("--save-logits") && line.contains("it is the input"), "{line}");
+        let line = refusal(2, &["export", "--checkpoint", path, "--out", target.to_str().unwrap()]);
+        assert!(line.contains("--out") && line.contains("it is the input"), "{line}");
+    }
+    let missing = out(&folder, "none/logits.safetensors");
+    let more = ["--genotype", "PDARTS_C10", "--save-logits", missing.to_str().unwrap()];
+    assert!(refusal(2, &eval(path, &more)).contains("there is no folder"));
+    let more = ["--genotype", "PDARTS_C10", "--save-logits", folder.path().to_str().unwrap()];
+    assert!(refusal(2, &eval(path, &more)).contains("it is a folder"));
+    assert_eq!(fs::read(path).unwrap(), before);
+}
+
+#[test]
+fn figures_are_printed_though_the_file_cannot_be_written() {
+    let checkpoint = fixture("network-legacy.pth.tar");
+    let arguments = eval(&checkpoint, &["--genotype", "PDARTS_C10", "--json", "--save-logits", "/dev/full"]);
+    let output = pdarts(&arguments).assert().code(1).get_output().clone();
+    let figures: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(figures["samples"], 500);
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(line.starts_with("error: cannot write /dev/full: No space left on device"), "{line}");
+    assert_eq!(line.lines().count(), 1);
+}
+
 /// A small ImageNet network of three classes, and its logits of images of one colour.
 fn imagenet_network(path: &Path, colours: &[[u8; 3]]) -> Tensor {
     tch::manual_seed(3);

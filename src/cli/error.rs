@@ -9,6 +9,7 @@ use super::output::OutputError;
 use super::ranks::{Agreed, ReportedElsewhere};
 use crate::config::ConfigError;
 use crate::run::RunError;
+use crate::torch::MemoryRefusal;
 use crate::world::{self, WorldError};
 
 const FAILURE: u8 = 1;
@@ -80,6 +81,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if is_usage { USAGE } else { FAILURE }
 }
 
+/// Says what helps where `error` is a lack of memory, in a command with a `--global-batch`.
+pub fn advise_on_memory(error: anyhow::Error) -> anyhow::Error {
+    match MemoryRefusal::find(&one_line(&error)) {
+        Some(refusal) => anyhow::anyhow!("{refusal}: a smaller --global-batch needs less"),
+        None => error,
+    }
+}
+
 /// An error and its causes, outermost first.
 ///
 /// A cause that the message already states is not repeated, and of a cause with several lines (libtorch appends
@@ -102,6 +111,11 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref().map(String::as_str));
     // libtorch appends the stack of its C++, with the line ends escaped where tch unwraps an error.
+    if let Some(refusal) = text.and_then(MemoryRefusal::find) {
+        report(&format!("{}{refusal}: a smaller batch needs less", rank_prefix()));
+        world::abort_all(FAILURE);
+        return;
+    }
     let message = text.and_then(|text| text.lines().next()?.split("\\nframe #").next()).unwrap_or("no message");
     report(&format!(
         "{}internal error{place}: {message} (a bug in pdarts: RUST_BACKTRACE=1 shows where it came from)",
@@ -168,7 +182,7 @@ mod tests {
     #[test]
     fn chain_is_one_line_and_states_each_cause_once() {
         let genotype = "{".parse::<Genotype>().context("cell.json").unwrap_err();
-        assert_eq!(one_line(&genotype), "cell.json: genotype JSON: EOF while parsing an object at line 1 column 1");
+        assert_eq!(one_line(&genotype), "cell.json: genotype text, line 1, column 2: expected a value, found the end");
         let torch = anyhow!("shapes differ\nframe #0: at::native\n").context("stage 2").context("search");
         assert_eq!(one_line(&torch), "search: stage 2: shapes differ");
     }

@@ -1,11 +1,13 @@
 //! The command line: parse, call, report.
 //!
 //! A file or folder for each subcommand, and what they share:
+//! - `arguments`: from what was typed to a command
 //! - `error`: one line and an exit code for all that can go wrong
 //! - `logging`: `--log` and `RUST_LOG`
 //! - `output`, `table`: what goes to standard output
 //! - `ranks`: how several ranks start and fail together
 
+mod arguments;
 mod bench;
 mod completions;
 mod config;
@@ -27,8 +29,10 @@ mod weights;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
+use self::error::UsageError;
 pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
@@ -98,7 +102,7 @@ impl Command {
     /// Whether all ranks of a launch work on it together; of the others rank 0 does all.
     fn is_of_all_ranks(&self) -> bool {
         match self {
-            Self::Search(_) | Self::Train(_) | Self::Doctor(_) => true,
+            Self::Search(_) | Self::Train(_) | Self::Eval(_) | Self::Doctor(_) => true,
             Self::Bench(command) => command.is_of_all_ranks(),
             Self::Data(command) => command.is_of_all_ranks(),
             _ => false,
@@ -108,11 +112,14 @@ impl Command {
 
 /// Runs the program on this process's arguments.
 pub fn run() -> ExitCode {
-    error::guard(|| execute(Cli::parse()))
+    error::guard(|| arguments::parse(std::env::args_os())?.map_or(Ok(ExitCode::SUCCESS), execute))
 }
 
 fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
-    let logging = Logging::start(cli.log.as_deref())?;
+    // libtorch's libraries stop without one, in words of their own.
+    let folder = std::env::current_dir().context("the current folder is gone: change to one that is there");
+    ranks::told_once(folder.map_err(|error| UsageError::new(error).into()))?;
+    let logging = ranks::told_once(Logging::start(cli.log.as_deref()))?;
     if !cli.command.is_of_all_ranks() && !speaks()? {
         return Ok(ExitCode::SUCCESS);
     }

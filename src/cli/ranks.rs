@@ -50,6 +50,24 @@ pub fn agree<T>(ranks: &Ranks, outcome: anyhow::Result<T>) -> anyhow::Result<T> 
     Err(Agreed { message, code }.into())
 }
 
+/// `outcome`, whose failure is that of all ranks alike: only the first tells it. For what happens before they join.
+///
+/// # Errors
+/// [`ReportedElsewhere`] on all ranks but the first.
+pub fn told_once<T>(outcome: anyhow::Result<T>) -> anyhow::Result<T> {
+    outcome.map_err(|error| match is_first_of_launch() {
+        true => error,
+        false => ReportedElsewhere { code: exit_code(&error) }.into(),
+    })
+}
+
+/// Whether this process is the first of its launch, as launchers tell before anything is joined.
+pub fn is_first_of_launch() -> bool {
+    const RANKS: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"];
+    let rank = RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
+    rank.is_none_or(|rank| rank == 0)
+}
+
 /// Compares this rank's configuration with that of rank 0. All ranks call this together.
 ///
 /// # Errors

@@ -1,15 +1,14 @@
 //! `pdarts results`: a table of runs beside the published results.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::error::UsageError;
 use super::genotype::millions;
-use super::output;
+use super::output::{self, OutputFile};
 use super::table::Table;
 use crate::report::{ResultRow, collect_results};
-use crate::run::write_atomic;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,17 +47,18 @@ pub struct ResultsArguments {
 }
 
 pub fn run(arguments: &ResultsArguments) -> anyhow::Result<()> {
+    let inputs: Vec<&Path> = arguments.runs.iter().map(PathBuf::as_path).collect();
+    let check = |path: &PathBuf| OutputFile::check("--markdown", path, &inputs);
+    let file = arguments.markdown.as_ref().map(check).transpose()?;
     let rows = collect_results(&arguments.runs).map_err(UsageError::new)?;
-    if let Some(path) = &arguments.markdown {
-        let text = markdown(&rows);
-        write_atomic(path, |writer| writer.write_all(text.as_bytes()))?;
-    }
     if arguments.json {
-        return output::print_json(&rows);
+        output::print_json(&rows)?;
+    } else {
+        let mut table = Table::new(&[&HEADINGS]);
+        rows.iter().for_each(|row| table.row(cells(row)));
+        output::print(table)?;
     }
-    let mut table = Table::new(&[&HEADINGS]);
-    rows.iter().for_each(|row| table.row(cells(row)));
-    Ok(output::print(table)?)
+    file.map_or(Ok(()), |file| Ok(file.write(markdown(&rows).as_bytes())?))
 }
 
 fn cells(row: &ResultRow) -> [String; HEADINGS.len()] {

@@ -9,10 +9,11 @@ use clap::Args;
 use super::error::UsageError;
 use super::kernels::KernelsArgument;
 use super::logging::Logging;
+use super::output::OutputFile;
 use crate::config::Settings;
-use crate::run::{RunDirectory, compact_utc};
+use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
-use crate::trainer::{ResumePoint, RunProgress};
+use crate::trainer::{ResumePoint, RunProgress, TrainError};
 use crate::world::{Label, Ranks};
 
 #[derive(Debug, Args)]
@@ -63,11 +64,13 @@ impl RunArguments {
             return Ok(C::load(file, &self.overrides)?);
         };
         let stored = RunDirectory::config_path_in(root);
+        check_stored::<C>(root, &stored)?;
         let config = C::load(self.config.as_deref().unwrap_or(&stored), &self.overrides)?;
         if let Some(difference) = config.difference(&C::load(&stored, &[])?)?.first() {
-            let root = root.display();
+            let (root, advice) = (root.display(), advice(difference, root));
             return Err(UsageError::new(anyhow!(
-                "--resume {root}: {difference}, which cannot change within a run: leave it as it was or start a new run"
+                "--resume {root}: {difference}, which cannot change within a run: leave it as it was or start a new \
+                 run{advice}"
             ))
             .into());
         }
@@ -79,6 +82,21 @@ impl RunArguments {
         if let Some(stated) = &self.data {
             dir.clone_from(stated);
         }
+    }
+
+    /// Makes sure, before any work, that the timeline can be written.
+    ///
+    /// # Errors
+    /// [`UsageError`] with the reason.
+    pub fn check_outputs(&self) -> anyhow::Result<()> {
+        let Some(trace) = &self.trace else { return Ok(()) };
+        // Within the directory of the run, which is made later.
+        if self.out.as_ref().is_some_and(|out| trace.parent() == Some(out.as_path())) && !trace.exists() {
+            return Ok(());
+        }
+        let inputs: Vec<&PathBuf> = self.config.iter().chain(&self.data).collect();
+        OutputFile::check("--trace", trace, &inputs)?;
+        Ok(())
     }
 
     /// The run to continue, locked by rank 0.
@@ -101,10 +119,99 @@ impl RunArguments {
         let Some(file) = &self.trace else { return Ok(()) };
         let timelines = ranks.gather(&trace::take(ranks.rank), Label::new("exchange of traces"))?;
         if ranks.is_root() {
-            std::fs::write(file, trace::to_json(&timelines.concat())?)
-                .with_context(|| format!("cannot write {}", file.display()))?;
+            let timelines = trace::to_json(&timelines.concat())?;
+            write_atomic(file, |writer| writer.write_all(timelines.as_bytes()))?;
         }
         Ok(())
+    }
+}
+
+/// Makes sure that the stored configuration is one, and of a run of this kind.
+fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
+    // Of what is not there, loading says so.
+    let Ok(text) = std::fs::read_to_string(path) else { return Ok(()) };
+    let Ok(stored) = text.parse::<toml::Table>() else { return Ok(()) };
+    let sections = C::SECTIONS.iter().filter_map(|section| section.path.split('.').next());
+    let missing: Vec<&str> = sections.filter(|name| !stored.contains_key(*name)).collect();
+    let kinds = [("search", "a search", "pdarts search"), ("train", "a training", "pdarts train")];
+    let is_ours = |section: &str| C::SECTIONS.iter().any(|known| known.path == section);
+    let other = kinds.into_iter().find(|(section, ..)| stored.contains_key(*section) && !is_ours(section));
+    if let Some((_, kind, command)) = other {
+        let root = root.display();
+        return Err(
+            UsageError::new(anyhow!("{root} is the run of {kind}: go on with {command} --resume {root}")).into()
+        );
+    }
+    let problem = match missing.first() {
+        None => return Ok(()),
+        Some(_) if stored.is_empty() => "is empty".to_owned(),
+        Some(section) => format!("does not have the section [{section}] that every run states"),
+    };
+    Err(RunError::Config { path: path.to_owned(), problem }.into())
+}
+
+/// What helps whoever wants this change.
+fn advice(difference: &str, root: &Path) -> String {
+    let key = difference.split(" = ").next().unwrap_or_default();
+    let name = key.rsplit('.').next().unwrap_or_default();
+    match name {
+        "global_batch" | "accumulate_steps" | "channels" | "cells" => {
+            "; within a run model.checkpoint_cells = true needs less memory, in a new one also accumulate_steps or a \
+             smaller global_batch"
+                .to_owned()
+        }
+        "epochs" if key.starts_with("train") => {
+            format!("; pdarts train --from {} trains its weights on under a new schedule", root.display())
+        }
+        _ => String::new(),
+    }
+}
+
+/// Notes what a new run begins with; compares with it what an old one is to go on with. On rank 0.
+///
+/// # Errors
+/// [`UsageError`] for other data, and for a configuration that was changed since, with the first key.
+pub fn check_origin<C: Settings>(
+    run: &RunDirectory,
+    is_resumed: bool,
+    config: &C,
+    data_digest: &str,
+) -> anyhow::Result<()> {
+    let origin = RunOrigin { config: serde_json::to_value(config)?, data: data_digest.to_owned() };
+    let root = run.root().display();
+    let (Some(before), true) = (run.origin(), is_resumed) else {
+        return Ok(run.record_origin(&origin)?);
+    };
+    let was: Option<C> = serde_json::from_value(before.config).ok();
+    if let Some(difference) = was.map(|was| config.difference(&was)).transpose()?.unwrap_or_default().first() {
+        let path = run.latest_checkpoint()?.unwrap_or_else(|| run.root().to_owned());
+        return Err(anyhow!(
+            "{} was written under another configuration ({difference} in config.toml): restore config.toml or start \
+             a new run",
+            path.display()
+        ));
+    }
+    if before.data != origin.data {
+        return Err(UsageError::new(anyhow!(
+            "{root} was begun on other data than that in data.dir now (digest {:.12}, now {:.12}): name the folder \
+             that it was begun on with --data, or start a new run",
+            before.data,
+            origin.data
+        ))
+        .into());
+    }
+    Ok(())
+}
+
+/// A failure of a run, with where it can go on from.
+pub fn with_checkpoint(run: &RunDirectory, command: &str, error: TrainError) -> anyhow::Error {
+    if !error.can_be_resumed() {
+        return error.into();
+    }
+    let root = run.root().display();
+    match run.latest_checkpoint() {
+        Ok(Some(_)) => anyhow!("{error}; the last checkpoint is from before: pdarts {command} --resume {root}"),
+        _ => error.into(),
     }
 }
 

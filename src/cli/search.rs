@@ -10,7 +10,7 @@ use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
-use super::run_arguments::{RunArguments, read_resume_point};
+use super::run_arguments::{RunArguments, check_origin, read_resume_point, with_checkpoint};
 use super::table::Table;
 use crate::config::{SearchConfig, Settings};
 use crate::report::{RunRecorder, SearchSummary};
@@ -61,6 +61,7 @@ impl Start {
     /// Everything that can be wrong with the call is found before the run directory is made. All ranks take each step
     /// together.
     fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
+        agree(&ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
         let resumed = agree(&ranks, arguments.run.open_resumed(&ranks))?;
         let config = agree(&ranks, arguments.load_config())?;
         compare_configs(&ranks, &config)?;
@@ -70,6 +71,9 @@ impl Start {
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         let run = agree(&world, arguments.create_run(&world, &config, resumed))?;
+        let is_resumed = arguments.run.resume.is_some();
+        let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, &data.data_digest);
+        agree(&world, run.as_ref().map_or(Ok(()), check))?;
         let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
@@ -80,7 +84,10 @@ impl Start {
     fn search(&self, stop: StopSignal, observer: &mut dyn SearchObserver) -> anyhow::Result<SearchEnd> {
         let Self { config, world, data, .. } = self;
         let search = Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer };
-        Ok(search.run(self.resume.as_ref())?)
+        search.run(self.resume.as_ref()).map_err(|error| match &self.run {
+            Some(run) => with_checkpoint(run, "search", error),
+            None => error.into(),
+        })
     }
 
     /// The search of rank 0, with what it leaves behind.

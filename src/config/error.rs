@@ -82,6 +82,18 @@ pub enum ConfigError {
         /// The command that lists all keys.
         show_command: &'static str,
     },
+    /// A section that only another kind of configuration has.
+    #[error("{origin}: unknown key `{key}`; it is of {kind}: {command} reads it")]
+    OtherKind {
+        /// Where it was stated.
+        origin: Origin,
+        /// Its full path.
+        key: String,
+        /// What has it.
+        kind: &'static str,
+        /// The command that takes it.
+        command: &'static str,
+    },
     /// An element of a list that lacks a key.
     #[error("{origin}: {key}: missing key `{missing}`")]
     MissingKey {

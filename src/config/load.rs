@@ -15,6 +15,7 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::document::join;
+use super::home::{NoHome, expand_home};
 use super::{ConfigError, Origin, Settings};
 
 /// Least similarity, of 0 to 1, at which a known key is offered for an unknown one.
@@ -144,10 +145,36 @@ impl<C: Settings> Loader<C> {
             key: key.to_owned(),
             message: error.message().replace('\n', ", "),
         };
-        *slot = Value::deserialize(ValueDeserializer::from(value.clone())).map_err(refused)?;
+        let mut stated = Value::deserialize(ValueDeserializer::from(value.clone())).map_err(refused)?;
+        if is_path::<C>(key) {
+            expand_paths(&mut stated).map_err(|no_home| ConfigError::WrongValue {
+                origin: origin.clone(),
+                key: key.to_owned(),
+                message: no_home.to_string(),
+            })?;
+        }
+        *slot = stated;
         self.config = C::deserialize(self.resolved.clone()).map_err(refused)?;
         Ok(())
     }
+}
+
+/// Whether `key` holds a path or several.
+fn is_path<C: Settings>(key: &str) -> bool {
+    C::SECTIONS.iter().any(|section| {
+        let mut keys = section.keys.iter().zip(section.types);
+        keys.any(|((name, _), kind)| kind.contains("PathBuf") && join(section.path, name) == key)
+    })
+}
+
+/// Puts the home folder in the place of `~`.
+fn expand_paths(value: &mut Value) -> Result<(), NoHome> {
+    match value {
+        Value::String(path) => *path = expand_home(path)?,
+        Value::Array(paths) => paths.iter_mut().try_for_each(expand_paths)?,
+        _ => {}
+    }
+    Ok(())
 }
 
 /// Compares what a source states with the names and types of the schema.
@@ -261,6 +288,13 @@ fn path_of(key: &str) -> impl Iterator<Item = &str> {
 }
 
 fn unknown_key<C: Settings>(schema: &Value, key: &str, origin: Origin) -> ConfigError {
+    let kinds = [("search", "a search", "pdarts search"), ("train", "a training", "pdarts train")];
+    let section = key.split('.').next().unwrap_or_default();
+    if let Some((_, kind, command)) =
+        kinds.into_iter().find(|(name, ..)| *name == section && schema.get(name).is_none())
+    {
+        return ConfigError::OtherKind { origin, key: key.to_owned(), kind, command };
+    }
     let (key, nearest) = (key.to_owned(), nearest_key(schema, key));
     ConfigError::UnknownKey { origin, key, nearest, show_command: C::SHOW_COMMAND }
 }

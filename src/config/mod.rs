@@ -13,9 +13,11 @@
 //! - `validate`: relations between keys
 //! - `document`: a configuration to text, digest and differences
 //! - `error`: what can be wrong, and where
+//! - `home`: `~` in paths
 
 mod document;
 mod error;
+mod home;
 mod load;
 mod schema;
 mod settings;
@@ -24,6 +26,7 @@ mod tests;
 mod validate;
 
 pub use error::{ConfigError, Origin, Violation};
+pub use home::{NoHome, expand_home};
 pub use schema::{
     AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, ParallelSection,
     RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection, SearchSection,

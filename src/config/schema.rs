@@ -121,6 +121,8 @@ pub struct Section {
     pub comment: &'static [&'static str],
     /// Each key with the lines of its comment.
     pub keys: &'static [(&'static str, &'static [&'static str])],
+    /// The type of each key, as it is written.
+    pub types: &'static [&'static str],
 }
 
 macro_rules! section {
@@ -145,6 +147,7 @@ macro_rules! section {
                 path: $path,
                 comment: &[$($about),+],
                 keys: &[$((stringify!($key), &[$($doc),+])),+],
+                types: &[$(stringify!($type)),+],
             };
         }
     };

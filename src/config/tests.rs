@@ -237,3 +237,21 @@ fn shipped_configs_load() {
     let quickstart = shipped("search-quickstart.toml");
     assert!(quickstart.validate_with_dataset(2200).is_ok());
 }
+
+#[test]
+fn home_folder_is_known_in_paths_of_files_and_overrides_and_nowhere_else() {
+    let home = std::env::home_dir().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("home.toml");
+    std::fs::write(&file, "[data]\ndir = \"~/cifar\"\n").unwrap();
+    assert_eq!(SearchConfig::load(&file, &[]).unwrap().data.dir, home.join("cifar"));
+    assert_eq!(TrainConfig::load(&file, &[]).unwrap().data.dir, home.join("cifar"));
+    for assignment in ["data.dir=~/x", "data.dir=\"~/x\"", "data.dir = ~/x"] {
+        let config = SearchConfig::from_overrides(&[assignment.to_owned()]).unwrap();
+        assert_eq!(config.data.dir, home.join("x"), "{assignment}");
+    }
+    let message = SearchConfig::from_overrides(&["data.dir=~no-such-user-here/x".to_owned()]).unwrap_err().to_string();
+    assert!(message.contains("data.dir: ~no-such-user-here/x: there is no user"), "{message}");
+    let message = SearchConfig::from_overrides(&["data.dataset=~".to_owned()]).unwrap_err().to_string();
+    assert!(message.contains("`~`"), "{message}");
+}

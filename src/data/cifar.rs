@@ -1,17 +1,15 @@
 //! Finds CIFAR-10 and CIFAR-100 on disk and reads the files of either release.
 //!
 //! Each set is published in a binary and a Python packing, as an archive that unpacks to one folder. Whichever of the
-//! four is there is used; nothing has to be converted or renamed.
+//! four is there is used (`find`, `archive`); nothing has to be converted or renamed.
 
-use std::{
-    fs::{self, File},
-    io::{self, BufReader, Read},
-    path::{Path, PathBuf},
-};
+mod archive;
+mod find;
 
-use flate2::read::GzDecoder;
+use std::path::Path;
 
 use super::{CHANNELS, Colours, DataError, MemorySource, Split, cifar_binary, cifar_names, cifar_python};
+use find::find;
 
 /// Height and width of CIFAR's images in pixels.
 pub const IMAGE_SIDE: usize = 32;
@@ -108,7 +106,8 @@ pub(super) static CIFAR100: Cifar = Cifar {
     ],
 };
 
-/// Loads one split from wherever it is in `dir`: an unpacked folder, `dir` as that folder, or an archive.
+/// Loads one split from wherever it is in `dir`: an unpacked folder, `dir` as that folder, or an archive; or from the
+/// archive `dir`.
 pub(super) fn load(cifar: &Cifar, dir: &Path, split: Split) -> Result<MemorySource, DataError> {
     let (release, files) = find(cifar, dir, split)?;
     let num_records = release.files(split).num_records;
@@ -124,24 +123,12 @@ pub(super) fn load(cifar: &Cifar, dir: &Path, split: Split) -> Result<MemorySour
     Ok(dataset)
 }
 
-/// The path of each file, for messages, and its content.
-type NamedBytes = Vec<(PathBuf, Vec<u8>)>;
-
-fn find<'a>(cifar: &'a Cifar, dir: &Path, split: Split) -> Result<(&'a Release, NamedBytes), DataError> {
-    for release in &cifar.releases {
-        let names = release.files(split).names;
-        for folder in [dir.join(release.folder), dir.to_path_buf()] {
-            if names.iter().any(|name| folder.join(name).is_file()) {
-                return Ok((release, read_folder(&folder, names)?));
-            }
-        }
-        let archive = dir.join(release.archive);
-        if archive.is_file() {
-            return Ok((release, read_archive(&archive, release.folder, names)?));
-        }
+impl Cifar {
+    /// Whether a file of this name (in small letters) may hold this set rather than the other one.
+    fn is_meant_by(&self, name: &str) -> bool {
+        let is_of_100 = ["100", "c100"].iter().any(|mark| name.contains(mark));
+        is_of_100 == (self.class_names.len() == 100)
     }
-    let archives = cifar.releases.map(|release| release.archive).join(" or ");
-    Err(DataError::Missing { dataset: cifar.name, dir: dir.into(), archives })
 }
 
 impl Release {
@@ -153,52 +140,10 @@ impl Release {
     }
 }
 
-fn read_folder(folder: &Path, names: &[&str]) -> Result<NamedBytes, DataError> {
-    let read = |name: &&str| {
-        let path = folder.join(name);
-        match fs::read(&path) {
-            Ok(bytes) => Ok((path, bytes)),
-            Err(source) => Err(DataError::Read { path, source }),
-        }
-    };
-    names.iter().map(read).collect()
-}
-
-fn read_archive(path: &Path, folder: &str, names: &[&str]) -> Result<NamedBytes, DataError> {
-    let file = File::open(path).map_err(|source| DataError::Read { path: path.into(), source })?;
-    let mut members = unpack(file, folder, names).map_err(|source| DataError::Archive { path: path.into(), source })?;
-    let take = |name: &&str| {
-        let member = Path::new(folder).join(name);
-        let position = members.iter().position(|(found, _)| found.ends_with(&member));
-        let (_, bytes) = position
-            .map(|position| members.swap_remove(position))
-            .ok_or_else(|| DataError::ArchiveMember { path: path.into(), member: member.display().to_string() })?;
-        Ok((path.join(member), bytes))
-    };
-    names.iter().map(take).collect()
-}
-
-/// The members of a `.tar.gz` that are `names` in `folder`, in the archive's order.
-fn unpack(file: File, folder: &str, names: &[&str]) -> io::Result<NamedBytes> {
-    let wanted: Vec<PathBuf> = names.iter().map(|name| Path::new(folder).join(name)).collect();
-    let mut archive = tar::Archive::new(GzDecoder::new(BufReader::new(file)));
-    let mut members = Vec::new();
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        if wanted.iter().any(|wanted| path.ends_with(wanted)) {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
-            members.push((path, bytes));
-        }
-    }
-    // gzip's checksum stands at the very end: reading on finds damage inside the images too.
-    io::copy(&mut archive.into_inner(), &mut io::sink())?;
-    Ok(members)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::{fs, io};
+
     use flate2::{Compression, write::GzEncoder};
     use tempfile::TempDir;
 
@@ -297,11 +242,66 @@ mod tests {
     }
 
     #[test]
+    fn nested_folder_and_archives_under_other_names_are_found() {
+        let cifar = small(&CIFAR10, 2);
+        let whole: Vec<u32> = (0..10).collect();
+        let zipped = archive(&cifar10_members());
+        let mut tar = Vec::new();
+        io::copy(&mut flate2::read::GzDecoder::new(zipped.as_slice()), &mut tar).unwrap();
+        for (name, bytes) in [
+            ("cifar-10-binary(1).tar.gz", &zipped),
+            ("CIFAR10.tgz", &zipped),
+            ("cifar-10-binary.tar", &tar),
+            ("cifar-10-binary.zip", &zipped),
+            ("downloads/cifar-10-binary.tar.gz", &zipped),
+        ] {
+            let dir = TempDir::new().unwrap();
+            write(dir.path(), name, bytes);
+            assert_eq!(labels(&load(&cifar, dir.path(), Split::Train).unwrap()), whole, "{name}");
+            // The archive itself.
+            assert_eq!(labels(&load(&cifar, &dir.path().join(name), Split::Train).unwrap()), whole, "{name}");
+        }
+        let dir = TempDir::new().unwrap();
+        for (name, bytes) in cifar10_members() {
+            write(dir.path(), &format!("cifar-10-batches-bin/{name}"), &bytes);
+        }
+        assert_eq!(labels(&load(&cifar, dir.path(), Split::Train).unwrap()), whole);
+        assert_eq!(labels(&load(&cifar, &dir.path().join("cifar-10-batches-bin"), Split::Train).unwrap()), whole);
+    }
+
+    #[test]
+    fn archive_is_taken_where_its_folder_was_unpacked_by_half() {
+        let dir = TempDir::new().unwrap();
+        write(dir.path(), "cifar-10-binary.tar.gz", &archive(&cifar10_members()));
+        let whole: Vec<u32> = (0..10).collect();
+        for (name, bytes) in [("data_batch_5.bin", &cifar10_members()[0].1[..]), ("data_batch_4.bin", b"short")] {
+            write(dir.path(), &format!("cifar-10-batches-bin/{name}"), bytes);
+            assert_eq!(labels(&load(&small(&CIFAR10, 2), dir.path(), Split::Train).unwrap()), whole);
+        }
+    }
+
+    #[test]
+    fn what_is_there_instead_is_named() {
+        let dir = TempDir::new().unwrap();
+        write(dir.path(), "cifar-100-binary.tar.gz", b"");
+        write(dir.path(), "notes.txt", b"");
+        let error = refusal(&CIFAR10, &dir, Split::Train);
+        let expected = "CIFAR-10 is not in DIR (it holds cifar-100-binary.tar.gz, notes.txt): download ";
+        assert!(error.starts_with(expected), "{error}");
+        write(dir.path(), "cifar-10-python.zip", b"PK\x03\x04...");
+        let error = refusal(&CIFAR10, &dir, Split::Train);
+        assert_eq!(error, "DIR/cifar-10-python.zip is a zip archive: unpack it, and name the folder");
+        let error = load(&CIFAR10, Path::new("no-such-folder"), Split::Train).unwrap_err().to_string();
+        let absolute = std::path::absolute("no-such-folder").unwrap();
+        assert!(error.contains(&format!("{} (No such file or directory", absolute.display())), "{error}");
+    }
+
+    #[test]
     fn a_missing_set_says_what_to_download_and_where_to_put_it() {
         let dir = TempDir::new().unwrap();
         assert_eq!(
             refusal(&CIFAR10, &dir, Split::Train),
-            "CIFAR-10 is not in DIR: download cifar-10-binary.tar.gz or cifar-10-python.tar.gz and put the file, or \
+            "CIFAR-10 is not in DIR (it is empty): download cifar-10-binary.tar.gz or cifar-10-python.tar.gz and put the file, or \
              the folder unpacked from it, into DIR (pdarts data fetch does that)"
         );
     }

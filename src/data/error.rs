@@ -10,14 +10,16 @@ use std::{
 pub enum DataError {
     /// Neither a folder nor an archive of the data set is there.
     #[error(
-        "{dataset} is not in {dir}: download {archives} and put the file, or the folder unpacked from it, into {dir} \
+        "{dataset} is not in {dir} ({found}): download {archives} and put the file, or the folder unpacked from it, into {dir} \
          (pdarts data fetch does that)"
     )]
     Missing {
         /// The data set's name.
         dataset: &'static str,
-        /// Where it was looked for.
+        /// Where it was looked for, from the root.
         dir: PathBuf,
+        /// What is there instead.
+        found: String,
         /// The archives that would do, joined by "or".
         archives: String,
     },
@@ -36,6 +38,14 @@ pub enum DataError {
         path: PathBuf,
         /// The decoder's reason.
         source: io::Error,
+    },
+    /// An archive that only other programs unpack.
+    #[error("{path} is {packing}: unpack it, and name the folder")]
+    Packing {
+        /// The archive.
+        path: PathBuf,
+        /// How it is packed.
+        packing: &'static str,
     },
     /// A readable archive lacks a file of the data set.
     #[error("{path} has no file {member}: it is not the published archive, download it again")]

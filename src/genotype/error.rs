@@ -18,7 +18,7 @@ pub enum GenotypeError {
         /// All known names, separated by commas.
         known: String,
     },
-    /// Text that is not `Genotype(...)`.
+    /// A text in which a cell is written wrongly.
     #[error("genotype text, line {line}, column {column}: {problem}")]
     Syntax {
         /// Line, from 1.
@@ -28,7 +28,35 @@ pub enum GenotypeError {
         /// What was expected and what stands there.
         problem: String,
     },
-    /// JSON that is not a genotype.
+    /// No text at all.
+    #[error("it is {found}, not a text with a cell")]
+    NotText {
+        /// What it looks like.
+        found: &'static str,
+    },
+    /// A text without a cell.
+    #[error("no cell in it: {found}; {forms}")]
+    NoCell {
+        /// What is there instead.
+        found: String,
+        /// The forms that are read.
+        forms: &'static str,
+    },
+    /// A text with several cells, of which none was chosen.
+    #[error("it has several cells: {listed}; choose one by its name or number behind a colon, as in FILE:NAME")]
+    SeveralCells {
+        /// Their numbers, names and lines.
+        listed: String,
+    },
+    /// A choice that names none of a text's cells.
+    #[error("it has no cell `{choice}`; it has {listed}")]
+    NoSuchCell {
+        /// What was asked for.
+        choice: String,
+        /// Numbers, names and lines of those it has.
+        listed: String,
+    },
+    /// Embedded JSON that is not what it should be.
     #[error("genotype JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// A cell of a genotype that no network can be built from.

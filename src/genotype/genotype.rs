@@ -1,7 +1,7 @@
 //! A genotype: the two cells a search has decided on, and what makes them valid.
 //!
 //! As JSON it has the fields of the authors' `Genotype` tuple, each edge a pair
-//! `["sep_conv_3x3", 0]`; the Python text is read and written in [`super::python_text`].
+//! `["sep_conv_3x3", 0]`; the Python text is read and written in [`super::text`].
 
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::cell::{CellKind, NUM_INPUTS};
 use super::error::GenotypeError;
 use super::operation::Operation;
-use super::python_text;
+use super::text;
 
 /// Edges that a derived cell keeps for each node.
 pub const EDGES_PER_NODE: usize = 2;
@@ -129,16 +129,12 @@ impl TryFrom<Fields> for Genotype {
 impl FromStr for Genotype {
     type Err = GenotypeError;
 
-    /// Reads a genotype: a JSON object, or the Python text `Genotype(normal=[...], ...)`.
+    /// Reads the one genotype of a text, in any of the forms that [`text`] knows.
     ///
     /// # Errors
-    /// [`GenotypeError::Json`] or [`GenotypeError::Syntax`] with line and column;
-    /// [`GenotypeError::InvalidCell`] if the cells cannot be built.
+    /// Those of [`text::read_cell`].
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.trim_start().starts_with('{') {
-            return Ok(serde_json::from_str(text)?);
-        }
-        python_text::parse(text)?.try_into()
+        Ok(text::read_cell(text, None)?.genotype)
     }
 }
 
@@ -190,16 +186,13 @@ pub(super) mod tests {
     fn edge_from_a_later_state_is_refused() {
         assert_eq!(
             problem_of(r#"[["sep_conv_3x3", 0], ["skip_connect", 2]]"#, "[2]"),
-            "genotype JSON: normal cell: edge 1 (`skip_connect`) feeds state 2 from state 2 (expected a state before 2)"
+            "normal cell: edge 1 (`skip_connect`) feeds state 2 from state 2 (expected a state before 2)"
         );
     }
 
     #[test]
     fn cell_with_half_a_node_is_refused() {
-        assert_eq!(
-            problem_of(r#"[["sep_conv_3x3", 0]]"#, "[2]"),
-            "genotype JSON: normal cell: 1 edges (expected 2 for each node)"
-        );
+        assert_eq!(problem_of(r#"[["sep_conv_3x3", 0]]"#, "[2]"), "normal cell: 1 edges (expected 2 for each node)");
     }
 
     #[test]

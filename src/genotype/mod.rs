@@ -58,8 +58,8 @@ mod error;
 mod genotype;
 pub mod library;
 mod operation;
-mod python_text;
 mod switches;
+pub mod text;
 
 pub use alphas::{Alphas, CellAlphas, mean_entropy, softmax};
 pub use cell::{CellKind, Edge, NUM_EDGES, NUM_INPUTS, NUM_NODES, edge_index, edges};

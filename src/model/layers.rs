@@ -2,7 +2,7 @@
 //!
 //! Activations are `[N, C, H, W]` in channels-last memory; every layer here keeps that layout.
 
-use tch::{Tensor, nn::Module};
+use tch::Tensor;
 
 use super::ParameterStore;
 use crate::torch::{RunningStatistics, TorchError, sync_batch_norm, synchronises_batch_norm};
@@ -11,8 +11,11 @@ const BATCH_NORM_MOMENTUM: f64 = 0.1;
 const BATCH_NORM_EPSILON: f64 = 1e-5;
 
 /// `x` with the same values and shape in channels-last memory.
-pub fn channels_last(x: &Tensor) -> Tensor {
-    x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+///
+/// # Errors
+/// When libtorch refuses, for example for want of memory.
+pub fn channels_last(x: &Tensor) -> Result<Tensor, TorchError> {
+    Ok(x.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
 /// A convolution without bias.
@@ -62,11 +65,13 @@ impl Conv2d {
         let weight = store.uniform(format!("{name}.weight"), &[groups * output, input, 1, 1], input);
         Self { weight, stride: [stride; 2], padding: [0; 2], groups }
     }
-}
 
-impl Module for Conv2d {
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(&self.weight, None::<&Tensor>, self.stride, self.padding, [1, 1], self.groups)
+    /// `[N, in, H, W]` to `[N, out, H', W']`.
+    ///
+    /// # Errors
+    /// When `x` does not fit, or for want of memory.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        Ok(x.f_conv2d(&self.weight, None::<&Tensor>, self.stride, self.padding, [1, 1], self.groups)?)
     }
 }
 
@@ -150,7 +155,7 @@ impl ReluConvBn {
     /// # Errors
     /// Those of [`BatchNorm::forward`].
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
-        self.bn.forward(&self.conv.forward(&x.relu()), training)
+        self.bn.forward(&self.conv.forward(&x.f_relu()?)?, training)
     }
 }
 
@@ -199,12 +204,16 @@ impl FactorizedReduce {
     }
 
     /// `relu` `[N, in, H, W]`, already through the ReLU, to `[N, edges * C, H/2, W/2]` before normalisation.
-    pub fn reduce(&self, relu: &Tensor) -> Tensor {
-        let (height, width) = (relu.size()[2], relu.size()[3]);
-        let shifted = relu.narrow(2, 1, height - 1).narrow(3, 1, width - 1);
-        let [even, odd] = [self.conv_even.forward(relu), self.conv_odd.forward(&shifted)]
-            .map(|half| half.permute([0, 2, 3, 1]).unflatten(3, [self.edges, -1])); // [N, H/2, W/2, edges, C/2]
-        Tensor::cat(&[even, odd], 4).flatten(3, 4).permute([0, 3, 1, 2])
+    ///
+    /// # Errors
+    /// When `relu` does not fit, or for want of memory.
+    pub fn reduce(&self, relu: &Tensor) -> Result<Tensor, TorchError> {
+        let (_, _, height, width) = relu.size4()?;
+        let shifted = relu.f_narrow(2, 1, height - 1)?.f_narrow(3, 1, width - 1)?;
+        // [N, H/2, W/2, edges, C/2]
+        let by_edge = |half: Tensor| half.f_permute([0, 2, 3, 1])?.f_unflatten(3, [self.edges, -1]);
+        let halves = [by_edge(self.conv_even.forward(relu)?)?, by_edge(self.conv_odd.forward(&shifted)?)?];
+        Ok(Tensor::f_cat(&halves, 4)?.f_flatten(3, 4)?.f_permute([0, 3, 1, 2])?)
     }
 
     /// ReLU, reduction and normalisation of one input for one edge.
@@ -212,7 +221,7 @@ impl FactorizedReduce {
     /// # Errors
     /// Those of [`BatchNorm::forward`].
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
-        self.bn.forward(&self.reduce(&x.relu()), training)
+        self.bn.forward(&self.reduce(&x.f_relu()?)?, training)
     }
 }
 
@@ -233,10 +242,12 @@ impl Linear {
             bias: store.uniform(format!("{name}.bias"), &[output], input),
         }
     }
-}
 
-impl Module for Linear {
-    fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+    /// `[N, in]` to `[N, out]`.
+    ///
+    /// # Errors
+    /// When `x` does not fit, or for want of memory.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        Ok(x.f_linear(&self.weight, Some(&self.bias))?)
     }
 }

@@ -78,17 +78,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("genotype.json");
         fs::write(&path, "old").unwrap();
-        let error = write_atomic(&path, |writer| {
-            writer.write_all(b"half of the new")?;
-            Err(io::Error::from(io::ErrorKind::StorageFull))
-        })
-        .unwrap_err();
-        let message = error.to_string();
+        let write = || {
+            write_atomic(&path, |writer| {
+                writer.write_all(b"half of the new")?;
+                Err(io::Error::from(io::ErrorKind::StorageFull))
+            })
+        };
+        let outside = write().unwrap_err().to_string();
+        assert!(outside.ends_with("free some space and call again"), "{outside}");
+        fs::write(directory.path().join("config.toml"), "").unwrap();
+        let message = write().unwrap_err().to_string();
         assert!(message.contains("genotype.json") && message.contains("no storage space"), "{message}");
         assert!(message.contains("free some space") && message.contains("--resume"), "{message}");
         assert_eq!(message.lines().count(), 1);
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(names(directory.path()), ["genotype.json"]);
+        assert_eq!(names(directory.path()), ["config.toml", "genotype.json"]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum RunError {
     #[error("cannot create the run directory {}: {cause}; choose an --out where you may write", root.display())]
     Create { root: PathBuf, cause: io::Error },
 
-    #[error("there is no run directory {}: give --resume the directory of an earlier run", root.display())]
+    #[error("there is no run directory {}: give --resume the directory of an earlier run", from_the_root(root))]
     NoSuchRun { root: PathBuf },
 
     #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
@@ -29,7 +29,7 @@ pub enum RunError {
 
     #[error(
         "{} is complete and its checkpoints are gone, there is nothing to go on from: its result is in summary.json; \
-         choose another --out to run it again", root.display()
+         choose another --out to run it again, or train its weights on with pdarts train --from {}", root.display(), root.display()
     )]
     NothingToResume { root: PathBuf },
 
@@ -39,8 +39,16 @@ pub enum RunError {
     #[error("cannot read {}: {cause}", path.display())]
     Read { path: PathBuf, cause: io::Error },
 
-    #[error("cannot write {}: {cause}; {}", path.display(), advice(cause))]
+    #[error("cannot write {}: {cause}; {}", path.display(), advice(path, cause))]
     Write { path: PathBuf, cause: io::Error },
+
+    #[error(
+        "{} is missing, of which the checkpoint continues {expected_bytes} bytes: restore the file, or start a new run", path.display()
+    )]
+    LogMissing { path: PathBuf, expected_bytes: u64 },
+
+    #[error("{} {problem}: restore it, or start a new run", path.display())]
+    Config { path: PathBuf, problem: String },
 
     #[error(
         "{} has {found_bytes} bytes, but {expected_bytes} when the checkpoint was written: restore the file, or start a new run", path.display()
@@ -64,6 +72,7 @@ impl RunError {
                 | Self::NoSuchRun { .. }
                 | Self::NotARun { .. }
                 | Self::NothingToResume { .. }
+                | Self::Config { .. }
         )
     }
 
@@ -78,11 +87,22 @@ impl RunError {
     }
 }
 
-fn advice(cause: &io::Error) -> &'static str {
-    match cause.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "what was saved before is intact: free some space, then go on with --resume"
+/// What can be done, which depends on whether a run is written and what is left of it.
+fn advice(path: &Path, cause: &io::Error) -> &'static str {
+    let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let is_of_run = path.ancestors().skip(1).any(|folder| folder.join("config.toml").is_file());
+    match (is_of_run, is_full) {
+        (true, true) => "what was saved before is intact: free some space, then go on with --resume",
+        (true, false) => "what was saved before is intact",
+        (false, true) => "free some space and call again",
+        (false, false) if !path.parent().is_none_or(|folder| folder == Path::new("") || folder.is_dir()) => {
+            "its folder is not there (any more)"
         }
-        _ => "what was saved before is intact",
+        (false, false) => "choose another place, or make it writable",
     }
+}
+
+/// A path that does not depend on where the program was started.
+fn from_the_root(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }

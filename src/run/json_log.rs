@@ -36,9 +36,12 @@ impl JsonLog {
     /// Opens the log as it was when [`position`](Self::position) returned `position`: cuts off all that came later.
     ///
     /// # Errors
-    /// [`RunError::LogTooShort`] or [`RunError::LogChanged`] when the file is not a continuation of what
+    /// [`RunError::LogMissing`], [`RunError::LogTooShort`] or [`RunError::LogChanged`] when the file is not a continuation of what
     /// it was then; [`RunError::Read`] or [`RunError::Write`].
     pub fn open_at(path: &Path, position: u64) -> Result<Self, RunError> {
+        if position > 0 && !path.exists() {
+            return Err(RunError::LogMissing { path: path.to_owned(), expected_bytes: position });
+        }
         let mut log = Self::open_as_found(path)?;
         if log.bytes < position {
             return Err(RunError::LogTooShort {

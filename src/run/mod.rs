@@ -35,7 +35,7 @@ mod trained_cell;
 
 pub use alphas_file::AlphasFile;
 pub use atomic::{write_atomic, write_json_atomic};
-pub use directory::RunDirectory;
+pub use directory::{RunDirectory, RunOrigin};
 pub use environment::{COMMIT, Environment, compact_utc};
 pub use error::RunError;
 pub use events::EventWriter;

@@ -4,6 +4,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::genotype::{Alphas, CellAlphas, NUM_EDGES};
 use crate::model::NamedTensor;
+use crate::torch::TorchError;
 
 /// Alphas of normal and of reduction cells, each `[14, K]` and shared by all cells of its kind.
 #[derive(Debug)]
@@ -16,12 +17,16 @@ pub struct ArchitectureParameters {
 
 impl ArchitectureParameters {
     /// `scale * N(0, 1)` by libtorch's generator, for `num_operations` live operations an edge.
-    pub fn random(num_operations: usize, scale: f64, device: Device, kind: Kind) -> Self {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn random(num_operations: usize, scale: f64, device: Device, kind: Kind) -> Result<Self, TorchError> {
         let draw = || {
             let shape = [NUM_EDGES as i64, num_operations as i64];
-            (Tensor::randn(shape, (Kind::Float, device)) * scale).to_kind(kind).set_requires_grad(true)
+            let values = Tensor::f_randn(shape, (Kind::Float, device))?.f_mul_scalar(scale)?.f_to_kind(kind)?;
+            values.f_set_requires_grad(true)
         };
-        Self { normal: draw(), reduction: draw() }
+        Ok(Self { normal: draw()?, reduction: draw()? })
     }
 
     /// Both tensors under their names, for the optimizer and for checkpoints.
@@ -40,5 +45,5 @@ impl ArchitectureParameters {
 }
 
 fn rows(alphas: &Tensor) -> Result<CellAlphas, tch::TchError> {
-    no_grad(|| CellAlphas::try_from(alphas.to_kind(Kind::Double).to_device(Device::Cpu)))
+    no_grad(|| CellAlphas::try_from(alphas.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?))
 }

@@ -91,19 +91,19 @@ impl SearchCell {
             operations.forward(state, weights.source(source), mode, &mut sums)?;
             if source + 1 >= NUM_INPUTS {
                 let node = sums.take(source + 1 - NUM_INPUTS);
-                nodes.push(node.unwrap_or_else(|| self.zero_state(&newer)));
+                nodes.push(node.map_or_else(|| self.zero_state(&newer), Ok)?);
             }
         }
-        Ok(Tensor::cat(&nodes, 1))
+        Ok(Tensor::f_cat(&nodes, 1)?)
     }
 
     /// The state of a node to which no operation but `none` leads; `input`: `[N, C, H, W]` before any stride.
-    fn zero_state(&self, input: &Tensor) -> Tensor {
+    fn zero_state(&self, input: &Tensor) -> Result<Tensor, TorchError> {
         let mut size = input.size();
         if self.reduction {
             size[2] /= 2;
             size[3] /= 2;
         }
-        Tensor::zeros(&size, (input.kind(), input.device()))
+        Ok(Tensor::f_zeros(&size, (input.kind(), input.device()))?)
     }
 }

@@ -3,6 +3,7 @@
 use tch::Tensor;
 
 use super::layout::OperationEdges;
+use crate::torch::TorchError;
 
 /// For every source state the weights of the operations that leave it: those of the first operation's edges, then
 /// those of the next, in the order of the layout.
@@ -12,8 +13,11 @@ pub struct MixingWeights {
 
 impl MixingWeights {
     /// `weights`: `[14, K]`, relaxed; `layout`: the cells' operations by source state.
-    pub fn gather(weights: &Tensor, layout: &[Vec<OperationEdges>]) -> Self {
-        let num_live = weights.size()[1];
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory.
+    pub fn gather(weights: &Tensor, layout: &[Vec<OperationEdges>]) -> Result<Self, TorchError> {
+        let (_, num_live) = weights.size2()?;
         let edges_of = |source: &[OperationEdges]| source.iter().map(|group| group.edges.len() as i64).sum();
         let sizes: Vec<i64> = layout.iter().map(|source| edges_of(source)).collect();
         let indices: Vec<i64> = layout
@@ -22,9 +26,9 @@ impl MixingWeights {
             .flat_map(|group| &group.edges)
             .map(|live| live.edge as i64 * num_live + live.position as i64)
             .collect();
-        let index = Tensor::from_slice(&indices).to_device(weights.device());
-        let sources = weights.flatten(0, 1).index_select(0, &index).split_with_sizes(&sizes, 0);
-        Self { sources }
+        let index = Tensor::f_from_slice(&indices)?.f_to_device(weights.device())?;
+        let sources = weights.f_flatten(0, 1)?.f_index_select(0, &index)?.f_split_with_sizes(&sizes, 0)?;
+        Ok(Self { sources })
     }
 
     /// As [`sources`](Self::sources) gave them.

@@ -2,12 +2,17 @@
 
 use tch::Tensor;
 
+use crate::torch::TorchError;
+
 /// Turns alphas into the weights by which the supernet sums the operations of an edge.
 ///
 /// The supernet takes weights and knows nothing of how they came about; gradients flow back through them.
 pub trait Relaxation {
     /// `alphas`: `[14, K]`, one row an edge. Returns the weights, of the same shape.
-    fn weights(&self, alphas: &Tensor) -> Tensor;
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    fn weights(&self, alphas: &Tensor) -> Result<Tensor, TorchError>;
 }
 
 /// Continuous mixing by a softmax over the live operations of each edge.
@@ -17,7 +22,7 @@ pub trait Relaxation {
 pub struct Softmax;
 
 impl Relaxation for Softmax {
-    fn weights(&self, alphas: &Tensor) -> Tensor {
-        alphas.softmax(-1, alphas.kind())
+    fn weights(&self, alphas: &Tensor) -> Result<Tensor, TorchError> {
+        Ok(alphas.f_softmax(-1, alphas.kind())?)
     }
 }

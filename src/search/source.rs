@@ -147,10 +147,10 @@ impl Group {
             Kernel::MaxPool { stride, bn } => self.shared(max_pool_3x3(x, *stride)?, Some(bn)),
             Kernel::AvgPool { stride, bn } => self.shared(avg_pool_3x3(x, *stride)?, Some(bn)),
             Kernel::Identity if mode.training && mode.skip_dropout > 0.0 => {
-                return Ok(self.dropped_identities(x, mode.skip_dropout));
+                return self.dropped_identities(x, mode.skip_dropout);
             }
             Kernel::Identity => self.shared(x.shallow_clone(), None),
-            Kernel::Reduce(reduce) => self.per_edge(reduce.reduce(&x.relu()), &reduce.bn),
+            Kernel::Reduce(reduce) => self.per_edge(reduce.reduce(&x.f_relu()?)?, &reduce.bn),
             Kernel::Separable([first, last]) => {
                 let middle = first.conv.forward(x)?;
                 self.per_edge(last.conv.forward_normalised(&middle, &first.bn, mode.training)?, &last.bn)
@@ -171,9 +171,9 @@ impl Group {
     }
 
     /// A skip connection drops other elements on every edge.
-    fn dropped_identities(&self, x: &Tensor, probability: f64) -> Vec<Branch<'_>> {
+    fn dropped_identities(&self, x: &Tensor, probability: f64) -> Result<Vec<Branch<'_>>, TorchError> {
         let on_edge =
-            |node| Branch { y: x.dropout(probability, true), per_edge: false, running: None, nodes: vec![node] };
+            |node| Ok(Branch { y: x.f_dropout(probability, true)?, per_edge: false, running: None, nodes: vec![node] });
         self.nodes().into_iter().map(on_edge).collect()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Source: P-DARTS (arXiv:1904.12760), section 3; the cells' inside is arranged by source state (see `source`).
 
-use tch::{Device, Kind, Tensor, nn::Module};
+use tch::{Device, Kind, Tensor};
 
 use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
@@ -86,7 +86,10 @@ impl PlacedCell {
 
 impl Supernet {
     /// A supernet with weights drawn by libtorch's generator (PyTorch's default distributions).
-    pub fn new(shape: &SupernetShape, device: Device, kind: Kind) -> Self {
+    ///
+    /// # Errors
+    /// When libtorch has no memory for it.
+    pub fn new(shape: &SupernetShape, device: Device, kind: Kind) -> Result<Self, TorchError> {
         let mut store = ParameterStore::new(device, kind);
         let channels = shape.channels as i64;
         let stem_channels = STEM_MULTIPLIER * channels;
@@ -105,16 +108,16 @@ impl Supernet {
             .collect();
         let last = cells.last().map_or(stem_channels, |last| NUM_NODES as i64 * last.place.channels);
         let classifier = Linear::new(&mut store, "classifier", (last, shape.num_classes as i64));
-        Self {
+        Ok(Self {
             stem,
             stem_bn,
             cells,
             classifier,
             normal_layout,
             reduction_layout,
-            parameters: store,
+            parameters: store.checked()?,
             checkpoints_cells: false,
-        }
+        })
     }
 
     /// Says whether backward computes the forward pass of each cell again instead of keeping its activations: less
@@ -139,9 +142,9 @@ impl Supernet {
         reduction: &Tensor,
         mode: ForwardMode,
     ) -> Result<Tensor, TorchError> {
-        let normal = MixingWeights::gather(normal, &self.normal_layout);
-        let reduction = MixingWeights::gather(reduction, &self.reduction_layout);
-        let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)), mode.training)?;
+        let normal = MixingWeights::gather(normal, &self.normal_layout)?;
+        let reduction = MixingWeights::gather(reduction, &self.reduction_layout)?;
+        let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)?)?, mode.training)?;
         let (mut older, mut newer) = (stem.shallow_clone(), stem);
         let computes_again = self.checkpoints_cells && mode.training;
         for cell in &self.cells {
@@ -149,7 +152,7 @@ impl Supernet {
             let output = cell.forward(&older, &newer, weights, mode, computes_again)?;
             (older, newer) = (newer, output);
         }
-        Ok(self.classifier.forward(&newer.mean_dim([2i64, 3].as_slice(), false, newer.kind())))
+        self.classifier.forward(&newer.f_mean_dim([2i64, 3].as_slice(), false, newer.kind())?)
     }
 }
 

@@ -8,6 +8,7 @@ mod hooks;
 mod host_bytes;
 mod layout;
 mod kernel_choice;
+mod memory;
 mod mix;
 mod pool;
 mod profile;
@@ -28,6 +29,7 @@ pub use hooks::GradientHooks;
 pub use host_bytes::bytes_to_device;
 pub use kernel_choice::{Kernels, choose_kernels, chosen_kernels};
 pub use layout::num_layout_copies;
+pub use memory::MemoryRefusal;
 pub use mix::{Branch, RunningStatistics, mix};
 pub use pool::{avg_pool_3x3, max_pool_3x3};
 pub use profile::{OperationTime, profile};
@@ -39,10 +41,10 @@ pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm,
 #[derive(Debug, thiserror::Error)]
 pub enum TorchError {
     /// The C++ shim caught an exception.
-    #[error("libtorch: {0}")]
+    #[error("libtorch: {}", memory::in_words(.0))]
     Shim(String),
     /// A libtorch call through tch failed.
-    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
+    #[error("libtorch: {}", memory::in_words(&.0.to_string()))]
     Call(#[from] tch::TchError),
 }
 

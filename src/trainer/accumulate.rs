@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{ImageBatch, StepImages, StepResult, TrainError};
-use crate::world::activity;
+use crate::world::{World, activity};
 
 /// Adds the gradient of the mean loss of `images`, part by part; calls `before_last` before the last part's backward
 /// pass. `forward` gives the mean loss and the logits of a part.
@@ -28,7 +28,7 @@ pub(super) fn forward_backward(
         let _span = activity::phase("backward");
         let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
         loss.f_backward()?;
-        results.push(StepResult { loss: loss.detach(), logits: logits.detach(), labels });
+        results.push(StepResult { loss: loss.f_detach()?, logits: logits.f_detach()?, labels });
     }
     if results.len() == 1 {
         return Ok(results.remove(0));
@@ -39,4 +39,12 @@ pub(super) fn forward_backward(
         logits: Tensor::f_cat(&all(|result| &result.logits), 0)?,
         labels: Tensor::f_cat(&all(|result| &result.labels), 0)?,
     })
+}
+
+/// As in `48 images a step on each of 2 ranks, in 4 parts`.
+pub(super) fn describe_batch(global_batch: usize, num_parts: usize, world: &World) -> String {
+    let of_rank = global_batch.div_ceil(world.size.max(1));
+    let ranks = if world.size > 1 { format!(" on each of {} ranks", world.size) } else { String::new() };
+    let parts = if num_parts > 1 { format!(", in {num_parts} parts") } else { String::new() };
+    format!("{of_rank} images a step{ranks}{parts}")
 }

@@ -34,10 +34,13 @@ impl ImageBatch {
     }
 
     /// The images in `count` equal parts, in order.
-    pub fn parts(&self, count: usize) -> Vec<ImageBatch> {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn parts(&self, count: usize) -> Result<Vec<ImageBatch>, TorchError> {
         let count = count.max(1) as i64;
-        let (images, labels) = (self.images.chunk(count, 0), self.labels.chunk(count, 0));
-        images.into_iter().zip(labels).map(|(images, labels)| ImageBatch { images, labels }).collect()
+        let (images, labels) = (self.images.f_chunk(count, 0)?, self.labels.f_chunk(count, 0)?);
+        Ok(images.into_iter().zip(labels).map(|(images, labels)| ImageBatch { images, labels }).collect())
     }
 
     /// The same tensors.

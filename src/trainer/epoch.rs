@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::TrainError;
 use super::checkpoint::{Checkpoint, Resumable};
+use super::error::MemoryDemand;
 use super::observer::Observer;
 use super::parallel::{average_local_buffers, check_common_buffers};
 use super::progress::{Interval, IntervalStart, Progress, Records};
@@ -76,6 +77,9 @@ pub(super) trait Task {
         seconds: f64,
     ) -> Result<<Self::Records as Records>::Epoch, TrainError>;
 
+    /// What needs memory in `epoch` (from 0).
+    fn demand(&self, epoch: usize) -> MemoryDemand;
+
     /// The failure that the loss of `steps` is infinite or not a number in `interval`.
     fn diverged(&self, steps: StepKind, loss: f64, interval: &Interval) -> TrainError;
 }
@@ -118,9 +122,9 @@ impl<'a, T: Task> EpochLoop<'a, T> {
     /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
     pub fn run(mut self) -> Result<Option<Signal>, TrainError> {
         while self.progress.epoch < self.plan.num_epochs {
-            let mut signal = self.train_epoch()?;
+            let mut signal = self.train_epoch().map_err(|error| self.explained(error))?;
             if signal.is_none() {
-                signal = self.finish_epoch()?;
+                signal = self.finish_epoch().map_err(|error| self.explained(error))?;
             }
             if signal.is_some() {
                 self.save()?;
@@ -130,13 +134,18 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         Ok(None)
     }
 
+    /// Says of a lack of memory what needed it.
+    fn explained(&self, error: TrainError) -> TrainError {
+        error.explained(|| self.task.demand(self.progress.epoch))
+    }
+
     /// The steps that are left of the epoch under way. Returns the signal that stopped it early.
     fn train_epoch(&mut self) -> Result<Option<Signal>, TrainError> {
         let world = self.plan.world;
         let epoch = self.progress.epoch;
         let steps = self.progress.step..self.plan.steps_per_epoch;
         let mut batches = self.task.batches(epoch, steps.clone())?;
-        let mut tally = EpochTally::from_sums(self.progress.own_sums(world), world.device);
+        let mut tally = EpochTally::from_sums(self.progress.own_sums(world), world.device)?;
         let seconds_before = self.progress.epoch_seconds;
         let data_seconds_before = self.progress.epoch_data_seconds;
         let start = Instant::now();
@@ -153,7 +162,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
             let logs = self.progress.step.is_multiple_of(self.plan.run.log_every_steps);
             if logs || signal.is_some() || self.progress.step == steps.end {
                 // Records and checkpoints are of sums that all ranks know.
-                self.progress.gather_sums(&tally.sums(), world)?;
+                self.progress.gather_sums(&tally.sums()?, world)?;
                 self.progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
                 self.progress.epoch_data_seconds = data_seconds_before + T::waited(&batches).as_secs_f64();
                 self.check_losses()?;

@@ -1,12 +1,13 @@
 //! What can end a training loop early.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::data::DataError;
 use crate::genotype::GenotypeError;
 use crate::model::NetworkError;
 use crate::run::RunError;
-use crate::torch::TorchError;
+use crate::torch::{MemoryRefusal, TorchError};
 use crate::weights::WeightsProblem;
 use crate::world::CommunicatorError;
 
@@ -15,8 +16,8 @@ use crate::world::CommunicatorError;
 pub enum TrainError {
     /// The loss is infinite or not a number.
     #[error(
-        "the {what} loss became {loss} in stage {stage}, epoch {epoch}, by step {step}: lower {key}.learning_rate, or \
-         raise its gradient clipping; the last checkpoint is from before"
+        "the {what} loss became {loss} in stage {stage}, epoch {epoch}, by step {step}: start a new run with a lower \
+         {key}.learning_rate or a lower {key}.gradient_clip"
     )]
     Diverged {
         /// Which loss.
@@ -34,8 +35,8 @@ pub enum TrainError {
     },
     /// The loss of a retraining is infinite or not a number.
     #[error(
-        "the training loss became {loss} in epoch {epoch}, by step {step}: lower optimizer.learning_rate, or \
-         optimizer.gradient_clip; the last checkpoint is from before"
+        "the training loss became {loss} in epoch {epoch}, by step {step}: start a new run with a lower \
+         optimizer.learning_rate or a lower optimizer.gradient_clip"
     )]
     TrainingDiverged {
         /// Its value.
@@ -44,6 +45,14 @@ pub enum TrainError {
         epoch: usize,
         /// Steps of the whole training.
         step: u64,
+    },
+    /// The device or the machine has not enough memory.
+    #[error("{refusal} in {demand}")]
+    OutOfMemory {
+        /// What was asked for.
+        refusal: MemoryRefusal,
+        /// What it was for.
+        demand: MemoryDemand,
     },
     /// A checkpoint that cannot be read or is not one.
     #[error("{}: {problem}; remove the file to go on from the checkpoint before it", path.display())]
@@ -76,7 +85,7 @@ pub enum TrainError {
     /// Ranks that should be equal are not.
     #[error(
         "{what} of {} differ from those of rank {reference} after step {step}: a rank computes wrongly (its memory or \
-         its GPU may be faulty); the last checkpoint is from before",
+         its GPU may be faulty)",
         list(ranks)
     )]
     RanksDiffer {
@@ -111,8 +120,61 @@ pub enum TrainError {
     #[error(transparent)]
     Torch(#[from] TorchError),
     /// libtorch failed in a call through tch.
-    #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
-    Tch(#[from] tch::TchError),
+    #[error(transparent)]
+    Tch(TorchError),
+}
+
+impl From<tch::TchError> for TrainError {
+    fn from(error: tch::TchError) -> Self {
+        Self::Tch(error.into())
+    }
+}
+
+/// What a run needs memory for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryDemand {
+    /// As in `stage 2, epoch 1`.
+    pub place: String,
+    /// Of the network, in words.
+    pub network: String,
+    /// Images of one rank's step, and the parts in which they are computed.
+    pub batch: String,
+    /// The section of the configuration with the batch.
+    pub section: &'static str,
+}
+
+impl fmt::Display for MemoryDemand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, network, batch, section } = self;
+        write!(
+            f,
+            "{place}: {network}, {batch}; model.checkpoint_cells = true needs less, in a new run also more \
+             {section}.accumulate_steps or a smaller {section}.global_batch"
+        )
+    }
+}
+
+impl TrainError {
+    /// This error; if it is a lack of memory, with what the memory was for.
+    pub(super) fn explained(self, demand: impl FnOnce() -> MemoryDemand) -> Self {
+        match &self {
+            Self::Torch(_) | Self::Tch(_) | Self::Network(_) | Self::Tensors(_) => {
+                match MemoryRefusal::find(&self.to_string()) {
+                    Some(refusal) => Self::OutOfMemory { refusal, demand: demand() },
+                    None => self,
+                }
+            }
+            _ => self,
+        }
+    }
+
+    /// Whether a checkpoint from before is of use: the run can go on from it.
+    pub fn can_be_resumed(&self) -> bool {
+        matches!(
+            self,
+            Self::RanksDiffer { .. } | Self::OutOfMemory { .. } | Self::Torch(_) | Self::Tch(_) | Self::Network(_)
+        )
+    }
 }
 
 /// `rank 3`, or `ranks 3, 5`.

@@ -29,7 +29,7 @@ pub fn evaluate(
     stop: &StopSignal,
 ) -> Result<Result<TallySums, Signal>, TrainError> {
     no_grad(|| {
-        let mut tally = Tally::from_sums(TallySums::default(), world.device);
+        let mut tally = Tally::from_sums(TallySums::default(), world.device)?;
         // Of a last batch that is smaller than the number of ranks, some get nothing: no rank asks the others there.
         let last_question = loader.num_steps().saturating_sub(1);
         for (step, batch) in loader.batches(0, 0..loader.num_steps())?.enumerate() {
@@ -42,6 +42,6 @@ pub fn evaluate(
             let result = state.evaluate(&batch)?;
             tally.add(&result)?;
         }
-        Ok(Ok(TallySums::total(&tally.sums().gather(world)?)))
+        Ok(Ok(TallySums::total(&tally.sums()?.gather(world)?)))
     })
 }

@@ -100,6 +100,16 @@ impl Predictions {
         Ok(Self { logits: logits.f_to_device(Device::Cpu)?, targets: Tensor::f_from_slice(&targets)? })
     }
 
+    /// Images of which a logit is infinite or not a number.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn non_finite(&self) -> Result<u64, PredictionError> {
+        let finite = self.logits.f_isfinite()?.f_all_dim(-1, false)?;
+        let count = i64::try_from(finite.f_logical_not()?.f_sum(Kind::Int64)?)?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Counts; losses are added in double precision.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use tch::{Device, Kind};
 
 use super::{ImageBatch, TrainError};
 use crate::data::{Batch, Batches};
+use crate::torch::TorchError;
 use crate::world::activity;
 
 /// The images of one step.
@@ -32,9 +33,12 @@ impl<'a> StepImages<'a> {
     }
 
     /// The images of `batch` in at most `num_parts` equal parts.
-    pub fn in_parts(batch: &ImageBatch, num_parts: usize) -> Self {
-        let parts = batch.parts(num_parts);
-        Self { num_parts: parts.len(), parts: Parts::Ready(parts) }
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn in_parts(batch: &ImageBatch, num_parts: usize) -> Result<Self, TorchError> {
+        let parts = batch.parts(num_parts)?;
+        Ok(Self { num_parts: parts.len(), parts: Parts::Ready(parts) })
     }
 
     /// How many there are, at least one.

@@ -18,8 +18,9 @@ const SIGNALS: [Signal; 6] = [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU
 /// The same again ends the run at once. Not SIGHUP: a lost terminal and its shell both send it.
 const IMPATIENT: [Signal; 2] = [SIGINT, SIGTERM];
 
-/// Whether one of [`SIGNALS`] has arrived; the same SIGINT or SIGTERM again ends the program at once. A signal that was
-/// ignored when the run began (nohup, a background job of a script) stays ignored.
+/// Whether a signal to stop has arrived: SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU. The same SIGINT or SIGTERM
+/// again ends the program at once. A signal that was ignored when the run began (nohup, a background job of a script)
+/// stays ignored.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal {
     number: Arc<AtomicUsize>,

@@ -68,9 +68,12 @@ pub struct EpochSums {
 
 impl Tally {
     /// Continues from `sums` on `device`.
-    pub fn from_sums(sums: TallySums, device: Device) -> Self {
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn from_sums(sums: TallySums, device: Device) -> Result<Self, TchError> {
         let TallySums { loss, correct, correct_top5, num_images } = sums;
-        Self { sums: Tensor::from_slice(&[loss, correct, correct_top5]).to_device(device), num_images }
+        Ok(Self { sums: Tensor::f_from_slice(&[loss, correct, correct_top5])?.f_to_device(device)?, num_images })
     }
 
     /// Adds a step.
@@ -83,16 +86,19 @@ impl Tally {
             let loss = step.loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(num_images as f64)?;
             let hits = hits(&step.logits, &step.labels)?;
             let correct = hits.f_select(1, 0)?.f_sum(Kind::Double)?;
-            self.sums += Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)?;
+            self.sums = self.sums.f_add(&Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)?)?;
             self.num_images += num_images;
             Ok(())
         })
     }
 
     /// This rank's sums; waits for the device.
-    pub fn sums(&self) -> TallySums {
-        let [loss, correct, correct_top5] = [0, 1, 2].map(|index| self.sums.double_value(&[index]));
-        TallySums { loss, correct, correct_top5, num_images: self.num_images }
+    ///
+    /// # Errors
+    /// When the device fails, which may be the failure of any step before.
+    pub fn sums(&self) -> Result<TallySums, TchError> {
+        let value = |index: i64| self.sums.f_double_value(&[index]);
+        Ok(TallySums { loss: value(0)?, correct: value(1)?, correct_top5: value(2)?, num_images: self.num_images })
     }
 }
 
@@ -162,14 +168,19 @@ impl TallySums {
 
 impl EpochTally {
     /// Continues from `sums` on `device`.
-    pub fn from_sums(sums: EpochSums, device: Device) -> Self {
-        let [weights, alphas] = [sums.weights, sums.alphas].map(|sums| Tally::from_sums(sums, device));
-        Self { weights, alphas }
+    ///
+    /// # Errors
+    /// Those of [`Tally`].
+    pub fn from_sums(sums: EpochSums, device: Device) -> Result<Self, TchError> {
+        Ok(Self { weights: Tally::from_sums(sums.weights, device)?, alphas: Tally::from_sums(sums.alphas, device)? })
     }
 
     /// This rank's sums; waits for the device.
-    pub fn sums(&self) -> EpochSums {
-        EpochSums { weights: self.weights.sums(), alphas: self.alphas.sums() }
+    ///
+    /// # Errors
+    /// Those of [`Tally`].
+    pub fn sums(&self) -> Result<EpochSums, TchError> {
+        Ok(EpochSums { weights: self.weights.sums()?, alphas: self.alphas.sums()? })
     }
 }
 
@@ -221,22 +232,22 @@ mod tests {
     fn answers_count_by_their_rank_and_losses_by_their_images() {
         let logits = Tensor::from_slice(&[9.0f32, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0]).repeat([3, 1]);
         let labels = Tensor::from_slice(&[0i64, 4, 5]);
-        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
+        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu).unwrap();
         let first = logits.narrow(0, 0, 1);
         let second = labels.narrow(0, 1, 1);
         tally.add(&StepResult { loss: Tensor::from(2.0f32), logits, labels }).unwrap();
         tally.add(&StepResult { loss: Tensor::from(5.0f32), logits: first, labels: second }).unwrap();
-        let sums = tally.sums();
+        let sums = tally.sums().unwrap();
         assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4 });
         assert_eq!((sums.top1_percent(), sums.top5_percent(), sums.mean_loss()), (25.0, 75.0, 2.75));
     }
 
     #[test]
     fn with_fewer_than_five_classes_every_answer_is_among_the_first() {
-        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu);
+        let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu).unwrap();
         let logits = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
         let labels = Tensor::from_slice(&[0i64]);
         tally.add(&StepResult { loss: Tensor::from(1.0f32), logits, labels }).unwrap();
-        assert_eq!(tally.sums(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
+        assert_eq!(tally.sums().unwrap(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
     }
 }

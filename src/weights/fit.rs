@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 
-use tch::{Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 use super::error::quoted;
 use super::{StateDict, WeightsProblem};
@@ -19,7 +19,7 @@ use crate::model::{EvaluationNetwork, NamedTensor, NetworkDescription};
 pub const NETWORK_KEY: &str = "network";
 
 /// Averages of weights and statistics in a checkpoint of ours, beside the values themselves.
-const AVERAGE: &str = "ema.";
+pub(super) const AVERAGE: &str = "ema.";
 
 /// What only going on with a training needs: the averages, the optimizer's state, the statistics of other ranks.
 const TRAINING: [&str; 3] = [AVERAGE, "optimizer.", "ranks."];
@@ -84,6 +84,19 @@ impl StateDict {
             self.tensors = averages;
         }
         found
+    }
+
+    /// Names of the tensors with values that are infinite or not a number.
+    pub fn non_finite(&self) -> Vec<String> {
+        let is_finite = |tensor: &Tensor| match tensor.kind() {
+            // A sum in double precision of what is no number is none.
+            Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16 => {
+                let sum = tensor.f_to_kind(Kind::Double).and_then(|values| values.f_abs()?.f_sum(Kind::Double));
+                sum.is_ok_and(|sum| f64::try_from(sum).is_ok_and(f64::is_finite))
+            }
+            _ => true,
+        };
+        self.tensors.iter().filter(|(_, tensor)| !is_finite(tensor)).map(|(name, _)| name.clone()).collect()
     }
 
     /// Leaves out what only going on with a training needs.

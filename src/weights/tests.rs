@@ -269,3 +269,68 @@ proptest! {
         touch(&stream(&pickle));
     }
 }
+
+/// A network's tensors under names that `wrap` makes of theirs, with others beside them.
+fn wrapped(wrap: impl Fn(&str) -> Vec<String>, beside: &[&str]) -> StateDict {
+    let one = || Tensor::from_slice(&[1.0f32, 2.0]);
+    let own = ["stem.0.weight", "cells.0.preprocess0.op.1.weight", "classifier.weight"];
+    let mut tensors: std::collections::BTreeMap<String, Tensor> =
+        own.iter().flat_map(|name| wrap(name)).map(|name| (name, one())).collect();
+    tensors.extend(beside.iter().map(|name| ((*name).to_owned(), Tensor::from_slice(&[3i64]))));
+    StateDict::from_bytes(&to_safetensors(&tensors, HashMap::new()).unwrap()).unwrap()
+}
+
+#[test]
+fn names_are_those_of_the_network_whatever_wrapped_it() {
+    let own = ["cells.0.preprocess0.op.1.weight", "classifier.weight", "stem.0.weight"];
+    for prefix in [
+        "module.",
+        "model.",
+        "_orig_mod.",
+        "module.module.",
+        "module._orig_mod.",
+        "model.module.",
+        "net.",
+        "ema.",
+        "module.ema_model.",
+        "averaged_model.module.",
+        "student.",
+    ] {
+        let state = wrapped(|name| vec![format!("{prefix}{name}")], &[]);
+        assert_eq!(state.tensors.keys().collect::<Vec<_>>(), own, "{prefix}");
+        assert_eq!(state.prefix, prefix);
+    }
+    // Of `torch.optim.swa_utils.AveragedModel`, and of others that count.
+    for counter in ["n_averaged", "module.n_averaged", "num_updates", "initted"] {
+        let state = wrapped(|name| vec![format!("module.{name}")], &[counter]);
+        assert_eq!(state.tensors.keys().collect::<Vec<_>>(), own, "{counter}");
+    }
+}
+
+#[test]
+fn network_is_told_from_its_average_and_from_other_modules() {
+    let both = |name: &str| vec![format!("model.{name}"), format!("model_ema.module.{name}")];
+    let mut state = wrapped(both, &["criterion.weights_of_classes", "global_counter"]);
+    assert_eq!(
+        state.to_string(),
+        "safetensors, 6 tensors, names without \"model.\", without 2 others that are not of the network"
+    );
+    assert!(state.tensors.contains_key("stem.0.weight") && state.tensors.contains_key("ema.stem.0.weight"));
+    assert!(state.take_averages());
+    assert_eq!(state.tensors.len(), 3);
+
+    let mut state = read("averages.pt");
+    assert_eq!(Vec::<f32>::try_from(&state.tensors["classifier.weight"]).unwrap(), [1.0, 2.0]);
+    assert_eq!(state.metadata["epoch"], "3");
+    assert!(state.take_averages());
+    assert_eq!(Vec::<f32>::try_from(&state.tensors["classifier.weight"]).unwrap(), [3.0, 4.0]);
+    assert_eq!(state.tensors.len(), 2);
+}
+
+#[test]
+fn tensors_with_values_that_are_no_numbers_are_named() {
+    let tensors = [("a", f32::NAN), ("b", 1.0), ("c", f32::NEG_INFINITY)];
+    let tensors = tensors.map(|(name, value)| (name.to_owned(), Tensor::from_slice(&[0.0, value, 1e38, -1e38])));
+    let state = StateDict::from_bytes(&to_safetensors(&tensors.into(), HashMap::new()).unwrap()).unwrap();
+    assert_eq!(state.non_finite(), ["a", "c"]);
+}

@@ -92,10 +92,11 @@ fn retrain(kind: NetworkKind, precision: Precision, accumulate_steps: usize, che
     config.train.ema_decay = 0.9;
     config.model.checkpoint_cells = checkpoint;
     let description = NetworkDescription { genotype, shape, auxiliary_head: true };
-    let mut state = TrainState::new(description, &config, Device::Cpu).unwrap();
+    let mut state = TrainState::new(description, &config, Device::Cpu, None).unwrap();
     let (batch, mut trace) = (batch(image_size as i64, 7), Trace::default());
     for _ in 0..NUM_STEPS {
-        let result = state.weight_step(&mut StepImages::in_parts(&batch, accumulate_steps), 0.025, 0.3).unwrap();
+        let mut images = StepImages::in_parts(&batch, accumulate_steps).unwrap();
+        let result = state.weight_step(&mut images, 0.025, 0.3).unwrap();
         trace.step(&result, &state.weights, &state.statistics);
     }
     trace

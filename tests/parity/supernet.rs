@@ -51,8 +51,8 @@ impl<'a> Subject<'a> {
             },
         };
         let num_live = case.switches_normal[0].iter().filter(|on| **on).count();
-        let network = Supernet::new(&shape, Device::Cpu, Kind::Double);
-        let alphas = ArchitectureParameters::random(num_live, 1e-3, Device::Cpu, Kind::Double);
+        let network = Supernet::new(&shape, Device::Cpu, Kind::Double).unwrap();
+        let alphas = ArchitectureParameters::random(num_live, 1e-3, Device::Cpu, Kind::Double).unwrap();
         let weights = FlatParameters::flatten(network.parameters().trainable()).unwrap();
         let statistics = FlatStatistics::flatten(network.parameters().statistics()).unwrap();
         let flat_alphas = FlatParameters::flatten(&alphas.named()).unwrap();
@@ -79,7 +79,8 @@ impl<'a> Subject<'a> {
     }
 
     fn logits(&self, images: &Tensor, mode: ForwardMode) -> Tensor {
-        let (normal, reduction) = (Softmax.weights(&self.alphas.normal), Softmax.weights(&self.alphas.reduction));
+        let (normal, reduction) =
+            (Softmax.weights(&self.alphas.normal).unwrap(), Softmax.weights(&self.alphas.reduction).unwrap());
         self.network.forward(images, &normal, &reduction, mode).unwrap()
     }
 
@@ -90,7 +91,7 @@ impl<'a> Subject<'a> {
         self.weights.zero_gradients();
         self.flat_alphas.zero_gradients();
         let (images, targets) = self.fixture.batch(index);
-        let loss = cross_entropy(&self.logits(&images, ForwardMode::training(0.0)), &targets, 0.0);
+        let loss = cross_entropy(&self.logits(&images, ForwardMode::training(0.0)), &targets, 0.0).unwrap();
         loss.backward();
         loss.double_value(&[])
     }
@@ -107,7 +108,7 @@ fn parity_supernet_evaluates_and_differentiates_as_the_authors_network() {
 
         let logits = subject.logits(&images, ForwardMode::training(0.0));
         fixture.close("training logits", &logits, "train_logits");
-        fixture.close_list("train_loss", &[cross_entropy(&logits, &targets, 0.0).double_value(&[])]);
+        fixture.close_list("train_loss", &[cross_entropy(&logits, &targets, 0.0).unwrap().double_value(&[])]);
 
         subject.load_initial_values();
         subject.backward(0, true, true);

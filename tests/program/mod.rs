@@ -157,6 +157,25 @@ impl Folder {
         stdout
     }
 
+    /// A search to its end; returns the warnings.
+    pub fn warnings(&self, arguments: &[&str]) -> String {
+        let output = self.search_command(arguments).output().unwrap();
+        let (_, stderr) = texts(&output);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        stderr
+    }
+
+    /// The line that a search fails with that may use `kib` of address space.
+    pub fn refusal_of_memory(&self, kib: usize, arguments: &[&str]) -> String {
+        let mut command = Command::new("sh");
+        command.current_dir(self.directory.path()).env("RUST_LOG", "warn").env_remove("RUST_BACKTRACE");
+        command.args(["-c", &format!("ulimit -v {kib}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_pdarts")]);
+        let output = command.arg(self.subcommand).args(arguments).stdin(Stdio::null()).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");
+        self.error_line(&stderr)
+    }
+
     /// Begins a search.
     pub fn start(&self, arguments: &[&str]) -> Process {
         Process::start(&mut self.search_command(arguments))

@@ -85,3 +85,11 @@ fn nccl_without_gpus_is_refused_with_the_reason() {
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0].contains("nccl"), "{errors:?}");
 }
+
+#[test]
+fn call_that_cannot_be_parsed_is_told_once() {
+    let folder = Folder::new();
+    let (code, errors) = refused(&folder, &[&["--yaml"][..]; 3]);
+    assert_eq!(code, Some(2));
+    assert_eq!(errors, ["unexpected argument '--yaml' found; pdarts search --help explains it"]);
+}

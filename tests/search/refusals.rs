@@ -72,7 +72,7 @@ fn missing_cifar_says_what_to_download_and_where_to_put_it() {
         let set = format!("data.dataset={dataset}");
         let line = refusal(&folder, &["--data", "images", "--set", &set], 1);
         let expected = format!(
-            "{name} is not in images: download {archive} and put the file, or the folder unpacked from it, into images \
+            "{name} is not in images (No such file or directory (os error 2)): download {archive} and put the file, or the folder unpacked from it, into images \
              (pdarts data fetch does that)"
         );
         assert_eq!(line, expected);
@@ -143,6 +143,34 @@ fn diverging_loss_ends_the_search_with_its_place_and_advice() {
     let line = folder.refusal(&[&START[..], &["--set", "optimizer.weights.learning_rate=1e38"]].concat(), 1);
     assert!(line.starts_with("the training loss became "), "{line}");
     assert!(line.contains(" in stage 1, epoch 1, by step ") && line.contains("lower optimizer.weights."), "{line}");
+    assert!(line.ends_with("or a lower optimizer.weights.gradient_clip") && !line.contains("checkpoint"), "{line}");
+}
+
+#[test]
+fn want_of_memory_is_one_line_with_sizes_and_advice() {
+    let folder = Folder::new();
+    let large = ["--set", "search.global_batch=512", "--set", "data.limit=1024", "--set", "model.channels=64"];
+    let line = folder.refusal_of_memory(6 << 20, &[&START[..], &large].concat());
+    assert!(
+        line.starts_with("out of memory, ") && line.contains(" more were asked for in stage 1, epoch 1: "),
+        "{line}"
+    );
+    assert!(
+        line.contains("a supernet of 3 cells and 64 channels with 5 operations on an edge, 512 images a step"),
+        "{line}"
+    );
+    for help in ["more search.accumulate_steps", "model.checkpoint_cells = true", "a smaller search.global_batch"] {
+        assert!(line.contains(help), "{line}");
+    }
+}
+
+#[test]
+fn timeline_that_cannot_be_written_is_refused_before_the_search() {
+    let folder = Folder::new();
+    let line = refusal(&folder, &["--trace", "none/trace.json"], 2);
+    assert!(line.starts_with("--trace none/trace.json: there is no folder none"), "{line}");
+    let line = refusal(&folder, &["--trace", "search.toml"], 2);
+    assert!(line.starts_with("--trace search.toml: it is the input search.toml"), "{line}");
 }
 
 #[test]

@@ -54,7 +54,9 @@ fn search_killed_before_its_first_checkpoint_starts_over() {
     let folder = Folder::new();
     kill_after(&folder, &START, 1);
     assert_eq!(names(&folder.path("run/checkpoints")), [""; 0]);
-    folder.search(&RESUME);
+    let warning = folder.warnings(&RESUME);
+    assert!(warning.contains("run begins anew: it was started at 20"), "{warning}");
+    assert!(warning.contains("before its first checkpoint") && warning.lines().count() == 1, "{warning}");
     Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
 }
 
@@ -132,6 +134,7 @@ fn checkpoint_of_another_configuration_is_refused() {
     fs::write(&config, text.replace("seed = 0", "seed = 5")).unwrap();
     let line = folder.refusal(&RESUME, 1);
     assert!(line.starts_with("run/checkpoints/stage2-epoch001-step00000000.safetensors was written under"), "{line}");
+    assert!(line.contains("(run.seed = 5 instead of 0 in config.toml)"), "{line}");
     assert!(line.ends_with("restore config.toml or start a new run"), "{line}");
     fs::write(&config, text).unwrap();
     folder.search(&RESUME);
@@ -146,9 +149,51 @@ fn metrics_that_were_cut_or_changed_are_refused() {
     damage(&metrics, |bytes| bytes.truncate(100));
     let line = folder.refusal(&RESUME, 1);
     assert!(line.starts_with("run/metrics.jsonl has 100 bytes, but "), "{line}");
-    damage(&metrics, |bytes| *bytes = [b" ", &whole[..]].concat());
+    fs::remove_file(&metrics).unwrap();
+    let line = folder.refusal(&RESUME, 1);
+    assert!(line.starts_with("run/metrics.jsonl is missing, of which the checkpoint continues "), "{line}");
+    assert!(!metrics.exists());
+    fs::write(&metrics, [b" ", &whole[..]].concat()).unwrap();
     let line = folder.refusal(&RESUME, 1);
     assert!(line.starts_with("run/metrics.jsonl was changed after the checkpoint was written"), "{line}");
+}
+
+#[test]
+fn other_data_than_the_run_began_on_is_refused() {
+    let folder = killed();
+    let origin = folder.path("run/origin.json");
+    let text = fs::read_to_string(&origin).unwrap();
+    let digest = crate::program::json(&origin)["data"].as_str().unwrap().to_owned();
+    assert_eq!(digest.len(), 64);
+    fs::write(&origin, text.replace(&digest, &digest.replace(|c: char| c.is_ascii_digit(), "a"))).unwrap();
+    let line = folder.refusal(&RESUME, 2);
+    assert!(line.starts_with("run was begun on other data than that in data.dir now (digest "), "{line}");
+    assert!(line.ends_with("with --data, or start a new run"), "{line}");
+}
+
+#[test]
+fn stored_configuration_that_is_none_or_of_another_kind_is_named() {
+    let folder = killed();
+    let config = folder.path("run/config.toml");
+    let output = folder.command(&["train", "--resume", "run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let line = folder.error_line(&String::from_utf8(output.stderr).unwrap());
+    assert_eq!(line, "run is the run of a search: go on with pdarts search --resume run");
+    fs::write(&config, "").unwrap();
+    assert_eq!(folder.refusal(&RESUME, 2), "run/config.toml is empty: restore it, or start a new run");
+    fs::write(&config, "[run]\nseed = 0\n").unwrap();
+    let line = folder.refusal(&RESUME, 2);
+    assert!(line.starts_with("run/config.toml does not have the section [data]"), "{line}");
+}
+
+#[test]
+fn smaller_batch_is_refused_with_what_needs_less_memory() {
+    let folder = killed();
+    let line = folder.refusal(&[&RESUME[..], &["--set", "search.global_batch=4"]].concat(), 2);
+    assert!(line.contains("search.global_batch = 4 instead of 8, which cannot change within a run"), "{line}");
+    assert!(line.contains("model.checkpoint_cells = true") && line.contains("accumulate_steps"), "{line}");
+    folder.search(&[&RESUME[..], &["--set", "model.checkpoint_cells=true"]].concat());
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
 }
 
 #[test]

@@ -348,6 +348,7 @@ fn new_supernet() -> Supernet {
     let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3, Operation::DilConv5x5];
     let switches = Switches::full(&operations).unwrap();
     Supernet::new(&SupernetShape { num_cells: 3, channels: 4, num_classes: 5, switches }, Device::Cpu, Kind::Double)
+        .unwrap()
 }
 
 /// A whole supernet: loss, gradients of weights and mixing weights, statistics.

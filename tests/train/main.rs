@@ -2,6 +2,7 @@
 //! resumes as if nothing had been, several seeds, several ranks, and what they refuse.
 
 mod complete;
+mod from;
 #[path = "../program/mod.rs"]
 mod program;
 mod ranks;

@@ -11,6 +11,8 @@ mod train_step;
 
 use clap::Subcommand;
 
+use crate::cli::error::advise_on_memory;
+
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Time the two steps of the search on the supernet of a stage, at the paper's sizes.
@@ -41,8 +43,8 @@ impl BenchCommand {
 
 pub fn run(command: BenchCommand) -> anyhow::Result<()> {
     match command {
-        BenchCommand::Supernet(arguments) => supernet::run(&arguments),
-        BenchCommand::TrainStep(arguments) => train_step::run(&arguments),
+        BenchCommand::Supernet(arguments) => supernet::run(&arguments).map_err(advise_on_memory),
+        BenchCommand::TrainStep(arguments) => train_step::run(&arguments).map_err(advise_on_memory),
         BenchCommand::Depthwise(arguments) => depthwise::run(&arguments),
         BenchCommand::Pool(arguments) => pool::run(&arguments),
         BenchCommand::AllReduce(arguments) => allreduce::run(&arguments),

@@ -148,7 +148,7 @@ impl TrainSubject {
             config.train.precision = Precision::Bf16;
         }
         let description = NetworkDescription { genotype, shape, auxiliary_head: true };
-        let mut state = TrainState::new(description, &config, world.device)?;
+        let mut state = TrainState::new(description, &config, world.device, None)?;
         state.replicate(world, (&config.parallel).into())?;
         let size = shape.image_size as i64;
         let batch = ImageBatch {

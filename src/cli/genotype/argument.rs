@@ -1,7 +1,7 @@
 //! The GENOTYPE argument: a file, a run, a published cell, the text itself, or `-` for standard input.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
@@ -10,14 +10,15 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::cli::error::UsageError;
-use crate::genotype::{Genotype, library};
+use crate::genotype::{Genotype, library, text};
 use crate::run::{GenotypeFile, Provenance, TrainedCell};
 
 /// For every command on one genotype.
 #[derive(Debug, Args)]
 pub struct GenotypeArgument {
-    /// A run or its genotype.json, another file with a genotype as JSON or as the Python text Genotype(...), the name
-    /// of a published cell, the text itself, or - for standard input
+    /// A run or its genotype.json, another file with a genotype (JSON, a Python dict or Genotype(...), also in a log or
+    /// among others in a genotypes.py: FILE:NAME), the name of a published cell, the text itself, or - for standard
+    /// input
     #[arg(value_name = "GENOTYPE")]
     source: String,
 }
@@ -38,6 +39,11 @@ impl GenotypeArgument {
     pub fn read(&self) -> Result<NamedGenotype, UsageError> {
         read_genotype(&self.source)
     }
+
+    /// As it was given.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
 }
 
 /// The genotype that `source` names: see [`GenotypeArgument`].
@@ -49,18 +55,34 @@ pub fn read_genotype(source: &str) -> Result<NamedGenotype, UsageError> {
 }
 
 fn read(source: &str) -> anyhow::Result<NamedGenotype> {
-    if source.contains('(') || source.contains('{') {
-        return Ok(NamedGenotype { name: "genotype".to_owned(), genotype: source.parse()?, provenance: None });
+    let (path, choice) = split_choice(source);
+    if path != "-" && !Path::new(path).exists() {
+        if source.contains(['(', '{']) {
+            let genotype = text::read_cell(source, None)?.genotype;
+            return Ok(NamedGenotype { name: "genotype".to_owned(), genotype, provenance: None });
+        }
+        if !looks_like_path(Path::new(path)) {
+            let cell = library::find(source).context("neither a file nor a published cell")?;
+            return Ok(NamedGenotype { name: cell.name, genotype: cell.genotype, provenance: None });
+        }
     }
-    let path = Path::new(source);
-    if source != "-" && !path.exists() && !looks_like_path(path) {
-        let cell = library::find(source).context("neither a file nor a published cell")?;
-        return Ok(NamedGenotype { name: cell.name, genotype: cell.genotype, provenance: None });
-    }
-    let path = if path.is_dir() { path.join("genotype.json") } else { path.to_owned() };
+    let path = match Path::new(path) {
+        folder if folder.is_dir() => folder.join("genotype.json"),
+        file => file.to_owned(),
+    };
     let (name, text) = read_text(&path)?;
-    let (genotype, provenance) = parse(&text).with_context(|| name.clone())?;
+    let (genotype, provenance) = parse(&text, choice).with_context(|| name.clone())?;
+    let name = choice.map_or(name.clone(), |choice| format!("{name}:{choice}"));
     Ok(NamedGenotype { name, genotype, provenance })
+}
+
+/// The file and the cell in it that `FILE:NAME` names. A file whose own name has a colon is that file.
+fn split_choice(source: &str) -> (&str, Option<&str>) {
+    match source.rsplit_once(':') {
+        _ if Path::new(source).exists() => (source, None),
+        Some((path, choice)) if path == "-" || Path::new(path).exists() => (path, Some(choice)),
+        _ => (source, None),
+    }
 }
 
 fn looks_like_path(path: &Path) -> bool {
@@ -69,12 +91,15 @@ fn looks_like_path(path: &Path) -> bool {
 
 /// The content of the file `path`, or of standard input for `-`, and what to call it.
 pub fn read_text(path: &Path) -> anyhow::Result<(String, String)> {
-    if path == Path::new("-") {
-        let text = io::read_to_string(io::stdin()).context("cannot read standard input")?;
-        return Ok(("standard input".to_owned(), text));
-    }
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok((path.display().to_string(), text))
+    let (name, bytes) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+        ("standard input".to_owned(), bytes)
+    } else {
+        (path.display().to_string(), fs::read(path).with_context(|| format!("cannot read {}", path.display()))?)
+    };
+    let text = text::decode(&bytes).with_context(|| name.clone())?;
+    Ok((name, text))
 }
 
 /// What tells the `genotype.json` of a search and of a retraining from a bare genotype.
@@ -82,21 +107,35 @@ pub fn read_text(path: &Path) -> anyhow::Result<(String, String)> {
 struct Outline {
     variants: Option<IgnoredAny>,
     genotype: Option<IgnoredAny>,
+    python: Option<IgnoredAny>,
 }
 
-fn parse(text: &str) -> anyhow::Result<(Genotype, Option<Provenance>)> {
+fn parse(text: &str, choice: Option<&str>) -> anyhow::Result<(Genotype, Option<Provenance>)> {
     match serde_json::from_str(text) {
         Ok(Outline { variants: Some(_), .. }) => {
             let file: GenotypeFile = serde_json::from_str(text)?;
-            let result = file.result().ok_or_else(|| anyhow!("its result is none of its variants"))?;
-            Ok((result.variant.genotype.clone(), file.provenance))
+            Ok((variant(&file, choice)?, file.provenance))
         }
-        Ok(Outline { genotype: Some(_), .. }) => {
+        Ok(Outline { genotype: Some(_), python: Some(_), .. }) if choice.is_none() => {
             let TrainedCell { genotype, provenance, .. } = serde_json::from_str(text)?;
             Ok((genotype, provenance))
         }
-        _ => Ok((text.parse()?, None)),
+        _ => Ok((text::read_cell(text, choice)?.genotype, None)),
     }
+}
+
+/// The result of a search, or the variant with the limit on skip connections that was asked for.
+fn variant(file: &GenotypeFile, choice: Option<&str>) -> anyhow::Result<Genotype> {
+    let Some(choice) = choice else {
+        let result = file.result().ok_or_else(|| anyhow!("its result is none of its variants"))?;
+        return Ok(result.variant.genotype.clone());
+    };
+    let limits: Vec<String> = file.variants.iter().map(|priced| priced.variant.max_skip_connects.to_string()).collect();
+    let found = limits.iter().position(|limit| limit == choice.trim_start_matches("M="));
+    let found = found.with_context(|| {
+        format!("it has no variant `{choice}`; by their limits on skip connections it has {}", limits.join(", "))
+    })?;
+    Ok(file.variants[found].variant.genotype.clone())
 }
 
 #[cfg(test)]
@@ -114,6 +153,6 @@ mod tests {
     #[test]
     fn file_of_a_run_without_its_result_is_refused() {
         let json = r#"{"result": {"max_skip_connects": 2, "why": ""}, "variants": []}"#;
-        assert_eq!(parse(json).unwrap_err().to_string(), "its result is none of its variants");
+        assert_eq!(parse(json, None).unwrap_err().to_string(), "its result is none of its variants");
     }
 }

@@ -1,18 +1,15 @@
 //! `pdarts genotype draw`: the two cells as pictures.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use clap::Args;
 use serde::Serialize;
 
 use super::argument::{GenotypeArgument, NamedGenotype};
-use crate::cli::error::UsageError;
-use crate::cli::output;
+use crate::cli::output::{self, OutputFile};
 use crate::figures::{CellGraph, cell_svg};
 use crate::genotype::CellKind;
-use crate::run::{RunError, write_atomic};
+use crate::run::RunError;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,21 +38,23 @@ struct Drawings {
 pub fn run(arguments: &DrawArguments) -> anyhow::Result<()> {
     let cells = arguments.genotype.read()?;
     let out = &arguments.out;
-    fs::create_dir_all(out)
-        .with_context(|| format!("cannot create the folder {}", out.display()))
-        .map_err(UsageError::new)?;
-    let drawings =
-        Drawings { normal: draw(&cells, CellKind::Normal, out)?, reduction: draw(&cells, CellKind::Reduction, out)? };
+    output::check_folder("--out", out)?;
+    let input = Path::new(arguments.genotype.source());
+    let file = |kind: CellKind| OutputFile::check("--out", &out.join(format!("{kind}.svg")), &[input]);
+    let (normal, reduction) = (file(CellKind::Normal)?, file(CellKind::Reduction)?);
+    let drawings = Drawings {
+        normal: draw(&cells, CellKind::Normal, &normal)?,
+        reduction: draw(&cells, CellKind::Reduction, &reduction)?,
+    };
     if arguments.json {
         return output::print_json(&drawings);
     }
     Ok(output::print(format_args!("{}\n{}", drawings.normal.display(), drawings.reduction.display()))?)
 }
 
-fn draw(cells: &NamedGenotype, kind: CellKind, out: &Path) -> Result<PathBuf, RunError> {
+fn draw(cells: &NamedGenotype, kind: CellKind, file: &OutputFile) -> Result<PathBuf, RunError> {
     let title = format!("{}: {kind} cell", cells.name);
     let svg = cell_svg(&CellGraph::of_genotype(title, &cells.genotype, kind));
-    let path = out.join(format!("{kind}.svg"));
-    write_atomic(&path, |writer| writer.write_all(svg.as_bytes()))?;
-    Ok(path)
+    file.write(svg.as_bytes())?;
+    Ok(file.path().to_owned())
 }

@@ -8,6 +8,7 @@ mod seeds;
 mod single;
 mod text;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -23,7 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   pdarts train --config configs/train-quickstart.toml --genotype PDARTS_C10
   pdarts train --config configs/train-cifar10.toml --genotype runs/my-search --data DIR --seeds 0,1,2,3
-  pdarts train --resume runs/my-training";
+  pdarts train --resume runs/my-training
+  pdarts train --from runs/my-training --config configs/train-cifar10.toml --set train.epochs=100";
 
 /// Train a network of a cell from fresh weights, then score it on the test set, once
 #[derive(Debug, Args)]
@@ -33,8 +35,12 @@ pub struct TrainArguments {
     run: RunArguments,
     /// The cell: a search's run or genotype.json (its result), another file, the text Genotype(...), or a published
     /// cell as listed by `pdarts genotype list`
-    #[arg(long, value_name = "GENOTYPE", required_unless_present = "resume", conflicts_with = "resume")]
+    #[arg(long, value_name = "GENOTYPE", required_unless_present_any = ["resume", "from"], conflicts_with = "resume")]
     genotype: Option<String>,
+    /// Begin with the weights of this run (or in this file) instead of fresh ones: a training that has ended goes on
+    /// under a new schedule, that of --config
+    #[arg(long, value_name = "RUN", conflicts_with = "resume")]
+    from: Option<PathBuf>,
     /// Train once with each of these seeds, in folders of the run directory; the summary has mean and deviation
     #[arg(long, value_name = "SEEDS", value_delimiter = ',', conflicts_with = "resume")]
     seeds: Vec<u64>,
@@ -44,6 +50,12 @@ pub struct TrainArguments {
 }
 
 impl TrainArguments {
+    /// The file of weights that `--from` names.
+    fn initial(&self) -> Option<PathBuf> {
+        let from = self.from.as_ref()?;
+        Some(if from.is_dir() { from.join("weights.safetensors") } else { from.clone() })
+    }
+
     /// The configuration with what has an option of its own.
     fn apply(&self, mut config: TrainConfig) -> TrainConfig {
         self.run.apply_data(&mut config.data.dir);

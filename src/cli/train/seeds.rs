@@ -27,6 +27,9 @@ struct Plan {
     seeds: Vec<u64>,
     config: TrainConfig,
     cell: TrainedCell,
+    /// File of weights that all begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    initial: Option<PathBuf>,
 }
 
 /// Whether `root` was begun with several seeds.
@@ -45,6 +48,7 @@ enum Standing {
 /// Returns the signal that stopped the trainings.
 pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let Call { arguments, ranks, .. } = call;
+    agree(ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
     let (root, plan) = match &arguments.run.resume {
         Some(root) => (root.clone(), agree(ranks, refuse_changes(call).and_then(|()| Plan::read(root)))?),
         None => {
@@ -99,7 +103,8 @@ impl Plan {
             return Err(UsageError::new(anyhow!("--seeds: {seed} is listed twice; list each seed once")).into());
         }
         let config = call.arguments.apply(call.arguments.run.load_config()?);
-        Ok(Self { seeds, config, cell: read_cell(call)? })
+        let initial = call.arguments.initial().map(std::path::absolute).transpose()?;
+        Ok(Self { seeds, config, cell: read_cell(call)?, initial })
     }
 
     /// Makes `root`, which must be new or empty.
@@ -137,14 +142,16 @@ impl Plan {
                 return Ok(Outcome { summary: complete.filter(|_| ranks.is_root()), signal: None });
             }
             Standing::Begun if ranks.is_root() => {
-                RunPlace::Resumed(Some(agree(ranks, RunDirectory::open(&root).map_err(Into::into))?))
+                let run = Some(agree(ranks, RunDirectory::open(&root).map_err(Into::into))?);
+                RunPlace::Resumed { root, run }
             }
-            Standing::Begun => RunPlace::Resumed(agree(ranks, Ok(None))?),
+            Standing::Begun => RunPlace::Resumed { root, run: agree(ranks, Ok(None))? },
             Standing::New => RunPlace::New(root),
         };
         let mut config = call.arguments.apply(self.config.clone());
         config.run.seed = seed;
-        Start::new(Task { config, cell: self.cell.clone(), place }, ranks)?.train(call.logging, &call.stop)
+        Start::new(Task { config, cell: self.cell.clone(), initial: self.initial.clone(), place }, ranks)?
+            .train(call.logging, &call.stop)
     }
 }
 

@@ -1,8 +1,9 @@
 //! One training.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
+use tch::{Device, Kind};
 
 use super::{Call, text};
 use crate::cli::error::UsageError;
@@ -10,20 +11,23 @@ use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
-use crate::cli::run_arguments::read_resume_point;
+use crate::cli::run_arguments::{check_origin, read_resume_point, with_checkpoint};
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
-use crate::run::{Environment, RunDirectory, TrainedCell, write_json_atomic};
+use crate::run::{Environment, RunDirectory, TrainedCell, write_atomic, write_json_atomic};
 use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
     ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
+use crate::weights::{StateDict, WeightsError, to_safetensors};
 use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
 
 /// What to train, and where its run goes.
 pub(super) struct Task {
     pub config: TrainConfig,
     pub cell: TrainedCell,
+    /// File of weights to begin with, instead of fresh ones.
+    pub initial: Option<PathBuf>,
     pub place: RunPlace,
 }
 
@@ -31,8 +35,12 @@ pub(super) struct Task {
 pub(super) enum RunPlace {
     /// To be made by rank 0.
     New(PathBuf),
-    /// To go on in; on rank 0, which alone writes it.
-    Resumed(Option<RunDirectory>),
+    /// To go on in.
+    Resumed {
+        root: PathBuf,
+        /// On rank 0, which alone writes it.
+        run: Option<RunDirectory>,
+    },
 }
 
 /// A rank ready to train.
@@ -44,6 +52,8 @@ pub(super) struct Start {
     cell: TrainedCell,
     world: World,
     data: TrainData,
+    /// Weights to begin with.
+    initial: Option<StateDict>,
     resume: Option<ResumePoint<TrainProgress>>,
 }
 
@@ -58,13 +68,17 @@ pub(super) struct Outcome {
 /// Returns the signal that stopped the training.
 pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let Call { arguments, ranks, .. } = call;
+    agree(ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
     let resumed = agree(ranks, arguments.run.open_resumed(ranks))?;
     let config = agree(ranks, arguments.run.load_config())?;
     let (cell, place) = match &arguments.run.resume {
-        Some(root) => (agree(ranks, stored_cell(&RunDirectory::genotype_path_in(root)))?, RunPlace::Resumed(resumed)),
+        Some(root) => (
+            agree(ranks, stored_cell(&RunDirectory::genotype_path_in(root)))?,
+            RunPlace::Resumed { root: root.clone(), run: resumed },
+        ),
         None => (agree(ranks, read_cell(call))?, RunPlace::New(arguments.run.new_root())),
     };
-    let start = Start::new(Task { config: arguments.apply(config), cell, place }, ranks)?;
+    let start = Start::new(Task { config: arguments.apply(config), cell, initial: arguments.initial(), place }, ranks)?;
     let root = start.root.clone();
     let Outcome { summary, signal } = start.train(call.logging, &call.stop)?;
     if let Some(summary) = summary {
@@ -80,15 +94,28 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     Ok(signal)
 }
 
-/// The cell that `--genotype` names.
+/// The cell that `--genotype` names, or that of the weights to begin with.
 pub(super) fn read_cell(call: &Call) -> anyhow::Result<TrainedCell> {
-    let source = call.arguments.genotype.as_deref().context("--genotype is missing")?;
+    let arguments = call.arguments;
+    let source = match (&arguments.genotype, &arguments.from) {
+        (Some(source), _) => source,
+        (None, Some(run)) if run.is_dir() => return stored_cell(&RunDirectory::genotype_path_in(run)),
+        (None, Some(file)) => return cell_of_weights(file),
+        (None, None) => return Err(anyhow!("--genotype is missing")),
+    };
     let NamedGenotype { name, genotype, provenance } = read_genotype(source)?;
     Ok(TrainedCell::new(name, genotype, provenance))
 }
 
+/// The cell that a file of weights names.
+fn cell_of_weights(file: &Path) -> anyhow::Result<TrainedCell> {
+    let wrap = |problem| UsageError::new(WeightsError { path: file.to_owned(), problem });
+    let description = StateDict::read(file).map_err(UsageError::new)?.description(None).map_err(wrap)?;
+    Ok(TrainedCell::new(file.display().to_string(), description.genotype, None))
+}
+
 /// The cell of a run that was begun.
-pub(super) fn stored_cell(path: &std::path::Path) -> anyhow::Result<TrainedCell> {
+pub(super) fn stored_cell(path: &Path) -> anyhow::Result<TrainedCell> {
     let read = || anyhow::Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?);
     let context = || format!("{} does not hold the cell of a training: start a new run", path.display());
     Ok(read().with_context(context).map_err(UsageError::new)?)
@@ -98,7 +125,11 @@ impl Start {
     /// Everything that can be wrong with the call is found before the run directory is made. All ranks take each step
     /// together.
     pub fn new(task: Task, ranks: &Ranks) -> anyhow::Result<Self> {
-        let Task { config, cell, place } = task;
+        let Task { config, cell, mut initial, place } = task;
+        let is_resumed = matches!(place, RunPlace::Resumed { .. });
+        if let RunPlace::Resumed { root, .. } = &place {
+            initial = Some(RunDirectory::initial_weights_in(root)).filter(|weights| weights.is_file());
+        }
         compare_configs(ranks, &config)?;
         compare_cells(ranks, &cell)?;
         let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
@@ -106,12 +137,15 @@ impl Start {
         let world = agree(ranks, world.map_err(Into::into))?;
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
-        let run = agree(&world, place.open(&world, &config, &cell))?;
+        let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;
+        let run = agree(&world, place.open(&world, &config, &cell, initial.as_ref()))?;
+        let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, &data.data_digest);
+        agree(&world, run.as_ref().map_or(Ok(()), check))?;
         let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
         let resume = agree(&world, read_resume_point(latest, &data.run_digest))?;
-        Ok(Self { run, root: root.unwrap_or_default(), config, cell, world, data, resume })
+        Ok(Self { run, root: root.unwrap_or_default(), config, cell, world, data, initial, resume })
     }
 
     /// Trains to the end or to a signal, and records both.
@@ -132,8 +166,13 @@ impl Start {
     }
 
     fn run_training(&self, stop: &StopSignal, observer: &mut dyn TrainObserver) -> anyhow::Result<TrainEnd> {
-        let Self { config, world, data, .. } = self;
-        Ok(Training { config, world, data, stop: stop.clone(), observer }.run(self.resume.as_ref())?)
+        let Self { config, world, data, initial, .. } = self;
+        let initial = initial.as_ref();
+        let training = Training { config, world, data, initial, stop: stop.clone(), observer };
+        training.run(self.resume.as_ref()).map_err(|error| match &self.run {
+            Some(run) => with_checkpoint(run, "train", error),
+            None => error.into(),
+        })
     }
 
     /// The training of rank 0, with what it leaves behind.
@@ -160,17 +199,36 @@ impl Start {
 
 impl RunPlace {
     /// The run directory, on rank 0.
-    fn open(self, ranks: &Ranks, config: &TrainConfig, cell: &TrainedCell) -> anyhow::Result<Option<RunDirectory>> {
+    fn open(
+        self,
+        ranks: &Ranks,
+        config: &TrainConfig,
+        cell: &TrainedCell,
+        initial: Option<&StateDict>,
+    ) -> anyhow::Result<Option<RunDirectory>> {
         match self {
-            Self::Resumed(run) => Ok(run),
+            Self::Resumed { run, .. } => Ok(run),
             Self::New(_) if !ranks.is_root() => Ok(None),
             Self::New(root) => {
                 let run = RunDirectory::create(&root, &config.to_toml()?)?;
                 write_json_atomic(&run.genotype_path(), cell)?;
+                if let Some(initial) = initial {
+                    let bytes = to_safetensors(&initial.tensors, initial.metadata.clone())?;
+                    write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&bytes))?;
+                }
                 Ok(Some(run))
             }
         }
     }
+}
+
+/// Weights that fit the network of `data`.
+fn read_initial(file: &Path, data: &TrainData) -> anyhow::Result<StateDict> {
+    let mut state = StateDict::read(file).map_err(UsageError::new)?;
+    state.keep_weights();
+    let fits = state.build(&data.network, Device::Cpu, Kind::Float).map(drop);
+    fits.map_err(|problem| UsageError::new(WeightsError { path: file.to_owned(), problem }))?;
+    Ok(state)
 }
 
 /// Compares this rank's cell with that of rank 0. All ranks call this together.

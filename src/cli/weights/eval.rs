@@ -1,24 +1,27 @@
 //! `pdarts eval`: how often a trained network is right.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tch::Kind;
 
 use super::CheckpointArguments;
 use super::test_set::EvalDataset;
+use crate::cli::error::{UsageError, advise_on_memory};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
-use crate::cli::output;
+use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
 use crate::data::DatasetKind;
 use crate::model::{EvaluationNetwork, NetworkDescription};
-use crate::run::write_atomic;
+use crate::run::RunDirectory;
 use crate::trainer::{Accuracy, Predictions, TestData};
 use crate::weights::{StateDict, to_safetensors};
 use crate::world::{Ranks, World};
@@ -38,12 +41,14 @@ from its tensors and the cell is --genotype. Python objects in a file are refuse
 pub struct EvalArguments {
     #[command(flatten)]
     weights: CheckpointArguments,
-    /// The data set whose test images are asked [default: imagenet, cifar10 or cifar100, by the network]
+    /// The data set whose test images are asked [default: that of the run, else imagenet, cifar10 or cifar100 by the
+    /// network]
     #[arg(long, value_name = "DATASET")]
     on: Option<EvalDataset>,
     /// Folder with the data set as downloaded; of ImageNet, with a folder of images for each class in it or in val/
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    data: PathBuf,
+    /// [default: that of the run, else data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Images at a time
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=65536))]
     global_batch: u32,
@@ -68,8 +73,16 @@ pub struct EvalArguments {
 struct Figures {
     top1: f64,
     top5: f64,
-    loss: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    loss: Option<f64>,
     samples: u64,
+    /// Images whose logits are infinite or not a number.
+    #[serde(skip_serializing_if = "is_zero")]
+    without_answer: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
@@ -86,20 +99,55 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     let fingerprint = if world.size > 1 { data.source.fingerprint() } else { String::new() };
     compare_programs(&world, &fingerprint)?;
     let bar = progress_bar(logging.bars(), data.source.len())?;
-    let predictions = Predictions::of(&network, &data, &world, &mut |images| bar.set_position(images as u64))?;
+    let predictions = Predictions::of(&network, &data, &world, &mut |images| bar.set_position(images as u64));
+    let predictions = predictions.map_err(|error| advise_on_memory(error.into()))?;
     bar.finish_and_clear();
     if !world.is_root() {
         return Ok(());
     }
-    if let Some(path) = &arguments.save_logits {
-        save(&predictions, path)?;
-    }
     let accuracy = predictions.accuracy()?;
+    let without_answer = predictions.non_finite()?;
     if arguments.json {
         let Accuracy { top1, top5, loss, samples, .. } = accuracy;
-        return output::print_json(&Figures { top1, top5, loss, samples });
+        // JSON has no number for what is none.
+        output::print_json(&Figures { top1, top5, loss: loss.is_finite().then_some(loss), samples, without_answer })?;
+    } else {
+        output::print(report(subject.dataset.kind(), &data, &accuracy))?;
     }
-    Ok(output::print(report(subject.dataset.kind(), &data, &accuracy))?)
+    if let Some(file) = &subject.logits {
+        file.write(&logits_file(&predictions)?)?;
+    }
+    match without_answer {
+        0 => Ok(()),
+        count => Err(anyhow!(
+            "{}: for {count} of {} images the network computes values that are infinite or not a number, so the figures \
+             mean nothing: take a checkpoint from before the training diverged",
+            arguments.weights.file().display(),
+            accuracy.samples
+        )),
+    }
+}
+
+/// What a training's configuration says about its images.
+#[derive(Default)]
+struct RunData {
+    dataset: Option<EvalDataset>,
+    dir: Option<PathBuf>,
+}
+
+impl RunData {
+    /// # Errors
+    /// When the configuration of the run cannot be read.
+    fn read(run: &Path) -> anyhow::Result<Self> {
+        let path = RunDirectory::config_path_in(run);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let config: toml::Table = text.parse().with_context(|| path.display().to_string()).map_err(UsageError::new)?;
+        let of_data = |key: &str| config.get("data")?.get(key)?.as_str();
+        Ok(Self {
+            dataset: of_data("dataset").and_then(|name| EvalDataset::from_str(name, false).ok()),
+            dir: of_data("dir").map(PathBuf::from),
+        })
+    }
 }
 
 /// A network in a file and the data set that it is asked about.
@@ -107,20 +155,29 @@ struct Subject {
     state: StateDict,
     description: NetworkDescription,
     dataset: EvalDataset,
+    /// The folder of the data set.
+    dir: PathBuf,
+    /// Where the logits go.
+    logits: Option<OutputFile>,
 }
 
 impl Subject {
     fn open(arguments: &EvalArguments) -> anyhow::Result<Self> {
+        let of_run = arguments.weights.run().map(RunData::read).transpose()?.unwrap_or_default();
+        let dir = arguments.data.clone().or(of_run.dir).unwrap_or_else(|| "data".into());
+        let inputs = [arguments.weights.inputs(), vec![dir.clone()]].concat();
+        let check = |path: &PathBuf| OutputFile::check("--save-logits", path, &inputs);
+        let logits = arguments.save_logits.as_ref().map(check).transpose()?;
         let state = arguments.weights.read()?;
         let description = arguments.weights.describe(&state)?;
-        let dataset = arguments.on.map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
+        let dataset = arguments.on.or(of_run.dataset).map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
         dataset.require_size(&description.shape)?;
-        Ok(Self { state, description, dataset })
+        Ok(Self { state, description, dataset, dir, logits })
     }
 
     fn load(&self, arguments: &EvalArguments, world: &World) -> anyhow::Result<(EvaluationNetwork, TestData)> {
-        let Self { state, description, dataset } = self;
-        let data = TestData::open(dataset.kind(), &arguments.data, arguments.global_batch as usize, world)?;
+        let Self { state, description, dataset, dir, .. } = self;
+        let data = TestData::open(dataset.kind(), dir, arguments.global_batch as usize, world)?;
         dataset.require_classes(&description.shape, data.source.class_names().len())?;
         let network = state.build(description, world.device, Kind::Float);
         Ok((network.map_err(|problem| arguments.weights.error(problem))?, data))
@@ -133,11 +190,10 @@ fn progress_bar(bars: &MultiProgress, images: usize) -> anyhow::Result<ProgressB
     Ok(bar)
 }
 
-fn save(predictions: &Predictions, path: &Path) -> anyhow::Result<()> {
+fn logits_file(predictions: &Predictions) -> anyhow::Result<Vec<u8>> {
     let tensors = [("logits", &predictions.logits), ("targets", &predictions.targets)];
     let tensors: BTreeMap<_, _> = tensors.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).into();
-    let bytes = to_safetensors(&tensors, HashMap::new())?;
-    Ok(write_atomic(path, |writer| writer.write_all(&bytes))?)
+    Ok(to_safetensors(&tensors, HashMap::new())?)
 }
 
 fn report(dataset: DatasetKind, data: &TestData, accuracy: &Accuracy) -> String {

@@ -7,8 +7,7 @@ use clap::Args;
 use tch::{Device, Kind};
 
 use super::CheckpointArguments;
-use crate::cli::output;
-use crate::run::write_atomic;
+use crate::cli::output::{self, OutputFile};
 use crate::weights::{NETWORK_KEY, to_safetensors};
 
 const EXAMPLES: &str = "\
@@ -30,6 +29,7 @@ pub struct ExportArguments {
 }
 
 pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
+    let file = OutputFile::check("--out", &arguments.out, &arguments.weights.inputs())?;
     let state = arguments.weights.read()?;
     // What Python's own writer says, and some readers want.
     let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
@@ -40,7 +40,7 @@ pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
         metadata.insert(NETWORK_KEY.to_owned(), serde_json::to_string(&description)?);
     }
     let bytes = to_safetensors(&state.tensors, metadata).map_err(|problem| arguments.weights.error(problem))?;
-    write_atomic(&arguments.out, |writer| writer.write_all(&bytes))?;
+    file.write(&bytes)?;
     let note = if knows_cell { "" } else { "; without --genotype it does not say of which cell it is" };
     let (count, path) = (state.tensors.len(), arguments.out.display());
     Ok(output::print(format_args!("{path}: {count} tensors, {} bytes{note}", bytes.len()))?)

@@ -7,7 +7,7 @@ mod test_set;
 pub use eval::{EvalArguments, run as run_eval};
 pub use export::{ExportArguments, run as run_export};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use clap::Args;
@@ -41,6 +41,13 @@ impl CheckpointArguments {
             return Err(UsageError::new(anyhow!("{}: it has no averages; leave out --ema", file.display())).into());
         }
         state.keep_weights();
+        let broken = state.non_finite();
+        if !broken.is_empty() {
+            let (path, count) = (file.display(), broken.len());
+            let shown = broken.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
+            let more = if count > 3 { ", ..." } else { "" };
+            tracing::warn!("{path}: {count} tensors hold values that are infinite or not a number ({shown}{more})");
+        }
         tracing::info!("{}: {state}", file.display());
         Ok(state)
     }
@@ -52,6 +59,18 @@ impl CheckpointArguments {
             (true, false) => self.checkpoint.join("weights.safetensors"),
             (false, _) => self.checkpoint.clone(),
         }
+    }
+
+    /// Everything that is read, where it is a file.
+    fn inputs(&self) -> Vec<PathBuf> {
+        let genotype = self.genotype.as_ref().map(PathBuf::from);
+        genotype.into_iter().chain([self.file()]).collect()
+    }
+
+    /// The run of a training that the weights are of: the run itself or a file in it.
+    fn run(&self) -> Option<&Path> {
+        let mut folders = self.checkpoint.ancestors().take(3);
+        folders.find(|folder| folder.join("config.toml").is_file() && folder.join("genotype.json").is_file())
     }
 
     fn describe(&self, state: &StateDict) -> anyhow::Result<NetworkDescription> {

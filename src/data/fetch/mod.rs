@@ -4,6 +4,7 @@
 //! Only a whole archive with the right checksum takes its name.
 
 mod error;
+mod roots;
 mod transfer;
 
 #[cfg(test)]

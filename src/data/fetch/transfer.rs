@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, header};
+use ureq::tls::TlsConfig;
 
 use super::FetchError;
+use super::roots::root_certificates;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
@@ -47,6 +49,7 @@ impl<'a> Transfer<'a> {
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(READ_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))
+            .tls_config(TlsConfig::builder().root_certs(root_certificates()).build())
             .user_agent(concat!("pdarts/", env!("CARGO_PKG_VERSION")));
         Self { agent: config.build().new_agent(), url, file, path }
     }
@@ -133,8 +136,15 @@ fn range_of(response: &Response<ureq::Body>) -> &str {
 }
 
 fn describe(error: &ureq::Error) -> String {
-    match error {
+    let text = match error {
         ureq::Error::Io(error) => error.to_string(),
         other => other.to_string(),
+    };
+    match text.contains("UnknownIssuer") {
+        true => format!(
+            "{text}: its certificate is of an authority that this machine does not know; behind a proxy that has its \
+             own, set SSL_CERT_FILE to the file with it"
+        ),
+        false => text,
     }
 }

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use super::*;
 use crate::data::{
-    Augment, CentreView, DatasetKind, IMAGE_BYTES, MemorySource, SameSize, Shard, Split, StoredImage, Stream, open,
-    photodigits,
+    Augment, CentreView, DatasetKind, Filter, IMAGE_BYTES, MemorySource, SameSize, Shard, Split, StoredImage, Stream,
+    open, photodigits,
 };
 
 const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
@@ -171,7 +171,7 @@ fn bad_image_is_replaced_by_the_next_of_its_class_where_that_is_allowed() {
     let source = open(DatasetKind::Images, dir.path(), Split::Test).unwrap();
     let sampler = Sampler::sequential(0..4, 4, Shard::WHOLE).unwrap();
     let bad_images = Arc::new(BadImages::new(BadImagePolicy::Skip { limit: 1 }));
-    let transform = Arc::new(CentreView { resize: 10, crop: 8 });
+    let transform = Arc::new(CentreView { resize: 10, crop: 8, filter: Filter::Bilinear });
     let loader = Loader::new(source, sampler, transform, NonZeroUsize::MIN).with_bad_images(Arc::clone(&bad_images));
     let (pixels, labels, _) = batches(&loader, 0..1).remove(0);
     assert_eq!(labels, [0, 0, 1, 1]);

@@ -114,7 +114,8 @@ fn boxes_are_distributed_as_those_of_torchvision() {
         let crop = RandomResizedCrop::new(224);
         let boxes: Vec<Area> = (0..DRAWS).map(|_| crop.draw(width, height, &mut rng)).collect();
         assert!(boxes.iter().all(|area| area.left + area.width <= width && area.top + area.height <= height));
-        let measures: [(&str, &dyn Fn(&Area) -> f64); 4] = [
+        type Measure<'a> = &'a dyn Fn(&Area) -> f64;
+        let measures: [(&str, Measure); 4] = [
             ("area", &|area| (area.width * area.height) as f64 / (width * height) as f64),
             ("log_ratio", &|area| (area.width as f64 / area.height as f64).ln()),
             ("centre_x", &|area| (area.left as f64 + area.width as f64 / 2.0) / width as f64),

@@ -2,7 +2,7 @@
 //!
 //! Source: Szegedy et al. (arXiv:1409.4842), section 5, in the form of the authors' code.
 
-use tch::{Tensor, nn::Module};
+use tch::Tensor;
 
 use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, Linear, ParameterStore};
@@ -49,10 +49,10 @@ impl AuxiliaryHead {
     /// # Errors
     /// Those of [`BatchNorm::forward`].
     pub fn forward(&self, relu: &Tensor) -> Result<Tensor, TorchError> {
-        let pooled = relu.avg_pool2d([POOL; 2], [self.stride; 2], [0, 0], false, false, None);
-        let x = self.bottleneck_bn.forward(&self.bottleneck.forward(&pooled), true)?.relu();
-        let x = self.features_bn.forward(&self.features.forward(&x), true)?.relu(); // [N, 768, 1, 1]
-        Ok(self.classifier.forward(&x.flatten(1, -1)))
+        let pooled = relu.f_avg_pool2d([POOL; 2], [self.stride; 2], [0, 0], false, false, None)?;
+        let x = self.bottleneck_bn.forward(&self.bottleneck.forward(&pooled)?, true)?.f_relu()?;
+        let x = self.features_bn.forward(&self.features.forward(&x)?, true)?.f_relu()?; // [N, 768, 1, 1]
+        self.classifier.forward(&x.f_flatten(1, -1)?)
     }
 }
 

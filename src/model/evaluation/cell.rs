@@ -1,6 +1,6 @@
 //! One cell of an evaluation network, built from a genotype.
 
-use tch::{Tensor, nn::Module};
+use tch::Tensor;
 
 use super::drop_path::{BranchOutput, add_branches};
 use super::network::NetworkMode;
@@ -56,8 +56,8 @@ impl InputBlock {
 
     fn forward(&self, relu: &Tensor, training: bool) -> Result<Tensor, TorchError> {
         match self {
-            Self::Same { conv, bn } => bn.forward(&conv.forward(relu), training),
-            Self::Larger(reduce) => reduce.bn.forward(&reduce.reduce(relu), training),
+            Self::Same { conv, bn } => bn.forward(&conv.forward(relu)?, training),
+            Self::Larger(reduce) => reduce.bn.forward(&reduce.reduce(relu)?, training),
         }
     }
 }
@@ -99,7 +99,7 @@ impl EvaluationCell {
                 Ok(BranchOutput { value, droppable: !edge.operation.is_identity() })
             };
             let branches = [branch(&pair[0])?, branch(&pair[1])?];
-            states.push(State::new(add_branches(branches, mode.drop_path())));
+            states.push(State::new(add_branches(branches, mode.drop_path())?));
         }
         let outputs: Vec<&Tensor> = self.concat.iter().map(|&state| states[state].value()).collect();
         Ok(Tensor::f_cat(&outputs, 1)?)

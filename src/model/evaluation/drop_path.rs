@@ -5,6 +5,8 @@
 
 use tch::Tensor;
 
+use crate::torch::TorchError;
+
 /// What an operation gives on its edge.
 pub(super) struct BranchOutput {
     /// `[N, C, H, W]`.
@@ -16,25 +18,30 @@ pub(super) struct BranchOutput {
 impl BranchOutput {
     /// Draws, by libtorch's generator, which images keep this branch: `[N, 1, 1, 1]`, 0 or `1 / keep`. `None` when it
     /// is certain to stay.
-    fn mask(&self, drop_path: f64) -> Option<Tensor> {
+    fn mask(&self, drop_path: f64) -> Result<Option<Tensor>, TorchError> {
         if !self.droppable || drop_path <= 0.0 {
-            return None;
+            return Ok(None);
         }
         let keep = 1.0 - drop_path;
         let options = (self.value.kind(), self.value.device());
-        Some(Tensor::empty([self.value.size()[0], 1, 1, 1], options).bernoulli_float_(keep) / keep)
+        let num_images = self.value.size().first().copied().unwrap_or(0);
+        let kept = Tensor::f_empty([num_images, 1, 1, 1], options)?.f_bernoulli_float_(keep)?;
+        Ok(Some(kept.f_div_scalar(keep)?))
     }
 }
 
 /// The sum of a node's two branches, each left out with probability `drop_path`.
-pub(super) fn add_branches([first, second]: [BranchOutput; 2], drop_path: f64) -> Tensor {
-    let masks = [first.mask(drop_path), second.mask(drop_path)];
-    match (masks, &first.value, &second.value) {
-        ([None, None], first, second) => first + second,
-        ([Some(mask), None], first, second) => second.addcmul(first, &mask),
-        ([None, Some(mask)], first, second) => first.addcmul(second, &mask),
-        ([Some(mask), Some(other)], first, second) => (first * mask).addcmul(second, &other),
-    }
+///
+/// # Errors
+/// When libtorch refuses, for example for want of memory.
+pub(super) fn add_branches([first, second]: [BranchOutput; 2], drop_path: f64) -> Result<Tensor, TorchError> {
+    let masks = [first.mask(drop_path)?, second.mask(drop_path)?];
+    Ok(match (masks, &first.value, &second.value) {
+        ([None, None], first, second) => first.f_add(second)?,
+        ([Some(mask), None], first, second) => second.f_addcmul(first, &mask)?,
+        ([None, Some(mask)], first, second) => first.f_addcmul(second, &mask)?,
+        ([Some(mask), Some(other)], first, second) => first.f_mul(&mask)?.f_addcmul(second, &other)?,
+    })
 }
 
 #[cfg(test)]
@@ -55,7 +62,7 @@ mod tests {
     #[test]
     fn branches_are_dropped_one_by_one_and_scaled_to_keep_the_mean() {
         tch::manual_seed(1);
-        let sums = add_branches([branch(3.0, true), branch(30.0, true)], 0.25);
+        let sums = add_branches([branch(3.0, true), branch(30.0, true)], 0.25).unwrap();
         for (value, probability) in [(0.0, 0.0625), (4.0, 0.1875), (40.0, 0.1875), (44.0, 0.5625)] {
             assert!((share(&sums, value) - probability).abs() < 0.04, "{value}: {}", share(&sums, value));
         }
@@ -64,10 +71,10 @@ mod tests {
     #[test]
     fn identities_are_never_dropped_and_a_rate_of_zero_drops_nothing() {
         tch::manual_seed(1);
-        let sums = add_branches([branch(3.0, false), branch(30.0, true)], 0.5);
+        let sums = add_branches([branch(3.0, false), branch(30.0, true)], 0.5).unwrap();
         assert_eq!(share(&sums, 3.0) + share(&sums, 63.0), 1.0);
-        let sums = add_branches([branch(3.0, true), branch(30.0, false)], 0.5);
+        let sums = add_branches([branch(3.0, true), branch(30.0, false)], 0.5).unwrap();
         assert_eq!(share(&sums, 30.0) + share(&sums, 36.0), 1.0);
-        assert_eq!(share(&add_branches([branch(3.0, true), branch(30.0, true)], 0.0), 33.0), 1.0);
+        assert_eq!(share(&add_branches([branch(3.0, true), branch(30.0, true)], 0.0).unwrap(), 33.0), 1.0);
     }
 }

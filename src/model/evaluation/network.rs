@@ -1,6 +1,6 @@
 //! The network itself.
 
-use tch::{Device, Kind, Tensor, nn::Module};
+use tch::{Device, Kind, Tensor};
 
 use super::auxiliary::AuxiliaryHead;
 use super::cell::{CellPlace, EvaluationCell};
@@ -113,7 +113,15 @@ impl EvaluationNetwork {
         }
         let auxiliary = auxiliary.then(|| AuxiliaryHead::new(&mut store, shape.kind, auxiliary_channels, num_classes));
         let classifier = Linear::new(&mut store, "classifier", (last_channels, num_classes));
-        Ok(Self { shape: *shape, stem, cells, checkpoints_cells: false, auxiliary, classifier, parameters: store })
+        Ok(Self {
+            shape: *shape,
+            stem,
+            cells,
+            checkpoints_cells: false,
+            auxiliary,
+            classifier,
+            parameters: store.checked()?,
+        })
     }
 
     /// Says whether backward computes the forward pass of each cell again instead of keeping its activations: less
@@ -138,7 +146,7 @@ impl EvaluationNetwork {
     /// When the images do not fit the network.
     pub fn forward(&self, images: &Tensor, mode: NetworkMode) -> Result<NetworkOutput, NetworkError> {
         self.check_images(images, mode)?;
-        let StemOutput { mut older, mut newer } = self.stem.forward(&channels_last(images), mode.is_training())?;
+        let StemOutput { mut older, mut newer } = self.stem.forward(&channels_last(images)?, mode.is_training())?;
         let computes_again = self.checkpoints_cells && mode.is_training();
         let mut auxiliary_logits = None;
         let mut output = newer.shallow_clone();
@@ -147,7 +155,7 @@ impl EvaluationNetwork {
             output = cell.forward(&[&newer, &older], computes_again, move |cell, inputs| {
                 cell.forward(&inputs[1], &inputs[0], mode)
             })?;
-            let relu = output.relu();
+            let relu = output.f_relu().map_err(TorchError::from)?;
             if let (Some(head), true) = (&self.auxiliary, mode.is_training() && index == self.shape.auxiliary_cell()) {
                 auxiliary_logits = Some(head.forward(&relu)?);
                 // The authors' head applies its ReLU in place; in a network that ends with this cell it shows.
@@ -155,8 +163,8 @@ impl EvaluationNetwork {
             }
             (older, newer) = (newer, relu);
         }
-        let features = output.mean_dim([2i64, 3].as_slice(), false, output.kind());
-        Ok(NetworkOutput { logits: self.classifier.forward(&features), auxiliary_logits })
+        let features = output.f_mean_dim([2i64, 3].as_slice(), false, output.kind()).map_err(TorchError::from)?;
+        Ok(NetworkOutput { logits: self.classifier.forward(&features)?, auxiliary_logits })
     }
 
     /// Sizes are checked here, once, so that the layers need not.

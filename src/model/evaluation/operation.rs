@@ -1,6 +1,6 @@
 //! The operation of one edge, with the parameters and names it has in the authors' evaluation networks.
 
-use tch::{Tensor, nn::Module};
+use tch::Tensor;
 
 use super::separable::SeparableChain;
 use super::state::State;
@@ -79,10 +79,10 @@ impl EdgeOperation {
             Self::MaxPool { stride } => state.max_pool(*stride)?.shallow_clone(),
             Self::AvgPool { stride } => state.avg_pool(*stride)?.shallow_clone(),
             Self::Identity => state.value().shallow_clone(),
-            Self::Reduce(reduce) => reduce.bn.forward(&reduce.reduce(state.relu()), training)?,
+            Self::Reduce(reduce) => reduce.bn.forward(&reduce.reduce(state.relu()?)?, training)?,
             Self::Separable(chain) => chain.forward(state.value(), training)?,
             Self::Conv7x1_1x7 { row, column, bn } => {
-                bn.forward(&column.forward(&row.forward(state.relu())), training)?
+                bn.forward(&column.forward(&row.forward(state.relu()?)?)?, training)?
             }
         })
     }

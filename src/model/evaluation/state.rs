@@ -23,8 +23,8 @@ impl State {
         &self.value
     }
 
-    pub fn relu(&self) -> &Tensor {
-        self.relu.get_or_init(|| self.value.relu())
+    pub fn relu(&self) -> Result<&Tensor, TorchError> {
+        get_or_try_init(&self.relu, || Ok(self.value.f_relu()?))
     }
 
     pub fn max_pool(&self, stride: i64) -> Result<&Tensor, TorchError> {

@@ -1,6 +1,6 @@
 //! What stands before the cells: it turns an image into the two inputs of the first cell.
 
-use tch::{Tensor, nn::Module};
+use tch::Tensor;
 
 use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, ParameterStore};
@@ -39,7 +39,7 @@ impl ConvBn {
 
     /// With the ReLU that everything after it begins with.
     fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
-        Ok(self.bn.forward(&self.conv.forward(x), training)?.relu())
+        Ok(self.bn.forward(&self.conv.forward(x)?, training)?.f_relu()?)
     }
 }
 

@@ -154,12 +154,19 @@ pub(super) fn read_all(roots: &[PathBuf]) -> Result<Vec<FinishedRun>, ResultsErr
     Ok(runs)
 }
 
+/// The call that continues a run.
+fn resume_command(root: &Path) -> String {
+    let is_search = fs::read_to_string(root.join("config.toml")).is_ok_and(|config| config.contains("\n[search]"));
+    let command = if is_search { "search" } else { "train" };
+    format!("pdarts {command} --resume {}", root.display())
+}
+
 /// Whether it is a run that has not ended, or failed: these have no summary.
 fn has_not_ended(root: &Path) -> bool {
     let has = |name: &str| root.join(name).exists();
     let is_such = !has("summary.json") && (has("config.toml") || has("seeds.json"));
     if is_such {
-        tracing::warn!("{} has not ended: left out; go on with --resume", root.display());
+        tracing::warn!("{} has not ended: left out; go on with {}", root.display(), resume_command(root));
     }
     is_such
 }
@@ -181,7 +188,7 @@ fn read(root: &Path) -> Result<Option<FinishedRun>, ResultsError> {
     }
     let outline: Outline = read_json(root, "summary.json")?;
     if outline.status != Status::Complete {
-        tracing::warn!("{} is not complete: left out; go on with --resume", root.display());
+        tracing::warn!("{} is not complete: left out; go on with {}", root.display(), resume_command(root));
         return Ok(None);
     }
     Ok(Some(match outline.stages {

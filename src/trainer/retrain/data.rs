@@ -24,7 +24,7 @@ pub struct TrainData {
     pub test_loader: Loader,
     /// The cell, and the network for the data's classes.
     pub network: NetworkDescription,
-    /// Fingerprints of the data set; empty on a single rank, which has none to compare with.
+    /// Fingerprints of the data set, to compare with other ranks and with the run that goes on.
     pub data_digest: String,
     /// Of the configuration and the cell.
     pub run_digest: String,
@@ -71,7 +71,7 @@ impl TrainData {
                 },
                 auxiliary_head: config.model.auxiliary_head,
             },
-            data_digest: if world.size > 1 { training.fingerprint() + &testing.fingerprint() } else { String::new() },
+            data_digest: training.fingerprint() + &testing.fingerprint(),
             run_digest: run_digest(config, genotype)?,
         })
     }

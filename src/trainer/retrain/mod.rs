@@ -17,11 +17,14 @@ pub use progress::{Scores, TrainEpochRecord, TrainProgress, TrainRecords, TrainS
 pub use state::TrainState;
 
 use crate::config::{BatchNormMode, TrainConfig};
+use crate::trainer::accumulate::describe_batch;
 use crate::trainer::checkpoint::{ResumePoint, hash_values};
 use crate::trainer::epoch::{EpochLoop, Plan};
+use crate::trainer::error::MemoryDemand;
 use crate::trainer::parallel::synchronise_batch_norm;
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{TrainError, derive_seed};
+use crate::weights::StateDict;
 use crate::world::{World, activity};
 use task::{BothScores, TrainTask};
 
@@ -33,6 +36,8 @@ pub struct Training<'a> {
     pub world: &'a World,
     /// On what, and the network.
     pub data: &'a TrainData,
+    /// Weights and statistics to begin with, instead of fresh ones.
+    pub initial: Option<&'a StateDict>,
     /// When to stop early.
     pub stop: StopSignal,
     /// Who records it.
@@ -75,7 +80,7 @@ impl<'a> Training<'a> {
         if self.config.model.batch_norm == BatchNormMode::Sync {
             synchronise_batch_norm(self.world);
         }
-        let mut state = self.new_state()?;
+        let mut state = self.new_state().map_err(|error| error.explained(|| self.demand(0)))?;
         let mut progress = TrainProgress::new(TrainRecords::default());
         if let Some(ResumePoint { checkpoint, path }) = resume {
             checkpoint.restore(&mut state, path, self.world)?;
@@ -99,10 +104,21 @@ impl<'a> Training<'a> {
         Ok(TrainEnd::Complete(Box::new(TrainResult { progress, state, test, test_ema, weights_hash })))
     }
 
-    /// The network with weights drawn afresh.
+    /// What needs memory in `epoch` (from 0).
+    fn demand(&self, epoch: usize) -> MemoryDemand {
+        let TrainConfig { model, train, .. } = self.config;
+        MemoryDemand {
+            place: format!("epoch {}", epoch + 1),
+            network: format!("a network of {} cells and {} channels", model.cells, model.channels),
+            batch: describe_batch(train.global_batch, train.accumulate_steps, self.world),
+            section: "train",
+        }
+    }
+
+    /// The network with weights drawn afresh, or with those it is to begin with.
     fn new_state(&self) -> Result<TrainState, TrainError> {
         tch::manual_seed(derive_seed(self.config.run.seed, "network", &[]));
-        Ok(TrainState::new(self.data.network.clone(), self.config, self.world.device)?)
+        TrainState::new(self.data.network.clone(), self.config, self.world.device, self.initial)
     }
 
     /// What holds for all epochs.

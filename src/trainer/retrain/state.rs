@@ -7,13 +7,13 @@ use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
 use crate::optim::{Ema, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
-use crate::torch::Bf16Autocast;
+use crate::torch::{Bf16Autocast, TorchError};
 use crate::trainer::accumulate::forward_backward;
 use crate::trainer::checkpoint::Resumable;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError};
-use crate::weights::{NETWORK_KEY, to_safetensors};
+use crate::weights::{NETWORK_KEY, StateDict, to_safetensors};
 use crate::world::{World, activity};
 
 /// A network with its flat parameters and optimizer.
@@ -43,12 +43,20 @@ struct StepOptions {
 }
 
 impl TrainState {
-    /// Fresh weights from libtorch's generator: seed it first.
+    /// Fresh weights from libtorch's generator (seed it first), or those of `initial`.
     ///
     /// # Errors
-    /// When no network has this shape, or libtorch refuses, for example for want of memory.
-    pub fn new(description: NetworkDescription, config: &TrainConfig, device: Device) -> Result<Self, NetworkError> {
+    /// When `initial` is of another network, no network has this shape, or libtorch refuses, for example for want of memory.
+    pub fn new(
+        description: NetworkDescription,
+        config: &TrainConfig,
+        device: Device,
+        initial: Option<&StateDict>,
+    ) -> Result<Self, TrainError> {
         let mut network = description.build(device, Kind::Float)?;
+        if let Some(initial) = initial {
+            initial.load_into(&network)?;
+        }
         network.checkpoint_cells(config.model.checkpoint_cells);
         let weights = FlatParameters::flatten(network.parameters().trainable())?;
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
@@ -117,9 +125,10 @@ impl TrainState {
     fn training_loss(&self, batch: &ImageBatch, drop_path: f64) -> Result<StepResult, NetworkError> {
         let output = self.forward(&batch.images, NetworkMode::Training { drop_path })?;
         let loss_of = |logits: &Tensor| cross_entropy(logits, &batch.labels, self.options.label_smoothing);
-        let mut loss = loss_of(&output.logits);
+        let mut loss = loss_of(&output.logits)?;
         if let Some(logits) = &output.auxiliary_logits {
-            loss += loss_of(logits) * self.options.auxiliary_weight;
+            let auxiliary = loss_of(logits)?.f_mul_scalar(self.options.auxiliary_weight).map_err(TorchError::from)?;
+            loss = loss.f_add(&auxiliary).map_err(TorchError::from)?;
         }
         Ok(StepResult { loss, logits: output.logits, labels: batch.labels.shallow_clone() })
     }
@@ -133,9 +142,10 @@ impl TrainState {
             };
             self.network.forward(images, mode)?
         };
+        let in_32_bits = |logits: &Tensor| logits.f_to_kind(Kind::Float).map_err(TorchError::from);
         Ok(NetworkOutput {
-            logits: output.logits.to_kind(Kind::Float),
-            auxiliary_logits: output.auxiliary_logits.map(|logits| logits.to_kind(Kind::Float)),
+            logits: in_32_bits(&output.logits)?,
+            auxiliary_logits: output.auxiliary_logits.as_ref().map(in_32_bits).transpose()?,
         })
     }
 
@@ -191,7 +201,7 @@ impl TrainState {
 impl Evaluated for TrainState {
     fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
         let logits = self.forward(&batch.images, NetworkMode::Evaluation)?.logits;
-        let loss = cross_entropy(&logits, &batch.labels, 0.0);
+        let loss = cross_entropy(&logits, &batch.labels, 0.0)?;
         Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
     }
 }

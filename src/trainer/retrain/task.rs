@@ -11,6 +11,7 @@ use crate::config::TrainConfig;
 use crate::data::{Batches, Loader};
 use crate::optim::cosine;
 use crate::trainer::epoch::{StepPlace, Task};
+use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::Observer;
 use crate::trainer::progress::Interval;
@@ -95,6 +96,10 @@ impl Task for TrainTask<'_, '_> {
 
     fn observer(&mut self) -> &mut dyn Observer<TrainRecords> {
         self.training.observer
+    }
+
+    fn demand(&self, epoch: usize) -> MemoryDemand {
+        self.training.demand(epoch)
     }
 
     fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Batches, TrainError> {

@@ -20,7 +20,7 @@ pub struct SearchData {
     pub valid_loader: Loader,
     /// Classes of the data set.
     pub num_classes: usize,
-    /// Fingerprint of the data set; empty on a single rank, which has none to compare with.
+    /// Fingerprint of the data set, to compare with other ranks and with the run that goes on.
     pub data_digest: String,
     /// Of the configuration that the data belongs to.
     pub config_digest: String,
@@ -69,7 +69,7 @@ impl SearchData {
             ),
             valid_loader: loader(Sampler::sequential(valid, batch, shard)?, Augment::default()),
             num_classes: source.class_names().len(),
-            data_digest: if world.size > 1 { source.fingerprint() } else { String::new() },
+            data_digest: source.fingerprint(),
             config_digest: config.digest()?,
         })
     }

@@ -23,8 +23,10 @@ pub use state::{ReplicaHashes, SearchState};
 use crate::config::{BatchNormMode, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, restrict};
 use crate::search::{Softmax, Stage, SupernetShape};
+use crate::trainer::accumulate::describe_batch;
 use crate::trainer::checkpoint::ResumePoint;
 use crate::trainer::epoch::{EpochLoop, Plan};
+use crate::trainer::error::MemoryDemand;
 use crate::trainer::parallel::{check_derived, synchronise_batch_norm};
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{TrainError, derive_seed};
@@ -89,7 +91,8 @@ impl<'a> Search<'a> {
             let number = progress.records.stage;
             let stage = stages.get(number).ok_or(TrainError::NoStage(number + 1))?;
             let switches = progress.records.switches.clone();
-            let mut state = self.new_state(stage, &switches)?;
+            let state = self.new_state(stage, &switches);
+            let mut state = state.map_err(|error| error.explained(|| self.demand(stage, &switches, 0)))?;
             if let Some(point) = resume.take() {
                 point.checkpoint.restore(&mut state, &point.path, self.world)?;
             }
@@ -106,6 +109,22 @@ impl<'a> Search<'a> {
             if number + 1 == stages.len() {
                 return Ok(SearchEnd::Complete(Box::new(self.result(&state, progress, &switches, &alphas)?)));
             }
+        }
+    }
+
+    /// What needs memory in `epoch` (from 0) of `stage`, in which `switches` are live.
+    fn demand(&self, stage: &Stage, switches: &Switches, epoch: usize) -> MemoryDemand {
+        let SearchConfig { model, search, .. } = self.config;
+        MemoryDemand {
+            place: format!("stage {}, epoch {}", stage.index + 1, epoch + 1),
+            network: format!(
+                "a supernet of {} cells and {} channels with {} operations on an edge",
+                stage.num_cells,
+                model.channels,
+                switches.normal.live(0).len()
+            ),
+            batch: describe_batch(search.global_batch, search.accumulate_steps, self.world),
+            section: "search",
         }
     }
 

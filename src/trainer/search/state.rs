@@ -51,9 +51,9 @@ impl SearchState {
         device: Device,
         kind: Kind,
     ) -> Result<Self, TorchError> {
-        let network = Supernet::new(shape, device, kind);
+        let network = Supernet::new(shape, device, kind)?;
         let num_operations = shape.switches.normal.live(0).len();
-        let alphas = ArchitectureParameters::random(num_operations, alpha_init_scale, device, kind);
+        let alphas = ArchitectureParameters::random(num_operations, alpha_init_scale, device, kind)?;
         let weights = FlatParameters::flatten(network.parameters().trainable())?;
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
         let flat_alphas = FlatParameters::flatten(&alphas.named())?;
@@ -114,10 +114,10 @@ impl SearchState {
     /// # Errors
     /// When the images do not fit the network.
     pub fn forward(&self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TorchError> {
-        let normal = self.relaxation.weights(&self.alphas.normal);
-        let reduction = self.relaxation.weights(&self.alphas.reduction);
+        let normal = self.relaxation.weights(&self.alphas.normal)?;
+        let reduction = self.relaxation.weights(&self.alphas.reduction)?;
         let logits = self.network.forward(&batch.images, &normal, &reduction, mode)?;
-        let loss = cross_entropy(&logits, &batch.labels, 0.0);
+        let loss = cross_entropy(&logits, &batch.labels, 0.0)?;
         Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
     }
 

@@ -14,6 +14,7 @@ use crate::optim::cosine;
 use crate::run::AlphasFile;
 use crate::search::{ForwardMode, Stage, skip_dropout};
 use crate::trainer::epoch::{StepPlace, Task};
+use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::Observer;
 use crate::trainer::progress::Interval;
@@ -83,6 +84,10 @@ impl Task for StageTask<'_, '_> {
 
     fn observer(&mut self) -> &mut dyn Observer<SearchRecords> {
         self.search.observer
+    }
+
+    fn demand(&self, epoch: usize) -> MemoryDemand {
+        self.search.demand(self.stage, &self.switches, epoch)
     }
 
     fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<SearchBatches, TrainError> {

@@ -161,8 +161,8 @@ impl JpegDecoder {
             // Of a shrunken image, coarser components are shrunk less.
             let mut finer = 1;
             while divisor / finer > 1
-                && frame.across % (component.across * finer * 2) == 0
-                && frame.down % (component.down * finer * 2) == 0
+                && frame.across.is_multiple_of(component.across * finer * 2)
+                && frame.down.is_multiple_of(component.down * finer * 2)
             {
                 finer *= 2;
             }

@@ -76,12 +76,15 @@ fn spread_row(plane: &Plane, row: usize, left: usize, width: usize, sums: &mut V
         return;
     }
     // Sums of four times a sample where only columns are spread would change the rounding: there it is the sample.
-    let far =
-        if down == 1 { near } else { plane.row(if row % 2 == 0 { (row / 2).saturating_sub(1) } else { row / 2 + 1 }) };
+    let far = if down == 1 {
+        near
+    } else {
+        plane.row(if row.is_multiple_of(2) { (row / 2).saturating_sub(1) } else { row / 2 + 1 })
+    };
     let (near_weight, far_weight) = if down == 1 { (1, 0) } else { (3, 1) };
     let sum = |(&near, &far): (&u8, &u8)| near_weight * u16::from(near) + far_weight * u16::from(far);
     if across == 1 {
-        let bias = if row % 2 == 0 { 1 } else { 2 };
+        let bias = if row.is_multiple_of(2) { 1 } else { 2 };
         let columns = first - begin..last - begin;
         spread.extend(near[columns.clone()].iter().zip(&far[columns]).map(|pair| ((sum(pair) + bias) >> 2) as u8));
         return;

@@ -1,9 +1,14 @@
-//! Standard output as something that can fail: `println!` panics when its reader has gone, as in `pdarts ... | head`.
+//! What a command leaves: standard output as something that can fail (`println!` panics when its reader has gone, as in
+//! `pdarts ... | head`), and the files that options name.
+
+mod file;
 
 use std::fmt::Display;
 use std::io::{self, Write};
 
 use serde::Serialize;
+
+pub use self::file::{OutputFile, check_folder};
 
 /// Standard output did not take what was written.
 #[derive(Debug, thiserror::Error)]

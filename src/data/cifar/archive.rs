@@ -1,0 +1,96 @@
+//! The files of a CIFAR data set in an archive, told by its content whatever its name: `.tar.gz` or a plain `.tar`.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek};
+use std::path::Path;
+
+use flate2::read::GzDecoder;
+
+use super::find::NamedBytes;
+use super::{Cifar, Release};
+use crate::data::{DataError, Split};
+
+/// Where a tar header says that it is one.
+const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
+
+/// How an archive is packed, by its first bytes.
+enum Packing {
+    Gzip,
+    Tar,
+    /// Known, but nothing that is read.
+    Other(&'static str),
+    Unknown,
+}
+
+/// Whether the file at `path` is an archive of any kind.
+pub(super) fn is_archive(path: &Path) -> bool {
+    File::open(path).and_then(|file| packing(&file)).is_ok_and(|packing| !matches!(packing, Packing::Unknown))
+}
+
+/// The files of one split in the archive `path`, and the release that they are of.
+pub(super) fn read<'a>(cifar: &'a Cifar, path: &Path, split: Split) -> Result<(&'a Release, NamedBytes), DataError> {
+    let open = || File::open(path).map_err(|source| DataError::Read { path: path.into(), source });
+    let file = open()?;
+    let wanted: Vec<&str> = cifar.releases.iter().flat_map(|release| release.files(split).names).copied().collect();
+    let members = match packing(&file).map_err(|source| DataError::Read { path: path.into(), source })? {
+        Packing::Tar => unpack(BufReader::new(file), &wanted),
+        Packing::Gzip | Packing::Unknown => unpack(GzDecoder::new(BufReader::new(file)), &wanted),
+        Packing::Other(packing) => return Err(DataError::Packing { path: path.into(), packing }),
+    };
+    let mut members = members.map_err(|source| DataError::Archive { path: path.into(), source })?;
+    let count = |release: &Release| {
+        let is_there = |name: &&&str| members.iter().any(|(found, _)| found.ends_with(name));
+        release.files(split).names.iter().filter(is_there).count()
+    };
+    let release = cifar.releases.iter().max_by_key(|release| count(release)).filter(|release| count(release) > 0);
+    // The first release is the one that messages speak of.
+    let release = release.unwrap_or(&cifar.releases[0]);
+    let take = |name: &&str| match members.iter().position(|(found, _)| found.ends_with(name)) {
+        Some(position) => {
+            let (member, bytes) = members.swap_remove(position);
+            Ok((path.join(member), bytes))
+        }
+        None => {
+            let member = Path::new(release.folder).join(name).display().to_string();
+            Err(DataError::ArchiveMember { path: path.into(), member })
+        }
+    };
+    Ok((release, release.files(split).names.iter().map(take).collect::<Result<_, _>>()?))
+}
+
+/// Looks at the first bytes of `file` and goes back to its start.
+fn packing(mut file: &File) -> io::Result<Packing> {
+    let mut start = Vec::new();
+    file.take(512).read_to_end(&mut start)?;
+    file.rewind()?;
+    let (position, magic) = TAR_MAGIC;
+    Ok(match start.as_slice() {
+        [0x1f, 0x8b, ..] => Packing::Gzip,
+        [b'P', b'K', 3, 4, ..] => Packing::Other("a zip archive"),
+        [b'B', b'Z', b'h', ..] => Packing::Other("compressed by bzip2"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => Packing::Other("compressed by xz"),
+        [b'7', b'z', 0xbc, 0xaf, ..] => Packing::Other("a 7z archive"),
+        [b'R', b'a', b'r', b'!', ..] => Packing::Other("a rar archive"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Other("compressed by zstd"),
+        start if start.get(position..).is_some_and(|rest| rest.starts_with(magic)) => Packing::Tar,
+        _ => Packing::Unknown,
+    })
+}
+
+/// The members of a tar that are called one of `names`, in any folder, in the archive's order.
+fn unpack(reader: impl Read, names: &[&str]) -> io::Result<NamedBytes> {
+    let mut archive = tar::Archive::new(reader);
+    let mut members = Vec::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        if entry.header().entry_type().is_file() && names.iter().any(|name| path.ends_with(name)) {
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes)?;
+            members.push((path, bytes));
+        }
+    }
+    // gzip's checksum stands at the very end: reading on finds damage inside the images too.
+    io::copy(&mut archive.into_inner(), &mut io::sink())?;
+    Ok(members)
+}

@@ -1,0 +1,51 @@
+//! Weights of a training that has ended, under a new schedule and in `pdarts eval`.
+
+use std::fs;
+
+use crate::program::json;
+use crate::training::{RESUME, START, folder};
+
+#[test]
+fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
+    let folder = folder();
+    folder.run(&START);
+    let line = folder.refusal(&[&RESUME[..], &["--set", "train.epochs=9"]].concat(), 2);
+    assert!(line.contains("train.epochs = 9 instead of 2") && line.contains("pdarts train --from run"), "{line}");
+
+    // Without a step to speak of, the weights are those that it began with.
+    let further = ["--config", "train.toml", "--from", "run", "--out", "further", "--set", "train.epochs=1"];
+    folder.run(&[&further[..], &["--set", "optimizer.learning_rate=1e-12"]].concat());
+    assert!(folder.path("further/initial-weights.safetensors").is_file());
+    assert_eq!(json(&folder.path("further/genotype.json"))["name"], "PDARTS_C10");
+    let weights = |run: &str| {
+        let file = folder.path(run).join("weights.safetensors");
+        let tensors = tch::Tensor::read_safetensors(file).unwrap();
+        tensors.into_iter().find(|(name, _)| name == "classifier.weight").unwrap().1
+    };
+    let difference = (weights("run") - weights("further")).abs().max().double_value(&[]);
+    assert!(difference < 1e-6, "{difference}");
+
+    let other = ["--config", "train.toml", "--from", "run", "--out", "other", "--set", "model.channels=6"];
+    let line = folder.refusal(&other, 2);
+    assert!(line.starts_with("run/weights.safetensors: its weights are of another cell or network"), "{line}");
+    assert!(!folder.path("other").exists());
+}
+
+#[test]
+fn evaluation_takes_the_data_set_of_the_run() {
+    let folder = folder();
+    folder.run(&START);
+    for checkpoint in ["run", "run/weights.safetensors"] {
+        let output =
+            folder.command(&["--log", "error", "eval", "--checkpoint", checkpoint, "--json"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(figures["top1"], json(&folder.path("run/summary.json"))["test"]["top1"], "{checkpoint}");
+    }
+    let output = folder.command(&["search", "--resume", "run"]).output().unwrap();
+    let line = folder.error_line(&String::from_utf8(output.stderr).unwrap());
+    assert_eq!(line, "run is the run of a training: go on with pdarts train --resume run");
+    fs::remove_dir_all(folder.path("run/checkpoints")).unwrap();
+    let line = folder.refusal(&RESUME, 2);
+    assert!(line.contains("train its weights on with pdarts train --from run"), "{line}");
+}
