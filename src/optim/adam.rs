@@ -6,6 +6,7 @@ use tch::{Tensor, no_grad};
 
 use super::moments::Moments;
 use super::{FlatParameters, MomentOptions, Optimizer, ParameterGroups, WeightDecay};
+use crate::torch::TorchError;
 
 /// Where weight decay acts.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -37,18 +38,21 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) {
+    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
         no_grad(|| {
             let mut values = parameters.values().shallow_clone();
+            let decay = self.decay.of(&values)?;
             match self.decays {
-                AdamDecay::Gradient => self.moments.update(&(parameters.gradients() + self.decay.of(&values))),
+                AdamDecay::Gradient => self.moments.update(&parameters.gradients().f_add(&decay)?)?,
                 AdamDecay::Values => {
-                    values -= self.decay.of(&values) * learning_rate;
-                    self.moments.update(parameters.gradients());
+                    let _ = values.f_sub_(&decay.f_mul_scalar(learning_rate)?)?;
+                    self.moments.update(parameters.gradients())?;
                 }
             }
-            values -= self.moments.direction() * (learning_rate / self.moments.first_correction());
-        });
+            let factor = learning_rate / self.moments.first_correction();
+            let _ = values.f_sub_(&self.moments.direction()?.f_mul_scalar(factor)?)?;
+            Ok(())
+        })
     }
 
     fn state(&self) -> Vec<(&'static str, &Tensor)> {

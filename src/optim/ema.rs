@@ -5,6 +5,8 @@
 
 use tch::{Tensor, no_grad};
 
+use crate::torch::TorchError;
+
 /// Averages of flat buffers: those of the weights and of the statistics of one network.
 #[derive(Debug)]
 pub struct Ema {
@@ -20,26 +22,35 @@ impl Ema {
     }
 
     /// Moves each average towards its buffer: by `1 - decay`, or by more while few steps have been made.
-    pub fn update(&mut self, buffers: &[&Tensor]) {
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn update(&mut self, buffers: &[&Tensor]) -> Result<(), TorchError> {
         self.num_updates += 1;
         let steps = self.num_updates as f64;
         let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
         no_grad(|| {
             for (average, buffer) in self.averages.iter().zip(buffers) {
-                let _ = average.shallow_clone().lerp_(buffer, 1.0 - decay);
+                let _ = average.shallow_clone().f_lerp_(buffer, 1.0 - decay)?;
             }
-        });
+            Ok(())
+        })
     }
 
     /// Exchanges the averages with the values of `buffers`: twice restores both.
-    pub fn exchange(&mut self, buffers: &[&Tensor]) {
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory for a copy.
+    pub fn exchange(&mut self, buffers: &[&Tensor]) -> Result<(), TorchError> {
         no_grad(|| {
             for (average, buffer) in self.averages.iter().zip(buffers) {
-                let values = buffer.copy();
-                buffer.shallow_clone().copy_(average);
-                average.shallow_clone().copy_(&values);
+                let values = buffer.f_zeros_like()?;
+                values.shallow_clone().f_copy_(buffer)?;
+                buffer.shallow_clone().f_copy_(average)?;
+                average.shallow_clone().f_copy_(&values)?;
             }
-        });
+            Ok(())
+        })
     }
 
     /// The averages, in the order of the buffers.
@@ -69,7 +80,7 @@ mod tests {
         let _ = value.fill_(1.0);
         let mut expected = 0.0;
         for step in 1..=200 {
-            ema.update(&[&value]);
+            ema.update(&[&value]).unwrap();
             let decay = f64::min(0.9, (1.0 + f64::from(step)) / (10.0 + f64::from(step)));
             expected = decay * expected + (1.0 - decay);
             assert!((ema.averages()[0].double_value(&[0]) - expected).abs() < 1e-12);
@@ -81,9 +92,9 @@ mod tests {
         let mut value = Tensor::from_slice(&[1.0f64]);
         let mut ema = Ema::new(0.5, &[&value]);
         let _ = value.fill_(2.0);
-        ema.exchange(&[&value]);
+        ema.exchange(&[&value]).unwrap();
         assert_eq!((value.double_value(&[0]), ema.averages()[0].double_value(&[0])), (1.0, 2.0));
-        ema.exchange(&[&value]);
+        ema.exchange(&[&value]).unwrap();
         assert_eq!((value.double_value(&[0]), ema.averages()[0].double_value(&[0])), (2.0, 1.0));
     }
 }

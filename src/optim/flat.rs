@@ -82,8 +82,12 @@ impl FlatParameters {
     }
 
     /// Sets all gradients to zero, in place.
-    pub fn zero_gradients(&mut self) {
-        let _ = self.gradients.zero_();
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn zero_gradients(&mut self) -> Result<(), TorchError> {
+        let _ = self.gradients.f_zero_()?;
+        Ok(())
     }
 
     /// Says whether backward computes gradients for these parameters.
@@ -191,7 +195,7 @@ mod tests {
         loss().backward();
         assert_eq!(flat.gradients().double_value(&[0]), 4.0);
         assert_eq!(flat.gradients().double_value(&[16]), 2.0);
-        flat.zero_gradients();
+        flat.zero_gradients().unwrap();
         flat.set_trained(false);
         assert!(!loss().requires_grad());
         assert_eq!(flat.gradients().abs().sum(Kind::Float).double_value(&[]), 0.0);

@@ -3,7 +3,7 @@
 //! Large-batch recipes decay no scale and shift of a BatchNorm and no bias, and give them no layer-wise rate of their
 //! own. Source: Goyal et al. (arXiv:1706.02677), section 5.1; Jia et al. (arXiv:1807.11205), section 3.2.
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Kind, TchError, Tensor, no_grad};
 
 use super::FlatParameters;
 
@@ -98,10 +98,13 @@ pub enum WeightDecay {
 
 impl WeightDecay {
     /// `values` times their decay, `[buffer length]`.
-    pub fn of(&self, values: &Tensor) -> Tensor {
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory.
+    pub fn of(&self, values: &Tensor) -> Result<Tensor, TchError> {
         match self {
-            Self::Uniform(rate) => values * *rate,
-            Self::PerValue(rates) => values * rates,
+            Self::Uniform(rate) => values.f_mul_scalar(*rate),
+            Self::PerValue(rates) => values.f_mul(rates),
         }
     }
 }
@@ -141,7 +144,7 @@ mod tests {
     fn decay_reaches_the_values_of_its_group_only() {
         let parameters = parameters();
         let spared = ParameterGroups::sparing_norms_and_biases(&parameters, 0.5).weight_decay(&parameters);
-        let decayed = parameters.split(&spared.of(parameters.values()));
+        let decayed = parameters.split(&spared.of(parameters.values()).unwrap());
         let sums: Vec<f64> = decayed.iter().map(|tensor| tensor.sum(Kind::Double).double_value(&[])).collect();
         assert_eq!(sums, [54.0, 0.0, 0.0, 20.0, 0.0]);
     }

@@ -9,6 +9,7 @@ use tch::{Tensor, no_grad};
 use super::moments::Moments;
 use super::segments::{Segments, trust_where};
 use super::{FlatParameters, MomentOptions, Optimizer, ParameterGroups, WeightDecay};
+use crate::torch::TorchError;
 
 /// The optimizer of one set of flat parameters.
 #[derive(Debug)]
@@ -33,16 +34,18 @@ impl Lamb {
 }
 
 impl Optimizer for Lamb {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) {
+    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
         no_grad(|| {
             let mut values = parameters.values().shallow_clone();
-            self.moments.update(parameters.gradients());
-            let step = self.moments.direction() / self.moments.first_correction() + self.decay.of(&values);
-            let norms = [&values, &step].map(|all| self.segments.norms(all));
-            let ratios = trust_where(&(&norms[0] / &norms[1]), &self.adapts, [&norms[0], &norms[1]]);
-            self.segments.scale(&step, &ratios);
-            values -= step * learning_rate;
-        });
+            self.moments.update(parameters.gradients())?;
+            let direction = self.moments.direction()?.f_div_scalar(self.moments.first_correction())?;
+            let step = direction.f_add(&self.decay.of(&values)?)?;
+            let norms = [self.segments.norms(&values)?, self.segments.norms(&step)?];
+            let ratios = trust_where(&norms[0].f_div(&norms[1])?, &self.adapts, [&norms[0], &norms[1]])?;
+            self.segments.scale(&step, &ratios)?;
+            let _ = values.f_sub_(&step.f_mul_scalar(learning_rate)?)?;
+            Ok(())
+        })
     }
 
     fn state(&self) -> Vec<(&'static str, &Tensor)> {

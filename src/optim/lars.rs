@@ -4,10 +4,11 @@
 //! in the form of timm's `Lars`: the learning rate is outside of the momentum, and a tensor without norm or gradient
 //! steps as in SGD.
 
-use tch::{Tensor, no_grad};
+use tch::{TchError, Tensor, no_grad};
 
 use super::segments::{Segments, trust_where};
 use super::{FlatParameters, Optimizer, ParameterGroups, WeightDecay};
+use crate::torch::TorchError;
 
 /// What does not change over a run.
 #[derive(Copy, Clone, Debug)]
@@ -49,28 +50,32 @@ impl Lars {
     }
 
     /// The factor of each tensor's gradient, `[tensors]`.
-    fn trust_ratios(&self, parameters: &FlatParameters) -> Tensor {
+    fn trust_ratios(&self, parameters: &FlatParameters) -> Result<Tensor, TchError> {
         let LarsOptions { trust_coefficient, epsilon, .. } = self.options;
-        let [values, gradients] = [parameters.values(), parameters.gradients()].map(|all| self.segments.norms(all));
-        let ratios = &values * trust_coefficient / (&gradients + &values * &self.decay_of_tensors + epsilon);
+        let values = self.segments.norms(parameters.values())?;
+        let gradients = self.segments.norms(parameters.gradients())?;
+        let decayed = gradients.f_add(&values.f_mul(&self.decay_of_tensors)?)?;
+        let ratios = values.f_mul_scalar(trust_coefficient)?.f_div(&decayed.f_add_scalar(epsilon)?)?;
         trust_where(&ratios, &self.adapts, [&values, &gradients])
     }
 }
 
 impl Optimizer for Lars {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) {
+    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
         let LarsOptions { momentum, nesterov, .. } = self.options;
         no_grad(|| {
             let mut values = parameters.values().shallow_clone();
-            let gradient = parameters.gradients() + self.decay.of(&values);
-            self.segments.scale(&gradient, &self.trust_ratios(parameters));
-            let _ = self.momentum.g_mul_scalar_(momentum);
-            self.momentum += &gradient;
-            match nesterov {
-                true => values -= (gradient + &self.momentum * momentum) * learning_rate,
-                false => values -= &self.momentum * learning_rate,
-            }
-        });
+            let gradient = parameters.gradients().f_add(&self.decay.of(&values)?)?;
+            self.segments.scale(&gradient, &self.trust_ratios(parameters)?)?;
+            let _ = self.momentum.f_mul_scalar_(momentum)?;
+            let _ = self.momentum.f_add_(&gradient)?;
+            let step = match nesterov {
+                true => gradient.f_add(&self.momentum.f_mul_scalar(momentum)?)?.f_mul_scalar(learning_rate)?,
+                false => self.momentum.f_mul_scalar(learning_rate)?,
+            };
+            let _ = values.f_sub_(&step)?;
+            Ok(())
+        })
     }
 
     fn state(&self) -> Vec<(&'static str, &Tensor)> {

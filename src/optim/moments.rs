@@ -1,6 +1,6 @@
 //! Running averages of the gradient and of its square, which Adam and LAMB share.
 
-use tch::Tensor;
+use tch::{TchError, Tensor};
 
 use super::FlatParameters;
 
@@ -33,20 +33,21 @@ impl Moments {
     }
 
     /// Takes the gradient of one more step.
-    pub fn update(&mut self, gradient: &Tensor) {
+    pub fn update(&mut self, gradient: &Tensor) -> Result<(), TchError> {
         let MomentOptions { beta1, beta2, .. } = self.options;
         self.num_steps += 1;
-        let _ = self.first.g_mul_scalar_(beta1);
-        self.first += gradient * (1.0 - beta1);
-        let _ = self.second.g_mul_scalar_(beta2);
-        self.second += gradient.square() * (1.0 - beta2);
+        let _ = self.first.f_mul_scalar_(beta1)?;
+        let _ = self.first.f_add_(&gradient.f_mul_scalar(1.0 - beta1)?)?;
+        let _ = self.second.f_mul_scalar_(beta2)?;
+        let _ = self.second.f_add_(&gradient.f_square()?.f_mul_scalar(1.0 - beta2)?)?;
+        Ok(())
     }
 
     /// The first moment over the root of the second. Only the second is corrected for the zeros that the averages began
     /// with: the first is yet to be divided by [`Moments::first_correction`].
-    pub fn direction(&self) -> Tensor {
-        let root = self.second.sqrt() / self.correction(self.options.beta2).sqrt();
-        &self.first / (root + self.options.epsilon)
+    pub fn direction(&self) -> Result<Tensor, TchError> {
+        let root = self.second.f_sqrt()?.f_div_scalar(self.correction(self.options.beta2).sqrt())?;
+        self.first.f_div(&root.f_add_scalar(self.options.epsilon)?)
     }
 
     /// Share of the first moment that is not the zeros it began with.

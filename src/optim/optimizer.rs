@@ -5,13 +5,17 @@ use std::fmt::Debug;
 use tch::Tensor;
 
 use super::FlatParameters;
+use crate::torch::TorchError;
 
 /// Steps one set of flat parameters.
 ///
 /// Nothing in a step waits for the device: the learning rate and the counters are known to the host, norms stay tensors.
 pub trait Optimizer: Debug {
     /// One step at `learning_rate` along the gradients of `parameters`.
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64);
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory.
+    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError>;
 
     /// The buffers that a continuation needs, `[buffer length]` each, under names that are unique within the optimizer.
     fn state(&self) -> Vec<(&'static str, &Tensor)>;

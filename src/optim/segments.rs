@@ -4,7 +4,7 @@
 //! are taken of blocks, then over the blocks of each tensor in double precision; both orders of summation depend on the
 //! sizes alone (an `index_add` on a GPU would not), so that all ranks step alike. Nothing waits for the device.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::FlatParameters;
 
@@ -32,29 +32,31 @@ impl Segments {
     }
 
     /// The L2 norm of each tensor in `buffer`, `[tensors]` in double precision.
-    pub fn norms(&self, buffer: &Tensor) -> Tensor {
-        let squares = self.blocks(buffer).norm_scalaropt_dim(2, [1i64].as_slice(), false).to_kind(Kind::Double);
+    pub fn norms(&self, buffer: &Tensor) -> Result<Tensor, TchError> {
+        let blocks = self.blocks(buffer)?;
+        let squares = blocks.f_norm_scalaropt_dim(2, [1i64].as_slice(), false)?.f_to_kind(Kind::Double)?.f_square()?;
         let (none, unchecked) = (None::<&Tensor>, true); // Checking the lengths would wait for the device.
-        let sums = Tensor::segment_reduce(&squares.square(), "sum", Some(&self.lengths), none, none, 0, unchecked, 0.0);
-        sums.sqrt()
+        let sums = Tensor::f_segment_reduce(&squares, "sum", Some(&self.lengths), none, none, 0, unchecked, 0.0);
+        sums?.f_sqrt()
     }
 
     /// Multiplies each tensor in `buffer` by its factor of `factors`, `[tensors]`, in place.
-    pub fn scale(&self, buffer: &Tensor, factors: &Tensor) {
-        let of_blocks = factors.to_kind(buffer.kind()).index_select(0, &self.tensor_of_block);
-        let _ = self.blocks(buffer).g_mul_(&of_blocks.unsqueeze(1));
+    pub fn scale(&self, buffer: &Tensor, factors: &Tensor) -> Result<(), TchError> {
+        let of_blocks = factors.f_to_kind(buffer.kind())?.f_index_select(0, &self.tensor_of_block)?;
+        let _ = self.blocks(buffer)?.f_mul_(&of_blocks.f_unsqueeze(1)?)?;
+        Ok(())
     }
 
     /// `[blocks, values]`.
-    fn blocks(&self, buffer: &Tensor) -> Tensor {
-        buffer.view([self.tensor_of_block.size1().unwrap_or(0), self.block])
+    fn blocks(&self, buffer: &Tensor) -> Result<Tensor, TchError> {
+        buffer.f_view([self.tensor_of_block.size1()?, self.block])
     }
 }
 
 /// `ratios` where a tensor `adapts` and neither norm is zero, else 1; all `[tensors]`.
-pub(super) fn trust_where(ratios: &Tensor, adapts: &Tensor, norms: [&Tensor; 2]) -> Tensor {
-    let [values, step] = norms.map(|norm| norm.gt(0.0));
-    ratios.where_self(&adapts.logical_and(&values).logical_and(&step), &ratios.ones_like())
+pub(super) fn trust_where(ratios: &Tensor, adapts: &Tensor, norms: [&Tensor; 2]) -> Result<Tensor, TchError> {
+    let [values, step] = norms.map(|norm| norm.f_gt(0.0));
+    ratios.f_where_self(&adapts.f_logical_and(&values?)?.f_logical_and(&step?)?, &ratios.f_ones_like()?)
 }
 
 #[cfg(test)]
@@ -78,7 +80,7 @@ mod tests {
     fn norms_are_those_of_the_single_tensors() {
         for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::Double, 1e-14)] {
             let parameters = parameters(kind);
-            let norms = no_grad(|| Segments::of(&parameters).norms(parameters.values()));
+            let norms = no_grad(|| Segments::of(&parameters).norms(parameters.values())).unwrap();
             for (index, tensor) in parameters.tensors().into_iter().enumerate() {
                 let expected = tensor.to_kind(Kind::Double).norm().double_value(&[]);
                 let found = norms.double_value(&[index as i64]);
@@ -92,7 +94,7 @@ mod tests {
         let parameters = parameters(Kind::Double);
         let buffer = parameters.values().detach().copy();
         let factors = Tensor::from_slice(&[1.0, -2.0, 0.5, 3.0, 0.0]);
-        Segments::of(&parameters).scale(&buffer, &factors);
+        Segments::of(&parameters).scale(&buffer, &factors).unwrap();
         for (index, (scaled, tensor)) in parameters.split(&buffer).iter().zip(parameters.tensors()).enumerate() {
             let expected = tensor.detach() * factors.double_value(&[index as i64]);
             assert_eq!(*scaled, expected, "tensor {index}");

@@ -6,6 +6,7 @@
 use tch::{Tensor, no_grad};
 
 use super::{FlatParameters, Optimizer, ParameterGroups, WeightDecay};
+use crate::torch::TorchError;
 
 /// What does not change over a run.
 #[derive(Copy, Clone, Debug)]
@@ -37,21 +38,23 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) {
+    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
         let SgdOptions { momentum, nesterov } = self.options;
         no_grad(|| {
             let mut values = parameters.values().shallow_clone();
-            let _ = self.momentum.g_mul_scalar_(momentum);
-            if nesterov {
-                let gradient = parameters.gradients() + self.decay.of(&values);
-                self.momentum += &gradient;
-                values -= (gradient + &self.momentum * momentum) * learning_rate;
+            let _ = self.momentum.f_mul_scalar_(momentum)?;
+            let step = if nesterov {
+                let gradient = parameters.gradients().f_add(&self.decay.of(&values)?)?;
+                let _ = self.momentum.f_add_(&gradient)?;
+                gradient.f_add(&self.momentum.f_mul_scalar(momentum)?)?.f_mul_scalar(learning_rate)?
             } else {
-                self.momentum += parameters.gradients();
-                self.momentum += self.decay.of(&values);
-                values -= &self.momentum * learning_rate;
-            }
-        });
+                let _ = self.momentum.f_add_(parameters.gradients())?;
+                let _ = self.momentum.f_add_(&self.decay.of(&values)?)?;
+                self.momentum.f_mul_scalar(learning_rate)?
+            };
+            let _ = values.f_sub_(&step)?;
+            Ok(())
+        })
     }
 
     fn state(&self) -> Vec<(&'static str, &Tensor)> {

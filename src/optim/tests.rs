@@ -72,7 +72,7 @@ impl Fixture {
         for (name, mut view) in self.names.iter().zip(parameters.split(parameters.gradients())) {
             no_grad(|| view.copy_(&self.tensors[&format!("gradients.{index}.{name}")]));
         }
-        optimizer.step(parameters, self.learning_rates[index]);
+        optimizer.step(parameters, self.learning_rates[index]).unwrap();
     }
 }
 

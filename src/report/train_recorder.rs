@@ -52,7 +52,7 @@ impl<'a> TrainRecorder<'a> {
         let run = self.course.run();
         let plain = result.state.weights_file()?;
         write_atomic(&run.weights_path("weights"), |writer| writer.write_all(&plain))?;
-        let average = result.state.with_average(TrainState::weights_file).transpose()?;
+        let average = result.state.with_average(TrainState::weights_file)?;
         if let Some(average) = average {
             write_atomic(&run.weights_path("weights-ema"), |writer| writer.write_all(&average))?;
         }

@@ -70,7 +70,7 @@ impl<'a> Subject<'a> {
 
     /// Loss of a training step on batch `index` after backward.
     fn backward(&mut self, index: usize) -> f64 {
-        self.weights.zero_gradients();
+        self.weights.zero_gradients().unwrap();
         let (images, targets) = self.fixture.batch(index);
         let output = self.network.forward(&images, TRAINING).unwrap();
         let auxiliary = self.cross_entropy(&output.auxiliary_logits.unwrap(), &targets);
@@ -120,8 +120,8 @@ fn check_training(kind: NetworkKind, name: &str) {
         let mut losses = Vec::new();
         for step in 0..subject.case.steps {
             losses.push(subject.backward(step + 1));
-            let _ = clip_gradient_norm(subject.weights.gradients(), grad_clip);
-            sgd.step(&subject.weights, lr);
+            clip_gradient_norm(subject.weights.gradients(), grad_clip).unwrap();
+            sgd.step(&subject.weights, lr).unwrap();
         }
         fixture.close_list("losses", &losses);
         subject.check_fingerprints("final_fp.", Tensor::detach);

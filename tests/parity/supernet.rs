@@ -91,8 +91,8 @@ impl<'a> Subject<'a> {
     fn backward(&mut self, index: usize, train_weights: bool, train_alphas: bool) -> f64 {
         self.weights.set_trained(train_weights);
         self.flat_alphas.set_trained(train_alphas);
-        self.weights.zero_gradients();
-        self.flat_alphas.zero_gradients();
+        self.weights.zero_gradients().unwrap();
+        self.flat_alphas.zero_gradients().unwrap();
         let (images, targets) = self.fixture.batch(index);
         let loss = cross_entropy(&self.logits(&images, ForwardMode::training(0.0)), &targets, 0.0).unwrap();
         loss.backward();
@@ -138,11 +138,11 @@ fn parity_supernet_trains_as_the_authors_network() {
         let (mut arch_losses, mut weight_losses) = (Vec::new(), Vec::new());
         for step in 0..case.steps {
             arch_losses.push(subject.backward(2 * step, false, true));
-            let _ = clip_gradient_norm(subject.flat_alphas.gradients(), arch_opt.grad_clip);
-            adam.step(&subject.flat_alphas, arch_opt.lr);
+            clip_gradient_norm(subject.flat_alphas.gradients(), arch_opt.grad_clip).unwrap();
+            adam.step(&subject.flat_alphas, arch_opt.lr).unwrap();
             weight_losses.push(subject.backward(2 * step + 1, true, false));
-            let _ = clip_gradient_norm(subject.weights.gradients(), weight_opt.grad_clip);
-            sgd.step(&subject.weights, weight_opt.lr);
+            clip_gradient_norm(subject.weights.gradients(), weight_opt.grad_clip).unwrap();
+            sgd.step(&subject.weights, weight_opt.lr).unwrap();
         }
         fixture.close_list("arch_losses", &arch_losses);
         fixture.close_list("weight_losses", &weight_losses);

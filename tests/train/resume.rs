@@ -94,7 +94,7 @@ fn settings_that_decide_the_result_cannot_change() {
     assert_eq!(
         folder.refusal(&[&RESUME[..], &["--set", "train.epochs=9"]].concat(), 2),
         "--resume run: train.epochs = 9 instead of 2, which cannot change within a run: leave it as it was or start a \
-         new run"
+         new run; pdarts train --from run trains its weights on under a new schedule"
     );
     folder.run(&[&RESUME[..], &["--set", "run.threads=2"]].concat());
 }

@@ -289,7 +289,7 @@ mod tests {
         for (bucket_bytes, sent) in [(1, vec![16, 16, 16]), (65, vec![32, 16]), (1 << 20, vec![48])] {
             let mut subject = subject(bucket_bytes, Compression::None);
             for _ in 0..2 {
-                subject.flat.zero_gradients();
+                subject.flat.zero_gradients().unwrap();
                 subject.reducer.arm();
                 subject.backward();
                 subject.reducer.finish().unwrap();

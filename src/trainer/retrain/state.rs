@@ -111,7 +111,7 @@ impl TrainState {
         images: &mut StepImages<'_>,
         settings: &StepSettings,
     ) -> Result<StepResult, TrainError> {
-        self.weights.zero_gradients();
+        self.weights.zero_gradients()?;
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
         let forward = |part: &ImageBatch| Ok(self.training_loss(part, settings)?);
         let result = forward_backward(images, forward, arm)?;
@@ -120,11 +120,11 @@ impl TrainState {
         }
         let _span = activity::phase("optimizer");
         if self.options.gradient_clip > 0.0 {
-            let _norm = clip_gradient_norm(self.weights.gradients(), self.options.gradient_clip);
+            let _norm = clip_gradient_norm(self.weights.gradients(), self.options.gradient_clip)?;
         }
-        self.optimizer.step(&self.weights, settings.learning_rate);
+        self.optimizer.step(&self.weights, settings.learning_rate)?;
         if let Some(ema) = &mut self.ema {
-            ema.update(&[self.weights.values(), self.statistics.values()]);
+            ema.update(&[self.weights.values(), self.statistics.values()])?;
         }
         Ok(result)
     }
@@ -169,14 +169,20 @@ impl TrainState {
 
     /// What `work` makes of the network with the averages of weights and statistics in place of their values; `None`
     /// when there are no averages.
-    pub fn with_average<R>(&mut self, work: impl FnOnce(&Self) -> R) -> Option<R> {
+    ///
+    /// # Errors
+    /// Those of `work`, and when libtorch refuses the exchange.
+    pub fn with_average<R>(
+        &mut self,
+        work: impl FnOnce(&Self) -> Result<R, TrainError>,
+    ) -> Result<Option<R>, TrainError> {
         // Taken out, so that `work` can see the rest.
-        let mut ema = self.ema.take()?;
-        ema.exchange(&[self.weights.values(), self.statistics.values()]);
+        let Some(mut ema) = self.ema.take() else { return Ok(None) };
+        ema.exchange(&[self.weights.values(), self.statistics.values()])?;
         let result = work(self);
-        ema.exchange(&[self.weights.values(), self.statistics.values()]);
+        ema.exchange(&[self.weights.values(), self.statistics.values()])?;
         self.ema = Some(ema);
-        Some(result)
+        result.map(Some)
     }
 
     /// The network's tensors under the authors' names.

@@ -63,7 +63,7 @@ impl TrainTask<'_, '_> {
             Ok(sums) => sums.into(),
             Err(signal) => return Ok(Err(signal)),
         };
-        let ema = self.state.with_average(|state| evaluate(state, loader, world, stop)).transpose()?;
+        let ema = self.state.with_average(|state| evaluate(state, loader, world, stop))?;
         Ok(match ema {
             None => Ok(BothScores { plain, ema: None }),
             Some(Ok(sums)) => Ok(BothScores { plain, ema: Some(sums.into()) }),

@@ -142,15 +142,15 @@ impl SearchState {
     ) -> Result<StepResult, TrainError> {
         self.flat_alphas.set_trained(false);
         self.weights.set_trained(true);
-        self.weights.zero_gradients();
+        self.weights.zero_gradients()?;
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
         let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), arm)?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }
         let _span = activity::phase("SGD");
-        let _norm = clip_gradient_norm(self.weights.gradients(), self.weight_clip);
-        self.sgd.step(&self.weights, learning_rate);
+        let _norm = clip_gradient_norm(self.weights.gradients(), self.weight_clip)?;
+        self.sgd.step(&self.weights, learning_rate)?;
         Ok(result)
     }
 
@@ -162,14 +162,14 @@ impl SearchState {
     pub fn alpha_step(&mut self, images: &mut StepImages<'_>, mode: ForwardMode) -> Result<StepResult, TrainError> {
         self.weights.set_trained(false);
         self.flat_alphas.set_trained(true);
-        self.flat_alphas.zero_gradients();
+        self.flat_alphas.zero_gradients()?;
         let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), || ())?;
         if let Some(ranks) = &mut self.ranks {
             ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
         }
         let _span = activity::phase("Adam");
-        let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip);
-        self.adam.step(&self.flat_alphas, self.alpha_learning_rate);
+        let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip)?;
+        self.adam.step(&self.flat_alphas, self.alpha_learning_rate)?;
         Ok(result)
     }
 }
