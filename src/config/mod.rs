@@ -32,8 +32,8 @@ pub use schema::{
     RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection, SearchSection,
     SkipDropoutSchedule, StageSection, WeightOptimizerSection,
     train::{
-        AugmentationPolicy, Precision, TrainConfig, TrainDataSection, TrainModelSection, TrainOptimizerSection,
-        TrainSection,
+        AugmentationPolicy, Interpolation, NetworkChoice, OnBadImage, Precision, TrainConfig, TrainDataSection,
+        TrainModelSection, TrainOptimizerSection, TrainSection,
     },
 };
 pub use settings::Settings;

@@ -12,7 +12,8 @@ use crate::genotype::{NetworkKind, NetworkShape};
 pub enum EvalDataset {
     Cifar10,
     Cifar100,
-    /// The validation images, a folder for each class
+    /// The validation images in folders or shards, of ImageNet or others
+    #[value(alias = "images")]
     Imagenet,
     Photodigits,
 }
@@ -42,7 +43,7 @@ impl EvalDataset {
         }
     }
 
-    /// Refuses a network of `shape` for images of another size.
+    /// Refuses a network of `shape` for images of another size than those it was trained on. Photos have any.
     pub fn require_size(self, shape: &NetworkShape) -> Result<(), UsageError> {
         match (self, shape.kind) {
             (Self::Imagenet, NetworkKind::ImageNet) => Ok(()),

@@ -1,5 +1,6 @@
 //! Relations between the keys of a retraining.
 
+use super::images::{validate_images, validate_network_size};
 use super::{
     at_least_one, fraction_below_one, positive, require, used_images, validate_cells, validate_channels,
     validate_loader_threads, validate_parallel, validate_pixels, validate_run, validate_share, zero_or_more,
@@ -47,6 +48,7 @@ impl Settings for TrainConfig {
         validate_run(&self.run)?;
         validate_data(&self.data)?;
         validate_network(&self.model)?;
+        validate_network_size(self)?;
         validate_training(&self.train)?;
         validate_parallel(&self.parallel)?;
         validate_optimizer(&self.optimizer)
@@ -85,15 +87,16 @@ fn validate_data(data: &TrainDataSection) -> Result<(), Violation> {
     require(fraction > 0.0 && fraction <= 1.0, "data.train_fraction", || {
         format!("{fraction} is no share; state a number above 0 and up to 1")
     })?;
-    validate_pixels("data.crop_padding", data.crop_padding)?;
-    validate_pixels("data.cutout", data.cutout)?;
+    validate_pixels("data.crop_padding", data.crop_padding, data.side())?;
+    validate_pixels("data.cutout", data.cutout, data.side())?;
     for (key, value, most) in [
         ("data.randaugment_operations", data.randaugment_operations, MAX_OPERATIONS),
         ("data.randaugment_magnitude", data.randaugment_magnitude, MAX_MAGNITUDE),
     ] {
         require(value <= most, key, || format!("{value} is out of range; state 0 to {most}"))?;
     }
-    validate_loader_threads(data.loader_threads)
+    validate_loader_threads(data.loader_threads)?;
+    validate_images(data)
 }
 
 fn validate_network(model: &TrainModelSection) -> Result<(), Violation> {

@@ -10,6 +10,7 @@ mod observer;
 mod progress;
 mod state;
 mod task;
+mod views;
 
 pub use data::TrainData;
 pub use observer::TrainObserver;
