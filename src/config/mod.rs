@@ -31,9 +31,11 @@ pub use schema::{
     AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, ParallelSection,
     RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection, SearchSection,
     SkipDropoutSchedule, StageSection, WeightOptimizerSection,
+    image_sizes::{ImageSizeSection, image_size_at},
     train::{
-        AugmentationPolicy, Interpolation, NetworkChoice, OnBadImage, Precision, TrainConfig, TrainDataSection,
-        TrainModelSection, TrainOptimizerSection, TrainSection,
+        AugmentationPolicy, BatchScaling, Interpolation, NetworkChoice, OnBadImage, OptimizerKind, Precision,
+        ScheduleKind, ScheduleUpdate, TrainConfig, TrainDataSection, TrainModelSection, TrainOptimizerSection,
+        TrainScheduleSection, TrainSection, WarmUpForm,
     },
 };
 pub use settings::Settings;

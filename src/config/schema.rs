@@ -155,6 +155,8 @@ macro_rules! section {
     };
 }
 
+pub(super) mod image_sizes;
+
 /// The configuration of a retraining; below the macro, which it uses.
 pub(super) mod train;
 

@@ -290,7 +290,9 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
     Err(Violation { key: key.into(), message: message() })
 }
 
+mod image_sizes;
 mod images;
+mod optimizer;
 mod train;
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! The bytes of image files: whether they are whole, and what they show.
 
-use std::io::Cursor;
+use image::{ImageFormat, RgbImage};
 
-use image::{ImageFormat, ImageReader, RgbImage};
+use super::{ImageDecoder, Shrink, StoredImage};
 
 /// Format of a file by its first bytes; names do not say it (ImageNet has a PNG file that is called `.JPEG`).
 pub(super) fn format(bytes: &[u8]) -> Option<ImageFormat> {
     image::guess_format(bytes).ok().filter(|format| matches!(format, ImageFormat::Jpeg | ImageFormat::Png))
 }
 
-/// Decodes an image that must be whole.
+/// Decodes an image that must be whole, as a run does.
 ///
 /// # Errors
 /// The reason, as the rest of a line.
@@ -17,34 +17,11 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     if bytes.is_empty() {
         return Err("it is empty".to_owned());
     }
-    let format = format(bytes).ok_or_else(|| "it is neither JPEG nor PNG".to_owned())?;
-    let image = ImageReader::with_format(Cursor::new(bytes), format).decode();
-    // Some decoders end their messages with a line break.
-    let image = image.map_err(|error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))?;
-    // The decoder fills what is missing with grey.
-    if format == ImageFormat::Jpeg && !has_end(bytes) {
-        return Err("it is cut short: the JPEG's end is missing".to_owned());
-    }
-    Ok(image.into_rgb8())
-}
-
-/// Whether a JPEG goes on to its end marker, through all of its scans.
-fn has_end(bytes: &[u8]) -> bool {
-    // ITU-T T.81, annex B: markers are 0xff and a byte; most have a length, and what follows a scan's header goes on to
-    // the next marker, in which 0xff00 is a value and 0xffd0 to 0xffd7 are restarts.
-    let mut at = 2;
-    loop {
-        let Some(&[first, marker]) = bytes.get(at..).and_then(|rest| rest.first_chunk::<2>()) else { return false };
-        if first != 0xff || matches!(marker, 0x00 | 0xff | 0x01 | 0xd0..=0xd7) {
-            at += 1;
-            continue;
-        }
-        if marker == 0xd9 {
-            return true;
-        }
-        let Some(&length) = bytes.get(at + 2..).and_then(|rest| rest.first_chunk::<2>()) else { return false };
-        at += 2 + usize::from(u16::from_be_bytes(length));
-    }
+    let mut decoder = ImageDecoder::default();
+    let picture = decoder.open(StoredImage::Encoded(bytes)).map_err(|error| error.to_string())?;
+    let decoded = decoder.decode(&picture, &picture.area(), Shrink::Full).map_err(|error| error.to_string())?;
+    let [width, height] = [decoded.area.width, decoded.area.height].map(|side| u32::try_from(side).unwrap_or(u32::MAX));
+    RgbImage::from_raw(width, height, decoded.pixels.to_vec()).ok_or_else(|| "it has too few pixels".to_owned())
 }
 
 #[cfg(test)]
@@ -64,7 +41,7 @@ mod tests {
         }
         whole.extend_from_slice(b"what cameras append");
         decode(&whole).unwrap();
-        assert_eq!(decode(b"GIF89a").unwrap_err(), "it is neither JPEG nor PNG");
+        assert!(decode(b"GIF89a").unwrap_err().contains("not a JPEG or a PNG"));
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub struct FlatParameters {
     values: Tensor,
     gradients: Tensor,
     tensors: Vec<Tensor>,
+    names: Vec<String>,
     views: Vec<View>,
     num_parameters: usize,
 }
@@ -36,7 +37,8 @@ impl FlatParameters {
             handles.push(tensor.shallow_clone());
         }
         let num_parameters = handles.iter().map(Tensor::numel).sum();
-        Ok(Self { values, gradients, tensors: handles, views, num_parameters })
+        let names = tensors.iter().map(|named| named.name.clone()).collect();
+        Ok(Self { values, gradients, tensors: handles, names, views, num_parameters })
     }
 
     /// All values, `[buffer length]`, with zeros in the gaps.
@@ -52,6 +54,16 @@ impl FlatParameters {
     /// The tensors, in the order of the buffer.
     pub fn tensors(&self) -> Vec<&Tensor> {
         self.tensors.iter().collect()
+    }
+
+    /// Name and shape of each tensor, in the order of the buffer.
+    pub fn named_shapes(&self) -> impl Iterator<Item = (&str, &[i64])> {
+        self.names.iter().map(String::as_str).zip(self.views.iter().map(|view| view.shape.as_slice()))
+    }
+
+    /// Each tensor begins at a multiple of so many values, and so would another behind the last.
+    pub fn alignment(&self) -> i64 {
+        alignment(self.values.kind())
     }
 
     /// Where each tensor lies in the buffer, in order.
@@ -123,10 +135,15 @@ impl View {
     }
 }
 
+/// In values.
+fn alignment(kind: Kind) -> i64 {
+    (ALIGNMENT_BYTES / kind.elt_size_in_bytes().max(1)) as i64
+}
+
 fn move_into_one_buffer(tensors: &[NamedTensor]) -> Result<(Tensor, Vec<View>), TorchError> {
     let options =
         tensors.first().map_or((Kind::Float, Device::Cpu), |first| (first.tensor.kind(), first.tensor.device()));
-    let alignment = (ALIGNMENT_BYTES / options.0.elt_size_in_bytes().max(1)) as i64;
+    let alignment = alignment(options.0);
     let mut views = Vec::with_capacity(tensors.len());
     let mut length = 0;
     for NamedTensor { tensor, .. } in tensors {

@@ -8,7 +8,6 @@ use std::process;
 use std::sync::Once;
 
 use libc::{ENOLCK, ENOSYS, EOPNOTSUPP};
-use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::checkpoints::{self, Moment};
@@ -18,37 +17,12 @@ use crate::world::hostname;
 
 const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";
-const ORIGIN: &str = "origin.json";
-const FILES: [&str; 13] = [
-    CONFIG,
-    LOCK,
-    "environment.jsonl",
-    "genotype.json",
-    "initial-weights.safetensors",
-    "log.jsonl",
-    "metrics.jsonl",
-    ORIGIN,
-    "requeue.json",
-    "seeds.json",
-    "summary.json",
-    "weights.safetensors",
-    "weights-ema.safetensors",
-];
 /// Several runs of one call are on one file system.
 static LOCK_WARNING: Once = Once::new();
 /// Of every run.
 const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
 /// Of a search, made with its first file.
 const ALPHAS: &str = "alphas";
-
-/// What a run began with, as far as it decides the result.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct RunOrigin {
-    /// The configuration, every key.
-    pub config: serde_json::Value,
-    /// Digest of the data set.
-    pub data: String,
-}
 
 /// A run directory that this process alone may write, until it is dropped.
 #[derive(Debug)]
@@ -105,18 +79,6 @@ impl RunDirectory {
         Ok(run)
     }
 
-    /// Whether `folder` is a run and `path`, below it, one of the files that a run keeps.
-    pub fn owns(folder: &Path, path: &Path) -> bool {
-        let is_run = folder.join(CONFIG).is_file() || folder.join("seeds.json").is_file();
-        let Ok(below) = path.strip_prefix(folder) else { return false };
-        let Some(first) = below.components().next().map(|first| first.as_os_str().to_string_lossy()) else {
-            return false;
-        };
-        // Figures can be drawn again, and are.
-        let in_folder = matches!(first.as_ref(), "alphas" | "checkpoints" | "events" | "heartbeats");
-        is_run && (in_folder || FILES.contains(&first.as_ref()))
-    }
-
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -147,11 +109,6 @@ impl RunDirectory {
     /// The cell or cells of the run in `root`.
     pub fn genotype_path_in(root: &Path) -> PathBuf {
         root.join("genotype.json")
-    }
-
-    /// The weights that the run in `root` began with, where they were not fresh.
-    pub fn initial_weights_in(root: &Path) -> PathBuf {
-        root.join("initial-weights.safetensors")
     }
 
     /// The tensors of a trained network.
@@ -241,19 +198,6 @@ impl RunDirectory {
     /// [`RunError::Read`] or [`RunError::Write`].
     pub fn prune_checkpoints(&self, keep: usize) -> Result<(), RunError> {
         checkpoints::prune(&self.checkpoints(), keep)
-    }
-
-    /// Notes what a new run begins with, to compare with when it goes on.
-    ///
-    /// # Errors
-    /// [`RunError::Write`].
-    pub fn record_origin(&self, origin: &RunOrigin) -> Result<(), RunError> {
-        write_json_atomic(&self.root.join(ORIGIN), origin)
-    }
-
-    /// What the run began with; `None` in runs of versions that did not note it.
-    pub fn origin(&self) -> Option<RunOrigin> {
-        serde_json::from_str(&fs::read_to_string(self.root.join(ORIGIN)).ok()?).ok()
     }
 
     /// Adds this start to `environment.jsonl`.

@@ -29,16 +29,18 @@ mod error;
 mod events;
 mod genotype_file;
 mod json_log;
+mod origin;
 #[cfg(test)]
 mod small_disk;
 mod trained_cell;
 
 pub use alphas_file::AlphasFile;
 pub use atomic::{write_atomic, write_json_atomic};
-pub use directory::{RunDirectory, RunOrigin};
+pub use directory::RunDirectory;
 pub use environment::{COMMIT, Environment, compact_utc};
 pub use error::RunError;
 pub use events::EventWriter;
 pub use genotype_file::{GenotypeFile, PricedVariant, Provenance, ResultChoice};
 pub use json_log::JsonLog;
+pub use origin::RunOrigin;
 pub use trained_cell::TrainedCell;

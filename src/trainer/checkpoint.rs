@@ -2,7 +2,7 @@
 //!
 //! What is saved is the affair of the state ([`Resumable`]) and of its progress ([`RunProgress`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
@@ -26,6 +26,9 @@ pub trait RunProgress: Clone + Serialize + DeserializeOwned {
     const FORMAT: &'static str;
 }
 
+/// Numbers that optimizers and averages count, by name.
+pub type Counters = BTreeMap<String, u64>;
+
 /// What a run trains, as its checkpoints and the other ranks see it.
 pub trait Resumable {
     /// Every tensor that a continuation needs, under unique names.
@@ -37,11 +40,11 @@ pub trait Resumable {
     /// The flat buffers that ranks do not have in common, running statistics; their values are among the tensors too.
     fn local_buffers(&self) -> Vec<&Tensor>;
 
-    /// Steps that an optimizer counts.
-    fn optimizer_steps(&self) -> u64;
+    /// Every number that a continuation needs besides its progress, under unique names.
+    fn counters(&self) -> Counters;
 
-    /// Sets this number, when tensors have been restored.
-    fn set_optimizer_steps(&mut self, steps: u64);
+    /// Sets these numbers, when tensors have been restored.
+    fn set_counters(&mut self, counters: &Counters);
 
     /// The network, for those who read the file without the run; see [`NETWORK_KEY`].
     fn network(&self) -> Option<String> {
@@ -68,7 +71,7 @@ pub struct CheckpointHeader<P> {
     pub metrics_position: u64,
     /// Where the run stands.
     pub progress: P,
-    optimizer_steps: u64,
+    counters: Counters,
     /// SHA-256 of the tensors, in the order of their names.
     tensors_hash: String,
 }
@@ -112,7 +115,7 @@ impl<P: RunProgress> Checkpoint<P> {
             config_digest: config_digest.to_owned(),
             metrics_position: 0,
             progress: progress.clone(),
-            optimizer_steps: state.optimizer_steps(),
+            counters: state.counters(),
             tensors_hash: hash(&tensors),
         };
         Ok(Self { header, tensors, network: state.network() })
@@ -165,7 +168,7 @@ impl<P: RunProgress> Checkpoint<P> {
             }
             no_grad(|| target.shallow_clone().f_copy_(&values))?;
         }
-        state.set_optimizer_steps(self.header.optimizer_steps);
+        state.set_counters(&self.header.counters);
         Ok(())
     }
 

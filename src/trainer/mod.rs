@@ -15,6 +15,7 @@ mod error;
 mod evaluate;
 mod hits;
 mod observer;
+mod optimizer_state;
 mod parallel;
 mod predictions;
 mod progress;
@@ -27,7 +28,7 @@ mod tally;
 mod test_data;
 
 pub use batch::ImageBatch;
-pub use checkpoint::{Checkpoint, CheckpointHeader, Resumable, ResumePoint, RunProgress};
+pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
 pub use error::TrainError;
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{Observer, Silent};
@@ -35,8 +36,8 @@ pub use parallel::{Reducer, ReducerOptions, synchronise_batch_norm};
 pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{Interval, IntervalStart, Progress, Records, Totals};
 pub use retrain::{
-    Scores, TrainData, TrainEnd, TrainEpochRecord, TrainObserver, TrainProgress, TrainRecords, TrainResult, TrainState,
-    TrainStepRecord, Training,
+    MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainObserver,
+    TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training, check_normalised_values,
 };
 pub use search::{
     ArchitectureStep, FirstOrder, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd, SearchEpochRecord,

@@ -5,7 +5,7 @@ use pdarts::genotype::{NetworkKind, NetworkShape, Operation, Switches, library};
 use pdarts::model::NetworkDescription;
 use pdarts::optim::{FlatParameters, FlatStatistics};
 use pdarts::search::{ForwardMode, Softmax, SupernetShape};
-use pdarts::trainer::{ImageBatch, SearchState, StepImages, StepResult, TrainState};
+use pdarts::trainer::{ImageBatch, SearchState, StepImages, StepResult, StepSettings, TrainState};
 use tch::{Device, Kind, Tensor};
 
 use crate::draw_alone;
@@ -95,8 +95,9 @@ fn retrain(kind: NetworkKind, precision: Precision, accumulate_steps: usize, che
     let mut state = TrainState::new(description, &config, Device::Cpu, None).unwrap();
     let (batch, mut trace) = (batch(image_size as i64, 7), Trace::default());
     for _ in 0..NUM_STEPS {
+        let settings = StepSettings { learning_rate: 0.025, drop_path: 0.3, mixing: None };
         let mut images = StepImages::in_parts(&batch, accumulate_steps).unwrap();
-        let result = state.weight_step(&mut images, 0.025, 0.3).unwrap();
+        let result = state.weight_step(&mut images, &settings).unwrap();
         trace.step(&result, &state.weights, &state.statistics);
     }
     trace

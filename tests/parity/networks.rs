@@ -2,7 +2,7 @@
 
 use pdarts::genotype::{Genotype, NetworkKind, NetworkShape, count};
 use pdarts::model::{EvaluationNetwork, NamedTensor, NetworkMode};
-use pdarts::optim::{FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
+use pdarts::optim::{FlatParameters, FlatStatistics, Optimizer, ParameterGroups, Sgd, SgdOptions, clip_gradient_norm};
 use serde::Deserialize;
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
@@ -115,7 +115,8 @@ fn check_training(kind: NetworkKind, name: &str) {
     for fixture in fixtures(name) {
         let mut subject = Subject::new(&fixture, kind);
         let WeightOptimizer { lr, momentum, weight_decay, grad_clip } = subject.case.weight_opt;
-        let mut sgd = Sgd::new(&subject.weights, SgdOptions { momentum, weight_decay });
+        let groups = ParameterGroups::uniform(&subject.weights, weight_decay);
+        let mut sgd = Sgd::new(&subject.weights, &groups, SgdOptions { momentum, nesterov: false });
         let mut losses = Vec::new();
         for step in 0..subject.case.steps {
             losses.push(subject.backward(step + 1));

@@ -2,7 +2,10 @@
 
 use pdarts::genotype::{CellSwitches, Switches};
 use pdarts::model::cross_entropy;
-use pdarts::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
+use pdarts::optim::{
+    Adam, AdamDecay, FlatParameters, FlatStatistics, MomentOptions, Optimizer, ParameterGroups, Sgd, SgdOptions,
+    clip_gradient_norm,
+};
 use pdarts::search::{ArchitectureParameters, ForwardMode, Relaxation, Softmax, Supernet, SupernetShape};
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -125,20 +128,18 @@ fn parity_supernet_trains_as_the_authors_network() {
         let case: SupernetCase = serde_json::from_value(fixture.case.clone()).unwrap();
         let mut subject = Subject::new(&fixture, &case);
         let SupernetCase { weight_opt, arch_opt, .. } = &case;
-        let options = SgdOptions { momentum: weight_opt.momentum, weight_decay: weight_opt.weight_decay };
-        let mut sgd = Sgd::new(&subject.weights, options);
-        let options = AdamOptions {
-            learning_rate: arch_opt.lr,
-            beta1: arch_opt.betas[0],
-            beta2: arch_opt.betas[1],
-            weight_decay: arch_opt.weight_decay,
-        };
-        let mut adam = Adam::new(&subject.flat_alphas, options);
+        let options = SgdOptions { momentum: weight_opt.momentum, nesterov: false };
+        let groups = ParameterGroups::uniform(&subject.weights, weight_opt.weight_decay);
+        let mut sgd = Sgd::new(&subject.weights, &groups, options);
+        let [beta1, beta2] = arch_opt.betas;
+        let options = MomentOptions { beta1, beta2, epsilon: 1e-8 };
+        let groups = ParameterGroups::uniform(&subject.flat_alphas, arch_opt.weight_decay);
+        let mut adam = Adam::new(&subject.flat_alphas, &groups, options, AdamDecay::Gradient);
         let (mut arch_losses, mut weight_losses) = (Vec::new(), Vec::new());
         for step in 0..case.steps {
             arch_losses.push(subject.backward(2 * step, false, true));
             let _ = clip_gradient_norm(subject.flat_alphas.gradients(), arch_opt.grad_clip);
-            adam.step(&subject.flat_alphas);
+            adam.step(&subject.flat_alphas, arch_opt.lr);
             weight_losses.push(subject.backward(2 * step + 1, true, false));
             let _ = clip_gradient_norm(subject.weights.gradients(), weight_opt.grad_clip);
             sgd.step(&subject.weights, weight_opt.lr);

@@ -6,6 +6,7 @@ mod from;
 #[path = "../program/mod.rs"]
 mod program;
 mod ranks;
+mod recipes;
 mod refusals;
 mod resume;
 mod seeds;

@@ -38,6 +38,18 @@ fn settings_that_cannot_be_used_are_refused_by_their_key() {
     assert!(line.contains("a batch of 64 is larger than the 32 training images"), "{line}");
     let line = with_setting("data.policy=cutmix");
     assert!(line.contains("data.policy") && line.contains("randaugment"), "{line}");
+    let line = with_setting("train.global_batch=1");
+    assert!(line.contains("a BatchNorm sees 1 value per channel") && line.contains("state 2 or more"), "{line}");
+    let line = with_setting("train.accumulate_steps=8");
+    assert!(line.contains("state 16 or more, or lower train.accumulate_steps"), "{line}");
+    let line = with_setting("optimizer.kind=rmsprop");
+    assert!(line.contains("optimizer.kind") && line.contains("`lamb`"), "{line}");
+    let line = with_setting("optimizer.trust_coefficient=0.02");
+    assert!(line.contains("\"sgd\" does not read it; leave it out or state one of \"lars\""), "{line}");
+    let line = with_setting("schedule.warmup_epochs=2");
+    assert!(line.contains("2 epochs leave nothing of train.epochs = 2"), "{line}");
+    let line = with_setting("train.image_sizes=[{epoch=0, size=16}]");
+    assert!(line.contains("train.image_sizes: the images of photodigits have one size"), "{line}");
     let line = with_setting("train.accumulate_steps=3");
     assert!(line.contains("3 parts cannot share 8 images equally"), "{line}");
 }

@@ -16,7 +16,7 @@ use crate::cli::ranks::agree;
 use crate::config::{CommunicatorChoice, DeviceChoice, Precision, TrainConfig};
 use crate::genotype::{NetworkShape, count, library};
 use crate::model::NetworkDescription;
-use crate::trainer::{ImageBatch, TrainState};
+use crate::trainer::{ImageBatch, StepSettings, TrainState};
 use crate::world::{Ranks, World};
 
 const CELL: &str = "PDARTS_C10";
@@ -131,8 +131,7 @@ pub(super) struct StepVariant {
 pub(super) struct TrainSubject {
     pub state: TrainState,
     pub batch: ImageBatch,
-    pub learning_rate: f64,
-    pub drop_path: f64,
+    pub settings: StepSettings,
 }
 
 impl TrainSubject {
@@ -155,15 +154,13 @@ impl TrainSubject {
             images: Tensor::randn([num_images, 3, size, size], (Kind::Float, world.device)),
             labels: Tensor::randint(shape.num_classes as i64, [num_images], (Kind::Int64, world.device)),
         };
-        Ok(Self { state, batch, learning_rate: config.optimizer.learning_rate, drop_path })
+        let settings = StepSettings { learning_rate: config.optimizer.learning_rate, drop_path, mixing: None };
+        Ok(Self { state, batch, settings })
     }
 
     /// Waits for the device.
     pub fn step(&mut self) -> anyhow::Result<()> {
-        self.state
-            .weight_step(&mut (&self.batch).into(), self.learning_rate, self.drop_path)?
-            .loss
-            .f_double_value(&[])?;
+        self.state.weight_step(&mut (&self.batch).into(), &self.settings)?.loss.f_double_value(&[])?;
         Ok(())
     }
 }

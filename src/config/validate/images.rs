@@ -1,9 +1,7 @@
 //! Relations between the keys of images in folders and shards, and between their size and the network.
 
 use super::{IMAGE_SIZE, at_least_one, require};
-use crate::config::{
-    DatasetName, Interpolation, NetworkChoice, OnBadImage, TrainConfig, TrainDataSection, TrainModelSection, Violation,
-};
+use crate::config::{DatasetName, Interpolation, NetworkChoice, OnBadImage, TrainConfig, TrainDataSection, Violation};
 use crate::genotype::NetworkKind;
 
 /// Images of this side or more get the ImageNet network where the configuration does not choose.
@@ -89,24 +87,27 @@ fn validate_unused(data: &TrainDataSection) -> Result<(), Violation> {
     })
 }
 
-/// Checks that the network can read images of the data's size.
+/// Checks that the network can read images of the data's size and of all sizes of the training.
 pub(super) fn validate_network_size(config: &TrainConfig) -> Result<(), Violation> {
-    let TrainModelSection { auxiliary_head, .. } = config.model;
-    let side = config.data.side();
+    let key = if config.data.dataset == DatasetName::Images { "data.image_size" } else { "model.network" };
+    let of_training = config.train.image_sizes.iter().enumerate();
+    let of_training = of_training.map(|(index, from)| (format!("train.image_sizes.{index}.size"), from.size));
     let (network, multiple, with_head) = match config.network_kind() {
         NetworkKind::Cifar => ("CIFAR", 4, 32..=40),
         NetworkKind::ImageNet => ("ImageNet", 32, 224..=256),
     };
-    let key = if config.data.dataset == DatasetName::Images { "data.image_size" } else { "model.network" };
-    require(side.is_multiple_of(multiple), key, || {
-        format!(
-            "the {network} network halves images of {side} pixels too often; their side must be a multiple of {multiple}"
-        )
-    })?;
     let [least, greatest] = [with_head.start(), with_head.end()];
-    require(!auxiliary_head || with_head.contains(&side), "model.auxiliary_head", || {
-        format!("in the {network} network it reads images of {least} to {greatest} pixels, not of {side}; state false")
-    })
+    for (key, side) in std::iter::once((key.to_owned(), config.data.side())).chain(of_training) {
+        require(side.is_multiple_of(multiple) && side <= MAX_IMAGE_SIZE, key, || {
+            format!("{side} pixels; the {network} network reads images whose side is a multiple of {multiple}")
+        })?;
+        require(!config.model.auxiliary_head || with_head.contains(&side), "model.auxiliary_head", || {
+            format!(
+                "in the {network} network it reads images of {least} to {greatest} pixels, not of {side}; state false"
+            )
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

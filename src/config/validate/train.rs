@@ -1,14 +1,15 @@
 //! Relations between the keys of a retraining.
 
+use super::image_sizes::validate_image_sizes;
 use super::images::{validate_images, validate_network_size};
+use super::optimizer::{validate_optimizer, validate_schedule};
 use super::{
-    at_least_one, fraction_below_one, positive, require, used_images, validate_cells, validate_channels,
-    validate_loader_threads, validate_parallel, validate_pixels, validate_run, validate_share, zero_or_more,
+    at_least_one, fraction_below_one, require, used_images, validate_cells, validate_channels, validate_loader_threads,
+    validate_parallel, validate_pixels, validate_run, validate_share, zero_or_more,
 };
 use crate::config::schema::{Section, train::SECTIONS};
 use crate::config::{
-    ConfigError, Settings, TrainConfig, TrainDataSection, TrainModelSection, TrainOptimizerSection, TrainSection,
-    Violation,
+    ConfigError, DatasetName, Settings, TrainConfig, TrainDataSection, TrainModelSection, TrainSection, Violation,
 };
 
 /// Cells of the smallest network with an auxiliary head: the head must not read the last cell.
@@ -48,10 +49,16 @@ impl Settings for TrainConfig {
         validate_run(&self.run)?;
         validate_data(&self.data)?;
         validate_network(&self.model)?;
-        validate_network_size(self)?;
         validate_training(&self.train)?;
         validate_parallel(&self.parallel)?;
-        validate_optimizer(&self.optimizer)
+        validate_optimizer(&self.optimizer)?;
+        validate_schedule(&self.schedule, &self.optimizer, self.train.epochs)?;
+        validate_image_sizes(&self.train.image_sizes, self.train.epochs)?;
+        let is_alone = self.train.image_sizes.is_empty() || self.data.dataset == DatasetName::Images;
+        require(is_alone, "train.image_sizes", || {
+            format!("the images of {} have one size; leave the sizes out", self.data.dataset)
+        })?;
+        validate_network_size(self)
     }
 }
 
@@ -119,19 +126,9 @@ fn validate_training(train: &TrainSection) -> Result<(), Violation> {
     fraction_below_one("train.drop_path", train.drop_path)?;
     zero_or_more("train.auxiliary_weight", train.auxiliary_weight)?;
     fraction_below_one("train.label_smoothing", train.label_smoothing)?;
+    zero_or_more("train.mixup_alpha", train.mixup_alpha)?;
+    zero_or_more("train.cutmix_alpha", train.cutmix_alpha)?;
     fraction_below_one("train.ema_decay", train.ema_decay)
-}
-
-fn validate_optimizer(optimizer: &TrainOptimizerSection) -> Result<(), Violation> {
-    let (rate, least) = (optimizer.learning_rate, optimizer.learning_rate_min);
-    positive("optimizer.learning_rate", rate)?;
-    zero_or_more("optimizer.learning_rate_min", least)?;
-    require(least <= rate, "optimizer.learning_rate_min", || {
-        format!("{least} is above optimizer.learning_rate; state 0 to {rate}")
-    })?;
-    fraction_below_one("optimizer.momentum", optimizer.momentum)?;
-    zero_or_more("optimizer.weight_decay", optimizer.weight_decay)?;
-    positive("optimizer.gradient_clip", optimizer.gradient_clip)
 }
 
 #[cfg(test)]
@@ -169,6 +166,8 @@ mod tests {
             violation(|config| config.train.epochs = 0),
             violation(|config| config.train.drop_path = 1.0),
             violation(|config| config.train.label_smoothing = -0.1),
+            violation(|config| config.train.mixup_alpha = -0.2),
+            violation(|config| config.train.cutmix_alpha = f64::INFINITY),
             violation(|config| config.train.ema_decay = 1.0),
             violation(|config| config.train.auxiliary_weight = f64::NAN),
             violation(|config| config.data.train_fraction = 1.5),
@@ -183,6 +182,8 @@ mod tests {
             "train.epochs",
             "train.drop_path",
             "train.label_smoothing",
+            "train.mixup_alpha",
+            "train.cutmix_alpha",
             "train.ema_decay",
             "train.auxiliary_weight",
             "data.train_fraction",

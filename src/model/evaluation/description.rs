@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 
+use super::network::total_stride;
 use super::{EvaluationNetwork, NetworkError};
 use crate::genotype::{Genotype, NetworkShape};
 
@@ -25,5 +26,14 @@ impl NetworkDescription {
     /// [`NetworkError::Shape`] when no network has this shape.
     pub fn build(&self, device: Device, kind: Kind) -> Result<EvaluationNetwork, NetworkError> {
         EvaluationNetwork::new(&self.genotype, &self.shape, self.auxiliary_head, device, kind)
+    }
+
+    /// Pixels of the smallest state that a BatchNorm normalises in training: a single one in the auxiliary head, else the
+    /// last cell's.
+    pub fn smallest_normalised_area(&self) -> u64 {
+        match self.auxiliary_head {
+            true => 1,
+            false => (self.shape.image_size / total_stride(&self.shape) as u64).pow(2),
+        }
     }
 }

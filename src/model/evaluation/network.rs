@@ -204,7 +204,7 @@ fn check_shape(shape: &NetworkShape) -> Result<(), NetworkError> {
 }
 
 /// How many pixels of the image a pixel of the last cell stands for, along each side.
-fn total_stride(shape: &NetworkShape) -> i64 {
+pub(super) fn total_stride(shape: &NetworkShape) -> i64 {
     stride_after(shape, shape.cells)
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::views::Views;
-use crate::config::{DatasetName, OnBadImage, Settings, TrainConfig, TrainDataSection};
+use crate::config::{
+    DatasetName, ImageSizeSection, OnBadImage, Settings, TrainConfig, TrainDataSection, image_size_at,
+};
 use crate::data::{
     BadImagePolicy, BadImages, Loader, Sampler, Shard, Source, Split, Stream, Subset, Transform, open,
     require_same_classes, train_valid_split,
@@ -19,8 +21,11 @@ use crate::world::World;
 
 /// The loaders of a retraining and the network that fits them.
 pub struct TrainData {
-    /// Batches to train on.
+    /// Batches to train on, of the data's size.
     pub train_loader: Loader,
+    /// The same images in the other sizes of the training.
+    resized_loaders: Vec<(usize, Loader)>,
+    image_sizes: Vec<ImageSizeSection>,
     /// The images left for validation in order, each once, without augmentation.
     pub valid_loader: Option<Loader>,
     /// The test images in order, each once, without augmentation.
@@ -45,7 +50,7 @@ impl TrainData {
         require_same_classes(&data.dir, &*training, &*testing)?;
         config.validate_with_dataset(training.len())?;
         config.validate_with_ranks(world.size)?;
-        let views = Views::new(config);
+        let views = Views::new(config, data.side());
         let (batch, seed) = (config.train.global_batch, config.run.seed);
         let shard = Shard { rank: world.rank, size: world.size };
         let loader = |source: &Arc<dyn Source>, sampler: Sampler, transform: &Arc<dyn Transform>| {
@@ -60,8 +65,14 @@ impl TrainData {
         let [train, valid] = parts(&training, data, seed);
         let order = Sampler::shuffled(train.samples, batch, seed, Stream::Weights, shard)?;
         let order = order.in_parts(config.train.accumulate_steps);
+        let resized = |from: &ImageSizeSection| {
+            let transform = Views::new(config, from.size).training;
+            (from.size, loader(&train.source, order.clone(), &transform))
+        };
         Ok(Self {
-            train_loader: loader(&train.source, order, &views.training),
+            resized_loaders: config.train.image_sizes.iter().map(resized).collect(),
+            image_sizes: config.train.image_sizes.clone(),
+            train_loader: loader(&train.source, order.clone(), &views.training),
             valid_loader: if valid.samples.is_empty() { None } else { Some(in_order(valid)?) },
             test_loader: in_order(Part { samples: 0..testing.len() as u32, source: Arc::clone(&testing) })?,
             network: NetworkDescription {
@@ -78,6 +89,15 @@ impl TrainData {
             data_digest: training.fingerprint() + &testing.fingerprint(),
             run_digest: run_digest(config, genotype)?,
         })
+    }
+}
+
+impl TrainData {
+    /// Batches to train on in `epoch`, from 0, in the size that its images have.
+    pub fn train_loader_in(&self, epoch: usize) -> &Loader {
+        let side = image_size_at(&self.image_sizes, epoch);
+        let resized = self.resized_loaders.iter().find(|(size, _)| Some(*size) == side);
+        resized.map_or(&self.train_loader, |(_, loader)| loader)
     }
 }
 

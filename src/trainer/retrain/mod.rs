@@ -5,16 +5,22 @@
 //! authors' code. Differs from it where it scores the test set after every epoch: here that happens once, at the end,
 //! unless the configuration wants it otherwise.
 
+mod batch_norm_values;
 mod data;
+mod mixing;
 mod observer;
 mod progress;
+mod recipe;
 mod state;
 mod task;
 mod views;
 
+pub use batch_norm_values::check_normalised_values;
 pub use data::TrainData;
+pub use mixing::{MixedBatch, Mixing, MixingOptions};
 pub use observer::TrainObserver;
 pub use progress::{Scores, TrainEpochRecord, TrainProgress, TrainRecords, TrainStepRecord};
+pub use recipe::StepSettings;
 pub use state::TrainState;
 
 use crate::config::{BatchNormMode, TrainConfig};

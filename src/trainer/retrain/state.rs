@@ -2,19 +2,25 @@
 
 use tch::{Device, Kind, Tensor};
 
+use super::recipe::{self, StepSettings};
 use crate::config::{Precision, TrainConfig};
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
-use crate::optim::{Ema, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
+use crate::optim::{Ema, FlatParameters, FlatStatistics, Optimizer, clip_gradient_norm};
 use crate::torch::{Bf16Autocast, TorchError};
 use crate::trainer::accumulate::forward_backward;
-use crate::trainer::checkpoint::Resumable;
+use crate::trainer::checkpoint::{Counters, Resumable};
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
-use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError};
+use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError, optimizer_state};
 use crate::weights::{NETWORK_KEY, StateDict, to_safetensors};
 use crate::world::{World, activity};
+
+/// Before the names of what checkpoints keep of the optimizer.
+const OF_OPTIMIZER: &str = "optimizer.";
+/// The counter of the running average.
+const EMA_UPDATES: &str = "ema.updates";
 
 /// A network with its flat parameters and optimizer.
 pub struct TrainState {
@@ -25,7 +31,7 @@ pub struct TrainState {
     /// Running means and variances.
     pub statistics: FlatStatistics,
     /// Steps the weights.
-    sgd: Sgd,
+    optimizer: Box<dyn Optimizer>,
     ema: Option<Ema>,
     options: StepOptions,
     /// Averages over ranks; absent on a single one.
@@ -61,10 +67,9 @@ impl TrainState {
         let weights = FlatParameters::flatten(network.parameters().trainable())?;
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
         let (train, optimizer) = (&config.train, &config.optimizer);
-        let sgd_options = SgdOptions { momentum: optimizer.momentum, weight_decay: optimizer.weight_decay };
         let averages = train.ema_decay > 0.0;
         Ok(Self {
-            sgd: Sgd::new(&weights, sgd_options),
+            optimizer: recipe::optimizer(optimizer, &weights),
             ema: averages.then(|| Ema::new(train.ema_decay, &[weights.values(), statistics.values()])),
             options: StepOptions {
                 gradient_clip: optimizer.gradient_clip,
@@ -87,7 +92,8 @@ impl TrainState {
     /// # Errors
     /// When the ranks cannot be reached.
     pub fn replicate(&mut self, world: &World, options: ReducerOptions) -> Result<(), TrainError> {
-        let mut buffers = vec![self.weights.values(), self.sgd.momentum()];
+        let state = self.optimizer.state().into_iter().map(|(_, buffer)| buffer);
+        let mut buffers: Vec<&Tensor> = std::iter::once(self.weights.values()).chain(state).collect();
         if let Some([weights, _]) = self.ema.as_ref().map(Ema::averages) {
             buffers.push(weights);
         }
@@ -103,28 +109,35 @@ impl TrainState {
     pub fn weight_step(
         &mut self,
         images: &mut StepImages<'_>,
-        learning_rate: f64,
-        drop_path: f64,
+        settings: &StepSettings,
     ) -> Result<StepResult, TrainError> {
         self.weights.zero_gradients();
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
-        let forward = |part: &ImageBatch| Ok(self.training_loss(part, drop_path)?);
+        let forward = |part: &ImageBatch| Ok(self.training_loss(part, settings)?);
         let result = forward_backward(images, forward, arm)?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }
-        let _span = activity::phase("SGD");
-        let _norm = clip_gradient_norm(self.weights.gradients(), self.options.gradient_clip);
-        self.sgd.step(&self.weights, learning_rate);
+        let _span = activity::phase("optimizer");
+        if self.options.gradient_clip > 0.0 {
+            let _norm = clip_gradient_norm(self.weights.gradients(), self.options.gradient_clip);
+        }
+        self.optimizer.step(&self.weights, settings.learning_rate);
         if let Some(ema) = &mut self.ema {
             ema.update(&[self.weights.values(), self.statistics.values()]);
         }
         Ok(result)
     }
 
-    fn training_loss(&self, batch: &ImageBatch, drop_path: f64) -> Result<StepResult, NetworkError> {
-        let output = self.forward(&batch.images, NetworkMode::Training { drop_path })?;
-        let loss_of = |logits: &Tensor| cross_entropy(logits, &batch.labels, self.options.label_smoothing);
+    fn training_loss(&self, batch: &ImageBatch, settings: &StepSettings) -> Result<StepResult, NetworkError> {
+        let num_classes = self.description.shape.num_classes as i64;
+        let mixed = settings.mixing.map(|mixing| mixing.apply(batch, num_classes)).transpose()?;
+        let (images, targets) = match &mixed {
+            Some(mixed) => (&mixed.images, &mixed.targets),
+            None => (&batch.images, &batch.labels),
+        };
+        let output = self.forward(images, NetworkMode::Training { drop_path: settings.drop_path })?;
+        let loss_of = |logits: &Tensor| cross_entropy(logits, targets, self.options.label_smoothing);
         let mut loss = loss_of(&output.logits)?;
         if let Some(logits) = &output.auxiliary_logits {
             let auxiliary = loss_of(logits)?.f_mul_scalar(self.options.auxiliary_weight).map_err(TorchError::from)?;
@@ -207,11 +220,10 @@ impl Evaluated for TrainState {
 }
 
 impl Resumable for TrainState {
-    /// Weights and statistics under the authors' names, and what only a continuation needs as `optimizer.momentum` and
-    /// `ema.*`.
+    /// Weights and statistics under the authors' names, and what only a continuation needs as `optimizer.*` and `ema.*`.
     fn tensors(&self) -> Vec<NamedTensor> {
         let mut tensors = self.state_dict();
-        tensors.push(NamedTensor { name: "optimizer.momentum".into(), tensor: self.sgd.momentum().shallow_clone() });
+        tensors.extend(optimizer_state::buffers(OF_OPTIMIZER, self.optimizer.as_ref()));
         if let Some([weights, statistics]) = self.ema.as_ref().map(Ema::averages) {
             tensors.extend(self.named(weights, statistics, "ema."));
         }
@@ -227,13 +239,16 @@ impl Resumable for TrainState {
         std::iter::once(self.statistics.values()).chain(averages).collect()
     }
 
-    fn optimizer_steps(&self) -> u64 {
-        self.ema.as_ref().map_or(0, Ema::num_updates)
+    fn counters(&self) -> Counters {
+        let mut counters = optimizer_state::counters(OF_OPTIMIZER, self.optimizer.as_ref());
+        counters.extend(self.ema.iter().map(|ema| (EMA_UPDATES.to_owned(), ema.num_updates())));
+        counters
     }
 
-    fn set_optimizer_steps(&mut self, steps: u64) {
-        if let Some(ema) = &mut self.ema {
-            ema.set_num_updates(steps);
+    fn set_counters(&mut self, counters: &Counters) {
+        optimizer_state::set_counters(OF_OPTIMIZER, self.optimizer.as_mut(), counters);
+        if let (Some(ema), Some(&updates)) = (&mut self.ema, counters.get(EMA_UPDATES)) {
+            ema.set_num_updates(updates);
         }
     }
 

@@ -6,10 +6,9 @@ use std::time::Duration;
 use tch::Kind;
 
 use super::progress::{Scores, TrainEpochRecord, TrainRecords, TrainStepRecord};
-use super::{TrainState, Training};
-use crate::config::TrainConfig;
+use super::{StepSettings, TrainState, Training};
 use crate::data::{Batches, Loader};
-use crate::optim::cosine;
+use crate::optim::CoursePlace;
 use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
@@ -25,13 +24,6 @@ pub(super) struct TrainTask<'s, 'a> {
     pub state: TrainState,
 }
 
-/// What an epoch's settings come to.
-struct EpochSettings {
-    learning_rate: f64,
-    drop_path: f64,
-    validates: bool,
-}
-
 /// Scores of the weights and of their average.
 #[derive(Copy, Clone)]
 pub(super) struct BothScores {
@@ -45,21 +37,17 @@ pub(super) struct EpochScores {
     test: Option<BothScores>,
 }
 
-impl EpochSettings {
-    /// Of `epoch`, from 0.
-    fn new(config: &TrainConfig, epoch: usize) -> Self {
-        let (train, optimizer) = (&config.train, &config.optimizer);
-        Self {
-            learning_rate: cosine(optimizer.learning_rate, optimizer.learning_rate_min, epoch, train.epochs),
-            drop_path: train.drop_path * epoch as f64 / train.epochs as f64,
-            validates: (epoch + 1).is_multiple_of(train.validate_every_epochs) || epoch + 1 == train.epochs,
-        }
-    }
-}
-
 impl TrainTask<'_, '_> {
-    fn settings(&self, epoch: usize) -> EpochSettings {
-        EpochSettings::new(self.training.config, epoch)
+    /// What a step is made with.
+    fn settings(&self, StepPlace { epoch, step }: StepPlace) -> StepSettings {
+        let steps_per_epoch = self.training.data.train_loader.num_steps();
+        StepSettings::new(self.training.config, CoursePlace { epoch, step, steps_per_epoch })
+    }
+
+    /// Whether there is a validation after `epoch`, from 0.
+    fn validates(&self, epoch: usize) -> bool {
+        let train = &self.training.config.train;
+        (epoch + 1).is_multiple_of(train.validate_every_epochs) || epoch + 1 == train.epochs
     }
 
     /// Names the random stream of a step, so that a resumed run draws the same.
@@ -103,7 +91,7 @@ impl Task for TrainTask<'_, '_> {
     }
 
     fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Batches, TrainError> {
-        Ok(self.training.data.train_loader.batches(epoch as u64, steps)?)
+        Ok(self.training.data.train_loader_in(epoch).batches(epoch as u64, steps)?)
     }
 
     fn waited(batches: &Batches) -> Duration {
@@ -111,10 +99,9 @@ impl Task for TrainTask<'_, '_> {
     }
 
     fn step(&mut self, at: StepPlace, batches: &mut Batches, tally: &mut EpochTally) -> Result<(), TrainError> {
-        let EpochSettings { learning_rate, drop_path, .. } = self.settings(at.epoch);
         self.seed_step(at);
         let mut images = StepImages::next_of(batches, self.training.world.device, Kind::Float);
-        let result = self.state.weight_step(&mut images, learning_rate, drop_path)?;
+        let result = self.state.weight_step(&mut images, &self.settings(at))?;
         Ok(tally.weights.add(&result)?)
     }
 
@@ -122,7 +109,7 @@ impl Task for TrainTask<'_, '_> {
     /// configuration wants them scored that often.
     fn validate(&mut self, epoch: usize) -> Result<Result<EpochScores, Signal>, TrainError> {
         let (data, config) = (self.training.data, self.training.config);
-        let valid_loader = data.valid_loader.as_ref().filter(|_| self.settings(epoch).validates);
+        let valid_loader = data.valid_loader.as_ref().filter(|_| self.validates(epoch));
         let test_loader = config.train.test_every_epoch.then_some(&data.test_loader);
         let mut scores = [None; 2];
         for (scores, loader) in scores.iter_mut().zip([valid_loader, test_loader]) {
@@ -137,10 +124,14 @@ impl Task for TrainTask<'_, '_> {
         Ok(Ok(EpochScores { valid, test }))
     }
 
+    /// The rates are those of the interval's last step.
     fn steps_record(&self, interval: &Interval) -> TrainStepRecord {
-        let EpochSettings { learning_rate, drop_path, .. } = self.settings(interval.epoch);
+        let epoch = interval.epoch;
+        let before = epoch as u64 * self.training.data.train_loader.num_steps() as u64;
+        let step = interval.global_step.saturating_sub(before + 1) as usize;
+        let StepSettings { learning_rate, drop_path, .. } = self.settings(StepPlace { epoch, step });
         TrainStepRecord {
-            epoch: interval.epoch + 1,
+            epoch: epoch + 1,
             step: interval.global_step,
             learning_rate,
             drop_path,

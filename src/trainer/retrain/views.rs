@@ -16,13 +16,12 @@ pub(super) struct Views {
 }
 
 impl Views {
-    /// Those that `config` asks for.
-    pub fn new(config: &TrainConfig) -> Self {
+    /// Those that `config` asks for, with training images of `side` pixels.
+    pub fn new(config: &TrainConfig, side: usize) -> Self {
         let (data, seed) = (&config.data, config.run.seed);
-        let side = data.side();
         match data.dataset {
             DatasetName::Images => {
-                Self { training: Arc::new(training_view(data, seed)), evaluation: Arc::new(centre_view(data)) }
+                Self { training: Arc::new(training_view(data, side, seed)), evaluation: Arc::new(centre_view(data)) }
             }
             DatasetName::Photodigits | DatasetName::Cifar10 | DatasetName::Cifar100 => Self {
                 training: Arc::new(SameSize::new(side, augmentation(data), seed)),
@@ -32,12 +31,12 @@ impl Views {
     }
 }
 
-fn training_view(data: &TrainDataSection, seed: u64) -> TrainingView {
-    let TrainDataSection { image_size, crop_area, crop_ratio, horizontal_flip, cutout, .. } = *data;
+fn training_view(data: &TrainDataSection, side: usize, seed: u64) -> TrainingView {
+    let TrainDataSection { crop_area, crop_ratio, horizontal_flip, cutout, .. } = *data;
     let [brightness, contrast, saturation, hue] = data.colour_jitter;
     TrainingView {
         crop: RandomResizedCrop {
-            side: image_size,
+            side,
             scale: crop_area.into(),
             ratio: crop_ratio.into(),
             filter: filter(data.interpolation),

@@ -7,15 +7,24 @@ use tch::{Device, Kind, Tensor};
 use crate::config::SearchOptimizerSection;
 use crate::model::NamedTensor;
 use crate::model::cross_entropy;
-use crate::optim::{Adam, AdamOptions, FlatParameters, FlatStatistics, Sgd, SgdOptions, clip_gradient_norm};
+use crate::optim::{
+    Adam, AdamDecay, FlatParameters, FlatStatistics, MomentOptions, Optimizer, ParameterGroups, Sgd, SgdOptions,
+    clip_gradient_norm,
+};
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
 use crate::trainer::accumulate::forward_backward;
-use crate::trainer::checkpoint::{Resumable, hash_values};
+use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
-use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError};
+use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError, optimizer_state};
 use crate::world::{Label, World, activity};
+
+/// PyTorch's default, which the authors keep.
+const ADAM_EPSILON: f64 = 1e-8;
+/// Before the names of what checkpoints keep of the optimizers.
+const OF_WEIGHTS: &str = "weights_";
+const OF_ALPHAS: &str = "alphas_";
 
 /// One stage's network with its flat parameters and optimizers.
 pub struct SearchState {
@@ -32,6 +41,7 @@ pub struct SearchState {
     pub sgd: Sgd,
     /// Steps the alphas.
     pub adam: Adam,
+    alpha_learning_rate: f64,
     weight_clip: f64,
     alpha_clip: f64,
     /// Averages over ranks; absent on a single one.
@@ -57,17 +67,15 @@ impl SearchState {
         let weights = FlatParameters::flatten(network.parameters().trainable())?;
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
         let flat_alphas = FlatParameters::flatten(&alphas.named())?;
-        let sgd_options =
-            SgdOptions { momentum: optimizer.weights.momentum, weight_decay: optimizer.weights.weight_decay };
-        let adam_options = AdamOptions {
-            learning_rate: optimizer.alphas.learning_rate,
-            beta1: optimizer.alphas.beta1,
-            beta2: optimizer.alphas.beta2,
-            weight_decay: optimizer.alphas.weight_decay,
-        };
+        let groups = ParameterGroups::uniform(&weights, optimizer.weights.weight_decay);
+        let alpha_groups = ParameterGroups::uniform(&flat_alphas, optimizer.alphas.weight_decay);
+        let sgd_options = SgdOptions { momentum: optimizer.weights.momentum, nesterov: false };
+        let (beta1, beta2) = (optimizer.alphas.beta1, optimizer.alphas.beta2);
+        let adam_options = MomentOptions { beta1, beta2, epsilon: ADAM_EPSILON };
         Ok(Self {
-            sgd: Sgd::new(&weights, sgd_options),
-            adam: Adam::new(&flat_alphas, adam_options),
+            sgd: Sgd::new(&weights, &groups, sgd_options),
+            adam: Adam::new(&flat_alphas, &alpha_groups, adam_options, AdamDecay::Gradient),
+            alpha_learning_rate: optimizer.alphas.learning_rate,
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
             ranks: None,
@@ -91,9 +99,9 @@ impl SearchState {
     /// # Errors
     /// When the ranks cannot be reached.
     pub fn replicate(&mut self, world: &World, options: ReducerOptions) -> Result<(), TrainError> {
-        let (first_moment, second_moment, _) = self.adam.state();
-        let buffers =
-            [self.weights.values(), self.sgd.momentum(), self.flat_alphas.values(), first_moment, second_moment];
+        let state = self.sgd.state().into_iter().chain(self.adam.state()).map(|(_, buffer)| buffer);
+        let buffers: Vec<&Tensor> =
+            [self.weights.values(), self.flat_alphas.values()].into_iter().chain(state).collect();
         self.ranks = RankAverages::join(world, &self.weights, options, &buffers)?;
         Ok(())
     }
@@ -161,7 +169,7 @@ impl SearchState {
         }
         let _span = activity::phase("Adam");
         let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip);
-        self.adam.step(&self.flat_alphas);
+        self.adam.step(&self.flat_alphas, self.alpha_learning_rate);
         Ok(result)
     }
 }
@@ -196,17 +204,14 @@ impl Evaluated for SearchState {
 
 impl Resumable for SearchState {
     fn tensors(&self) -> Vec<NamedTensor> {
-        let (first_moment, second_moment, _) = self.adam.state();
         let buffers = [
             ("weights", self.weights.values()),
-            ("momentum", self.sgd.momentum()),
             ("statistics", self.statistics.values()),
             ("alphas", self.flat_alphas.values()),
-            ("alphas_first_moment", first_moment),
-            ("alphas_second_moment", second_moment),
         ];
         let named = |(name, tensor): (&str, &Tensor)| NamedTensor { name: name.into(), tensor: tensor.shallow_clone() };
-        buffers.map(named).into()
+        let of_sgd = optimizer_state::buffers(OF_WEIGHTS, &self.sgd);
+        buffers.into_iter().map(named).chain(of_sgd).chain(optimizer_state::buffers(OF_ALPHAS, &self.adam)).collect()
     }
 
     fn common_buffers(&self) -> Vec<(&'static str, &Tensor)> {
@@ -217,11 +222,14 @@ impl Resumable for SearchState {
         vec![self.statistics.values()]
     }
 
-    fn optimizer_steps(&self) -> u64 {
-        self.adam.state().2
+    fn counters(&self) -> Counters {
+        let mut counters = optimizer_state::counters(OF_WEIGHTS, &self.sgd);
+        counters.extend(optimizer_state::counters(OF_ALPHAS, &self.adam));
+        counters
     }
 
-    fn set_optimizer_steps(&mut self, steps: u64) {
-        self.adam.set_num_steps(steps);
+    fn set_counters(&mut self, counters: &Counters) {
+        optimizer_state::set_counters(OF_WEIGHTS, &mut self.sgd, counters);
+        optimizer_state::set_counters(OF_ALPHAS, &mut self.adam, counters);
     }
 }

@@ -10,7 +10,7 @@ use super::{Search, SearchState, StepInputs};
 use crate::config::SearchConfig;
 use crate::data::Batches;
 use crate::genotype::{Switches, mean_entropy};
-use crate::optim::cosine;
+use crate::optim::{Cosine, CoursePlace, LearningRate};
 use crate::run::AlphasFile;
 use crate::search::{ForwardMode, Stage, skip_dropout};
 use crate::trainer::epoch::{StepPlace, Task};
@@ -51,8 +51,10 @@ impl EpochSettings {
     fn new(config: &SearchConfig, stage: &Stage, epoch: usize) -> Self {
         let (search, weights) = (&config.search, &config.optimizer.weights);
         let schedule = search.skip_dropout_schedule;
+        let (initial, minimum) = (weights.learning_rate, weights.learning_rate_min);
+        let place = CoursePlace { epoch, step: 0, steps_per_epoch: 1 };
         Self {
-            learning_rate: cosine(weights.learning_rate, weights.learning_rate_min, epoch, search.epochs),
+            learning_rate: LearningRate::per_epoch(initial, minimum, search.epochs, Cosine).at(place),
             skip_dropout: skip_dropout(schedule, stage.skip_dropout, epoch, search.epochs, search.alpha_start_epoch),
             trains_alphas: epoch >= search.alpha_start_epoch,
             validates: (epoch + 1).is_multiple_of(search.validate_every_epochs) || epoch + 1 == search.epochs,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::genotype::{count, library};
+use crate::model::NetworkDescription;
 
 fn pdarts() -> Genotype {
     library::find("PDARTS_C10").unwrap().genotype
@@ -80,4 +81,36 @@ fn images_that_do_not_fit_are_refused_in_one_line() {
     assert!(refused(&[2, 3, 64, 64], training).contains("auxiliary head"));
     let larger = Tensor::zeros([1, 3, 64, 64], (Kind::Float, Device::Cpu));
     assert!(network.forward(&larger, NetworkMode::Evaluation).is_ok());
+}
+
+#[test]
+fn one_image_leaves_no_variance_where_the_smallest_state_has_one_pixel() {
+    tch::set_num_threads(1);
+    let imagenet =
+        |image_size| NetworkShape { image_size, channels: 4, cells: 4, num_classes: 3, ..NetworkShape::imagenet() };
+    let cifar = |image_size| NetworkShape { image_size, channels: 4, cells: 4, ..NetworkShape::cifar(3) };
+    let cases = [
+        (cifar(32), true),
+        (cifar(32), false),
+        (cifar(8), false),
+        (cifar(4), false),
+        (imagenet(224), true),
+        (imagenet(64), false),
+        (imagenet(32), false),
+    ];
+    for (shape, auxiliary_head) in cases {
+        let description = NetworkDescription { genotype: pdarts(), shape, auxiliary_head };
+        let network = description.build(Device::Cpu, Kind::Float).unwrap();
+        let side = shape.image_size as i64;
+        let images = Tensor::randn([1, 3, side, side], (Kind::Float, Device::Cpu));
+        // Our own kernels refuse it, libtorch's BatchNorm leaves NaN in the running variance.
+        let output = tch::no_grad(|| network.forward(&images, NetworkMode::Training { drop_path: 0.0 }));
+        let is_finite = |named: &crate::model::NamedTensor| named.tensor.isfinite().all().int64_value(&[]) == 1;
+        let all_finite = network.parameters().statistics().iter().all(is_finite);
+        assert_eq!(
+            output.is_ok() && all_finite,
+            description.smallest_normalised_area() > 1,
+            "{shape:?}, head: {auxiliary_head}"
+        );
+    }
 }

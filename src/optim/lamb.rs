@@ -1,0 +1,59 @@
+//! LAMB: Adam in which each tensor's step is as long as the tensor itself, for batches of thousands of images.
+//!
+//! Source: You et al., *Large Batch Optimization for Deep Learning: Training BERT in 76 minutes* (arXiv:1904.00962),
+//! algorithm 2, in the form of timm's `Lamb` and apex's `FusedLAMB`: moments are corrected for their start, weight decay
+//! is in the step, and a tensor without norm or step moves as in Adam.
+
+use tch::{Tensor, no_grad};
+
+use super::moments::Moments;
+use super::segments::{Segments, trust_where};
+use super::{FlatParameters, MomentOptions, Optimizer, ParameterGroups, WeightDecay};
+
+/// The optimizer of one set of flat parameters.
+#[derive(Debug)]
+pub struct Lamb {
+    decay: WeightDecay,
+    /// `[tensors]`.
+    adapts: Tensor,
+    segments: Segments,
+    moments: Moments,
+}
+
+impl Lamb {
+    /// With zero moments for `parameters`, whose tensors decay and adapt as `groups` say.
+    pub fn new(parameters: &FlatParameters, groups: &ParameterGroups, options: MomentOptions) -> Self {
+        Self {
+            decay: groups.weight_decay(parameters),
+            adapts: groups.adapting_tensors(parameters),
+            segments: Segments::of(parameters),
+            moments: Moments::new(parameters, options),
+        }
+    }
+}
+
+impl Optimizer for Lamb {
+    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) {
+        no_grad(|| {
+            let mut values = parameters.values().shallow_clone();
+            self.moments.update(parameters.gradients());
+            let step = self.moments.direction() / self.moments.first_correction() + self.decay.of(&values);
+            let norms = [&values, &step].map(|all| self.segments.norms(all));
+            let ratios = trust_where(&(&norms[0] / &norms[1]), &self.adapts, [&norms[0], &norms[1]]);
+            self.segments.scale(&step, &ratios);
+            values -= step * learning_rate;
+        });
+    }
+
+    fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        self.moments.state()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.moments.counters()
+    }
+
+    fn set_counter(&mut self, name: &str, value: u64) {
+        self.moments.set_counter(name, value);
+    }
+}
