@@ -7,6 +7,9 @@ use crate::cli::error::UsageError;
 use crate::data::DatasetKind;
 use crate::genotype::{NetworkKind, NetworkShape};
 
+/// Pixels of the images of CIFAR and photodigits.
+const CIFAR_SIDE: u64 = 32;
+
 /// The names of the data sets, as arguments.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EvalDataset {
@@ -26,6 +29,7 @@ impl EvalDataset {
     pub fn of(shape: &NetworkShape) -> Result<Self, UsageError> {
         match (shape.kind, shape.num_classes) {
             (NetworkKind::ImageNet, _) => Ok(Self::Imagenet),
+            _ if shape.image_size != CIFAR_SIDE => Ok(Self::Imagenet),
             (_, 10) => Ok(Self::Cifar10),
             (_, 100) => Ok(Self::Cifar100),
             (_, classes) => {
@@ -47,8 +51,10 @@ impl EvalDataset {
     pub fn require_size(self, shape: &NetworkShape) -> Result<(), UsageError> {
         match (self, shape.kind) {
             (Self::Imagenet, NetworkKind::ImageNet) => Ok(()),
-            (Self::Imagenet, _) => Err(other_size("CIFAR's 32 pixels")),
-            (_, NetworkKind::ImageNet) => Err(other_size("ImageNet's 224 pixels")),
+            (Self::Imagenet, NetworkKind::Cifar) if shape.image_size != CIFAR_SIDE => Ok(()),
+            (Self::Imagenet, NetworkKind::Cifar) => Err(other_size("CIFAR's 32")),
+            (_, NetworkKind::ImageNet) => Err(other_size(&format!("ImageNet's {}", shape.image_size))),
+            _ if shape.image_size != CIFAR_SIDE => Err(other_size(&shape.image_size.to_string())),
             _ => Ok(()),
         }
     }
@@ -65,6 +71,6 @@ impl EvalDataset {
     }
 }
 
-fn other_size(network: &str) -> UsageError {
-    UsageError::new(anyhow!("the network is for images of {network}: name another with --on"))
+fn other_size(side: &str) -> UsageError {
+    UsageError::new(anyhow!("the network is for images of {side} pixels: name another with --on"))
 }
