@@ -10,7 +10,7 @@ BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
 
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart test check sanitize bench test-setup peer-setup clean
+.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check sanitize bench test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,10 @@ search: build ## search a cell on the embedded images (CONFIG=FILE: another sear
 
 reproduce-quickstart: build ## search, train the cell with three seeds, test, compare; what is complete is not repeated
 	PDARTS=$(PDARTS) launch/reproduce.sh
+
+imagenet-smoke: build ## pack, check, train, kill, resume and evaluate on a small tree of images, as on ImageNet
+	$(CARGO) build --release --example image_tree
+	PDARTS=$(PDARTS) launch/imagenet-smoke.sh
 
 test: test-setup check sanitize ## set up and run every check: what continuous integration runs
 

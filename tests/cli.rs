@@ -209,7 +209,7 @@ fn configurations_that_come_with_the_program_are_valid() {
             SearchConfig::load(&path, &[]).unwrap();
         }
     }
-    assert_eq!(num_trainings, 5);
+    assert_eq!(num_trainings, 11);
 }
 
 #[test]

@@ -33,8 +33,9 @@ pub use schema::{
     SkipDropoutSchedule, StageSection, WeightOptimizerSection,
     image_sizes::{ImageSizeSection, image_size_at},
     train::{
-        AugmentationPolicy, BatchScaling, OptimizerKind, Precision, ScheduleKind, ScheduleUpdate, TrainConfig,
-        TrainDataSection, TrainModelSection, TrainOptimizerSection, TrainScheduleSection, TrainSection, WarmUpForm,
+        AugmentationPolicy, BatchScaling, Interpolation, NetworkChoice, OnBadImage, OptimizerKind, Precision,
+        ScheduleKind, ScheduleUpdate, TrainConfig, TrainDataSection, TrainModelSection, TrainOptimizerSection,
+        TrainScheduleSection, TrainSection, WarmUpForm,
     },
 };
 pub use settings::Settings;

@@ -93,6 +93,8 @@ pub enum DatasetName {
     Cifar10,
     /// CIFAR-100.
     Cifar100,
+    /// Images in folders or shards, such as ImageNet.
+    Images,
 }
 
 impl fmt::Display for DatasetName {

@@ -5,12 +5,12 @@
 
 use super::schema::{SECTIONS, Section};
 use super::{
-    AlphaOptimizerSection, ConfigError, ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchSection,
-    Settings, Violation, WeightOptimizerSection,
+    AlphaOptimizerSection, ConfigError, DatasetName, ParallelSection, RunSection, SearchConfig, SearchDataSection,
+    SearchSection, Settings, Violation, WeightOptimizerSection,
 };
 use crate::genotype::{NUM_NODES, Operation};
 
-/// Side in pixels of the images of every data set.
+/// Side in pixels of the images of photodigits and CIFAR.
 const IMAGE_SIZE: usize = 32;
 
 /// Edges of a cell that can be in a genotype: two into each node.
@@ -159,17 +159,20 @@ fn validate_channels(channels: usize) -> Result<(), Violation> {
     })
 }
 
-fn validate_pixels(key: &str, pixels: usize) -> Result<(), Violation> {
-    require(pixels <= IMAGE_SIZE, key, || format!("{pixels} pixels exceed the image; state 0 to {IMAGE_SIZE}"))
+fn validate_pixels(key: &str, pixels: usize, side: usize) -> Result<(), Violation> {
+    require(pixels <= side, key, || format!("{pixels} pixels exceed the image; state 0 to {side}"))
 }
 
 fn validate_data(data: &SearchDataSection) -> Result<(), Violation> {
+    require(data.dataset != DatasetName::Images, "data.dataset", || {
+        "\"images\" are for pdarts train; a search takes \"photodigits\", \"cifar10\" or \"cifar100\"".to_owned()
+    })?;
     let fraction = data.train_fraction;
     require(fraction > 0.0 && fraction < 1.0, "data.train_fraction", || {
         format!("{fraction} leaves nothing to split; state a number above 0 and below 1")
     })?;
-    validate_pixels("data.crop_padding", data.crop_padding)?;
-    validate_pixels("data.cutout", data.cutout)?;
+    validate_pixels("data.crop_padding", data.crop_padding, IMAGE_SIZE)?;
+    validate_pixels("data.cutout", data.cutout, IMAGE_SIZE)?;
     validate_loader_threads(data.loader_threads)
 }
 
@@ -288,6 +291,7 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
 }
 
 mod image_sizes;
+mod images;
 mod optimizer;
 mod train;
 

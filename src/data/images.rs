@@ -72,20 +72,8 @@ impl Images {
             // A folder of one part; else the reason why there is nothing.
             parts.push((Split::Test, open(dir, Split::Test)?));
         }
-        if let [(_, train), (_, validation)] = &parts[..]
-            && train.class_names() != validation.class_names()
-        {
-            let (first, second) = (train.class_names(), validation.class_names());
-            let differing = first.iter().zip(second).position(|(a, b)| a != b).unwrap_or(first.len().min(second.len()));
-            let name = |classes: &[String]| classes.get(differing).map_or("none", String::as_str).to_owned();
-            let problem = format!(
-                "has {} classes of training images and {} of validation images; class {differing} is {} and {}",
-                first.len(),
-                second.len(),
-                name(first),
-                name(second)
-            );
-            return Err(DataError::images(dir, problem));
+        if let [(_, train), (_, validation)] = &parts[..] {
+            require_same_classes(dir, train, validation)?;
         }
         Ok(parts)
     }
@@ -156,6 +144,27 @@ impl Source for Images {
     fn colours(&self) -> Colours {
         self.source().colours()
     }
+}
+
+/// Refuses parts of the data set in `dir` that have different classes.
+///
+/// # Errors
+/// The first class that differs.
+pub fn require_same_classes(dir: &Path, train: &dyn Source, validation: &dyn Source) -> Result<(), DataError> {
+    let (first, second) = (train.class_names(), validation.class_names());
+    if first == second {
+        return Ok(());
+    }
+    let differing = first.iter().zip(second).position(|(a, b)| a != b).unwrap_or(first.len().min(second.len()));
+    let name = |classes: &[String]| classes.get(differing).map_or("none", String::as_str).to_owned();
+    let problem = format!(
+        "has {} classes of training images and {} of validation images; class {differing} is {} and {}",
+        first.len(),
+        second.len(),
+        name(first),
+        name(second)
+    );
+    Err(DataError::images(dir, problem))
 }
 
 /// Whether the images of `split` are in folders, with tar files perhaps beside them.

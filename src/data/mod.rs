@@ -28,6 +28,7 @@ mod random;
 mod sampler;
 pub mod shards;
 mod source;
+mod subset;
 mod transform;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -36,13 +37,14 @@ pub use bad_images::{BadImagePolicy, BadImages, Replaced};
 pub use cifar::{IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
 pub use image_folder::ImageFolder;
-pub use images::Images;
+pub use images::{Images, require_same_classes};
 pub use loader::{Batch, Batches, Loader};
 pub use memory::MemorySource;
 pub use random::Stream;
 pub use sampler::{Sampler, Shard, train_valid_split};
 pub use shards::Shards;
 pub use source::{CHANNELS, Colours, Source, StoredImage};
+pub use subset::Subset;
 pub use transform::{
     Area, Augment, CentreView, ColourChange, ColourJitter, Decoded, Draw, Filter, ImageDecoder, ImageError, JpegError,
     MAX_PIXELS, Picture, Policy, RandomResizedCrop, Rectangle, SameSize, Scratch, Shrink, TrainingView, Transform,

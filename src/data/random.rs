@@ -10,6 +10,7 @@
 //! | [`Stream::Alphas`] | 1 | the same | order of the images the architecture trains on |
 //! | [`Stream::Augmentation`] | 2 | number of the image in the data set | crop, flip and cutout of that image |
 //! | [`Stream::Policy`] | 3 | the same | colour and shape operations on that image |
+//! | [`Stream::Split`] | 4 | 0 | which images of a set that is stored class by class train and which validate |
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -25,6 +26,8 @@ pub enum Stream {
     Augmentation = 2,
     /// Colour and shape operations on one image.
     Policy = 3,
+    /// Which images train and which validate.
+    Split = 4,
 }
 
 /// The generator of one decision; see the table above for what `index` counts.

@@ -18,15 +18,22 @@ pub struct TestData {
 }
 
 impl TestData {
-    /// Opens the test images of a data set in `dir`, of which all ranks together see `global_batch` at a time.
+    /// Opens the test images of a data set in `dir`, of which all ranks together see `global_batch` at a time. `view` is what
+    /// they see of images that have no size of their own.
     ///
     /// # Errors
     /// Missing or damaged data, or fewer images in a batch than ranks.
-    pub fn open(kind: DatasetKind, dir: &Path, global_batch: usize, world: &World) -> Result<Self, DataError> {
+    pub fn open(
+        kind: DatasetKind,
+        dir: &Path,
+        view: CentreView,
+        global_batch: usize,
+        world: &World,
+    ) -> Result<Self, DataError> {
         let source = open(kind, dir, Split::Test)?;
         let transform: Arc<dyn Transform> = match source.side() {
             Some(side) => Arc::new(SameSize::new(side, Augment::default(), 0)),
-            None => Arc::new(CentreView::IMAGENET),
+            None => Arc::new(view),
         };
         let shard = Shard { rank: world.rank, size: world.size };
         let sampler = Sampler::sequential(0..source.len() as u32, global_batch, shard)?;

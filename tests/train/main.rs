@@ -3,6 +3,7 @@
 
 mod complete;
 mod from;
+mod images;
 #[path = "../program/mod.rs"]
 mod program;
 mod ranks;

@@ -19,7 +19,7 @@ use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
-use crate::data::DatasetKind;
+use crate::data::{CentreView, DatasetKind, Filter};
 use crate::model::{EvaluationNetwork, NetworkDescription};
 use crate::run::RunDirectory;
 use crate::trainer::{Accuracy, Predictions, TestData};
@@ -133,6 +133,9 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
 struct RunData {
     dataset: Option<EvalDataset>,
     dir: Option<PathBuf>,
+    /// What the shorter side of images becomes, in pixels.
+    resize: Option<usize>,
+    filter: Filter,
 }
 
 impl RunData {
@@ -142,10 +145,14 @@ impl RunData {
         let path = RunDirectory::config_path_in(run);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let config: toml::Table = text.parse().with_context(|| path.display().to_string()).map_err(UsageError::new)?;
-        let of_data = |key: &str| config.get("data")?.get(key)?.as_str();
+        let value = |key: &str| config.get("data")?.get(key);
+        let of_data = |key: &str| value(key)?.as_str();
+        let resize = value("resize").and_then(toml::Value::as_integer).and_then(|pixels| usize::try_from(pixels).ok());
         Ok(Self {
             dataset: of_data("dataset").and_then(|name| EvalDataset::from_str(name, false).ok()),
             dir: of_data("dir").map(PathBuf::from),
+            resize: resize.filter(|&pixels| pixels > 0),
+            filter: if of_data("interpolation") == Some("bicubic") { Filter::Bicubic } else { Filter::Bilinear },
         })
     }
 }
@@ -157,6 +164,8 @@ struct Subject {
     dataset: EvalDataset,
     /// The folder of the data set.
     dir: PathBuf,
+    /// What is seen of images that have no size of their own.
+    view: CentreView,
     /// Where the logits go.
     logits: Option<OutputFile>,
 }
@@ -164,20 +173,26 @@ struct Subject {
 impl Subject {
     fn open(arguments: &EvalArguments) -> anyhow::Result<Self> {
         let of_run = arguments.weights.run().map(RunData::read).transpose()?.unwrap_or_default();
-        let dir = arguments.data.clone().or(of_run.dir).unwrap_or_else(|| "data".into());
+        let was_trained_on_it = |dataset| of_run.dataset == Some(dataset);
+        let dir = arguments.data.clone().or(of_run.dir.clone()).unwrap_or_else(|| "data".into());
         let inputs = [arguments.weights.inputs(), vec![dir.clone()]].concat();
         let check = |path: &PathBuf| OutputFile::check("--save-logits", path, &inputs);
         let logits = arguments.save_logits.as_ref().map(check).transpose()?;
         let state = arguments.weights.read()?;
         let description = arguments.weights.describe(&state)?;
         let dataset = arguments.on.or(of_run.dataset).map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
-        dataset.require_size(&description.shape)?;
-        Ok(Self { state, description, dataset, dir, logits })
+        if !was_trained_on_it(dataset) {
+            dataset.require_size(&description.shape)?;
+        }
+        let crop = description.shape.image_size as usize;
+        let resize = of_run.resize.unwrap_or_else(|| CentreView::usual_resize(crop));
+        let view = CentreView { resize, crop, filter: of_run.filter };
+        Ok(Self { state, description, dataset, dir, view, logits })
     }
 
     fn load(&self, arguments: &EvalArguments, world: &World) -> anyhow::Result<(EvaluationNetwork, TestData)> {
-        let Self { state, description, dataset, dir, .. } = self;
-        let data = TestData::open(dataset.kind(), dir, arguments.global_batch as usize, world)?;
+        let Self { state, description, dataset, dir, view, .. } = self;
+        let data = TestData::open(dataset.kind(), dir, *view, arguments.global_batch as usize, world)?;
         dataset.require_classes(&description.shape, data.source.class_names().len())?;
         let network = state.build(description, world.device, Kind::Float);
         Ok((network.map_err(|problem| arguments.weights.error(problem))?, data))

@@ -7,12 +7,16 @@ use crate::cli::error::UsageError;
 use crate::data::DatasetKind;
 use crate::genotype::{NetworkKind, NetworkShape};
 
+/// Pixels of the images of CIFAR and photodigits.
+const CIFAR_SIDE: u64 = 32;
+
 /// The names of the data sets, as arguments.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EvalDataset {
     Cifar10,
     Cifar100,
-    /// The validation images, a folder for each class
+    /// The validation images in folders or shards, of ImageNet or others
+    #[value(alias = "images")]
     Imagenet,
     Photodigits,
 }
@@ -25,6 +29,7 @@ impl EvalDataset {
     pub fn of(shape: &NetworkShape) -> Result<Self, UsageError> {
         match (shape.kind, shape.num_classes) {
             (NetworkKind::ImageNet, _) => Ok(Self::Imagenet),
+            _ if shape.image_size != CIFAR_SIDE => Ok(Self::Imagenet),
             (_, 10) => Ok(Self::Cifar10),
             (_, 100) => Ok(Self::Cifar100),
             (_, classes) => {
@@ -42,12 +47,14 @@ impl EvalDataset {
         }
     }
 
-    /// Refuses a network of `shape` for images of another size.
+    /// Refuses a network of `shape` for images of another size than those it was trained on. Photos have any.
     pub fn require_size(self, shape: &NetworkShape) -> Result<(), UsageError> {
         match (self, shape.kind) {
             (Self::Imagenet, NetworkKind::ImageNet) => Ok(()),
-            (Self::Imagenet, _) => Err(other_size("CIFAR's 32 pixels")),
-            (_, NetworkKind::ImageNet) => Err(other_size("ImageNet's 224 pixels")),
+            (Self::Imagenet, NetworkKind::Cifar) if shape.image_size != CIFAR_SIDE => Ok(()),
+            (Self::Imagenet, NetworkKind::Cifar) => Err(other_size("CIFAR's 32")),
+            (_, NetworkKind::ImageNet) => Err(other_size(&format!("ImageNet's {}", shape.image_size))),
+            _ if shape.image_size != CIFAR_SIDE => Err(other_size(&shape.image_size.to_string())),
             _ => Ok(()),
         }
     }
@@ -64,6 +71,6 @@ impl EvalDataset {
     }
 }
 
-fn other_size(network: &str) -> UsageError {
-    UsageError::new(anyhow!("the network is for images of {network}: name another with --on"))
+fn other_size(side: &str) -> UsageError {
+    UsageError::new(anyhow!("the network is for images of {side} pixels: name another with --on"))
 }

@@ -51,6 +51,38 @@ pub enum Precision {
     Bf16,
 }
 
+/// How pixels are interpolated where an image is resized.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Linear along each side.
+    Bilinear,
+    /// Cubic along each side.
+    Bicubic,
+}
+
+/// What an image that cannot be read or decoded does to a run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadImage {
+    /// It ends it.
+    Error,
+    /// Another of its class takes its place.
+    Skip,
+}
+
+/// Which of the authors' two networks the cell is trained in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkChoice {
+    /// By the size of the images.
+    Auto,
+    /// One convolution before the cells.
+    Cifar,
+    /// Three convolutions of stride 2 before the cells.
+    Imagenet,
+}
+
 /// How weights are stepped.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -140,14 +172,14 @@ pub(in crate::config) const SECTIONS: [Section; 7] = [
 section! {
     /// What is trained on.
     TrainDataSection at "data" {
-        /// "photodigits" (embedded in the program), "cifar10" or "cifar100".
+        /// "photodigits" (embedded in the program), "cifar10", "cifar100" or "images" (folders or shards, such as ImageNet).
         dataset: DatasetName = DatasetName::Cifar10,
-        /// Folder with the data set as downloaded; unused for photodigits.
+        /// Folder with the data set as downloaded, or with the images; unused for photodigits.
         dir: PathBuf = PathBuf::from("data"),
         /// Share of the training images that is trained on; the rest validates, for choices that must not be made
-        /// on the test set. 1 = all, as in the paper.
+        /// on the test set. 1 = all, as in the paper. Of images the share is drawn by run.seed.
         train_fraction: f64 = 1.0,
-        /// Pixels of zeros around an image before a random crop of its size; 0 = no crop.
+        /// Pixels of zeros around an image before a random crop of its size; 0 = no crop. Images have crop_area instead.
         crop_padding: usize = 4,
         /// Whether half of the training images are mirrored.
         horizontal_flip: bool = true,
@@ -161,14 +193,35 @@ section! {
         randaugment_magnitude: usize = 9,
         /// Threads that prepare batches ahead.
         loader_threads: usize = 1,
-        /// Use only the first so many training images; 0 = all.
+        /// Use only the first so many training images, of images as many drawn by run.seed; 0 = all.
         limit: usize = 0,
+        /// Side in pixels that images are brought to; a multiple of 32 for the ImageNet network, of 4 for CIFAR's.
+        image_size: usize = 224,
+        /// Pixels that the shorter side of a validation or test image becomes before its middle is cut out; 0 = 8/7 of
+        /// image_size, which is 256 of 224.
+        resize: usize = 0,
+        /// Least and greatest share of a training image's area that a random crop takes.
+        crop_area: [f64; 2] = [0.08, 1.0],
+        /// Least and greatest width over height of that crop.
+        crop_ratio: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0],
+        /// Most by which brightness, contrast, saturation and hue of a training image change at random; 0 = not. Hue at
+        /// most 0.5, half of the circle.
+        colour_jitter: [f64; 4] = [0.0; 4],
+        /// "bilinear" or "bicubic".
+        interpolation: Interpolation = Interpolation::Bilinear,
+        /// What a file that cannot be decoded does: "error" (ends the run) or "skip" (another of its class is used).
+        on_bad_image: OnBadImage = OnBadImage::Error,
+        /// Different images of a part of the data set that may be skipped before the run ends.
+        bad_image_limit: usize = 100,
     }
 }
 
 section! {
     /// The network that the cell is trained in.
     TrainModelSection at "model" {
+        /// "cifar" (one convolution before the cells), "imagenet" (three of stride 2) or "auto": "imagenet" for images of
+        /// 128 pixels or more.
+        network: NetworkChoice = NetworkChoice::Auto,
         /// Channels of a node in the first cell; even.
         channels: usize = 36,
         /// Cells, at least 3; those at 1/3 and 2/3 reduce.

@@ -1,13 +1,16 @@
 //! Relations between the keys of a retraining.
 
 use super::image_sizes::validate_image_sizes;
+use super::images::{validate_images, validate_network_size};
 use super::optimizer::{validate_optimizer, validate_schedule};
 use super::{
     at_least_one, fraction_below_one, require, used_images, validate_cells, validate_channels, validate_loader_threads,
     validate_parallel, validate_pixels, validate_run, validate_share, zero_or_more,
 };
 use crate::config::schema::{Section, train::SECTIONS};
-use crate::config::{ConfigError, Settings, TrainConfig, TrainDataSection, TrainModelSection, TrainSection, Violation};
+use crate::config::{
+    ConfigError, DatasetName, Settings, TrainConfig, TrainDataSection, TrainModelSection, TrainSection, Violation,
+};
 
 /// Cells of the smallest network with an auxiliary head: the head must not read the last cell.
 const MIN_CELLS_WITH_HEAD: usize = 4;
@@ -51,9 +54,11 @@ impl Settings for TrainConfig {
         validate_optimizer(&self.optimizer)?;
         validate_schedule(&self.schedule, &self.optimizer, self.train.epochs)?;
         validate_image_sizes(&self.train.image_sizes, self.train.epochs)?;
-        require(self.train.image_sizes.is_empty(), "train.image_sizes", || {
+        let is_alone = self.train.image_sizes.is_empty() || self.data.dataset == DatasetName::Images;
+        require(is_alone, "train.image_sizes", || {
             format!("the images of {} have one size; leave the sizes out", self.data.dataset)
-        })
+        })?;
+        validate_network_size(self)
     }
 }
 
@@ -89,15 +94,16 @@ fn validate_data(data: &TrainDataSection) -> Result<(), Violation> {
     require(fraction > 0.0 && fraction <= 1.0, "data.train_fraction", || {
         format!("{fraction} is no share; state a number above 0 and up to 1")
     })?;
-    validate_pixels("data.crop_padding", data.crop_padding)?;
-    validate_pixels("data.cutout", data.cutout)?;
+    validate_pixels("data.crop_padding", data.crop_padding, data.side())?;
+    validate_pixels("data.cutout", data.cutout, data.side())?;
     for (key, value, most) in [
         ("data.randaugment_operations", data.randaugment_operations, MAX_OPERATIONS),
         ("data.randaugment_magnitude", data.randaugment_magnitude, MAX_MAGNITUDE),
     ] {
         require(value <= most, key, || format!("{value} is out of range; state 0 to {most}"))?;
     }
-    validate_loader_threads(data.loader_threads)
+    validate_loader_threads(data.loader_threads)?;
+    validate_images(data)
 }
 
 fn validate_network(model: &TrainModelSection) -> Result<(), Violation> {

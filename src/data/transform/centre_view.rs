@@ -36,6 +36,12 @@ impl CentreView {
     /// What the ImageNet networks of the paper are evaluated on.
     pub const IMAGENET: CentreView = CentreView { resize: 256, crop: 224, filter: Filter::Bilinear };
 
+    /// What the shorter side becomes where nothing else is said, for a view of `crop` pixels: in proportion to
+    /// [`CentreView::IMAGENET`].
+    pub const fn usual_resize(crop: usize) -> usize {
+        (crop * Self::IMAGENET.resize + Self::IMAGENET.crop / 2) / Self::IMAGENET.crop
+    }
+
     /// Writes the view of `picture` to `out` `[crop, crop, 3]`.
     fn view(&self, picture: &Picture, scratch: &mut Scratch, out: &mut [u8]) -> Result<(), ImageError> {
         let shorter = picture.width.min(picture.height);

@@ -1,21 +1,26 @@
-//! What ImageNet networks train on: a random crop of a photo, mirrored and recoloured at random.
+//! What ImageNet networks train on: a random crop of a photo, mirrored, changed and recoloured at random.
 
 use rand::Rng;
 
+use super::cutout::cutout;
 use super::flip::flip;
-use super::{ColourJitter, Draw, RandomResizedCrop, Rectangle, Scratch, Transform, UnreadableImage};
+use super::{ColourJitter, Draw, Policy, RandomResizedCrop, Rectangle, Scratch, Transform, UnreadableImage};
 use crate::data::StoredImage;
 use crate::data::random::{Stream, generator};
 
-/// A random crop, then mirroring, then changes of colour.
+/// A random crop, then mirroring, a policy, changes of colour, cutout.
 #[derive(Copy, Clone, Debug, PartialEq)]
 pub struct TrainingView {
     /// Which part of the photo, and how it is resized.
     pub crop: RandomResizedCrop,
     /// Whether to mirror left to right with probability 1/2.
     pub horizontal_flip: bool,
+    /// Colour and shape operations before those of `jitter`; by default none.
+    pub policy: Option<Policy>,
     /// How colours change; by default not at all.
     pub jitter: ColourJitter,
+    /// Side in pixels of the square erased around a random centre, clipped at the borders; 0 turns it off.
+    pub cutout: usize,
     /// The run's.
     pub seed: u64,
 }
@@ -23,7 +28,8 @@ pub struct TrainingView {
 impl TrainingView {
     /// A crop by torchvision's defaults, to `side` x `side` pixels, and mirroring.
     pub fn new(side: usize, seed: u64) -> Self {
-        Self { crop: RandomResizedCrop::new(side), horizontal_flip: true, jitter: ColourJitter::default(), seed }
+        let (crop, jitter) = (RandomResizedCrop::new(side), ColourJitter::default());
+        Self { crop, horizontal_flip: true, policy: None, jitter, cutout: 0, seed }
     }
 }
 
@@ -32,7 +38,7 @@ impl Transform for TrainingView {
         self.crop.side
     }
 
-    /// Draws, in this order, the crop and the flip; changes of colour have a stream of their own.
+    /// Draws, in this order, the crop, the flip and the cutout; policy and changes of colour have a stream of their own.
     fn apply(
         &self,
         image: StoredImage<'_>,
@@ -48,9 +54,13 @@ impl Transform for TrainingView {
         if is_flipped {
             flip(out, self.crop.side);
         }
-        if self.jitter != ColourJitter::default() {
-            self.jitter.apply(out, &mut generator(self.seed, Stream::Policy, draw.epoch, draw.index.into()));
+        let mut of_policy = generator(self.seed, Stream::Policy, draw.epoch, draw.index.into());
+        if let Some(policy) = self.policy {
+            policy.apply(out, self.crop.side, &mut of_policy);
         }
-        Ok(Rectangle::default())
+        if self.jitter != ColourJitter::default() {
+            self.jitter.apply(out, &mut of_policy);
+        }
+        Ok(if self.cutout > 0 { cutout(self.cutout, self.crop.side, &mut rng) } else { Rectangle::default() })
     }
 }

@@ -13,6 +13,7 @@ mod progress;
 mod recipe;
 mod state;
 mod task;
+mod views;
 
 pub use batch_norm_values::check_normalised_values;
 pub use data::TrainData;

@@ -91,7 +91,7 @@ impl Task for TrainTask<'_, '_> {
     }
 
     fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Batches, TrainError> {
-        Ok(self.training.data.train_loader.batches(epoch as u64, steps)?)
+        Ok(self.training.data.train_loader_in(epoch).batches(epoch as u64, steps)?)
     }
 
     fn waited(batches: &Batches) -> Duration {

@@ -89,5 +89,6 @@ pub(in crate::trainer) fn dataset_kind(name: DatasetName) -> DatasetKind {
         DatasetName::Photodigits => DatasetKind::Photodigits,
         DatasetName::Cifar10 => DatasetKind::Cifar10,
         DatasetName::Cifar100 => DatasetKind::Cifar100,
+        DatasetName::Images => DatasetKind::Images,
     }
 }

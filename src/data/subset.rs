@@ -1,0 +1,117 @@
+//! Part of a data set: for splits of sets that are stored class by class.
+
+use std::sync::Arc;
+
+use rand::seq::SliceRandom;
+
+use super::random::{Stream, generator};
+use super::{Colours, DataError, Source, StoredImage, train_valid_split};
+
+/// Some images of a source, numbered anew in the source's order.
+pub struct Subset {
+    source: Arc<dyn Source>,
+    indices: Vec<u32>,
+}
+
+impl Subset {
+    /// Draws `limit` of the images of `source` (0 = all) and splits them into the `fraction` to train on and the rest. A
+    /// function of `seed` and the number of images.
+    ///
+    /// An image to validate on never stands in for a bad one to train on, because each part is a source of its own.
+    pub fn split(source: &Arc<dyn Source>, limit: usize, fraction: f64, seed: u64) -> [Arc<dyn Source>; 2] {
+        let mut order: Vec<u32> = (0..source.len() as u32).collect();
+        order.shuffle(&mut generator(seed, Stream::Split, 0, 0));
+        if limit > 0 {
+            order.truncate(limit);
+        }
+        let (train, valid) = train_valid_split(order.len(), fraction);
+        [train, valid].map(|part| {
+            let mut indices = order[part.start as usize..part.end as usize].to_vec();
+            if indices.len() == source.len() {
+                return Arc::clone(source);
+            }
+            // In the order of the files, which are near each other.
+            indices.sort_unstable();
+            Arc::new(Self { source: Arc::clone(source), indices })
+        })
+    }
+
+    /// The source's number of image `index`.
+    fn of_source(&self, index: u32) -> Option<u32> {
+        self.indices.get(index as usize).copied()
+    }
+}
+
+impl Source for Subset {
+    fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    fn side(&self) -> Option<usize> {
+        self.source.side()
+    }
+
+    fn class_names(&self) -> &[String] {
+        self.source.class_names()
+    }
+
+    fn label(&self, index: u32) -> Option<u32> {
+        self.source.label(self.of_source(index)?)
+    }
+
+    fn read<'a>(&'a self, index: u32, buffer: &'a mut Vec<u8>) -> Result<StoredImage<'a>, DataError> {
+        let inner = self.of_source(index).ok_or(DataError::SampleOutOfRange { index, len: self.len() })?;
+        self.source.read(inner, buffer)
+    }
+
+    fn location(&self, index: u32) -> String {
+        self.of_source(index).map(|index| self.source.location(index)).unwrap_or_default()
+    }
+
+    /// The whole set's: which part this is follows from the configuration.
+    fn fingerprint(&self) -> String {
+        self.source.fingerprint()
+    }
+
+    fn colours(&self) -> Colours {
+        self.source.colours()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::path::Path;
+
+    use super::*;
+    use crate::data::{DatasetKind, Split, open};
+
+    fn locations(source: &Arc<dyn Source>) -> Vec<String> {
+        (0..source.len() as u32).map(|index| source.location(index)).collect()
+    }
+
+    #[test]
+    fn parts_are_disjoint_cover_what_is_used_and_mix_the_classes() {
+        let whole = open(DatasetKind::Photodigits, Path::new(""), Split::Train).unwrap();
+        let [train, valid] = Subset::split(&whole, 1000, 0.8, 3);
+        assert_eq!((train.len(), valid.len()), (800, 200));
+        let all: HashSet<String> = locations(&train).into_iter().chain(locations(&valid)).collect();
+        assert_eq!(all.len(), 1000);
+        for part in [&train, &valid] {
+            let classes: HashSet<_> = (0..part.len() as u32).map(|index| part.label(index).unwrap()).collect();
+            assert_eq!(classes.len(), 10);
+        }
+        let of_first = |seed| locations(&Subset::split(&whole, 1000, 0.8, seed)[0]);
+        assert_eq!(of_first(3), locations(&train));
+        assert_ne!(of_first(4), locations(&train));
+        assert!(valid.read(200, &mut Vec::new()).is_err() && valid.label(200).is_none());
+    }
+
+    #[test]
+    fn whole_set_stays_as_it_is() {
+        let whole = open(DatasetKind::Photodigits, Path::new(""), Split::Test).unwrap();
+        let [train, valid] = Subset::split(&whole, 0, 1.0, 0);
+        assert_eq!(locations(&train), locations(&whole));
+        assert!(valid.is_empty());
+    }
+}
