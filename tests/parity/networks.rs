@@ -120,7 +120,7 @@ fn check_training(kind: NetworkKind, name: &str) {
         let mut losses = Vec::new();
         for step in 0..subject.case.steps {
             losses.push(subject.backward(step + 1));
-            clip_gradient_norm(subject.weights.gradients(), grad_clip).unwrap();
+            let _ = clip_gradient_norm(subject.weights.gradients(), grad_clip).unwrap();
             sgd.step(&subject.weights, lr).unwrap();
         }
         fixture.close_list("losses", &losses);
