@@ -189,7 +189,11 @@ Tensor average_pool(const Tensor &x, int64_t stride) {
   RECORD_USER_SCOPE("pdarts::avg_pool_3x3");
   check("avg_pool_3x3", x, stride);
   if (!own_kernels_serve(x)) {
-    return at::avg_pool2d(x, {3, 3}, {stride, stride}, {1, 1}, /*ceil_mode=*/false, /*count_include_pad=*/false);
+    // Backward of channels-last CUDA tensors with padding is wrong in libtorch 2.11 (pytorch#188344); of others it is not.
+    const Tensor planes = x.contiguous(at::MemoryFormat::Contiguous);
+    const Tensor y =
+        at::avg_pool2d(planes, {3, 3}, {stride, stride}, {1, 1}, /*ceil_mode=*/false, /*count_include_pad=*/false);
+    return y.contiguous(at::MemoryFormat::ChannelsLast);
   }
   return AveragePool::apply(x, stride);
 }
