@@ -109,7 +109,7 @@ impl StateDict {
     /// # Errors
     /// When neither names a cell, both name another, or the tensors are not of an evaluation network.
     pub fn description(&self, genotype: Option<&Genotype>) -> Result<NetworkDescription, WeightsProblem> {
-        let shape = infer_shape(&self.tensors)?;
+        let mut shape = infer_shape(&self.tensors)?;
         let auxiliary_head = self.tensors.keys().any(|name| name.starts_with(AUXILIARY_HEAD));
         let described = self.metadata.get(NETWORK_KEY).map(|json| serde_json::from_str::<NetworkDescription>(json));
         let genotype = match (described, genotype) {
@@ -119,7 +119,11 @@ impl StateDict {
             (Some(Ok(own)), Some(given)) if own.genotype != *given => {
                 return Err(WeightsProblem::unsupported("it holds another cell than the one given; leave that out"));
             }
-            (Some(Ok(own)), _) => own.genotype,
+            (Some(Ok(own)), _) => {
+                // Tensors do not tell it.
+                shape.image_size = own.shape.image_size;
+                own.genotype
+            }
             (None, Some(given)) => given.clone(),
             (None, None) => {
                 return Err(WeightsProblem::unsupported("it does not say of which cell it is: give --genotype"));

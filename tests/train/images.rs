@@ -198,7 +198,8 @@ fn settings_that_do_not_fit_the_images_are_refused_by_their_key() {
         refused("data.image_size=100")
     );
     assert!(refused("data.resize=63").contains("state 64 or more"));
-    assert!(refused("model.auxiliary_head=true").contains("224 to 256 pixels"));
+    let head = ["--set", "model.cells=4", "--set", "model.auxiliary_head=true"];
+    assert!(folder.refusal(&[&START[..], &head].concat(), 2).contains("224 to 256 pixels"));
     assert!(refused("data.colour_jitter=[0.4]").contains("data.colour_jitter"));
     assert!(refused("data.dataset=cifar10").contains("it is for data.dataset = \"images\""));
     fs::remove_dir_all(folder.path("tree/val").join(CLASSES[3])).unwrap();
