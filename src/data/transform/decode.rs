@@ -138,6 +138,7 @@ impl ImageDecoder {
             Form::Pixels(pixels) => Ok(Decoded { pixels, area: picture.area(), shrink: Shrink::Full }),
             Form::Jpeg(file, frame) => {
                 self.pixels.clear();
+                let shrink = frame.shrink(shrink);
                 let area = self.jpeg.decode(file, frame, area, shrink, &mut self.pixels)?;
                 Ok(Decoded { pixels: &self.pixels, area, shrink })
             }

@@ -41,12 +41,13 @@ pub(super) struct Region {
 
 /// The most by which an image may be decoded smaller when `reduction` source pixels become one.
 ///
-/// What is left to do is a reduction by at least 2, so that the filter, not the decoder, decides what is seen: against
-/// the whole way from full size this changes pixels by 0.4 of 255 in the mean.
+/// A reduction by 2 or 3 is left, so that the filter, not the decoder, decides what is seen. On photos of ImageNet that
+/// changes the bilinear view by 0.3 (a quarter, from a reduction of 12 on) to 0.6 (a half, from 4 on) of 255 in the mean
+/// at most, 1.0 in the worst photo; going to a quarter at 8 already would change it by 1.0, 1.5 in the worst.
 pub(super) fn shrink_for(reduction: f64) -> Shrink {
-    let fitting = [Shrink::Eighth, Shrink::Quarter, Shrink::Half];
-    let fitting = fitting.into_iter().find(|&shrink| reduction >= 2.0 * f64::from(shrink as u8));
-    fitting.unwrap_or(Shrink::Full)
+    let fitting = [(Shrink::Eighth, 24.0), (Shrink::Quarter, 12.0), (Shrink::Half, 4.0)];
+    let fitting = fitting.into_iter().find(|&(_, least)| reduction >= least);
+    fitting.map_or(Shrink::Full, |(shrink, _)| shrink)
 }
 
 /// Resizes `region`, in pixels of the picture, to `out` of `[out_height, out_width, 3]`.

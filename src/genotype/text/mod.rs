@@ -1,7 +1,7 @@
 //! Cells as texts of other programs: what people print, log, save and paste.
 //!
-//! One reader for all places that take a cell. It knows Python's literals and JSON ([`value`]), what a cell looks like
-//! in them ([`cells`], and of NNI's exports [`nni`]), and where cells stand in a log or a `genotypes.py` ([`find`]).
+//! One reader for all places that take a cell. It knows Python's literals and JSON (`value`), what a cell looks like
+//! in them (`cells`, and of NNI's exports `nni`), and where cells stand in a log or a `genotypes.py` (`find`).
 
 mod cells;
 mod decode;

@@ -1,6 +1,6 @@
 //! The segments of a file: what the image is, and the tables that its scans use.
 
-use super::{JpegError, huffman::HuffmanTable, pixels::Colour};
+use super::{JpegError, Shrink, huffman::HuffmanTable, pixels::Colour};
 
 /// One component of the image.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -202,6 +202,19 @@ impl Frame {
     /// Units, each of the blocks of all components that lie on each other, across and down.
     pub(super) fn units(&self) -> (usize, usize) {
         (self.width.div_ceil(8 * self.across), self.height.div_ceil(8 * self.down))
+    }
+
+    /// How much the image may be shrunk when `asked` is the most that is wanted. Chroma that is coarser in one direction
+    /// alone stays coarser than the pixels of a shrunken image, so such an image is shrunk half as much.
+    pub fn shrink(&self, asked: Shrink) -> Shrink {
+        if self.across == self.down {
+            return asked;
+        }
+        match asked {
+            Shrink::Full | Shrink::Half => Shrink::Full,
+            Shrink::Quarter => Shrink::Half,
+            Shrink::Eighth => Shrink::Quarter,
+        }
     }
 
     /// Blocks of all components.
