@@ -105,7 +105,7 @@ pub enum DataError {
     },
     /// More bad images than a run may leave out.
     #[error(
-        "{found} images cannot be used, data.max_bad_images allows {limit}; the last: {last} (pdarts data check lists all)"
+        "{found} images cannot be used, data.bad_image_limit allows {limit}; the last: {last} (pdarts data check lists all)"
     )]
     TooManyBad {
         /// Different images met.
