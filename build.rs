@@ -121,7 +121,7 @@ fn compile_kernels(compilation: &Compilation) {
 
 fn compiler() -> cc::Build {
     let mut compiler = cc::Build::new();
-    compiler.cpp(true).std("c++20").opt_level(3).warnings(false);
+    compiler.cpp(true).std("c++20").opt_level(3).debug(sanitizer().is_some()).warnings(false);
     if let Some(sanitizer) = sanitizer() {
         compiler.flag(sanitizer).flag("-fno-omit-frame-pointer");
     }
