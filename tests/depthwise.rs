@@ -1,11 +1,14 @@
 //! `relu_depthwise` against libtorch's own ReLU, concatenation and grouped convolution.
 
+#[path = "tensors/random.rs"]
+mod random;
 #[path = "tensors/mod.rs"]
 mod tensors;
 
 use std::process::Command;
 
 use pdarts::torch::{DepthwiseGeometry, gradients, num_layout_copies, relu_depthwise};
+use random::draw_alone;
 use tch::{Device, Kind, Tensor, no_grad};
 use tensors::{error, leaf};
 
@@ -71,7 +74,7 @@ fn differentiate(y: Tensor, y_gradient: &Tensor, x: &Tensor, weight: &Tensor) ->
 
 #[test]
 fn values_and_gradients_equal_those_of_libtorch() {
-    tch::manual_seed(1);
+    let _alone = draw_alone(1);
     tch::set_num_threads(1);
     for case in Case::all() {
         let (x, weight) = case.tensors(Kind::Double);
@@ -96,7 +99,7 @@ const BFLOAT16_TOLERANCE: f64 = 1.0 / 256.0 + 1e-5;
 
 #[test]
 fn bfloat16_is_computed_in_single_precision_and_rounded_once() {
-    tch::manual_seed(2);
+    let _alone = draw_alone(2);
     tch::set_num_threads(1);
     for case in Case::all() {
         let (x, weight) = case.tensors(Kind::BFloat16);
@@ -164,6 +167,7 @@ const CASE: Case = Case { batch: 3, channels: 20, size: (9, 13), edges: 3, kerne
 
 #[test]
 fn any_memory_layout_of_the_input_gives_the_same() {
+    let _alone = draw_alone(3);
     let (x, weight) = CASE.tensors(Kind::Float);
     let forward = |x: &Tensor| {
         let x = leaf(x);
@@ -190,6 +194,7 @@ fn any_memory_layout_of_the_input_gives_the_same() {
 
 #[test]
 fn an_expanded_output_gradient_is_accepted() {
+    let _alone = draw_alone(4);
     let (x, weight) = CASE.tensors(Kind::Double);
     let ours = relu_depthwise(&x, &weight, CASE.geometry()).unwrap().sum(Kind::Double);
     let theirs = reference(&x, &weight, CASE.geometry()).sum(Kind::Double);
@@ -200,6 +205,7 @@ fn an_expanded_output_gradient_is_accepted() {
 
 #[test]
 fn only_the_wanted_gradients_are_computed() {
+    let _alone = draw_alone(5);
     let (x, weight) = CASE.tensors(Kind::Double);
     let both = differentiate(
         relu_depthwise(&x, &weight, CASE.geometry()).unwrap(),
@@ -223,6 +229,7 @@ fn only_the_wanted_gradients_are_computed() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
+    let _alone = draw_alone(6);
     let threads = tch::get_num_threads();
     for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (90, 130))] {
         let case = Case { batch, size, channels: 36, edges: 4, kernel: 5, stride: 1, dilation: 2 };
@@ -242,6 +249,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn types_without_own_kernels_use_libtorch() {
+    let _alone = draw_alone(7);
     let (x, weight) = CASE.tensors(Kind::Half);
     let ours = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
     assert_eq!(ours.kind(), Kind::Half);
@@ -268,6 +276,7 @@ fn nan_passes_and_negative_infinity_does_not() {
 
 #[test]
 fn an_empty_batch_gives_an_empty_output_and_zero_weight_gradient() {
+    let _alone = draw_alone(8);
     let (_, weight) = CASE.tensors(Kind::Float);
     let x = leaf(&Tensor::zeros([0, 20, 9, 13], (Kind::Float, Device::Cpu)));
     let y = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
@@ -278,6 +287,7 @@ fn an_empty_batch_gives_an_empty_output_and_zero_weight_gradient() {
 
 #[test]
 fn the_gradient_of_the_gradient_is_refused() {
+    let _alone = draw_alone(9);
     let (x, weight) = CASE.tensors(Kind::Float);
     let loss = relu_depthwise(&x, &weight, CASE.geometry()).unwrap().sum(Kind::Float);
     let message = Tensor::f_run_backward(&[loss], &[&x], true, true).unwrap_err().to_string();
@@ -286,6 +296,7 @@ fn the_gradient_of_the_gradient_is_refused() {
 
 #[test]
 fn shapes_and_types_that_do_not_fit_are_named() {
+    let _alone = draw_alone(10);
     let (x, weight) = CASE.tensors(Kind::Float);
     let refused = |x: &Tensor, weight: &Tensor, stride: i64, expected: &str| {
         let geometry = DepthwiseGeometry { stride, dilation: 1 };

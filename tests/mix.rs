@@ -1,11 +1,14 @@
 //! The weighted sum of normalised operations against the same in libtorch's operations.
 
+#[path = "tensors/random.rs"]
+mod random;
 #[path = "tensors/mod.rs"]
 mod tensors;
 
 use std::sync::Mutex;
 
 use pdarts::torch::{Branch, RunningStatistics, mix};
+use random::draw_alone;
 use tch::{Device, Kind, Tensor, no_grad};
 use tensors::{error, leaf};
 
@@ -166,7 +169,7 @@ fn differentiate(state: &State, sums: &[Option<Tensor>]) -> Vec<Tensor> {
 
 #[test]
 fn sums_gradients_and_statistics_equal_those_of_libtorch() {
-    tch::manual_seed(1);
+    let _alone = draw_alone(1);
     for case in Case::all() {
         let drawn = case.tensors();
         for training in [true, false] {
@@ -193,7 +196,7 @@ fn sums_gradients_and_statistics_equal_those_of_libtorch() {
 
 #[test]
 fn later_calls_add_to_the_sums_of_earlier_ones() {
-    tch::manual_seed(2);
+    let _alone = draw_alone(2);
     let case = Case::new(2, 20, (5, 6));
     let (first, second) = (case.tensors(), case.tensors());
     let run = |mixed: &dyn Fn(&State, &State) -> Vec<Option<Tensor>>| {
@@ -218,6 +221,7 @@ fn later_calls_add_to_the_sums_of_earlier_ones() {
 
 #[test]
 fn a_node_that_nobody_uses_has_no_gradient_to_give() {
+    let _alone = draw_alone(3);
     let case = Case::new(2, 4, (3, 3));
     let ours = case.tensors();
     let theirs = ours.copy(Kind::Double);
@@ -232,6 +236,7 @@ fn a_node_that_nobody_uses_has_no_gradient_to_give() {
 
 #[test]
 fn only_the_wanted_gradients_are_computed() {
+    let _alone = draw_alone(4);
     let case = Case::new(2, 20, (5, 4));
     let drawn = case.tensors();
     let all = drawn.copy(Kind::Float);
@@ -253,6 +258,7 @@ fn only_the_wanted_gradients_are_computed() {
 
 #[test]
 fn any_memory_layout_gives_the_same() {
+    let _alone = draw_alone(5);
     let case = Case::new(3, 20, (5, 4));
     let drawn = case.tensors();
     let run = |layout: &dyn Fn(&Tensor) -> Tensor| {
@@ -270,6 +276,7 @@ fn any_memory_layout_gives_the_same() {
 
 #[test]
 fn gradients_in_any_layout_are_accepted() {
+    let _alone = draw_alone(6);
     let case = Case::new(2, 4, (3, 5));
     let ours = case.tensors();
     let theirs = ours.copy(Kind::Double);
@@ -290,7 +297,7 @@ fn gradients_in_any_layout_are_accepted() {
 
 #[test]
 fn statistics_keep_their_digits_far_from_zero() {
-    tch::manual_seed(3);
+    let _alone = draw_alone(7);
     let y = Tensor::randn([8, 4, 16, 16], (Kind::Double, Device::Cpu)) + 1000.0;
     let y = y.to_kind(Kind::Float);
     let (mean, var) = (Tensor::zeros([4], (Kind::Float, Device::Cpu)), Tensor::zeros([4], (Kind::Float, Device::Cpu)));
@@ -303,6 +310,7 @@ fn statistics_keep_their_digits_far_from_zero() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
+    let _alone = draw_alone(8);
     let _guard = THREADS.lock().unwrap();
     let threads = tch::get_num_threads();
     for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (40, 50))] {
@@ -327,6 +335,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 
 #[test]
 fn types_without_own_kernels_use_libtorch() {
+    let _alone = draw_alone(9);
     let case = Case::new(2, 4, (6, 5));
     let drawn = case.tensors();
     let (ours, theirs) = (drawn.copy(Kind::BFloat16), drawn.copy(Kind::BFloat16));
@@ -336,6 +345,7 @@ fn types_without_own_kernels_use_libtorch() {
 
 #[test]
 fn the_gradient_of_the_gradient_is_refused() {
+    let _alone = draw_alone(10);
     let case = Case::new(2, 4, (3, 3));
     let state = case.tensors();
     let loss = loss_of(&state.mixed(&case, true));
@@ -345,6 +355,7 @@ fn the_gradient_of_the_gradient_is_refused() {
 
 #[test]
 fn what_does_not_fit_is_named() {
+    let _alone = draw_alone(11);
     let case = Case::new(2, 4, (3, 3));
     let state = case.tensors();
     let refused = |change: &dyn Fn(&mut Vec<Branch<'_>>), weights: &Tensor, expected: &str| {

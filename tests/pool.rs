@@ -1,11 +1,14 @@
 //! `max_pool_3x3` and `avg_pool_3x3` against libtorch's own pooling.
 
+#[path = "tensors/random.rs"]
+mod random;
 #[path = "tensors/mod.rs"]
 mod tensors;
 
 use std::process::Command;
 
 use pdarts::torch::{TorchError, avg_pool_3x3, gradients, max_pool_3x3};
+use random::draw_alone;
 use tch::{Device, Kind, Tensor, no_grad};
 use tensors::{error, leaf};
 
@@ -84,7 +87,7 @@ fn bits(values: &Tensor) -> Vec<u64> {
 
 #[test]
 fn maxima_and_their_gradients_are_bit_for_bit_those_of_libtorch() {
-    tch::manual_seed(1);
+    let _alone = draw_alone(1);
     tch::set_num_threads(1);
     for case in Case::all() {
         for (values, x) in [("random", case.random()), ("tied", case.tied()), ("extreme", case.extreme())] {
@@ -105,7 +108,7 @@ fn maxima_and_their_gradients_are_bit_for_bit_those_of_libtorch() {
 
 #[test]
 fn averages_and_their_gradients_equal_those_of_libtorch() {
-    tch::manual_seed(2);
+    let _alone = draw_alone(2);
     tch::set_num_threads(1);
     for case in Case::all() {
         let x = case.random();
@@ -157,6 +160,7 @@ const CASE: Case = Case { batch: 3, channels: 20, size: (9, 13), stride: 2 };
 
 #[test]
 fn any_memory_layout_of_the_input_gives_the_same() {
+    let _alone = draw_alone(3);
     let x = CASE.random();
     let nchw = x.detach().contiguous();
     assert_eq!(nchw.stride()[3], 1);
@@ -181,6 +185,7 @@ fn any_memory_layout_of_the_input_gives_the_same() {
 
 #[test]
 fn any_memory_layout_of_the_output_gradient_gives_the_same() {
+    let _alone = draw_alone(4);
     let x = CASE.random();
     for pool in [Pool::Max, Pool::Average] {
         let run = |y_gradient: &Tensor| differentiate(pool.ours(&x, CASE.stride).unwrap(), y_gradient, &x);
@@ -197,6 +202,7 @@ fn any_memory_layout_of_the_output_gradient_gives_the_same() {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
+    let _alone = draw_alone(5);
     let threads = tch::get_num_threads();
     for (batch, size) in [(5, (16, 16)), (1, (9, 7)), (2, (90, 130))] {
         for (pool, stride) in [(Pool::Max, 1), (Pool::Max, 2), (Pool::Average, 1), (Pool::Average, 2)] {
@@ -218,6 +224,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
 /// Images of which a tile is a part: bands of rows meet without a seam.
 #[test]
 fn large_images_equal_those_of_libtorch() {
+    let _alone = draw_alone(6);
     for stride in [1, 2] {
         let case = Case { batch: 1, channels: 36, size: (91, 130), stride };
         let x = leaf(&case.random().to_kind(Kind::Float));
@@ -247,6 +254,7 @@ fn without_gradients_the_output_is_the_same_and_has_no_history() {
 
 #[test]
 fn types_without_own_kernels_use_libtorch() {
+    let _alone = draw_alone(7);
     let x = leaf(&CASE.tied().to_kind(Kind::BFloat16));
     for pool in [Pool::Max, Pool::Average] {
         let ours = pool.ours(&x, CASE.stride).unwrap();
@@ -270,6 +278,7 @@ fn an_empty_batch_gives_an_empty_output_and_gradient() {
 
 #[test]
 fn the_gradient_of_the_gradient_is_refused() {
+    let _alone = draw_alone(8);
     let x = CASE.random();
     for pool in [Pool::Max, Pool::Average] {
         let loss = pool.ours(&x, 1).unwrap().sum(Kind::Double);
@@ -280,6 +289,7 @@ fn the_gradient_of_the_gradient_is_refused() {
 
 #[test]
 fn inputs_and_strides_that_do_not_fit_are_named() {
+    let _alone = draw_alone(9);
     let x = CASE.random();
     for pool in [Pool::Max, Pool::Average] {
         let refused = |x: &Tensor, stride: i64, expected: &str| {

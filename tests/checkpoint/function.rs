@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use pdarts::torch::{Part, TorchError, checkpoint, gradients};
 use tch::{Device, Kind, Tensor};
 
-use crate::draw_alone;
+use crate::random::draw_alone;
 
 const OPTIONS: (Kind, Device) = (Kind::Double, Device::Cpu);
 
@@ -103,8 +103,7 @@ fn failures_and_panics_are_errors_of_the_pass_they_occur_in() {
 #[test]
 fn the_second_computation_draws_the_same_and_spends_no_random_numbers() {
     let x = Tensor::ones([1000], OPTIONS).set_requires_grad(true);
-    let _alone = draw_alone();
-    tch::manual_seed(1);
+    let _alone = draw_alone(1);
     let part = Part { inputs: &[&x], parameters: &[], statistics: &[] };
     let y = checkpoint(part, |inputs| Ok(inputs[0].f_dropout(0.5, true)?)).unwrap();
     let between = Tensor::rand([1], OPTIONS);
@@ -120,7 +119,7 @@ fn the_second_computation_draws_the_same_and_spends_no_random_numbers() {
 
 #[test]
 fn statistics_move_once() {
-    let _alone = draw_alone();
+    let _alone = draw_alone(2);
     let x = Tensor::randn([8, 3, 2, 2], OPTIONS).set_requires_grad(true);
     let [mean, var] = [Tensor::zeros([3], OPTIONS), Tensor::ones([3], OPTIONS)];
     let handles = Mutex::new([mean.shallow_clone(), var.shallow_clone()]);

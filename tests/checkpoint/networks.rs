@@ -8,7 +8,7 @@ use pdarts::search::{ForwardMode, Softmax, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchState, StepImages, StepResult, StepSettings, TrainState};
 use tch::{Device, Kind, Tensor};
 
-use crate::draw_alone;
+use crate::random::draw_alone;
 
 const NUM_STEPS: usize = 3;
 
@@ -49,8 +49,7 @@ impl Trace {
 /// Alternating steps on a small supernet of `num_cells` cells with `live` operations on every edge.
 fn search(num_cells: usize, live: &[Operation], checkpoint: bool) -> Trace {
     tch::set_num_threads(1);
-    let _alone = draw_alone();
-    tch::manual_seed(3);
+    let _alone = draw_alone(3);
     let switches = Switches::full(live).unwrap();
     let shape = SupernetShape { num_cells, channels: 4, num_classes: 7, switches };
     let (softmax, optimizer) = (Box::new(Softmax), SearchConfig::default().optimizer);
@@ -78,8 +77,7 @@ fn search_takes_the_same_steps() {
 /// Steps of a retraining with drop path and an auxiliary head.
 fn retrain(kind: NetworkKind, precision: Precision, accumulate_steps: usize, checkpoint: bool) -> Trace {
     tch::set_num_threads(1);
-    let _alone = draw_alone();
-    tch::manual_seed(3);
+    let _alone = draw_alone(3);
     let (channels, image_size) = match kind {
         NetworkKind::Cifar => (4, 32),
         // With fewer channels oneDNN's convolutions write beyond their memory.

@@ -3,6 +3,8 @@
 //! A loss is the mean over a rank's own share; a parameter's gradient is the mean over ranks, as the reducer leaves it;
 //! the gradient of an input is that of the sum of all ranks' losses.
 
+#[path = "../tensors/random.rs"]
+mod random;
 mod ranks;
 
 use std::sync::Mutex;
@@ -12,6 +14,7 @@ use pdarts::search::{ForwardMode, Supernet, SupernetShape};
 use pdarts::torch::{Branch, RunningStatistics, mix, sync_batch_norm};
 use tch::{Device, Kind, Tensor, no_grad};
 
+use random::draw_alone;
 use ranks::{Role, on_ranks, play, share};
 
 const DOUBLE: (Kind, Device) = (Kind::Double, Device::Cpu);
@@ -145,7 +148,7 @@ fn synchronised(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, running: Running
 
 #[test]
 fn single_rank_equals_plain_batch_norm() {
-    tch::manual_seed(1);
+    let _alone = draw_alone(1);
     play(Role::Alone);
     for (kind, tolerance) in [(Kind::Double, 1e-12), (Kind::Float, 2e-4), (Kind::BFloat16, 0.3)] {
         for (affine, contiguous) in [(false, true), (true, true), (false, false), (true, false)] {
@@ -159,7 +162,7 @@ fn single_rank_equals_plain_batch_norm() {
 
 #[test]
 fn ranks_on_shares_equal_one_process_on_the_whole_batch() {
-    tch::manual_seed(2);
+    let _alone = draw_alone(2);
     for size in [2, 3] {
         for (affine, contiguous) in [(false, true), (true, true), (false, false), (true, false)] {
             let layers = Layers::draw(Kind::Double, affine, contiguous);
@@ -248,7 +251,7 @@ impl Mixed {
 
 #[test]
 fn mixed_operations_of_ranks_equal_one_process_and_are_summed_once_in_each_pass() {
-    tch::manual_seed(3);
+    let _alone = draw_alone(3);
     for (kind, tolerance) in [(Kind::Double, 1e-9), (Kind::Float, 1e-4), (Kind::BFloat16, 0.15)] {
         for size in [2, 3] {
             let mixed = Mixed::draw(kind);
@@ -269,7 +272,7 @@ fn mixed_operations_of_ranks_equal_one_process_and_are_summed_once_in_each_pass(
 
 #[test]
 fn mixed_operations_of_a_single_rank_equal_plain_batch_norm() {
-    tch::manual_seed(4);
+    let _alone = draw_alone(4);
     play(Role::Alone);
     let y = (Tensor::randn([3, 4, 5, 6], DOUBLE) + 2.0).set_requires_grad(true);
     let [mean, var] = [0.0, 1.0].map(|value| Tensor::full([4], value, DOUBLE));
@@ -291,6 +294,7 @@ fn mixed_operations_of_a_single_rank_equal_plain_batch_norm() {
 
 #[test]
 fn only_needed_sums_are_taken() {
+    let _alone = draw_alone(5);
     let (_, num_sums) = on_ranks(2, |_| {
         let y = Tensor::randn([2, 4, 3, 3], DOUBLE);
         let [mean, var] = [0.0, 1.0].map(|value| Tensor::full([4], value, DOUBLE));
@@ -311,7 +315,7 @@ fn only_needed_sums_are_taken() {
 
 #[test]
 fn failure_of_the_sum_is_an_error_of_either_pass() {
-    tch::manual_seed(5);
+    let _alone = draw_alone(6);
     let x = Tensor::randn([2, 4, 3, 3], DOUBLE).set_requires_grad(true);
     for contiguous in [true, false] {
         let [mean, var] =
@@ -368,7 +372,7 @@ fn supernet(images: &Tensor, labels: &Tensor, values: &[Tensor], mixing: &[Tenso
 
 #[test]
 fn supernet_of_two_ranks_equals_one_on_the_whole_batch() {
-    tch::manual_seed(6);
+    let _alone = draw_alone(7);
     play(Role::Alone);
     let images = Tensor::randn([6, 3, 8, 8], DOUBLE);
     let labels = Tensor::from_slice(&[0i64, 1, 2, 3, 4, 0]);
