@@ -42,6 +42,29 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
     sync_directory(directory)
 }
 
+/// Gives the file `path` the further name `link`, in place of what had it; a copy where the file system has no links.
+///
+/// # Errors
+/// The system's reason.
+pub fn link(path: &Path, link: &Path) -> io::Result<()> {
+    let directory = link.parent().unwrap_or(Path::new("."));
+    let partial = directory.join(format!("{PARTIAL}link"));
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    if fs::hard_link(path, &partial).is_err() {
+        return replace(link, |writer| io::copy(&mut File::open(path)?, writer).map(drop));
+    }
+    fs::rename(&partial, link)?;
+    // A rename between two names of one file does nothing.
+    match fs::remove_file(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sync_directory(directory)
+}
+
 /// Makes the names in `directory` durable.
 ///
 /// # Errors

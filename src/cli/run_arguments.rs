@@ -215,12 +215,39 @@ pub fn with_checkpoint(run: &RunDirectory, command: &str, error: TrainError) -> 
     }
 }
 
-/// Where the run with `config_digest` goes on, when rank 0 has found a `latest` checkpoint.
-pub fn read_resume_point<P: RunProgress>(
-    latest: Option<PathBuf>,
+/// The newest checkpoint that the run with `config_digest` can go on from; damaged ones are passed over, which is said. On
+/// rank 0.
+///
+/// # Errors
+/// [`TrainError::OtherConfig`], and what is wrong with the newest when none is whole.
+pub fn newest_whole_checkpoint<P: RunProgress>(
+    run: &RunDirectory,
     config_digest: &str,
-) -> anyhow::Result<Option<ResumePoint<P>>> {
-    let Some(path) = latest else { return Ok(None) };
-    let bytes = RunDirectory::read_checkpoint(&path)?;
-    Ok(Some(ResumePoint::new(&path, &bytes, config_digest)?))
+) -> anyhow::Result<Option<PathBuf>> {
+    let mut damaged: Vec<anyhow::Error> = Vec::new();
+    for path in run.checkpoints_to_resume()? {
+        match read_resume_point::<P>(&path, config_digest) {
+            Ok(_) => {
+                for error in &damaged {
+                    tracing::warn!("{error}: going on from {} instead", path.display());
+                }
+                return Ok(Some(path));
+            }
+            Err(error) if matches!(error.downcast_ref(), Some(TrainError::OtherConfig { .. })) => return Err(error),
+            Err(error) => damaged.push(error),
+        }
+    }
+    match damaged.into_iter().next() {
+        None => Ok(None),
+        Some(newest) => Err(newest.context(format!("no checkpoint of {} can be used", run.root().display()))),
+    }
+}
+
+/// Where the run with `config_digest` goes on: at the checkpoint `path`.
+///
+/// # Errors
+/// When it cannot be read, or is not one of this run.
+pub fn read_resume_point<P: RunProgress>(path: &Path, config_digest: &str) -> anyhow::Result<ResumePoint<P>> {
+    let bytes = RunDirectory::read_checkpoint(path)?;
+    Ok(ResumePoint::new(path, &bytes, config_digest)?)
 }

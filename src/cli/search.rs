@@ -10,7 +10,7 @@ use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
-use super::run_arguments::{RunArguments, check_origin, read_resume_point, with_checkpoint};
+use super::run_arguments::{RunArguments, check_origin, newest_whole_checkpoint, read_resume_point, with_checkpoint};
 use super::table::Table;
 use crate::config::{SearchConfig, Settings};
 use crate::report::{RunRecorder, SearchSummary};
@@ -74,10 +74,11 @@ impl Start {
         let is_resumed = arguments.run.resume.is_some();
         let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, &data.data_digest);
         agree(&world, run.as_ref().map_or(Ok(()), check))?;
-        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
+        let newest = |run| newest_whole_checkpoint::<SearchProgress>(run, &data.config_digest);
+        let latest = agree(&world, run.as_ref().map_or(Ok(None), newest))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = agree(&world, read_resume_point(latest, &data.config_digest))?;
+        let resume = agree(&world, latest.map(|path| read_resume_point(&path, &data.config_digest)).transpose())?;
         Ok(Self { run, root: root.unwrap_or_default(), config, world, data, resume })
     }
 

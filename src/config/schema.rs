@@ -185,6 +185,15 @@ section! {
         log_every_steps: usize = 50,
         /// Epochs between two checkpoints.
         checkpoint_every_epochs: usize = 1,
+        /// Minutes after which a checkpoint is written within an epoch too; 0 = only after epochs.
+        checkpoint_every_minutes: f64 = 10.0,
+        /// Checkpoints that are kept, the newest ones.
+        keep_checkpoints: usize = 2,
+        /// Keep the checkpoint of the epoch with the best validation accuracy as well, as checkpoints/best.safetensors.
+        keep_best_checkpoint: bool = false,
+        /// Checkpoints in a row that may fail to be written (a full disk, a folder that is gone) before the run stops;
+        /// 0 = it stops at the first thing that cannot be written.
+        max_failed_checkpoints: usize = 3,
     }
 }
 

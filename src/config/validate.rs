@@ -25,6 +25,9 @@ const MIN_CELLS: usize = 3;
 /// Beyond any network's gradients.
 const MAX_BUCKET_MIB: f64 = 65536.0;
 
+/// Between two checkpoints.
+const MAX_MINUTES: f64 = 10_080.0;
+
 /// Cells and channels beyond any network of this field: more is a slip of the hand that would exhaust the memory.
 const MAX_CELLS: usize = 1000;
 const MAX_CHANNELS: usize = 4096;
@@ -37,6 +40,10 @@ impl Settings for SearchConfig {
         "run.device",
         "run.log_every_steps",
         "run.checkpoint_every_epochs",
+        "run.checkpoint_every_minutes",
+        "run.keep_checkpoints",
+        "run.keep_best_checkpoint",
+        "run.max_failed_checkpoints",
         "data.dir",
         "data.loader_threads",
         "model.checkpoint_cells",
@@ -142,7 +149,12 @@ fn used_images(limit: usize, num_images: usize) -> Result<usize, Violation> {
 fn validate_run(run: &RunSection) -> Result<(), Violation> {
     threads_exist("run.threads", run.threads)?;
     at_least_one("run.log_every_steps", run.log_every_steps)?;
-    at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)
+    at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)?;
+    let minutes = run.checkpoint_every_minutes;
+    require((0.0..=MAX_MINUTES).contains(&minutes), "run.checkpoint_every_minutes", || {
+        format!("{minutes} is no number of minutes; state 0 to {MAX_MINUTES} (a week)")
+    })?;
+    at_least_one("run.keep_checkpoints", run.keep_checkpoints)
 }
 
 fn validate_loader_threads(threads: usize) -> Result<(), Violation> {

@@ -6,11 +6,10 @@ use std::time::Duration;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::run::{EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
+use super::tolerance::Tolerance;
+use crate::config::RunSection;
+use crate::run::{CheckpointWriter, EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
 use crate::trainer::{Checkpoint, Progress, Records};
-
-/// Checkpoints that are kept; the one before the newest serves when that is lost.
-const KEPT_CHECKPOINTS: usize = 2;
 
 /// A line of `metrics.jsonl`.
 #[derive(Serialize)]
@@ -26,8 +25,11 @@ pub(super) type Scalars<'a> = &'a [(&'a str, Option<f64>)];
 /// The records of one run, open for more.
 pub(super) struct Course<'a> {
     run: &'a RunDirectory,
+    config: &'a RunSection,
     metrics: JsonLog,
     events: EventWriter,
+    checkpoints: CheckpointWriter,
+    tolerance: Tolerance,
     bars: &'a MultiProgress,
     bar: ProgressBar,
 }
@@ -36,13 +38,15 @@ impl<'a> Course<'a> {
     /// Records into `run` after the first `metrics_position` bytes of its metrics, from step `first_step` on.
     pub fn open(
         run: &'a RunDirectory,
+        config: &'a RunSection,
         metrics_position: u64,
         first_step: u64,
         bars: &'a MultiProgress,
     ) -> Result<Self, RunError> {
         let metrics = run.open_metrics(metrics_position)?;
         let events = run.open_events(first_step)?;
-        Ok(Self { run, metrics, events, bars, bar: ProgressBar::hidden() })
+        let (checkpoints, tolerance) = (CheckpointWriter::default(), Tolerance::new(config.max_failed_checkpoints));
+        Ok(Self { run, config, metrics, events, checkpoints, tolerance, bars, bar: ProgressBar::hidden() })
     }
 
     pub fn run(&self) -> &RunDirectory {
@@ -74,12 +78,22 @@ impl<'a> Course<'a> {
         self.bar.set_message(message);
     }
 
-    pub fn append<S: Serialize, E: Serialize>(&mut self, metric: &Metric<'_, S, E>) -> Result<(), RunError> {
-        self.metrics.append(metric)
+    /// Appends a line to the metrics and the `scalars`, as `group/name`, to the TensorBoard events of `step`.
+    ///
+    /// # Errors
+    /// When they cannot be written and none may be lost.
+    pub fn record<S: Serialize, E: Serialize>(
+        &mut self,
+        metric: &Metric<'_, S, E>,
+        group: &str,
+        step: u64,
+        scalars: Scalars<'_>,
+    ) -> Result<(), RunError> {
+        let outcome = self.metrics.append(metric).and_then(|()| self.add_scalars(group, step, scalars));
+        self.tolerance.record(outcome)
     }
 
-    /// Adds `scalars` as `group/name` to the TensorBoard events.
-    pub fn add_scalars(&mut self, group: &str, step: u64, scalars: Scalars<'_>) -> Result<(), RunError> {
+    fn add_scalars(&mut self, group: &str, step: u64, scalars: Scalars<'_>) -> Result<(), RunError> {
         for (name, value) in scalars {
             if let Some(value) = value {
                 self.events.add_scalar(&format!("{group}/{name}"), step, *value)?;
@@ -88,21 +102,62 @@ impl<'a> Course<'a> {
         self.events.flush()
     }
 
-    /// Writes each figure, a file name and its SVG.
-    pub fn write_figures(&self, figures: Vec<(String, String)>) -> Result<(), RunError> {
-        for (name, svg) in figures {
-            write_atomic(&self.run.figure_path(&name), |writer| writer.write_all(svg.as_bytes()))?;
-        }
-        Ok(())
+    /// Writes what `write` does, which the run can do without.
+    ///
+    /// # Errors
+    /// When it cannot be written and nothing may be lost.
+    pub fn write(&mut self, write: impl FnOnce(&RunDirectory) -> Result<(), RunError>) -> Result<(), RunError> {
+        let outcome = write(self.run);
+        self.tolerance.record(outcome)
     }
 
-    /// Saves a checkpoint under its place in the run; removes old ones.
+    /// Begins to save a checkpoint under its place in the run, once the one before is written; old ones are removed.
+    ///
+    /// # Errors
+    /// When too many in a row could not be written.
     pub fn save<R: Records>(&mut self, mut checkpoint: Checkpoint<Progress<R>>) -> Result<(), RunError> {
-        checkpoint.header.metrics_position = self.metrics.position()?;
+        self.settle_tolerantly()?;
+        let position = self.metrics.position();
         let Progress { epoch, step, records, .. } = &checkpoint.header.progress;
-        let path = self.run.checkpoint_path(records.stage(), *epoch, *step as u64);
-        let bytes = checkpoint.to_bytes();
-        write_atomic(&path, |writer| writer.write_all(&bytes?))?;
-        self.run.prune_checkpoints(KEPT_CHECKPOINTS)
+        let mut file = self.run.checkpoint_file(records.stage(), *epoch, *step as u64, self.config.keep_checkpoints);
+        file.is_best = self.config.keep_best_checkpoint && *step == 0 && records.last_is_best();
+        let begun = position.and_then(|position| {
+            checkpoint.header.metrics_position = position;
+            self.checkpoints.begin(file, || checkpoint.into_bytes())
+        });
+        match begun {
+            Ok(()) => Ok(()),
+            Err(error) => self.tolerance.checkpoint(Err(error)),
+        }
     }
+
+    /// Waits for the checkpoint under way.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn settle(&mut self) -> Result<(), RunError> {
+        self.checkpoints.finish().unwrap_or(Ok(()))
+    }
+
+    /// Waits for the checkpoint under way, which the run may have to do without.
+    ///
+    /// # Errors
+    /// When too many in a row could not be written.
+    pub fn settle_tolerantly(&mut self) -> Result<(), RunError> {
+        match self.checkpoints.finish() {
+            Some(outcome) => self.tolerance.checkpoint(outcome),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes each figure, a file name and its SVG.
+///
+/// # Errors
+/// When one cannot be written.
+pub(super) fn write_figures(run: &RunDirectory, figures: Vec<(String, String)>) -> Result<(), RunError> {
+    for (name, svg) in figures {
+        write_atomic(&run.figure_path(&name), |writer| writer.write_all(svg.as_bytes()))?;
+    }
+    Ok(())
 }

@@ -5,6 +5,7 @@ mod figures;
 mod recorder;
 mod results;
 mod summary;
+mod tolerance;
 mod train_recorder;
 mod train_summary;
 

@@ -2,7 +2,7 @@
 
 use indicatif::MultiProgress;
 
-use super::course::{Course, Metric};
+use super::course::{Course, Metric, write_figures};
 use super::figures::{curves_figure, genotype_figures, stage_figures};
 use super::summary::SearchSummary;
 use crate::config::SearchConfig;
@@ -39,7 +39,7 @@ impl<'a> RunRecorder<'a> {
     ) -> Result<Self, RunError> {
         let position = resumed.map_or(0, |header| header.metrics_position);
         let first_step = resumed.map_or(0, |header| header.progress.global_step + 1);
-        Ok(Self { config, world, course: Course::open(run, position, first_step, bars)? })
+        Ok(Self { config, world, course: Course::open(run, &config.run, position, first_step, bars)? })
     }
 
     /// Writes the result of a complete search: `genotype.json`, its figures and `summary.json`. Returns both files'
@@ -52,12 +52,13 @@ impl<'a> RunRecorder<'a> {
         result: &SearchResult,
         config_digest: &str,
     ) -> Result<(GenotypeFile, SearchSummary), RunError> {
+        self.course.settle_tolerantly()?;
         let dataset = self.config.data.dataset.to_string();
         let provenance = Provenance::now(self.course.run().root(), &dataset, self.config.run.seed, config_digest);
         let genotypes = GenotypeFile::new(&result.variants, self.config.search.max_skip_connects, Some(provenance));
         write_json_atomic(&self.course.run().genotype_path(), &genotypes)?;
         if let Some(chosen) = genotypes.result() {
-            self.course.write_figures(genotype_figures(&chosen.variant.genotype))?;
+            write_figures(self.course.run(), genotype_figures(&chosen.variant.genotype))?;
         }
         let summary = SearchSummary::complete(result, &genotypes, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
@@ -74,10 +75,6 @@ impl<'a> RunRecorder<'a> {
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
     }
-
-    fn alphas_of(&self, stage: usize, num_epochs: usize) -> Result<Vec<AlphasFile>, RunError> {
-        (1..=num_epochs).map(|epoch| AlphasFile::read(&self.course.run().alphas_path(stage, epoch))).collect()
-    }
 }
 
 impl Observer<SearchRecords> for RunRecorder<'_> {
@@ -86,7 +83,6 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
     }
 
     fn steps(&mut self, record: &SearchStepRecord) -> Result<(), RunError> {
-        self.course.append(&SearchMetric::Steps(record))?;
         self.course.show(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
         let scalars = [
             ("train_loss", Some(record.train_loss)),
@@ -97,11 +93,10 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
             ("skip_dropout", Some(record.skip_dropout)),
             ("images_per_second", Some(record.images_per_second)),
         ];
-        self.course.add_scalars("steps", record.step, &scalars)
+        self.course.record(&SearchMetric::Steps(record), "steps", record.step, &scalars)
     }
 
     fn epoch(&mut self, record: &SearchEpochRecord) -> Result<(), RunError> {
-        self.course.append(&SearchMetric::Epoch(record))?;
         let valid = record.valid_top1.map_or(String::new(), |top1| format!(", valid {top1:.2} %"));
         tracing::info!(
             "stage {} epoch {}/{}: train {:.2} %, loss {:.3}{valid}, rate {:.4}, skip dropout {:.2}, {:.0} images/s",
@@ -125,11 +120,15 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
             ("reduction_entropy", Some(record.reduction_entropy)),
             ("seconds", Some(record.seconds)),
         ];
-        self.course.add_scalars("epochs", record.step, &scalars)
+        self.course.record(&SearchMetric::Epoch(record), "epochs", record.step, &scalars)
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint<SearchProgress>) -> Result<(), RunError> {
         self.course.save(checkpoint)
+    }
+
+    fn settle(&mut self) -> Result<(), RunError> {
+        self.course.settle()
     }
 }
 
@@ -146,15 +145,18 @@ impl SearchObserver for RunRecorder<'_> {
     }
 
     fn alphas(&mut self, alphas: &AlphasFile) -> Result<(), RunError> {
-        self.course.run().write_alphas(alphas)
+        self.course.write(|run| run.write_alphas(alphas))
     }
 
     fn stage_ends(&mut self, progress: &SearchProgress, switches: &Switches, alphas: &Alphas) -> Result<(), RunError> {
         self.course.end_bar();
         let stage = progress.records.stages.len();
-        let history = self.alphas_of(stage, self.config.search.epochs)?;
-        let frozen_epochs = self.config.search.alpha_start_epoch;
-        self.course.write_figures(stage_figures(stage, frozen_epochs, switches, alphas, &history))?;
-        self.course.write_figures(vec![curves_figure(self.config, progress)])
+        let config = self.config;
+        self.course.write(|run| {
+            let paths = (1..=config.search.epochs).map(|epoch| run.alphas_path(stage, epoch));
+            let history = paths.map(|path| AlphasFile::read(&path)).collect::<Result<Vec<_>, _>>()?;
+            write_figures(run, stage_figures(stage, config.search.alpha_start_epoch, switches, alphas, &history))?;
+            write_figures(run, vec![curves_figure(config, progress)])
+        })
     }
 }

@@ -2,7 +2,7 @@
 
 use indicatif::MultiProgress;
 
-use super::course::{Course, Metric};
+use super::course::{Course, Metric, write_figures};
 use super::train_summary::TrainSummary;
 use crate::config::TrainConfig;
 use crate::figures::{Curves, Panel, Series, Stage, curves_svg};
@@ -39,7 +39,7 @@ impl<'a> TrainRecorder<'a> {
     ) -> Result<Self, RunError> {
         let position = resumed.map_or(0, |header| header.metrics_position);
         let first_step = resumed.map_or(0, |header| header.progress.global_step + 1);
-        Ok(Self { config, cell, world, course: Course::open(run, position, first_step, bars)? })
+        Ok(Self { config, cell, world, course: Course::open(run, &config.run, position, first_step, bars)? })
     }
 
     /// Writes the result of a complete training: `weights.safetensors`, `weights-ema.safetensors` where weights were
@@ -48,6 +48,7 @@ impl<'a> TrainRecorder<'a> {
     /// # Errors
     /// When a file cannot be written.
     pub fn finish(&mut self, mut result: TrainResult) -> Result<TrainSummary, TrainError> {
+        self.course.settle_tolerantly()?;
         let summary = TrainSummary::complete(self.config, self.cell, self.world, &result);
         let run = self.course.run();
         let plain = result.state.weights_file()?;
@@ -78,7 +79,6 @@ impl Observer<TrainRecords> for TrainRecorder<'_> {
     }
 
     fn steps(&mut self, record: &TrainStepRecord) -> Result<(), RunError> {
-        self.course.append(&TrainMetric::Steps(record))?;
         self.course.show(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
         let scalars = [
             ("train_loss", Some(record.train_loss)),
@@ -87,11 +87,10 @@ impl Observer<TrainRecords> for TrainRecorder<'_> {
             ("drop_path", Some(record.drop_path)),
             ("images_per_second", Some(record.images_per_second)),
         ];
-        self.course.add_scalars("steps", record.step, &scalars)
+        self.course.record(&TrainMetric::Steps(record), "steps", record.step, &scalars)
     }
 
     fn epoch(&mut self, record: &TrainEpochRecord) -> Result<(), RunError> {
-        self.course.append(&TrainMetric::Epoch(record))?;
         let text = |name: &str, scores: Option<Scores>| {
             scores.map_or(String::new(), |scores| format!(", {name} {:.2} %", scores.top1))
         };
@@ -120,11 +119,15 @@ impl Observer<TrainRecords> for TrainRecorder<'_> {
             ("test_ema_top1", top1(record.test_ema)),
             ("seconds", Some(record.seconds)),
         ];
-        self.course.add_scalars("epochs", record.step, &scalars)
+        self.course.record(&TrainMetric::Epoch(record), "epochs", record.step, &scalars)
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint<TrainProgress>) -> Result<(), RunError> {
         self.course.save(checkpoint)
+    }
+
+    fn settle(&mut self) -> Result<(), RunError> {
+        self.course.settle()
     }
 }
 
@@ -135,7 +138,8 @@ impl TrainObserver for TrainRecorder<'_> {
 
     fn ends(&mut self, progress: &TrainProgress) -> Result<(), RunError> {
         self.course.end_bar();
-        self.course.write_figures(vec![("curves.svg".to_owned(), curves(self.config, progress))])
+        let curves = vec![("curves.svg".to_owned(), curves(self.config, progress))];
+        self.course.write(|run| write_figures(run, curves))
     }
 }
 

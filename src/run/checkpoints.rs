@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::RunError;
 use crate::files::sync_directory;
 
+/// A second name of the checkpoint after the epoch with the best validation accuracy.
+pub(super) const BEST: &str = "best.safetensors";
+
 /// When a checkpoint was taken; later ones compare greater.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Moment {

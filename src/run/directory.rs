@@ -11,7 +11,7 @@ use libc::{ENOLCK, ENOSYS, EOPNOTSUPP};
 use tracing::warn;
 
 use super::checkpoints::{self, Moment};
-use super::{AlphasFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
+use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
 use crate::files::remove_partial_files;
 use crate::world::hostname;
 
@@ -164,26 +164,29 @@ impl RunDirectory {
         fs::read(path).map_err(RunError::read(path))
     }
 
-    /// Where the run goes on; `None` where it begins (anew, which is said with the reason, if it had been started).
+    /// What the run may go on from, newest first; nothing where it begins (anew, which is said with the reason, if it had
+    /// been started).
     ///
     /// # Errors
     /// [`RunError::NothingToResume`] of a complete run without checkpoints, and [`RunError::Read`].
-    pub fn checkpoint_to_resume(&self) -> Result<Option<PathBuf>, RunError> {
-        let latest = self.latest_checkpoint()?;
-        if latest.is_none() && self.is_complete() {
+    pub fn checkpoints_to_resume(&self) -> Result<Vec<PathBuf>, RunError> {
+        let mut found = checkpoints::list(&self.checkpoints())?;
+        found.reverse();
+        if found.is_empty() && self.is_complete() {
             return Err(RunError::NothingToResume { root: self.root.clone() });
         }
         let starts = fs::read_to_string(self.root.join("environment.jsonl")).unwrap_or_default();
-        if let (None, Some(first)) = (&latest, starts.lines().next()) {
+        if let (true, Some(first)) = (found.is_empty(), starts.lines().next()) {
             let first: serde_json::Value = serde_json::from_str(first).unwrap_or_default();
             warn!(
                 "{} begins anew: it was started {} and ended before its first checkpoint; a checkpoint is written every \
-                 run.checkpoint_every_epochs epochs, and when a signal (Ctrl-C, SIGTERM, not SIGKILL) ends the run",
+                 run.checkpoint_every_epochs epochs and every run.checkpoint_every_minutes minutes, and when a signal \
+                 (Ctrl-C, SIGTERM, not SIGKILL) ends the run",
                 self.root.display(),
                 first["started_at"].as_str().map_or("before".to_owned(), |time| format!("at {time}")),
             );
         }
-        Ok(latest)
+        Ok(found)
     }
 
     fn is_complete(&self) -> bool {
@@ -192,12 +195,9 @@ impl RunDirectory {
         summary["status"] == "complete"
     }
 
-    /// Removes all checkpoints but the newest `keep` (at least one), once the newest are durable.
-    ///
-    /// # Errors
-    /// [`RunError::Read`] or [`RunError::Write`].
-    pub fn prune_checkpoints(&self, keep: usize) -> Result<(), RunError> {
-        checkpoints::prune(&self.checkpoints(), keep)
+    /// A checkpoint at this place, to be written; see [`RunDirectory::checkpoint_path`].
+    pub fn checkpoint_file(&self, stage: usize, epoch: usize, step: u64, keep: usize) -> CheckpointFile {
+        CheckpointFile { folder: self.checkpoints(), moment: Moment { stage, epoch, step }, keep, is_best: false }
     }
 
     /// Adds this start to `environment.jsonl`.
@@ -308,12 +308,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let run = RunDirectory::create(&root.path().join("run"), "").unwrap();
         fs::write(run.summary_path(), r#"{"status": "stopped"}"#).unwrap();
-        assert_eq!(run.checkpoint_to_resume().unwrap(), None);
+        assert!(run.checkpoints_to_resume().unwrap().is_empty());
         fs::write(run.summary_path(), r#"{"status": "complete"}"#).unwrap();
-        let error = run.checkpoint_to_resume().unwrap_err();
+        let error = run.checkpoints_to_resume().unwrap_err();
         assert!(error.is_usage() && error.to_string().contains("its checkpoints are gone"), "{error}");
         fs::write(run.checkpoint_path(1, 2, 3), "").unwrap();
-        assert_eq!(run.checkpoint_to_resume().unwrap(), Some(run.checkpoint_path(1, 2, 3)));
+        fs::write(run.checkpoint_path(1, 2, 4), "").unwrap();
+        let newest_first = [4, 3].map(|step| run.checkpoint_path(1, 2, step));
+        assert_eq!(run.checkpoints_to_resume().unwrap(), newest_first);
     }
 
     #[test]
@@ -400,7 +402,7 @@ mod tests {
         let run = RunDirectory::open(root.path()).unwrap();
         assert!(partials.iter().all(|partial| !partial.exists()));
         assert_eq!(run.latest_checkpoint().unwrap(), Some(newest.clone()));
-        run.prune_checkpoints(1).unwrap();
+        checkpoints::prune(&run.checkpoints(), 1).unwrap();
         assert_eq!(checkpoints::list(&run.checkpoints()).unwrap(), [newest]);
     }
 

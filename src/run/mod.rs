@@ -22,6 +22,7 @@
 
 mod alphas_file;
 mod atomic;
+mod checkpoint_writer;
 mod checkpoints;
 mod directory;
 mod environment;
@@ -36,6 +37,7 @@ mod trained_cell;
 
 pub use alphas_file::AlphasFile;
 pub use atomic::{write_atomic, write_json_atomic};
+pub use checkpoint_writer::{CheckpointFile, CheckpointWriter};
 pub use directory::RunDirectory;
 pub use environment::{COMMIT, Environment, compact_utc};
 pub use error::RunError;

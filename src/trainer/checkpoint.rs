@@ -72,7 +72,7 @@ pub struct CheckpointHeader<P> {
     /// Where the run stands.
     pub progress: P,
     counters: Counters,
-    /// SHA-256 of the tensors, in the order of their names.
+    /// SHA-256 of the tensors, in the order of their names; stated in files.
     tensors_hash: String,
 }
 
@@ -116,7 +116,7 @@ impl<P: RunProgress> Checkpoint<P> {
             metrics_position: 0,
             progress: progress.clone(),
             counters: state.counters(),
-            tensors_hash: hash(&tensors),
+            tensors_hash: String::new(),
         };
         Ok(Self { header, tensors, network: state.network() })
     }
@@ -125,7 +125,8 @@ impl<P: RunProgress> Checkpoint<P> {
     ///
     /// # Errors
     /// When the header cannot be serialised, for example because a figure is not a number.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, std::io::Error> {
+    pub fn into_bytes(mut self) -> Result<Vec<u8>, std::io::Error> {
+        self.header.tensors_hash = hash(&self.tensors);
         let mut metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&self.header)?)]);
         metadata.extend(self.network.iter().map(|network| (NETWORK_KEY.to_owned(), network.clone())));
         safetensors_bytes(&self.tensors, metadata).map_err(std::io::Error::other)

@@ -13,7 +13,8 @@ use super::error::MemoryDemand;
 use super::observer::Observer;
 use super::parallel::{average_local_buffers, check_common_buffers};
 use super::progress::{Interval, IntervalStart, Progress, Records};
-use super::stop::{Signal, StopSignal};
+use super::save_clock::SaveClock;
+use super::stop::{Asked, Signal, StopSignal};
 use super::tally::{EpochTally, StepKind};
 use crate::config::{ParallelSection, RunSection};
 use crate::world::{World, activity};
@@ -109,11 +110,13 @@ pub(super) struct EpochLoop<'a, T: Task> {
     plan: Plan<'a>,
     task: &'a mut T,
     progress: &'a mut Progress<T::Records>,
+    clock: SaveClock,
 }
 
 impl<'a, T: Task> EpochLoop<'a, T> {
     pub fn new(plan: Plan<'a>, task: &'a mut T, progress: &'a mut Progress<T::Records>) -> Self {
-        Self { plan, task, progress }
+        let clock = SaveClock::start(plan.run.checkpoint_every_minutes);
+        Self { plan, task, progress, clock }
     }
 
     /// Runs all epochs that are left. Returns the signal that ended them early, after a checkpoint of the same moment.
@@ -121,6 +124,20 @@ impl<'a, T: Task> EpochLoop<'a, T> {
     /// # Errors
     /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
     pub fn run(mut self) -> Result<Option<Signal>, TrainError> {
+        let end = self.run_epochs();
+        match &end {
+            Ok(None) => {}
+            Ok(Some(_)) => self.task.observer().settle()?,
+            Err(_) => {
+                if let Err(unsaved) = self.task.observer().settle() {
+                    tracing::warn!("{unsaved}");
+                }
+            }
+        }
+        end
+    }
+
+    fn run_epochs(&mut self) -> Result<Option<Signal>, TrainError> {
         while self.progress.epoch < self.plan.num_epochs {
             let mut signal = self.train_epoch().map_err(|error| self.explained(error))?;
             if signal.is_none() {
@@ -155,12 +172,13 @@ impl<'a, T: Task> EpochLoop<'a, T> {
             self.progress.finish_step();
             self.task.observer().step();
 
-            let signal = self.plan.stop.agreed(world)?;
+            // The clocks of ranks differ: rank 0's counts.
+            let Asked { signal, checkpoint } = self.plan.stop.agreed_with(world.is_root() && self.clock.is_due(), world)?;
             if self.compares_ranks() {
                 self.compare_ranks()?;
             }
             let logs = self.progress.step.is_multiple_of(self.plan.run.log_every_steps);
-            if logs || signal.is_some() || self.progress.step == steps.end {
+            if logs || signal.is_some() || checkpoint || self.progress.step == steps.end {
                 // Records and checkpoints are of sums that all ranks know.
                 self.progress.gather_sums(&tally.sums()?, world)?;
                 self.progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
@@ -172,6 +190,9 @@ impl<'a, T: Task> EpochLoop<'a, T> {
             }
             if signal.is_some() {
                 return Ok(signal);
+            }
+            if checkpoint && self.progress.step < steps.end {
+                self.save()?;
             }
         }
         Ok(None)
@@ -193,8 +214,10 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let record = self.task.finish_epoch(&self.epoch_so_far(), scores, seconds)?;
         self.task.observer().epoch(&record)?;
         self.progress.finish_epoch(record, seconds);
-        let every = self.plan.run.checkpoint_every_epochs;
-        if self.progress.epoch.is_multiple_of(every) || self.progress.epoch == self.plan.num_epochs {
+        let run = self.plan.run;
+        let is_due = self.progress.epoch.is_multiple_of(run.checkpoint_every_epochs);
+        let is_best = run.keep_best_checkpoint && self.progress.records.last_is_best();
+        if is_due || is_best || self.progress.epoch == self.plan.num_epochs {
             self.save()?;
         }
         Ok(None)
@@ -249,6 +272,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let Plan { world, config_digest, .. } = self.plan;
         world.communicator().settle()?;
         let checkpoint = Checkpoint::take(self.task.state(), &*self.progress, config_digest, world)?;
+        self.clock.reset();
         Ok(self.task.observer().checkpoint(checkpoint)?)
     }
 }

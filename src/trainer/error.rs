@@ -55,7 +55,7 @@ pub enum TrainError {
         demand: MemoryDemand,
     },
     /// A checkpoint that cannot be read or is not one.
-    #[error("{}: {problem}; remove the file to go on from the checkpoint before it", path.display())]
+    #[error("{}: {problem}", path.display())]
     Checkpoint {
         /// The file.
         path: PathBuf,

@@ -20,6 +20,7 @@ mod parallel;
 mod predictions;
 mod progress;
 mod retrain;
+mod save_clock;
 mod search;
 mod seed;
 mod step_images;

@@ -24,8 +24,14 @@ pub trait Observer<R: Records> {
     /// The state to continue from is to be saved.
     ///
     /// # Errors
-    /// When it cannot be written; earlier checkpoints are intact.
+    /// When it, or the one before, cannot be written and the run may not go on without; earlier checkpoints are intact.
     fn checkpoint(&mut self, checkpoint: Checkpoint<Progress<R>>) -> Result<(), RunError>;
+
+    /// The run ends here for now: the last checkpoint has to be on the disk.
+    ///
+    /// # Errors
+    /// When it is not.
+    fn settle(&mut self) -> Result<(), RunError>;
 }
 
 /// The observer of ranks that leave recording to rank 0.
@@ -44,6 +50,10 @@ impl<R: Records> Observer<R> for Silent {
     }
 
     fn checkpoint(&mut self, _: Checkpoint<Progress<R>>) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), RunError> {
         Ok(())
     }
 }

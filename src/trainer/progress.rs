@@ -9,7 +9,7 @@ use crate::world::activity::Place;
 use crate::world::{CommunicatorError, Ranks};
 
 /// What a kind of run records of its course, apart from what all kinds have in common ([`Progress`]).
-pub trait Records: Clone + Serialize + DeserializeOwned {
+pub trait Records: Clone + Serialize + DeserializeOwned + Send + 'static {
     /// Name and version of the format of its checkpoints.
     const FORMAT: &'static str;
     /// What an interval of steps came to.
@@ -24,6 +24,17 @@ pub trait Records: Clone + Serialize + DeserializeOwned {
 
     /// Enters a complete epoch.
     fn add(&mut self, epoch: Self::Epoch);
+
+    /// Validation accuracy in percent of every complete epoch of the stage under way, in order; none of epochs that did not
+    /// validate.
+    fn valid_top1(&self) -> Vec<Option<f64>>;
+
+    /// Whether the last complete epoch validated better than all before it.
+    fn last_is_best(&self) -> bool {
+        let mut scores = self.valid_top1();
+        let last = scores.pop().flatten();
+        last.is_some_and(|last| scores.into_iter().flatten().all(|before| before < last))
+    }
 }
 
 /// The place of a run in its course, with the records of what lies behind it.

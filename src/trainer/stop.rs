@@ -18,6 +18,15 @@ const SIGNALS: [Signal; 6] = [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU
 /// The same again ends the run at once. Not SIGHUP: a lost terminal and its shell both send it.
 const IMPATIENT: [Signal; 2] = [SIGINT, SIGTERM];
 
+/// What a run is asked for between two steps.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// To stop, by the signal of this number.
+    pub signal: Option<Signal>,
+    /// To save a checkpoint.
+    pub checkpoint: bool,
+}
+
 /// Whether a signal to stop has arrived: SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU. The same SIGINT or SIGTERM
 /// again ends the program at once. A signal that was ignored when the run began (nohup, a background job of a script)
 /// stays ignored.
@@ -52,13 +61,22 @@ impl StopSignal {
     /// # Errors
     /// When the ranks cannot be reached.
     pub fn agreed(&self, ranks: &Ranks) -> Result<Option<Signal>, CommunicatorError> {
+        Ok(self.agreed_with(false, ranks)?.signal)
+    }
+
+    /// [`StopSignal::agreed`], and in the same exchange whether a checkpoint `is_due` on any rank.
+    ///
+    /// # Errors
+    /// When the ranks cannot be reached.
+    pub fn agreed_with(&self, is_due: bool, ranks: &Ranks) -> Result<Asked, CommunicatorError> {
+        let requested = self.requested();
         if ranks.size == 1 {
-            return Ok(self.requested());
+            return Ok(Asked { signal: requested, checkpoint: is_due });
         }
-        let number = Tensor::from_slice(&[i64::from(self.requested().unwrap_or(0))]);
-        ranks.host().all_reduce(&number, ReduceOp::Max, Label::new("exchange of signals"))?.wait()?;
-        let number = number.f_int64_value(&[0])?;
-        Ok(i32::try_from(number).ok().filter(|&number| number != 0))
+        let numbers = Tensor::from_slice(&[i64::from(requested.unwrap_or(0)), i64::from(is_due)]);
+        ranks.host().all_reduce(&numbers, ReduceOp::Max, Label::new("exchange of signals"))?.wait()?;
+        let signal = i32::try_from(numbers.f_int64_value(&[0])?).ok().filter(|&number| number != 0);
+        Ok(Asked { signal, checkpoint: numbers.f_int64_value(&[1])? != 0 })
     }
 
     /// The number of the signal that asked this process to stop.

@@ -11,7 +11,7 @@ use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
-use crate::cli::run_arguments::{check_origin, read_resume_point, with_checkpoint};
+use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, with_checkpoint};
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
 use crate::run::{Environment, RunDirectory, TrainedCell, write_atomic, write_json_atomic};
@@ -143,10 +143,11 @@ impl Start {
         let run = agree(&world, place.open(&world, &config, &cell, initial.as_ref()))?;
         let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, &data.data_digest);
         agree(&world, run.as_ref().map_or(Ok(()), check))?;
-        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
+        let newest = |run| newest_whole_checkpoint::<TrainProgress>(run, &data.run_digest);
+        let latest = agree(&world, run.as_ref().map_or(Ok(None), newest))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = agree(&world, read_resume_point(latest, &data.run_digest))?;
+        let resume = agree(&world, latest.map(|path| read_resume_point(&path, &data.run_digest)).transpose())?;
         Ok(Self { run, root: root.unwrap_or_default(), config, cell, world, data, initial, resume })
     }
 

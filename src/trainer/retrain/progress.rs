@@ -23,6 +23,12 @@ impl Records for TrainRecords {
     fn add(&mut self, epoch: TrainEpochRecord) {
         self.epochs.push(epoch);
     }
+
+    /// Of the averaged weights where there are any.
+    fn valid_top1(&self) -> Vec<Option<f64>> {
+        let scores = |epoch: &TrainEpochRecord| epoch.valid_ema.or(epoch.valid);
+        self.epochs.iter().map(|epoch| scores(epoch).map(|scores| scores.top1)).collect()
+    }
 }
 
 /// What one interval of steps came to.

@@ -33,6 +33,10 @@ impl Records for SearchRecords {
     fn add(&mut self, epoch: SearchEpochRecord) {
         self.epochs.push(epoch);
     }
+
+    fn valid_top1(&self) -> Vec<Option<f64>> {
+        self.epochs.iter().filter(|epoch| epoch.stage == self.stage()).map(|epoch| epoch.valid_top1).collect()
+    }
 }
 
 impl SearchProgress {
