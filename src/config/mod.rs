@@ -28,9 +28,9 @@ mod validate;
 pub use error::{ConfigError, Origin, Violation};
 pub use home::{NoHome, expand_home};
 pub use schema::{
-    AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, ParallelSection,
-    RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection, SearchSection,
-    SkipDropoutSchedule, StageSection, WeightOptimizerSection,
+    AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, DivergencePolicy,
+    ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection,
+    SearchSection, SkipDropoutSchedule, StageSection, WeightOptimizerSection,
     image_sizes::{ImageSizeSection, image_size_at},
     train::{
         AugmentationPolicy, BatchScaling, Interpolation, NetworkChoice, OnBadImage, OptimizerKind, Precision,

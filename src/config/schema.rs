@@ -104,6 +104,18 @@ impl fmt::Display for DatasetName {
     }
 }
 
+/// What a run does when a loss or gradient is infinite or not a number.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DivergencePolicy {
+    /// Ends with a message.
+    Stop,
+    /// Drops the step.
+    Skip,
+    /// Goes back to the last checkpoint.
+    Rewind,
+}
+
 /// How the dropout on `skip_connect` decays over the epochs of a stage.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -194,6 +206,11 @@ section! {
         /// Checkpoints in a row that may fail to be written (a full disk, a folder that is gone) before the run stops;
         /// 0 = it stops at the first thing that cannot be written.
         max_failed_checkpoints: usize = 3,
+        /// When a loss or gradient is infinite or NaN: "stop" (nothing is stepped, the message names step, rank and tensor),
+        /// "skip" (the step is dropped), or "rewind" (back to the last checkpoint, then with another order of the images).
+        on_divergence: DivergencePolicy = DivergencePolicy::Stop,
+        /// Steps in a row that may be dropped, and rewinds of a run, before it stops all the same.
+        divergence_limit: usize = 5,
     }
 }
 

@@ -44,6 +44,8 @@ impl Settings for SearchConfig {
         "run.keep_checkpoints",
         "run.keep_best_checkpoint",
         "run.max_failed_checkpoints",
+        "run.on_divergence",
+        "run.divergence_limit",
         "data.dir",
         "data.loader_threads",
         "model.checkpoint_cells",

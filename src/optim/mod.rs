@@ -22,7 +22,7 @@ mod sgd;
 mod tests;
 
 pub use adam::{Adam, AdamDecay};
-pub use clip::clip_gradient_norm;
+pub use clip::{clip_gradient_norm, gradient_norm, limit_gradient_norm};
 pub use ema::Ema;
 pub use flat::{FlatParameters, FlatStatistics};
 pub use groups::{ParameterGroup, ParameterGroups, WeightDecay};

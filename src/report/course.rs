@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::tolerance::Tolerance;
 use crate::config::RunSection;
 use crate::run::{CheckpointWriter, EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
-use crate::trainer::{Checkpoint, Progress, Records};
+use crate::trainer::{Checkpoint, Incident, Progress, Records};
 
 /// A line of `metrics.jsonl`.
 #[derive(Serialize)]
@@ -90,6 +90,19 @@ impl<'a> Course<'a> {
         scalars: Scalars<'_>,
     ) -> Result<(), RunError> {
         let outcome = self.metrics.append(metric).and_then(|()| self.add_scalars(group, step, scalars));
+        self.tolerance.record(outcome)
+    }
+
+    /// Warns of what was not planned, and appends it to the metrics.
+    ///
+    /// # Errors
+    /// When it cannot be written and nothing may be lost.
+    pub fn incident(&mut self, incident: &Incident) -> Result<(), RunError> {
+        tracing::warn!("{incident}");
+        if let Incident::Rewound { step, to_step, .. } = incident {
+            self.bar.set_position(self.bar.position().saturating_sub(step - 1 - to_step));
+        }
+        let outcome = self.metrics.append(incident);
         self.tolerance.record(outcome)
     }
 

@@ -10,7 +10,7 @@ use crate::genotype::{Alphas, Switches};
 use crate::run::{AlphasFile, GenotypeFile, Provenance, RunDirectory, RunError, write_json_atomic};
 use crate::search::Stage;
 use crate::trainer::{
-    Checkpoint, CheckpointHeader, Observer, SearchEpochRecord, SearchObserver, SearchProgress, SearchRecords,
+    Checkpoint, CheckpointHeader, Incident, Observer, SearchEpochRecord, SearchObserver, SearchProgress, SearchRecords,
     SearchResult, SearchStepRecord,
 };
 use crate::world::World;
@@ -121,6 +121,10 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
             ("seconds", Some(record.seconds)),
         ];
         self.course.record(&SearchMetric::Epoch(record), "epochs", record.step, &scalars)
+    }
+
+    fn incident(&mut self, incident: &Incident) -> Result<(), RunError> {
+        self.course.incident(incident)
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint<SearchProgress>) -> Result<(), RunError> {

@@ -8,8 +8,8 @@ use crate::config::TrainConfig;
 use crate::figures::{Curves, Panel, Series, Stage, curves_svg};
 use crate::run::{RunDirectory, RunError, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{
-    Checkpoint, CheckpointHeader, Observer, Scores, TrainEpochRecord, TrainError, TrainObserver, TrainProgress,
-    TrainRecords, TrainResult, TrainState, TrainStepRecord,
+    Checkpoint, CheckpointHeader, Incident, Observer, Scores, TrainEpochRecord, TrainError, TrainObserver,
+    TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord,
 };
 use crate::world::World;
 
@@ -120,6 +120,10 @@ impl Observer<TrainRecords> for TrainRecorder<'_> {
             ("seconds", Some(record.seconds)),
         ];
         self.course.record(&TrainMetric::Epoch(record), "epochs", record.step, &scalars)
+    }
+
+    fn incident(&mut self, incident: &Incident) -> Result<(), RunError> {
+        self.course.incident(incident)
     }
 
     fn checkpoint(&mut self, checkpoint: Checkpoint<TrainProgress>) -> Result<(), RunError> {

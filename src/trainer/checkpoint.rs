@@ -53,7 +53,7 @@ pub trait Resumable {
 }
 
 /// A moment of a run, on the host.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Checkpoint<P> {
     /// What is not a tensor.
     pub header: CheckpointHeader<P>,

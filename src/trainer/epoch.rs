@@ -9,15 +9,18 @@ use std::time::{Duration, Instant};
 
 use super::TrainError;
 use super::checkpoint::{Checkpoint, Resumable};
+use super::divergence::{Divergence, DivergenceSite, NotFinite};
 use super::error::MemoryDemand;
+use super::fault;
 use super::observer::Observer;
 use super::parallel::{average_local_buffers, check_common_buffers};
 use super::progress::{Interval, IntervalStart, Progress, Records};
+use super::recovery::{GoesOn, Recovery};
 use super::save_clock::SaveClock;
 use super::stop::{Asked, Signal, StopSignal};
 use super::tally::{EpochTally, StepKind};
 use crate::config::{ParallelSection, RunSection};
-use crate::world::{World, activity};
+use crate::world::{Label, World, activity};
 
 /// Share of an epoch's steps spent waiting for images from which on the user is told.
 const NOTABLE_WAIT: f64 = 0.02;
@@ -39,14 +42,17 @@ pub(super) trait Task {
     /// What its steps change.
     fn state(&self) -> &Self::State;
 
+    /// The same, to be put back to an earlier moment.
+    fn state_mut(&mut self) -> &mut Self::State;
+
     /// Who records it.
     fn observer(&mut self) -> &mut dyn Observer<Self::Records>;
 
-    /// The images of these `steps` of `epoch` (from 0), read ahead.
+    /// The images of these `steps` of the epoch under way, read ahead.
     ///
     /// # Errors
     /// When reading cannot begin.
-    fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Self::Batches, TrainError>;
+    fn batches(&self, progress: &Progress<Self::Records>, steps: Range<usize>) -> Result<Self::Batches, TrainError>;
 
     /// How long the steps have waited for `batches` so far.
     fn waited(batches: &Self::Batches) -> Duration;
@@ -54,7 +60,8 @@ pub(super) trait Task {
     /// One step on the next of `batches`; what it came to goes into `tally`.
     ///
     /// # Errors
-    /// When loading, libtorch or the exchange of gradients fails.
+    /// When loading, libtorch or the exchange of gradients fails; [`TrainError::NotFinite`] where what is left of the step
+    /// was not taken.
     fn step(&mut self, at: StepPlace, batches: &mut Self::Batches, tally: &mut EpochTally) -> Result<(), TrainError>;
 
     /// Scores the state after the steps of `epoch` (from 0); or the signal that ended that early.
@@ -81,8 +88,8 @@ pub(super) trait Task {
     /// What needs memory in `epoch` (from 0).
     fn demand(&self, epoch: usize) -> MemoryDemand;
 
-    /// The failure that the loss of `steps` is infinite or not a number in `interval`.
-    fn diverged(&self, steps: StepKind, loss: f64, interval: &Interval) -> TrainError;
+    /// What `steps` in `epoch` (from 0) are called when they are not finite.
+    fn site(&self, steps: StepKind, epoch: usize) -> DivergenceSite;
 }
 
 /// The place of a step in the course of epochs; both from 0.
@@ -111,12 +118,24 @@ pub(super) struct EpochLoop<'a, T: Task> {
     task: &'a mut T,
     progress: &'a mut Progress<T::Records>,
     clock: SaveClock,
+    recovery: Recovery<T::Records>,
+}
+
+/// How the steps of an epoch ended.
+enum StepsEnd {
+    /// With the last of them.
+    Complete,
+    /// By a signal.
+    Stopped(Signal),
+    /// At an earlier moment, from which to go on.
+    Rewound,
 }
 
 impl<'a, T: Task> EpochLoop<'a, T> {
     pub fn new(plan: Plan<'a>, task: &'a mut T, progress: &'a mut Progress<T::Records>) -> Self {
         let clock = SaveClock::start(plan.run.checkpoint_every_minutes);
-        Self { plan, task, progress, clock }
+        let recovery = Recovery::new(plan.run);
+        Self { plan, task, progress, clock, recovery }
     }
 
     /// Runs all epochs that are left. Returns the signal that ended them early, after a checkpoint of the same moment.
@@ -138,11 +157,16 @@ impl<'a, T: Task> EpochLoop<'a, T> {
     }
 
     fn run_epochs(&mut self) -> Result<Option<Signal>, TrainError> {
+        if self.recovery.needs_checkpoint() {
+            let checkpoint = self.take_checkpoint()?;
+            self.recovery.keep(&checkpoint);
+        }
         while self.progress.epoch < self.plan.num_epochs {
-            let mut signal = self.train_epoch().map_err(|error| self.explained(error))?;
-            if signal.is_none() {
-                signal = self.finish_epoch().map_err(|error| self.explained(error))?;
-            }
+            let signal = match self.train_epoch().map_err(|error| self.explained(error))? {
+                StepsEnd::Complete => self.finish_epoch().map_err(|error| self.explained(error))?,
+                StepsEnd::Stopped(signal) => Some(signal),
+                StepsEnd::Rewound => continue,
+            };
             if signal.is_some() {
                 self.save()?;
                 return Ok(signal);
@@ -156,24 +180,36 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         error.explained(|| self.task.demand(self.progress.epoch))
     }
 
-    /// The steps that are left of the epoch under way. Returns the signal that stopped it early.
-    fn train_epoch(&mut self) -> Result<Option<Signal>, TrainError> {
+    /// The steps that are left of the epoch under way.
+    fn train_epoch(&mut self) -> Result<StepsEnd, TrainError> {
         let world = self.plan.world;
         let epoch = self.progress.epoch;
         let steps = self.progress.step..self.plan.steps_per_epoch;
-        let mut batches = self.task.batches(epoch, steps.clone())?;
+        let mut batches = self.task.batches(self.progress, steps.clone())?;
         let mut tally = EpochTally::from_sums(self.progress.own_sums(world), world.device)?;
         let seconds_before = self.progress.epoch_seconds;
         let data_seconds_before = self.progress.epoch_data_seconds;
         let start = Instant::now();
         for step in steps.clone() {
             activity::begin_step(self.progress.place());
-            self.task.step(StepPlace { epoch, step }, &mut batches, &mut tally)?;
+            fault::begin_step(self.progress.global_step + 1, world.rank);
+            match self.task.step(StepPlace { epoch, step }, &mut batches, &mut tally) {
+                Err(TrainError::NotFinite(found)) => match self.recover(self.divergence_at_step(found)?)? {
+                    GoesOn::Earlier => return Ok(StepsEnd::Rewound),
+                    // What is left of the step's images is not looked at.
+                    GoesOn::AfterStep => batches = self.task.batches(self.progress, step + 1..steps.end)?,
+                },
+                result => {
+                    result?;
+                    self.progress.dropped_in_a_row = 0;
+                }
+            }
             self.progress.finish_step();
             self.task.observer().step();
 
             // The clocks of ranks differ: rank 0's counts.
-            let Asked { signal, checkpoint } = self.plan.stop.agreed_with(world.is_root() && self.clock.is_due(), world)?;
+            let is_due = world.is_root() && self.clock.is_due();
+            let Asked { signal, checkpoint } = self.plan.stop.agreed_with(is_due, world)?;
             if self.compares_ranks() {
                 self.compare_ranks()?;
             }
@@ -183,19 +219,23 @@ impl<'a, T: Task> EpochLoop<'a, T> {
                 self.progress.gather_sums(&tally.sums()?, world)?;
                 self.progress.epoch_seconds = seconds_before + start.elapsed().as_secs_f64();
                 self.progress.epoch_data_seconds = data_seconds_before + T::waited(&batches).as_secs_f64();
-                self.check_losses()?;
+                if let Some(divergence) = self.divergence_by_now()
+                    && matches!(self.recover(divergence)?, GoesOn::Earlier)
+                {
+                    return Ok(StepsEnd::Rewound);
+                }
             }
             if logs {
                 self.record_interval()?;
             }
-            if signal.is_some() {
-                return Ok(signal);
+            if let Some(signal) = signal {
+                return Ok(StepsEnd::Stopped(signal));
             }
             if checkpoint && self.progress.step < steps.end {
                 self.save()?;
             }
         }
-        Ok(None)
+        Ok(StepsEnd::Complete)
     }
 
     /// Validates, records and saves after the last step of an epoch. Returns the signal that stopped validation: the
@@ -245,12 +285,30 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         check_common_buffers(self.task.state(), self.plan.world, self.progress.global_step)
     }
 
-    /// All ranks come to the same answer, from the sums of all.
-    fn check_losses(&self) -> Result<(), TrainError> {
-        match self.progress.sums.not_finite() {
-            None => Ok(()),
-            Some((steps, loss)) => Err(self.task.diverged(steps, loss, &self.epoch_so_far())),
-        }
+    /// What all ranks know of a step of which each has `found` the same. All ranks call this together.
+    fn divergence_at_step(&self, found: NotFinite) -> Result<Divergence, TrainError> {
+        let NotFinite { steps, loss, tensor } = found;
+        let losses = self.plan.world.gather(&loss.to_bits(), Label::new("exchange of losses"))?;
+        let losses: Vec<f64> = losses.into_iter().map(f64::from_bits).collect();
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        let ranks = (0..losses.len()).filter(|&rank| !losses[rank].is_finite()).collect();
+        let site = self.task.site(steps, self.progress.epoch);
+        Ok(Divergence { site, loss: mean, ranks, tensor, step: self.progress.global_step + 1 })
+    }
+
+    /// What the sums of all ranks tell, where steps are not looked at one by one. All ranks come to the same answer.
+    fn divergence_by_now(&self) -> Option<Divergence> {
+        let (steps, loss) = self.progress.sums.not_finite()?;
+        let site = self.task.site(steps, self.progress.epoch);
+        Some(Divergence { site, loss, ranks: Vec::new(), tensor: None, step: self.progress.global_step })
+    }
+
+    /// Puts the run where it goes on.
+    fn recover(&mut self, divergence: Divergence) -> Result<GoesOn, TrainError> {
+        let world = self.plan.world;
+        let (goes_on, incident) = self.recovery.recover(divergence, self.task.state_mut(), self.progress, world)?;
+        self.task.observer().incident(&incident)?;
+        Ok(goes_on)
     }
 
     /// The steps of the epoch under way.
@@ -269,10 +327,15 @@ impl<'a, T: Task> EpochLoop<'a, T> {
     /// Has rank 0 save the state to continue from.
     fn save(&mut self) -> Result<(), TrainError> {
         let _span = activity::phase("writing a checkpoint");
-        let Plan { world, config_digest, .. } = self.plan;
-        world.communicator().settle()?;
-        let checkpoint = Checkpoint::take(self.task.state(), &*self.progress, config_digest, world)?;
+        let checkpoint = self.take_checkpoint()?;
+        self.recovery.keep(&checkpoint);
         self.clock.reset();
         Ok(self.task.observer().checkpoint(checkpoint)?)
+    }
+
+    fn take_checkpoint(&self) -> Result<Checkpoint<Progress<T::Records>>, TrainError> {
+        let Plan { world, config_digest, .. } = self.plan;
+        world.communicator().settle()?;
+        Checkpoint::take(self.task.state(), &*self.progress, config_digest, world)
     }
 }

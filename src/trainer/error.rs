@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::divergence::{Divergence, NotFinite};
 use crate::data::DataError;
 use crate::genotype::GenotypeError;
 use crate::model::NetworkError;
@@ -14,38 +15,12 @@ use crate::world::CommunicatorError;
 /// A failure of a training loop; its text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The loss is infinite or not a number.
-    #[error(
-        "the {what} loss became {loss} in stage {stage}, epoch {epoch}, by step {step}: start a new run with a lower \
-         {key}.learning_rate or a lower {key}.gradient_clip"
-    )]
-    Diverged {
-        /// Which loss.
-        what: &'static str,
-        /// Its value.
-        loss: f64,
-        /// From 1.
-        stage: usize,
-        /// From 1.
-        epoch: usize,
-        /// Steps of the whole search.
-        step: u64,
-        /// Section of the config to change.
-        key: &'static str,
-    },
-    /// The loss of a retraining is infinite or not a number.
-    #[error(
-        "the training loss became {loss} in epoch {epoch}, by step {step}: start a new run with a lower \
-         optimizer.learning_rate or a lower optimizer.gradient_clip"
-    )]
-    TrainingDiverged {
-        /// Its value.
-        loss: f64,
-        /// From 1.
-        epoch: usize,
-        /// Steps of the whole training.
-        step: u64,
-    },
+    /// A loss or a gradient is infinite or not a number.
+    #[error(transparent)]
+    Diverged(Box<Divergence>),
+    /// A step was not taken because its gradient is not finite.
+    #[error("{0}")]
+    NotFinite(NotFinite),
     /// The device or the machine has not enough memory.
     #[error("{refusal} in {demand}")]
     OutOfMemory {

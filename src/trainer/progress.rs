@@ -55,6 +55,15 @@ pub struct Progress<R> {
     /// Those of them in which this rank waited for images to be loaded.
     #[serde(default)]
     pub epoch_data_seconds: f64,
+    /// Steps that were dropped because their gradient was not finite.
+    #[serde(default)]
+    pub dropped_steps: u64,
+    /// Those of them that came one after the other up to here.
+    #[serde(default)]
+    pub dropped_in_a_row: usize,
+    /// How often the run has gone back to a checkpoint because a step was not finite; decides the order of the images.
+    #[serde(default)]
+    pub rewinds: usize,
     /// Where the interval of steps that is recorded next begins.
     pub interval: IntervalStart,
     /// Of all complete epochs, of all stages.
@@ -116,6 +125,9 @@ impl<R: Records> Progress<R> {
             rank_sums: Vec::new(),
             epoch_seconds: 0.0,
             epoch_data_seconds: 0.0,
+            dropped_steps: 0,
+            dropped_in_a_row: 0,
+            rewinds: 0,
             interval: IntervalStart::default(),
             complete: Totals::default(),
             records,
@@ -141,6 +153,11 @@ impl<R: Records> Progress<R> {
         self.rank_sums = own.gather(ranks)?;
         self.sums = EpochSums::total(&self.rank_sums);
         Ok(())
+    }
+
+    /// The number of `epoch` (from 0) in the streams that decide the order of images: another one after each rewind.
+    pub(super) fn data_epoch(&self, epoch: usize) -> u64 {
+        epoch as u64 | (self.rewinds as u64) << 32
     }
 
     /// One more step is complete.

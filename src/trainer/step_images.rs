@@ -5,7 +5,7 @@
 
 use tch::{Device, Kind};
 
-use super::{ImageBatch, TrainError};
+use super::{ImageBatch, TrainError, fault};
 use crate::data::{Batch, Batches};
 use crate::torch::TorchError;
 use crate::world::activity;
@@ -64,6 +64,14 @@ impl<'a> StepImages<'a> {
     /// # Errors
     /// When loading fails or the device has no memory for it, and when a part is asked for out of its turn.
     pub fn part(&mut self, index: usize) -> Result<ImageBatch, TrainError> {
+        let mut part = self.sound_part(index)?;
+        if fault::strikes() {
+            part.images = part.images.f_full_like(f64::NAN)?;
+        }
+        Ok(part)
+    }
+
+    fn sound_part(&mut self, index: usize) -> Result<ImageBatch, TrainError> {
         let _span = activity::phase("loading images");
         match &mut self.parts {
             Parts::Loading { batches, taken, device, kind } => {

@@ -23,7 +23,7 @@ pub use progress::{Scores, TrainEpochRecord, TrainProgress, TrainRecords, TrainS
 pub use recipe::StepSettings;
 pub use state::TrainState;
 
-use crate::config::{BatchNormMode, TrainConfig};
+use crate::config::{BatchNormMode, DivergencePolicy, TrainConfig};
 use crate::trainer::accumulate::describe_batch;
 use crate::trainer::checkpoint::{ResumePoint, hash_values};
 use crate::trainer::epoch::{EpochLoop, Plan};
@@ -125,7 +125,9 @@ impl<'a> Training<'a> {
     /// The network with weights drawn afresh, or with those it is to begin with.
     fn new_state(&self) -> Result<TrainState, TrainError> {
         tch::manual_seed(derive_seed(self.config.run.seed, "network", &[]));
-        TrainState::new(self.data.network.clone(), self.config, self.world.device, self.initial)
+        let mut state = TrainState::new(self.data.network.clone(), self.config, self.world.device, self.initial)?;
+        state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
+        Ok(state)
     }
 
     /// What holds for all epochs.

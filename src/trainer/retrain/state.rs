@@ -7,13 +7,14 @@ use crate::config::{Precision, TrainConfig};
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
-use crate::optim::{Ema, FlatParameters, FlatStatistics, Optimizer, clip_gradient_norm};
+use crate::optim::{Ema, FlatParameters, FlatStatistics, Optimizer, gradient_norm, limit_gradient_norm};
 use crate::torch::{Bf16Autocast, TorchError};
 use crate::trainer::accumulate::forward_backward;
 use crate::trainer::checkpoint::{Counters, Resumable};
+use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
-use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError, optimizer_state};
+use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::weights::{NETWORK_KEY, StateDict, to_safetensors};
 use crate::world::{World, activity};
 
@@ -34,6 +35,8 @@ pub struct TrainState {
     optimizer: Box<dyn Optimizer>,
     ema: Option<Ema>,
     options: StepOptions,
+    /// Whether every step waits for the device to see that its gradient is finite; on the CPU it does anyway.
+    pub checks_steps: bool,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
 }
@@ -78,6 +81,7 @@ impl TrainState {
                 precision: train.precision,
                 device,
             },
+            checks_steps: false,
             ranks: None,
             description,
             network,
@@ -105,13 +109,15 @@ impl TrainState {
     /// sum that was differentiated, the auxiliary head's share included.
     ///
     /// # Errors
-    /// When the images do not fit, or libtorch or the exchange of gradients fails.
+    /// When the images do not fit, or libtorch or the exchange of gradients fails; [`TrainError::NotFinite`] where the
+    /// step was not taken.
     pub fn weight_step(
         &mut self,
         images: &mut StepImages<'_>,
         settings: &StepSettings,
     ) -> Result<StepResult, TrainError> {
         self.weights.zero_gradients()?;
+        let guard = StepGuard::begin(&self.statistics, self.checks_steps)?;
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
         let forward = |part: &ImageBatch| Ok(self.training_loss(part, settings)?);
         let result = forward_backward(images, forward, arm)?;
@@ -119,8 +125,10 @@ impl TrainState {
             ranks.finish()?;
         }
         let _span = activity::phase("optimizer");
+        let norm = gradient_norm(self.weights.gradients())?;
+        guard.check(StepKind::Weights, &self.weights, &norm, &result)?;
         if self.options.gradient_clip > 0.0 {
-            let _norm = clip_gradient_norm(self.weights.gradients(), self.options.gradient_clip)?;
+            limit_gradient_norm(self.weights.gradients(), &norm, self.options.gradient_clip)?;
         }
         self.optimizer.step(&self.weights, settings.learning_rate)?;
         if let Some(ema) = &mut self.ema {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tch::Kind;
 
-use super::progress::{Scores, TrainEpochRecord, TrainRecords, TrainStepRecord};
+use super::progress::{Scores, TrainEpochRecord, TrainProgress, TrainRecords, TrainStepRecord};
 use super::{StepSettings, TrainState, Training};
 use crate::data::{Batches, Loader};
 use crate::optim::CoursePlace;
+use crate::trainer::divergence::DivergenceSite;
 use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
@@ -82,6 +83,10 @@ impl Task for TrainTask<'_, '_> {
         &self.state
     }
 
+    fn state_mut(&mut self) -> &mut TrainState {
+        &mut self.state
+    }
+
     fn observer(&mut self) -> &mut dyn Observer<TrainRecords> {
         self.training.observer
     }
@@ -90,8 +95,9 @@ impl Task for TrainTask<'_, '_> {
         self.training.demand(epoch)
     }
 
-    fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<Batches, TrainError> {
-        Ok(self.training.data.train_loader_in(epoch).batches(epoch as u64, steps)?)
+    fn batches(&self, progress: &TrainProgress, steps: Range<usize>) -> Result<Batches, TrainError> {
+        let loader = self.training.data.train_loader_in(progress.epoch);
+        Ok(loader.batches(progress.data_epoch(progress.epoch), steps)?)
     }
 
     fn waited(batches: &Batches) -> Duration {
@@ -159,7 +165,7 @@ impl Task for TrainTask<'_, '_> {
         })
     }
 
-    fn diverged(&self, _: StepKind, loss: f64, interval: &Interval) -> TrainError {
-        TrainError::TrainingDiverged { loss, epoch: interval.epoch + 1, step: interval.global_step }
+    fn site(&self, _: StepKind, epoch: usize) -> DivergenceSite {
+        DivergenceSite { what: "training", place: format!("epoch {}", epoch + 1), section: "optimizer" }
     }
 }

@@ -20,7 +20,7 @@ pub use observer::SearchObserver;
 pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};
 pub use state::{ReplicaHashes, SearchState};
 
-use crate::config::{BatchNormMode, SearchConfig};
+use crate::config::{BatchNormMode, DivergencePolicy, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, restrict};
 use crate::search::{Softmax, Stage, SupernetShape};
 use crate::trainer::accumulate::describe_batch;
@@ -140,6 +140,7 @@ impl<'a> Search<'a> {
         let (scale, optimizer) = (self.config.search.alpha_init_scale, &self.config.optimizer);
         let mut state = SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?;
         state.checkpoint_cells(self.config.model.checkpoint_cells);
+        state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
         Ok(state)
     }
 

@@ -9,15 +9,16 @@ use crate::model::NamedTensor;
 use crate::model::cross_entropy;
 use crate::optim::{
     Adam, AdamDecay, FlatParameters, FlatStatistics, MomentOptions, Optimizer, ParameterGroups, Sgd, SgdOptions,
-    clip_gradient_norm,
+    gradient_norm, limit_gradient_norm,
 };
 use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
 use crate::torch::TorchError;
 use crate::trainer::accumulate::forward_backward;
 use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
+use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
-use crate::trainer::{ImageBatch, StepImages, StepResult, TrainError, optimizer_state};
+use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::world::{Label, World, activity};
 
 /// PyTorch's default, which the authors keep.
@@ -44,6 +45,8 @@ pub struct SearchState {
     alpha_learning_rate: f64,
     weight_clip: f64,
     alpha_clip: f64,
+    /// Whether every step waits for the device to see that its gradient is finite; on the CPU it does anyway.
+    pub checks_steps: bool,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
 }
@@ -78,6 +81,7 @@ impl SearchState {
             alpha_learning_rate: optimizer.alphas.learning_rate,
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
+            checks_steps: false,
             ranks: None,
             network,
             alphas,
@@ -133,7 +137,7 @@ impl SearchState {
     /// gradients of their parts add up.
     ///
     /// # Errors
-    /// When libtorch or the exchange of gradients fails.
+    /// When libtorch or the exchange of gradients fails; [`TrainError::NotFinite`] where the step was not taken.
     pub fn weight_step(
         &mut self,
         images: &mut StepImages<'_>,
@@ -143,13 +147,16 @@ impl SearchState {
         self.flat_alphas.set_trained(false);
         self.weights.set_trained(true);
         self.weights.zero_gradients()?;
+        let guard = StepGuard::begin(&self.statistics, self.checks_steps)?;
         let arm = || self.ranks.iter().for_each(RankAverages::arm);
         let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), arm)?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }
         let _span = activity::phase("SGD");
-        let _norm = clip_gradient_norm(self.weights.gradients(), self.weight_clip)?;
+        let norm = gradient_norm(self.weights.gradients())?;
+        guard.check(StepKind::Weights, &self.weights, &norm, &result)?;
+        limit_gradient_norm(self.weights.gradients(), &norm, self.weight_clip)?;
         self.sgd.step(&self.weights, learning_rate)?;
         Ok(result)
     }
@@ -158,17 +165,20 @@ impl SearchState {
     /// gradients of their parts add up.
     ///
     /// # Errors
-    /// When libtorch or the exchange of gradients fails.
+    /// When libtorch or the exchange of gradients fails; [`TrainError::NotFinite`] where the step was not taken.
     pub fn alpha_step(&mut self, images: &mut StepImages<'_>, mode: ForwardMode) -> Result<StepResult, TrainError> {
         self.weights.set_trained(false);
         self.flat_alphas.set_trained(true);
         self.flat_alphas.zero_gradients()?;
+        let guard = StepGuard::begin(&self.statistics, self.checks_steps)?;
         let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), || ())?;
         if let Some(ranks) = &mut self.ranks {
             ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
         }
         let _span = activity::phase("Adam");
-        let _norm = clip_gradient_norm(self.flat_alphas.gradients(), self.alpha_clip)?;
+        let norm = gradient_norm(self.flat_alphas.gradients())?;
+        guard.check(StepKind::Alphas, &self.flat_alphas, &norm, &result)?;
+        limit_gradient_norm(self.flat_alphas.gradients(), &norm, self.alpha_clip)?;
         self.adam.step(&self.flat_alphas, self.alpha_learning_rate)?;
         Ok(result)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tch::Kind;
 
-use super::progress::{SearchEpochRecord, SearchRecords, SearchStepRecord};
+use super::progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord};
 use super::{Search, SearchState, StepInputs};
 use crate::config::SearchConfig;
 use crate::data::Batches;
@@ -13,6 +13,7 @@ use crate::genotype::{Switches, mean_entropy};
 use crate::optim::{Cosine, CoursePlace, LearningRate};
 use crate::run::AlphasFile;
 use crate::search::{ForwardMode, Stage, skip_dropout};
+use crate::trainer::divergence::DivergenceSite;
 use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
@@ -84,6 +85,10 @@ impl Task for StageTask<'_, '_> {
         &self.state
     }
 
+    fn state_mut(&mut self) -> &mut SearchState {
+        &mut self.state
+    }
+
     fn observer(&mut self) -> &mut dyn Observer<SearchRecords> {
         self.search.observer
     }
@@ -92,9 +97,9 @@ impl Task for StageTask<'_, '_> {
         self.search.demand(self.stage, &self.switches, epoch)
     }
 
-    fn batches(&self, epoch: usize, steps: Range<usize>) -> Result<SearchBatches, TrainError> {
-        let data = self.search.data;
-        let data_epoch = (self.stage.index * self.search.config.search.epochs + epoch) as u64;
+    fn batches(&self, progress: &SearchProgress, steps: Range<usize>) -> Result<SearchBatches, TrainError> {
+        let (data, epoch) = (self.search.data, progress.epoch);
+        let data_epoch = progress.data_epoch(self.stage.index * self.search.config.search.epochs + epoch);
         let weights = data.weight_loader.batches(data_epoch, steps.clone())?;
         let alphas = match self.settings(epoch).trains_alphas {
             true => Some(data.alpha_loader.batches(data_epoch, steps)?),
@@ -174,12 +179,11 @@ impl Task for StageTask<'_, '_> {
         })
     }
 
-    fn diverged(&self, steps: StepKind, loss: f64, interval: &Interval) -> TrainError {
-        let (what, key) = match steps {
+    fn site(&self, steps: StepKind, epoch: usize) -> DivergenceSite {
+        let (what, section) = match steps {
             StepKind::Weights => ("training", "optimizer.weights"),
             StepKind::Alphas => ("architecture", "optimizer.alphas"),
         };
-        let (stage, epoch, step) = (self.stage.index + 1, interval.epoch + 1, interval.global_step);
-        TrainError::Diverged { what, loss, stage, epoch, step, key }
+        DivergenceSite { what, place: format!("stage {}, epoch {}", self.stage.index + 1, epoch + 1), section }
     }
 }
