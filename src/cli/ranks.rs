@@ -50,6 +50,16 @@ pub fn agree<T>(ranks: &Ranks, outcome: anyhow::Result<T>) -> anyhow::Result<T> 
     Err(Agreed { message, code }.into())
 }
 
+/// `error`, which every rank has come to in the same place: only rank 0 tells it, and nobody has to be aborted.
+pub fn known_to_all(ranks: &Ranks, error: anyhow::Error) -> anyhow::Error {
+    let code = exit_code(&error);
+    match ranks.size {
+        1 => error,
+        _ if ranks.is_root() => Agreed { message: one_line(&error), code }.into(),
+        _ => ReportedElsewhere { code }.into(),
+    }
+}
+
 /// `outcome`, whose failure is that of all ranks alike: only the first tells it. For what happens before they join.
 ///
 /// # Errors

@@ -10,6 +10,7 @@ use super::error::UsageError;
 use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output::OutputFile;
+use super::ranks::known_to_all;
 use crate::config::Settings;
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
@@ -203,8 +204,17 @@ pub fn check_origin<C: Settings>(
     Ok(())
 }
 
-/// A failure of a run, with where it can go on from.
-pub fn with_checkpoint(run: &RunDirectory, command: &str, error: TrainError) -> anyhow::Error {
+/// A failure of the run that rank 0 has in `run`, with where it can go on from.
+pub fn run_failure(error: TrainError, run: Option<&RunDirectory>, command: &str, ranks: &Ranks) -> anyhow::Error {
+    let is_common = matches!(error, TrainError::Diverged(_));
+    let error = match run {
+        Some(run) => with_checkpoint(run, command, error),
+        None => error.into(),
+    };
+    if is_common { known_to_all(ranks, error) } else { error }
+}
+
+fn with_checkpoint(run: &RunDirectory, command: &str, error: TrainError) -> anyhow::Error {
     if !error.can_be_resumed() {
         return error.into();
     }

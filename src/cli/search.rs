@@ -10,7 +10,7 @@ use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
-use super::run_arguments::{RunArguments, check_origin, newest_whole_checkpoint, read_resume_point, with_checkpoint};
+use super::run_arguments::{RunArguments, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
 use super::table::Table;
 use crate::config::{SearchConfig, Settings};
 use crate::report::{RunRecorder, SearchSummary};
@@ -85,10 +85,7 @@ impl Start {
     fn search(&self, stop: StopSignal, observer: &mut dyn SearchObserver) -> anyhow::Result<SearchEnd> {
         let Self { config, world, data, .. } = self;
         let search = Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer };
-        search.run(self.resume.as_ref()).map_err(|error| match &self.run {
-            Some(run) => with_checkpoint(run, "search", error),
-            None => error.into(),
-        })
+        search.run(self.resume.as_ref()).map_err(|error| run_failure(error, self.run.as_ref(), "search", world))
     }
 
     /// The search of rank 0, with what it leaves behind.

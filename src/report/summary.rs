@@ -30,6 +30,12 @@ pub struct SearchSummary {
     pub ranks: usize,
     /// What carried their sums: `none`, `mpi` or `nccl`.
     pub communicator: &'static str,
+    /// Steps that were left out because they were not finite.
+    #[serde(default)]
+    pub dropped_steps: u64,
+    /// How often the run went back because a step was not finite.
+    #[serde(default)]
+    pub rewinds: usize,
     /// Every complete stage.
     pub stages: Vec<StageRecord>,
     /// The cell; none unless complete.
@@ -79,6 +85,8 @@ impl SearchSummary {
             images_per_second: progress.images_per_second(),
             ranks: world.size,
             communicator: world.communicator().name(),
+            dropped_steps: progress.dropped_steps,
+            rewinds: progress.rewinds,
             stages: progress.records.stages.clone(),
             result: None,
             weights_hash: None,

@@ -42,6 +42,12 @@ pub struct TrainSummary {
     pub ranks: usize,
     /// What carried their sums: `none`, `mpi` or `nccl`.
     pub communicator: String,
+    /// Steps that were left out because they were not finite.
+    #[serde(default)]
+    pub dropped_steps: u64,
+    /// How often the run went back because a step was not finite.
+    #[serde(default)]
+    pub rewinds: usize,
     /// SHA-256 of weights and BatchNorm statistics; none unless complete.
     pub weights_hash: Option<String>,
 }
@@ -94,6 +100,8 @@ impl TrainSummary {
             images_per_second: progress.images_per_second(),
             ranks: world.size,
             communicator: world.communicator().name().to_owned(),
+            dropped_steps: progress.dropped_steps,
+            rewinds: progress.rewinds,
             weights_hash: None,
         }
     }

@@ -79,7 +79,7 @@ impl<'a> StepGuard<'a> {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error(
     "{}: start a new run with a lower {section}.learning_rate or a lower {section}.gradient_clip, or go on with --resume \
-     and --set run.on_divergence=rewind", self.fact(), section = site.section
+     and --set run.on_divergence=rewind (or skip)", self.fact(), section = site.section
 )]
 pub struct Divergence {
     /// Which loss, where, and the section to change.

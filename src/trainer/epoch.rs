@@ -188,7 +188,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let mut batches = self.task.batches(self.progress, steps.clone())?;
         let mut tally = EpochTally::from_sums(self.progress.own_sums(world), world.device)?;
         let seconds_before = self.progress.epoch_seconds;
-        let data_seconds_before = self.progress.epoch_data_seconds;
+        let mut data_seconds_before = self.progress.epoch_data_seconds;
         let start = Instant::now();
         for step in steps.clone() {
             activity::begin_step(self.progress.place());
@@ -197,7 +197,10 @@ impl<'a, T: Task> EpochLoop<'a, T> {
                 Err(TrainError::NotFinite(found)) => match self.recover(self.divergence_at_step(found)?)? {
                     GoesOn::Earlier => return Ok(StepsEnd::Rewound),
                     // What is left of the step's images is not looked at.
-                    GoesOn::AfterStep => batches = self.task.batches(self.progress, step + 1..steps.end)?,
+                    GoesOn::AfterStep => {
+                        data_seconds_before += T::waited(&batches).as_secs_f64();
+                        batches = self.task.batches(self.progress, step + 1..steps.end)?;
+                    }
                 },
                 result => {
                     result?;
@@ -243,6 +246,10 @@ impl<'a, T: Task> EpochLoop<'a, T> {
     fn finish_epoch(&mut self) -> Result<Option<Signal>, TrainError> {
         let start = Instant::now();
         let _span = activity::phase("validation");
+        if self.progress.sums.weights.num_images == 0 {
+            let place = self.task.site(StepKind::Weights, self.progress.epoch).place;
+            return Err(TrainError::NothingTrained { place });
+        }
         self.note_waiting();
         self.compare_ranks()?;
         average_local_buffers(self.task.state(), self.plan.world)?;
@@ -291,7 +298,8 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let losses = self.plan.world.gather(&loss.to_bits(), Label::new("exchange of losses"))?;
         let losses: Vec<f64> = losses.into_iter().map(f64::from_bits).collect();
         let mean = losses.iter().sum::<f64>() / losses.len() as f64;
-        let ranks = (0..losses.len()).filter(|&rank| !losses[rank].is_finite()).collect();
+        let told = |rank: &usize| losses.len() > 1 && !losses[*rank].is_finite();
+        let ranks = (0..losses.len()).filter(told).collect();
         let site = self.task.site(steps, self.progress.epoch);
         Ok(Divergence { site, loss: mean, ranks, tensor, step: self.progress.global_step + 1 })
     }
@@ -318,8 +326,12 @@ impl<'a, T: Task> EpochLoop<'a, T> {
 
     /// Records the steps since the last record, and begins the next interval.
     fn record_interval(&mut self) -> Result<(), TrainError> {
-        let record = self.task.steps_record(&self.progress.interval_since(&self.progress.interval));
-        self.task.observer().steps(&record)?;
+        let interval = self.progress.interval_since(&self.progress.interval);
+        // All its steps may have been dropped.
+        if interval.sums.weights.num_images > 0 {
+            let record = self.task.steps_record(&interval);
+            self.task.observer().steps(&record)?;
+        }
         self.progress.begin_interval();
         Ok(())
     }

@@ -21,6 +21,14 @@ pub enum TrainError {
     /// A step was not taken because its gradient is not finite.
     #[error("{0}")]
     NotFinite(NotFinite),
+    /// An epoch of which no step could be taken.
+    #[error(
+        "every step of {place} was dropped because its numbers were not finite: start a new run with a lower learning rate"
+    )]
+    NothingTrained {
+        /// As in `stage 2, epoch 1`.
+        place: String,
+    },
     /// The device or the machine has not enough memory.
     #[error("{refusal} in {demand}")]
     OutOfMemory {
@@ -147,7 +155,12 @@ impl TrainError {
     pub fn can_be_resumed(&self) -> bool {
         matches!(
             self,
-            Self::RanksDiffer { .. } | Self::OutOfMemory { .. } | Self::Torch(_) | Self::Tch(_) | Self::Network(_)
+            Self::RanksDiffer { .. }
+                | Self::Diverged(_)
+                | Self::OutOfMemory { .. }
+                | Self::Torch(_)
+                | Self::Tch(_)
+                | Self::Network(_)
         )
     }
 }

@@ -92,7 +92,7 @@ impl Folder {
     }
 
     /// A call with nothing but warnings on stderr.
-    fn search_command(&self, arguments: &[&str]) -> Command {
+    pub fn alone_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(&[self.subcommand]);
         command.env("RUST_LOG", "warn").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -151,7 +151,7 @@ impl Folder {
 
     /// A search to its end; returns what it prints.
     pub fn search(&self, arguments: &[&str]) -> String {
-        let output = self.search_command(arguments).output().unwrap();
+        let output = self.alone_command(arguments).output().unwrap();
         let (stdout, stderr) = texts(&output);
         assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");
         stdout
@@ -159,7 +159,7 @@ impl Folder {
 
     /// A search to its end; returns the warnings.
     pub fn warnings(&self, arguments: &[&str]) -> String {
-        let output = self.search_command(arguments).output().unwrap();
+        let output = self.alone_command(arguments).output().unwrap();
         let (_, stderr) = texts(&output);
         assert!(output.status.success(), "{arguments:?}: {stderr}");
         stderr
@@ -178,13 +178,13 @@ impl Folder {
 
     /// Begins a search.
     pub fn start(&self, arguments: &[&str]) -> Process {
-        Process::start(&mut self.search_command(arguments))
+        Process::start(&mut self.alone_command(arguments))
     }
 
     /// The search ends with `code`, prints nothing but one line on stderr, and that is this line without `error: `
     /// and without the folder's path.
     pub fn refusal(&self, arguments: &[&str], code: i32) -> String {
-        let output = self.search_command(arguments).output().unwrap();
+        let output = self.alone_command(arguments).output().unwrap();
         let (stdout, stderr) = texts(&output);
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {stderr}");
         assert_eq!(stdout, "", "{arguments:?}");

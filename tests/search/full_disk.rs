@@ -51,7 +51,8 @@ fn full_disk_ends_the_search_in_one_line_and_resume_completes_it() {
     let point = folder.path("disk");
     let Some(disk) = SmallDisk::mount(&point) else { return };
     let run = point.join("run");
-    let arguments = ["--config", "search.toml", "--out", "disk/run", "--log", "info"];
+    let strict = "run.max_failed_checkpoints=0";
+    let arguments = ["--config", "search.toml", "--out", "disk/run", "--log", "info", "--set", strict];
     let mut search = folder.start(&arguments);
     search.wait_until(|| !names(&run.join("checkpoints")).iter().all(|name| name.starts_with('.')));
     disk.fill();

@@ -104,10 +104,15 @@ fn damaged_checkpoint_is_named_and_the_one_before_serves() {
     let newest = newest_checkpoint(&folder);
     let name = newest.file_name().unwrap().to_str().unwrap();
     let whole = fs::read(&newest).unwrap();
-    let advice = "remove the file to go on from the checkpoint before it";
+    let all = names(&folder.path("run/checkpoints"));
+    let older = folder.path("run/checkpoints").join(&all[0]);
+    let older_bytes = fs::read(&older).unwrap();
+    // With none that is whole, nothing is begun anew: the newest is named.
+    damage(&older, |bytes| bytes.truncate(9));
     let refused = || {
         let line = folder.refusal(&RESUME, 1);
-        assert!(line.starts_with(&format!("run/checkpoints/{name}: ")) && line.ends_with(advice), "{line}");
+        assert!(line.starts_with("no checkpoint of run can be used: "), "{line}");
+        assert!(line.contains(&format!("run/checkpoints/{name}: ")), "{line}");
         line
     };
     for position in [0, 20, whole.len() / 2, whole.len() - 1] {
@@ -119,10 +124,15 @@ fn damaged_checkpoint_is_named_and_the_one_before_serves() {
     for length in [0, 7, 100, whole.len() - 1] {
         damage(&newest, |bytes| bytes.truncate(length));
         assert!(refused().contains("damaged or cut off"));
-        fs::write(&newest, &whole).unwrap();
     }
-    fs::remove_file(&newest).unwrap();
-    folder.search(&RESUME);
+    fs::write(&older, older_bytes).unwrap();
+    let warning = folder.warnings(&RESUME);
+    let expected = format!("run/checkpoints/{name}: damaged or cut off");
+    assert!(
+        warning.contains(&expected) && warning.contains(&format!("going on from run/checkpoints/{}", all[0])),
+        "{warning}"
+    );
+    assert_eq!(warning.lines().count(), 1, "{warning}");
     Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
 }
 

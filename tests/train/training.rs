@@ -1,4 +1,5 @@
-//! The training that these tests run.
+//! The training that tests run; each test binary uses its part.
+#![allow(dead_code)]
 
 use std::sync::LazyLock;
 

@@ -11,7 +11,7 @@ use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
-use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, with_checkpoint};
+use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
 use crate::run::{Environment, RunDirectory, TrainedCell, write_atomic, write_json_atomic};
@@ -172,10 +172,7 @@ impl Start {
         let Self { config, world, data, initial, .. } = self;
         let initial = initial.as_ref();
         let training = Training { config, world, data, initial, stop: stop.clone(), observer };
-        training.run(self.resume.as_ref()).map_err(|error| match &self.run {
-            Some(run) => with_checkpoint(run, "train", error),
-            None => error.into(),
-        })
+        training.run(self.resume.as_ref()).map_err(|error| run_failure(error, self.run.as_ref(), "train", world))
     }
 
     /// The training of rank 0, with what it leaves behind.
