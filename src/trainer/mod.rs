@@ -8,13 +8,16 @@
 //! The files beside these folders are one thing each that both use.
 
 mod accumulate;
+mod bad_images;
 mod batch;
+mod batch_norm_values;
 mod checkpoint;
 mod epoch;
 mod error;
 mod evaluate;
 mod hits;
 mod observer;
+mod open;
 mod optimizer_state;
 mod parallel;
 mod predictions;
@@ -26,6 +29,7 @@ mod step_images;
 mod stop;
 mod tally;
 mod test_data;
+mod views;
 
 pub use batch::ImageBatch;
 pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
@@ -37,7 +41,7 @@ pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{Interval, IntervalStart, Progress, Records, Totals};
 pub use retrain::{
     MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainObserver,
-    TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training, check_normalised_values,
+    TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training,
 };
 pub use search::{
     ArchitectureStep, FirstOrder, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd, SearchEpochRecord,
