@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::genotype::describe;
 use super::logging::Logging;
-use super::output;
+use super::output::{self, note_bad_images};
 use super::ranks::{agree, compare_configs, compare_programs};
 use super::run_arguments::{RunArguments, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
 use super::table::Table;
@@ -115,8 +115,8 @@ impl Start {
                 let (genotypes, summary) = recorder.finish(result, &data.config_digest)?;
                 print_summary(arguments, &summary, || report(run, &genotypes, &summary))?;
             }
-            SearchEnd::Stopped { signal, progress } => {
-                let summary = recorder.stopped(progress)?;
+            SearchEnd::Stopped { signal, progress, bad_images } => {
+                let summary = recorder.stopped(progress, *bad_images)?;
                 let root = root.display();
                 tracing::warn!("stopped by signal {signal}; go on with: pdarts search --resume {root}");
                 print_summary(arguments, &summary, String::new)?;
@@ -172,10 +172,11 @@ fn report(run: &RunDirectory, genotypes: &GenotypeFile, summary: &SearchSummary)
             format!("{:.0}", stage.seconds),
         ]);
     }
+    let bad = note_bad_images(summary.bad_images);
     let cell = genotypes.result().map_or(String::new(), |priced| describe(&priced.variant.genotype));
     let root = run.root().display();
     format!(
-        "{stages}\n{cell}\n\nIn {root}: genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \
+        "{stages}\n{cell}{bad}\n\nIn {root}: genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \
          metrics.jsonl; curves: tensorboard --logdir {root}/events"
     )
 }

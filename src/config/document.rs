@@ -40,7 +40,11 @@ pub(super) fn commented_defaults<C: Settings>() -> Result<String, ConfigError> {
 /// [`Settings::digest`].
 pub(super) fn digest<C: Settings>(config: &C) -> Result<String, ConfigError> {
     let mut hasher = Sha256::new();
+    let defaults = decisive_values(&C::default())?;
     for (key, value) in decisive_values(config)? {
+        if C::LATER_KEYS.contains(&key.as_str()) && defaults.get(&key) == Some(&value) {
+            continue;
+        }
         hasher.update(format!("{key} = {value}\n"));
     }
     Ok(format!("{:x}", hasher.finalize()))
@@ -81,8 +85,8 @@ fn differences(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String
 /// `key = value` for each key of a table, with comments or without.
 fn section_lines(section: &Section, table: &Table, with_comments: bool) -> Vec<String> {
     let mut lines = Vec::new();
-    for (key, comment) in section.keys {
-        let Some(value) = table.get(*key).filter(|value| !is_table_list(value)) else {
+    for (key, comment, _) in section.keys() {
+        let Some(value) = table.get(key).filter(|value| !is_table_list(value)) else {
             continue; // A list of tables is a section of its own.
         };
         if with_comments {
@@ -134,7 +138,7 @@ mod tests {
 
     fn commented_keys<C: Settings>() -> BTreeSet<String> {
         let sections = C::SECTIONS.iter();
-        sections.flat_map(|section| section.keys.iter().map(|(key, _)| join(section.path, key))).collect()
+        sections.flat_map(|section| section.keys().map(|(key, ..)| join(section.path, key))).collect()
     }
 
     #[test]
@@ -191,10 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn digest_of_a_configuration_without_later_keys_stays_what_it_was() {
+        let config = SearchConfig::default();
+        let before = "3843f578bb1c1087798aaeda67d1d38804ad450fa52114984a29a2071d637e38";
+        assert_eq!(config.digest().unwrap(), before);
+        let mut with_later = config.clone();
+        with_later.data.alpha_fraction = 0.25;
+        assert_ne!(with_later.digest().unwrap(), before);
+    }
+
+    #[test]
     fn keys_changeable_at_resume_exist() {
         let exist = |keys: &[&str], leaves: BTreeMap<String, String>| keys.iter().all(|key| leaves.contains_key(*key));
         assert!(exist(SearchConfig::CHANGEABLE_AT_RESUME, leaves::<SearchConfig>()));
         assert!(exist(TrainConfig::CHANGEABLE_AT_RESUME, leaves::<TrainConfig>()));
+        assert!(exist(SearchConfig::LATER_KEYS, leaves::<SearchConfig>()));
         assert!(exist(&LOCAL_TO_A_RANK, leaves::<SearchConfig>()));
         assert!(exist(&LOCAL_TO_A_RANK, leaves::<TrainConfig>()));
     }

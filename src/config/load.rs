@@ -162,8 +162,7 @@ impl<C: Settings> Loader<C> {
 /// Whether `key` holds a path or several.
 fn is_path<C: Settings>(key: &str) -> bool {
     C::SECTIONS.iter().any(|section| {
-        let mut keys = section.keys.iter().zip(section.types);
-        keys.any(|((name, _), kind)| kind.contains("PathBuf") && join(section.path, name) == key)
+        section.keys().any(|(name, _, kind)| kind.contains("PathBuf") && join(section.path, name) == key)
     })
 }
 

@@ -5,7 +5,7 @@
 //! retraining). Everything after it may rely on the relations checked here. Knows nothing of tensors or ranks.
 //!
 //! A type whose name ends in `Config` is a whole file, one that ends in `Section` a table of it. `Search` and `Train` in
-//! front say of which kind of run; what both share has neither.
+//! front say of which kind of run; what both share has neither. `Keys` are part of a table that both have.
 //!
 //! - `schema`: sections, keys, defaults and their documentation, each stated once
 //! - `settings`: what both kinds of configuration can do
@@ -32,10 +32,11 @@ pub use schema::{
     ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection,
     SearchSection, SkipDropoutSchedule, StageSection, WeightOptimizerSection,
     image_sizes::{ImageSizeSection, image_size_at},
+    images::{ImageKeys, Interpolation, NetworkChoice, OnBadImage},
     train::{
-        AugmentationPolicy, BatchScaling, Interpolation, NetworkChoice, OnBadImage, OptimizerKind, Precision,
-        ScheduleKind, ScheduleUpdate, TrainConfig, TrainDataSection, TrainModelSection, TrainOptimizerSection,
-        TrainScheduleSection, TrainSection, WarmUpForm,
+        AugmentationPolicy, BatchScaling, OptimizerKind, Precision, ScheduleKind, ScheduleUpdate, TrainConfig,
+        TrainDataSection, TrainModelSection, TrainOptimizerSection, TrainScheduleSection, TrainSection, WarmUpForm,
     },
 };
 pub use settings::Settings;
+pub use validate::shares::ClassShares;

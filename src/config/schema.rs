@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::genotype::Operation;
+use images::{ImageKeys, NetworkChoice};
 
 /// Everything a run depends on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -137,31 +138,44 @@ pub struct Section {
     pub keys: &'static [(&'static str, &'static [&'static str])],
     /// The type of each key, as it is written.
     pub types: &'static [&'static str],
+    /// Keys that stand in the same table behind these, and in those of other sections too.
+    pub shared: &'static [Section],
+}
+
+impl Section {
+    /// Each key of the table with the lines of its comment and its type.
+    pub fn keys(&self) -> impl Iterator<Item = (&'static str, &'static [&'static str], &'static str)> {
+        let tables = std::iter::once(self).chain(self.shared);
+        tables.flat_map(|section| section.keys.iter().zip(section.types)).map(|((key, doc), kind)| (*key, *doc, *kind))
+    }
 }
 
 macro_rules! section {
     ($(#[doc = $about:literal])+ $name:ident at $path:literal {
         $($(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr,)+
+        $(.. $(#[doc = $shared_doc:literal])+ $shared:ident: $shared_type:ident,)?
     }) => {
         $(#[doc = $about])+
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct $name {
             $($(#[doc = $doc])+ pub $key: $type,)+
+            $($(#[doc = $shared_doc])+ #[serde(flatten)] pub $shared: $shared_type,)?
         }
 
         impl Default for $name {
             fn default() -> Self {
-                Self { $($key: $default,)+ }
+                Self { $($key: $default,)+ $($shared: $shared_type::default(),)? }
             }
         }
 
         impl $name {
-            const SECTION: Section = Section {
+            pub(in crate::config) const SECTION: Section = Section {
                 path: $path,
                 comment: &[$($about),+],
                 keys: &[$((stringify!($key), &[$($doc),+])),+],
                 types: &[$(stringify!($type)),+],
+                shared: &[$($shared_type::SECTION)?],
             };
         }
     };
@@ -169,7 +183,8 @@ macro_rules! section {
 
 pub(super) mod image_sizes;
 
-/// The configuration of a retraining; below the macro, which it uses.
+// Below the macro, which they use.
+pub(super) mod images;
 pub(super) mod train;
 
 /// Every section, in the order of the file.
@@ -211,19 +226,24 @@ section! {
         on_divergence: DivergencePolicy = DivergencePolicy::Stop,
         /// Steps in a row that may be dropped, and rewinds of a run, before it stops all the same.
         divergence_limit: usize = 5,
+        /// Whether metrics hold a digest of the images of the steps, the same for any number of ranks.
+        digest_batches: bool = false,
     }
 }
 
 section! {
     /// What is searched on.
     SearchDataSection at "data" {
-        /// "photodigits" (embedded in the program), "cifar10" or "cifar100".
+        /// "photodigits" (embedded in the program), "cifar10", "cifar100" or "images" (folders or shards, such as ImageNet).
         dataset: DatasetName = DatasetName::Cifar10,
-        /// Folder with the data set as downloaded; unused for photodigits.
+        /// Folder with the data set as downloaded, or with the images; unused for photodigits.
         dir: PathBuf = PathBuf::from("data"),
-        /// Share of the training images that trains weights; the rest trains alphas and validates.
+        /// Share of the training images that trains weights. Of images as large a share of each class, drawn by run.seed.
         train_fraction: f64 = 0.5,
-        /// Pixels of zeros around an image before a random crop of its size; 0 = no crop.
+        /// Share of the training images that trains alphas and validates, none of those that train weights; 0 = all that
+        /// train_fraction leaves.
+        alpha_fraction: f64 = 0.0,
+        /// Pixels of zeros around an image before a random crop of its size; 0 = no crop. Images have crop_area instead.
         crop_padding: usize = 4,
         /// Whether half of the training images are mirrored.
         horizontal_flip: bool = true,
@@ -231,14 +251,20 @@ section! {
         cutout: usize = 0,
         /// Threads that prepare batches ahead.
         loader_threads: usize = 1,
-        /// Use only the first so many training images; 0 = all.
+        /// Use only the first so many training images, of images as many drawn by run.seed; 0 = all.
         limit: usize = 0,
+        ..
+        /// What only images have.
+        images: ImageKeys,
     }
 }
 
 section! {
     /// The supernet, apart from its depth.
     SearchModelSection at "model" {
+        /// What stands before the cells: "cifar" (one convolution), "imagenet" (three of stride 2) or "auto": "imagenet" for
+        /// images of 128 pixels or more.
+        network: NetworkChoice = NetworkChoice::Auto,
         /// Channels of a node in the first cell; even.
         channels: usize = 16,
         /// BatchNorm's statistics in training: "rank" (each rank's own images, as in the paper's runs on

@@ -19,6 +19,10 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
     /// reports, not what it computes.
     const CHANGEABLE_AT_RESUME: &'static [&'static str];
 
+    /// Keys that configurations did not always have. The digest leaves them out where they have their defaults, so that
+    /// runs begun without them go on.
+    const LATER_KEYS: &'static [&'static str] = &[];
+
     /// The command that lists all keys.
     const SHOW_COMMAND: &'static str;
 

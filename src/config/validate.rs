@@ -3,10 +3,12 @@
 //! A relation that needs the size of the data set waits for
 //! [`SearchConfig::validate_with_dataset`]. Each violation names its key and says what would be right.
 
+use images::{validate_images, validate_supernet_size};
+
 use super::schema::{SECTIONS, Section};
 use super::{
-    AlphaOptimizerSection, ConfigError, DatasetName, ParallelSection, RunSection, SearchConfig, SearchDataSection,
-    SearchSection, Settings, Violation, WeightOptimizerSection,
+    AlphaOptimizerSection, ConfigError, ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchSection,
+    Settings, Violation, WeightOptimizerSection,
 };
 use crate::genotype::{NUM_NODES, Operation};
 
@@ -46,6 +48,7 @@ impl Settings for SearchConfig {
         "run.max_failed_checkpoints",
         "run.on_divergence",
         "run.divergence_limit",
+        "run.digest_batches",
         "data.dir",
         "data.loader_threads",
         "model.checkpoint_cells",
@@ -57,6 +60,19 @@ impl Settings for SearchConfig {
         "parallel.nccl_timeout_seconds",
         "parallel.stall_warning_seconds",
         "parallel.stall_abort_seconds",
+    ];
+
+    const LATER_KEYS: &'static [&'static str] = &[
+        "data.alpha_fraction",
+        "data.image_size",
+        "data.resize",
+        "data.crop_area",
+        "data.crop_ratio",
+        "data.colour_jitter",
+        "data.interpolation",
+        "data.on_bad_image",
+        "data.bad_image_limit",
+        "model.network",
     ];
 
     const SHOW_COMMAND: &'static str = "pdarts config show";
@@ -72,34 +88,12 @@ impl Settings for SearchConfig {
         validate_stages(&self.search)?;
         validate_parallel(&self.parallel)?;
         validate_weight_optimizer(&self.optimizer.weights)?;
-        validate_alpha_optimizer(&self.optimizer.alphas)
+        validate_alpha_optimizer(&self.optimizer.alphas)?;
+        validate_supernet_size(self)
     }
 }
 
 impl SearchConfig {
-    /// Checks the relations with a data set of `num_images` training images: its size against the
-    /// limit, and that both parts of the split fill a batch.
-    ///
-    /// # Errors
-    /// [`ConfigError::Violation`], the first violated relation.
-    pub fn validate_with_dataset(&self, num_images: usize) -> Result<(), ConfigError> {
-        let used = used_images(self.data.limit, num_images)?;
-        let train = (self.data.train_fraction * used as f64).floor() as usize;
-        let valid = used - train;
-        let most = train.min(valid);
-        require(most >= 1, "data.train_fraction", || {
-            format!("splits {used} images into {train} and {valid}; both parts need images")
-        })?;
-        let batch = self.search.global_batch;
-        require(batch <= most, "search.global_batch", || {
-            format!(
-                "a batch of {batch} is larger than a part of the split \
-                 ({train} images for weights, {valid} for alphas); lower it to at most {most}"
-            )
-        })?;
-        Ok(())
-    }
-
     /// Checks that `num_ranks` ranks can divide a batch.
     ///
     /// # Errors
@@ -178,16 +172,11 @@ fn validate_pixels(key: &str, pixels: usize, side: usize) -> Result<(), Violatio
 }
 
 fn validate_data(data: &SearchDataSection) -> Result<(), Violation> {
-    require(data.dataset != DatasetName::Images, "data.dataset", || {
-        "\"images\" are for pdarts train; a search takes \"photodigits\", \"cifar10\" or \"cifar100\"".to_owned()
-    })?;
-    let fraction = data.train_fraction;
-    require(fraction > 0.0 && fraction < 1.0, "data.train_fraction", || {
-        format!("{fraction} leaves nothing to split; state a number above 0 and below 1")
-    })?;
-    validate_pixels("data.crop_padding", data.crop_padding, IMAGE_SIZE)?;
-    validate_pixels("data.cutout", data.cutout, IMAGE_SIZE)?;
-    validate_loader_threads(data.loader_threads)
+    shares::validate_fractions(data)?;
+    validate_pixels("data.crop_padding", data.crop_padding, data.side())?;
+    validate_pixels("data.cutout", data.cutout, data.side())?;
+    validate_loader_threads(data.loader_threads)?;
+    validate_images(data.dataset, &data.images, data.crop_padding, SearchDataSection::default().crop_padding)
 }
 
 fn validate_search(search: &SearchSection) -> Result<(), Violation> {
@@ -307,6 +296,7 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
 mod image_sizes;
 mod images;
 mod optimizer;
+pub(super) mod shares;
 mod train;
 
 #[cfg(test)]

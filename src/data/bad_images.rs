@@ -1,7 +1,6 @@
 //! What a run does about an image that cannot be read or decoded: it ends, or uses the class's next one.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use super::{DataError, Source};
@@ -24,16 +23,7 @@ pub enum BadImagePolicy {
 #[derive(Debug)]
 pub struct BadImages {
     policy: BadImagePolicy,
-    met: Mutex<BTreeMap<u32, String>>,
-}
-
-/// How many images were replaced, for a summary.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replaced {
-    /// Number of different images.
-    pub images: usize,
-    /// Why the one of the lowest number was.
-    pub first: String,
+    met: Mutex<BTreeSet<u32>>,
 }
 
 impl BadImages {
@@ -72,27 +62,20 @@ impl BadImages {
         Err(last.unwrap_or(DataError::SampleOutOfRange { index, len: len as usize }))
     }
 
-    /// What was replaced so far; none if nothing was.
-    pub fn replaced(&self) -> Option<Replaced> {
-        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        met.first_key_value().map(|(_, reason)| Replaced { images: met.len(), first: reason.clone() })
+    /// The numbers of the images that were replaced so far.
+    pub fn numbers(&self) -> Vec<u32> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     fn count(&self, index: u32, error: &DataError, limit: usize) -> Result<(), DataError> {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        if met.insert(index, error.to_string()).is_none() {
+        if met.insert(index) {
             tracing::warn!("{error}; another image of its class is used in its place");
         }
         if met.len() > limit {
             return Err(DataError::TooManyBad { found: met.len(), limit, last: error.to_string() });
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Replaced {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bad images were replaced by others of their classes (as {})", self.images, self.first)
     }
 }
 
@@ -153,7 +136,7 @@ mod tests {
         let images = BadImages::new(BadImagePolicy::Error);
         assert_eq!(replacing(&images, &[3], 2).unwrap(), 2);
         assert!(replacing(&images, &[3], 3).unwrap_err().to_string().contains("3.jpg"));
-        assert_eq!(images.replaced(), None);
+        assert_eq!(images.numbers(), [0u32; 0]);
     }
 
     #[test]
@@ -163,9 +146,7 @@ mod tests {
         assert_eq!(replacing(&images, &bad, 5).unwrap(), 1);
         assert_eq!(replacing(&images, &bad, 3).unwrap(), 1);
         assert_eq!(replacing(&images, &bad, 3).unwrap(), 1);
-        let replaced = images.replaced().unwrap();
-        assert_eq!(replaced.images, 3);
-        assert!(replaced.first.contains("3.jpg"), "{replaced}");
+        assert_eq!(images.numbers(), bad);
     }
 
     #[test]

@@ -78,14 +78,6 @@ impl Images {
         Ok(parts)
     }
 
-    /// What to tell the user once: what was left out, and what may not be meant.
-    pub fn notes(&self) -> &[String] {
-        match self {
-            Self::Folder(folder) => folder.notes(),
-            Self::Shards(shards) => shards.notes(),
-        }
-    }
-
     /// Name of the file of image `index`, without folders.
     pub(super) fn file_name(&self, index: u32) -> String {
         let name = match self {
@@ -139,6 +131,10 @@ impl Source for Images {
 
     fn fingerprint(&self) -> String {
         self.source().fingerprint()
+    }
+
+    fn notes(&self) -> &[String] {
+        self.source().notes()
     }
 
     fn colours(&self) -> Colours {

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::buffer_pool::{Buffer, BufferPool};
+use super::digest::image_digest;
 use super::prefetch::{Prefetch, QUEUE_LENGTH};
 use super::transform::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
-use super::{BadImagePolicy, BadImages, CHANNELS, Colours, DataError, Sampler, Source};
+use super::{BadImagePolicy, BadImages, CHANNELS, Colours, DataError, Sampler, Shard, Source};
 
 /// Bytes of pixels that one thread prepares at a time; one image if it is larger.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -30,6 +31,7 @@ pub struct Batch {
     erased: Vec<Rectangle>,
     side: usize,
     colours: Colours,
+    digest: u64,
 }
 
 /// What one thread makes at a time.
@@ -40,6 +42,14 @@ struct Chunk {
     pixels: Buffer,
     labels: Vec<i64>,
     erased: Vec<Rectangle>,
+    digest: u64,
+}
+
+/// Images of a chunk to be made.
+struct Job {
+    indices: Vec<u32>,
+    /// Place of the first among those of the epoch on all ranks.
+    position: u64,
 }
 
 impl Batch {
@@ -82,6 +92,12 @@ impl Batch {
     pub fn colours(&self) -> Colours {
         self.colours
     }
+
+    /// What tells these images in their order from others; wrapping sums over the parts and ranks of a batch are those of
+    /// the whole. 0 unless [`Loader::with_digests`].
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
 }
 
 /// Makes the batches of any epoch from a source, a sampler and a transform.
@@ -91,6 +107,7 @@ pub struct Loader {
     transform: Arc<dyn Transform>,
     num_threads: NonZeroUsize,
     bad_images: Arc<BadImages>,
+    digests: bool,
     pool: Arc<BufferPool>,
 }
 
@@ -103,13 +120,18 @@ impl Loader {
         num_threads: NonZeroUsize,
     ) -> Loader {
         let bad_images = Arc::new(BadImages::new(BadImagePolicy::Error));
-        Loader { source, sampler, transform, num_threads, bad_images, pool: Arc::default() }
+        Loader { source, sampler, transform, num_threads, bad_images, digests: false, pool: Arc::default() }
     }
 
     /// Does about bad images what `bad_images` says, which several loaders may share; without this the first one is an
     /// error.
     pub fn with_bad_images(self, bad_images: Arc<BadImages>) -> Loader {
         Loader { bad_images, ..self }
+    }
+
+    /// Says whether batches have a [`Batch::digest`], which the threads compute.
+    pub fn with_digests(self, digests: bool) -> Loader {
+        Loader { digests, ..self }
     }
 
     /// Steps in one pass over the sampler's images.
@@ -128,10 +150,17 @@ impl Loader {
         let side = self.transform.side();
         let chunk_images = (CHUNK_BYTES / (side * side * CHANNELS)).max(1);
         let (mut jobs, mut num_chunks) = (Vec::new(), Vec::new());
-        for batch in self.sampler.batches(epoch, steps) {
+        let Shard { rank, size } = self.sampler.shard();
+        let first = steps.start * self.sampler.num_parts();
+        for (number, batch) in (first..).zip(self.sampler.batches(epoch, steps)) {
             let chunks = batch.len().div_ceil(chunk_images);
             let before = jobs.len();
-            jobs.extend(batch.chunks(batch.len().div_ceil(chunks)).map(<[u32]>::to_vec));
+            // The slices of all ranks follow each other; in training all have the same length.
+            let mut position = ((number * size + rank) * batch.len()) as u64;
+            for indices in batch.chunks(batch.len().div_ceil(chunks)) {
+                jobs.push(Job { indices: indices.to_vec(), position });
+                position += indices.len() as u64;
+            }
             num_chunks.push(jobs.len() - before);
         }
         let largest = num_chunks.iter().max().copied().unwrap_or(0);
@@ -143,10 +172,11 @@ impl Loader {
                 bad_images: Arc::clone(&self.bad_images),
                 pool: Arc::clone(&self.pool),
                 epoch,
+                digests: self.digests,
                 encoded: Vec::new(),
                 scratch: Scratch::default(),
             };
-            move |indices: Vec<u32>| worker.chunk(indices)
+            move |job: Job| worker.chunk(job)
         })?;
         Ok(Batches {
             chunks,
@@ -166,13 +196,14 @@ struct Worker {
     bad_images: Arc<BadImages>,
     pool: Arc<BufferPool>,
     epoch: u64,
+    digests: bool,
     /// What the source reads into.
     encoded: Vec<u8>,
     scratch: Scratch,
 }
 
 impl Worker {
-    fn chunk(&mut self, indices: Vec<u32>) -> Result<Chunk, DataError> {
+    fn chunk(&mut self, Job { indices, position }: Job) -> Result<Chunk, DataError> {
         let side = self.transform.side();
         let image_bytes = side * side * CHANNELS;
         let mut pixels = self.pool.take(indices.len() * image_bytes);
@@ -183,7 +214,14 @@ impl Worker {
             labels.push(label.ok_or(DataError::SampleOutOfRange { index, len: self.source.len() })?.into());
             erased.push(self.image(index, out)?);
         }
-        Ok(Chunk { indices, pixels, labels, erased })
+        let mut digest = 0u64;
+        if self.digests {
+            let images = pixels.chunks_exact(image_bytes).zip(&labels).zip(&erased);
+            for (position, ((pixels, &label), erased)) in (position..).zip(images) {
+                digest = digest.wrapping_add(image_digest(position, label, pixels, erased));
+            }
+        }
+        Ok(Chunk { indices, pixels, labels, erased, digest })
     }
 
     fn image(&mut self, index: u32, out: &mut [u8]) -> Result<Rectangle, DataError> {
@@ -230,6 +268,7 @@ impl Batches {
             erased: chunks.iter().flat_map(|chunk| &chunk.erased).copied().collect(),
             side: self.side,
             colours: self.colours,
+            digest: chunks.iter().fold(0, |sum, chunk| sum.wrapping_add(chunk.digest)),
             chunks,
         })
     }

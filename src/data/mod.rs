@@ -14,6 +14,7 @@ mod cifar;
 mod cifar_binary;
 mod cifar_names;
 mod cifar_python;
+mod digest;
 mod encoded;
 mod error;
 pub mod fetch;
@@ -33,7 +34,7 @@ mod transform;
 
 use std::{fmt, path::Path, sync::Arc};
 
-pub use bad_images::{BadImagePolicy, BadImages, Replaced};
+pub use bad_images::{BadImagePolicy, BadImages};
 pub use cifar::{IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
 pub use image_folder::ImageFolder;
@@ -41,7 +42,7 @@ pub use images::{Images, require_same_classes};
 pub use loader::{Batch, Batches, Loader};
 pub use memory::MemorySource;
 pub use random::Stream;
-pub use sampler::{Sampler, Shard, train_valid_split};
+pub use sampler::{Sampler, Shard, search_split, train_valid_split};
 pub use shards::Shards;
 pub use source::{CHANNELS, Colours, Source, StoredImage};
 pub use subset::Subset;
@@ -96,10 +97,6 @@ pub fn open(kind: DatasetKind, dir: &Path, split: Split) -> Result<Arc<dyn Sourc
         DatasetKind::Photodigits => Arc::new(photodigits::load(split)?),
         DatasetKind::Cifar10 => Arc::new(cifar::load(&cifar::CIFAR10, dir, split)?),
         DatasetKind::Cifar100 => Arc::new(cifar::load(&cifar::CIFAR100, dir, split)?),
-        DatasetKind::Images => {
-            let images = Images::open(dir, split)?;
-            images.notes().iter().for_each(|note| tracing::warn!("{note}"));
-            Arc::new(images)
-        }
+        DatasetKind::Images => Arc::new(Images::open(dir, split)?),
     })
 }

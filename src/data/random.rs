@@ -11,6 +11,7 @@
 //! | [`Stream::Augmentation`] | 2 | number of the image in the data set | crop, flip and cutout of that image |
 //! | [`Stream::Policy`] | 3 | the same | colour and shape operations on that image |
 //! | [`Stream::Split`] | 4 | 0 | which images of a set that is stored class by class train and which validate |
+//! | | | 1 | which images of each class train weights and which alphas |
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -34,6 +34,16 @@ pub fn train_valid_split(num_samples: usize, fraction: f64) -> (Range<u32>, Rang
     (0..middle, middle..end)
 }
 
+/// [`train_valid_split`], of whose second part only `rest_fraction` of all samples are used, unless that is 0.
+pub fn search_split(num_samples: usize, fraction: f64, rest_fraction: f64) -> (Range<u32>, Range<u32>) {
+    let (first, rest) = train_valid_split(num_samples, fraction);
+    let used = match rest_fraction {
+        0.0 => rest.len(),
+        fraction => train_valid_split(num_samples, fraction).0.len().min(rest.len()),
+    };
+    (first, rest.start..rest.start + used as u32)
+}
+
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Order {
     Shuffled { seed: u64, stream: Stream },
@@ -95,6 +105,11 @@ impl Sampler {
     /// Parts of each step.
     pub fn num_parts(&self) -> usize {
         self.parts
+    }
+
+    /// This rank's place.
+    pub fn shard(&self) -> Shard {
+        self.shard
     }
 
     /// Steps in one pass over the images.
@@ -271,5 +286,8 @@ mod tests {
         assert_eq!(train_valid_split(50_000, 0.5), (0..25_000, 25_000..50_000));
         assert_eq!(train_valid_split(11, 0.5), (0..5, 5..11));
         assert_eq!(train_valid_split(10, 1.0), (0..10, 10..10));
+        assert_eq!(search_split(11, 0.5, 0.0), (0..5, 5..11));
+        assert_eq!(search_split(1000, 0.1, 0.025), (0..100, 100..125));
+        assert_eq!(search_split(11, 0.5, 0.5), (0..5, 5..10));
     }
 }

@@ -72,6 +72,11 @@ pub trait Source: Send + Sync {
     /// index (names, labels, sizes) and never the contents of files.
     fn fingerprint(&self) -> String;
 
+    /// What to tell the user once: what was left out, and what may not be meant.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
+
     /// What its images are normalised with.
     fn colours(&self) -> Colours;
 }

@@ -6,6 +6,7 @@ mod layers;
 mod loss;
 mod parameters;
 mod separable;
+mod stem;
 
 pub use checkpointed::Checkpointed;
 pub use evaluation::{EvaluationNetwork, NetworkDescription, NetworkError, NetworkMode, NetworkOutput};
@@ -13,3 +14,4 @@ pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channe
 pub use loss::cross_entropy;
 pub use parameters::{NamedTensor, ParameterStore};
 pub use separable::SeparableConv;
+pub use stem::{ConvBn, Stem, StemOutput};

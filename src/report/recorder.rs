@@ -69,9 +69,9 @@ impl<'a> RunRecorder<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn stopped(&mut self, progress: &SearchProgress) -> Result<SearchSummary, RunError> {
+    pub fn stopped(&mut self, progress: &SearchProgress, bad_images: usize) -> Result<SearchSummary, RunError> {
         self.course.end_bar();
-        let summary = SearchSummary::stopped(progress, self.world);
+        let summary = SearchSummary::stopped(progress, bad_images, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
     }

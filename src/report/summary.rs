@@ -44,6 +44,8 @@ pub struct SearchSummary {
     pub weights_hash: Option<String>,
     /// SHA-256 of the last alphas, the same on all ranks.
     pub alphas_hash: Option<String>,
+    /// Different images that could not be read and were replaced by others since the last start.
+    pub bad_images: usize,
 }
 
 /// The resulting cell and its size in the CIFAR-10 network (36 channels, 20 cells).
@@ -73,12 +75,12 @@ impl SearchSummary {
             result: found,
             weights_hash: Some(result.hashes.weights.clone()),
             alphas_hash: Some(result.hashes.alphas.clone()),
-            ..Self::stopped(&result.progress, world)
+            ..Self::stopped(&result.progress, result.bad_images, world)
         }
     }
 
     /// Of a search that a signal stopped.
-    pub fn stopped(progress: &SearchProgress, world: &World) -> Self {
+    pub fn stopped(progress: &SearchProgress, bad_images: usize, world: &World) -> Self {
         Self {
             status: Status::Stopped,
             seconds: progress.seconds(),
@@ -91,6 +93,7 @@ impl SearchSummary {
             result: None,
             weights_hash: None,
             alphas_hash: None,
+            bad_images,
         }
     }
 }

@@ -65,9 +65,9 @@ impl<'a> TrainRecorder<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn stopped(&mut self, progress: &TrainProgress) -> Result<TrainSummary, RunError> {
+    pub fn stopped(&mut self, progress: &TrainProgress, bad_images: usize) -> Result<TrainSummary, RunError> {
         self.course.end_bar();
-        let summary = TrainSummary::stopped(self.config, self.cell, self.world, progress);
+        let summary = TrainSummary::stopped(self.config, self.cell, self.world, progress, bad_images);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
     }

@@ -50,6 +50,9 @@ pub struct TrainSummary {
     pub rewinds: usize,
     /// SHA-256 of weights and BatchNorm statistics; none unless complete.
     pub weights_hash: Option<String>,
+    /// Different images that could not be read and were replaced by others since the last start.
+    #[serde(default)]
+    pub bad_images: usize,
 }
 
 /// What the network costs.
@@ -78,12 +81,18 @@ impl TrainSummary {
                 cost: count(&network.genotype, &network.shape),
             }),
             weights_hash: Some(result.weights_hash.clone()),
-            ..Self::stopped(config, cell, world, &result.progress)
+            ..Self::stopped(config, cell, world, &result.progress, result.bad_images)
         }
     }
 
     /// Of a training that a signal stopped.
-    pub fn stopped(config: &TrainConfig, cell: &TrainedCell, world: &World, progress: &TrainProgress) -> Self {
+    pub fn stopped(
+        config: &TrainConfig,
+        cell: &TrainedCell,
+        world: &World,
+        progress: &TrainProgress,
+        bad_images: usize,
+    ) -> Self {
         Self {
             status: Status::Stopped,
             cell: cell.clone(),
@@ -103,6 +112,7 @@ impl TrainSummary {
             dropped_steps: progress.dropped_steps,
             rewinds: progress.rewinds,
             weights_hash: None,
+            bad_images,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The supernet's tensors under the names of the authors' code, edge by edge.
+//! The supernet's tensors under the names of the authors' code, edge by edge; those of ImageNet's stem under PC-DARTS's.
 //!
 //! Here the parameters of an operation stand together for all edges that leave one state; the authors keep one module
 //! per edge and operation. Every tensor of theirs is a view into one of ours, for weights and for gradients.
@@ -8,7 +8,7 @@ use tch::Tensor;
 use super::cell::OlderInput;
 use super::source::{Group, Kernel, NormalisedConv};
 use super::supernet::{PlacedCell, Supernet};
-use crate::model::{BatchNorm, FactorizedReduce, ReluConvBn};
+use crate::model::{BatchNorm, ConvBn, FactorizedReduce, ReluConvBn};
 
 /// One tensor of the authors' state dict.
 #[derive(Debug)]
@@ -58,8 +58,10 @@ impl Supernet {
     /// Every tensor of the authors' state dict; pools of edges that leave one state share theirs.
     pub fn authors_tensors(&self) -> Vec<AuthorsTensor> {
         let mut list = TensorList::default();
-        list.whole("stem.0.weight", &self.stem.weight);
-        list.batch_norm("stem.1", &self.stem_bn, Selection::All);
+        for ConvBn { names: [conv_name, bn_name], conv, bn } in self.stem.layers() {
+            list.whole(&format!("{conv_name}.weight"), &conv.weight);
+            list.batch_norm(bn_name, bn, Selection::All);
+        }
         for (index, PlacedCell { cell, .. }) in self.cells.iter().enumerate() {
             let (prefix, cell) = (format!("cells.{index}"), cell.part());
             match &cell.older_input {

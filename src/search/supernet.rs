@@ -1,21 +1,25 @@
 //! The network that holds every live operation of every edge: stem, cells, linear head.
 //!
-//! Source: P-DARTS (arXiv:1904.12760), section 3; the cells' inside is arranged by source state (see `source`).
+//! Source: P-DARTS (arXiv:1904.12760), section 3; the cells' inside is arranged by source state (see `source`). With
+//! ImageNet's stem it is the network that PC-DARTS (arXiv:1907.05737, section 4.1) searches on ImageNet.
 
 use tch::{Device, Kind, Tensor};
 
 use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
 use super::mixing::MixingWeights;
-use crate::genotype::{CellKind, NUM_NODES, Switches};
-use crate::model::{BatchNorm, Checkpointed, Conv2d, Linear, ParameterStore, channels_last};
+use crate::genotype::{CellKind, NUM_NODES, NetworkKind, Switches};
+use crate::model::{Checkpointed, Linear, ParameterStore, Stem, StemOutput, channels_last};
 use crate::torch::TorchError;
 
+/// Channels of the stem's outputs, for each channel of the first cell's states.
 const STEM_MULTIPLIER: i64 = 3;
 
 /// The sizes of a supernet.
 #[derive(Clone, Debug)]
 pub struct SupernetShape {
+    /// Which network's stem stands before the cells; ImageNet's makes states of 1/8 of the image's size.
+    pub stem: NetworkKind,
     /// Number of cells; see [`CellKind::at`] for those that reduce.
     pub num_cells: usize,
     /// Channels of the states of the first cells; they double at each reduction.
@@ -50,8 +54,7 @@ impl ForwardMode {
 /// The supernet of one stage with its parameters.
 #[derive(Debug)]
 pub struct Supernet {
-    pub(super) stem: Conv2d,
-    pub(super) stem_bn: BatchNorm,
+    pub(super) stem: Stem,
     pub(super) cells: Vec<PlacedCell>,
     pub(super) classifier: Linear,
     normal_layout: Vec<Vec<OperationEdges>>,
@@ -93,11 +96,10 @@ impl Supernet {
         let mut store = ParameterStore::new(device, kind);
         let channels = shape.channels as i64;
         let stem_channels = STEM_MULTIPLIER * channels;
-        let stem = Conv2d::dense(&mut store, "stem.conv", (3, stem_channels), 3, 1);
-        let stem_bn = BatchNorm::affine(&mut store, "stem.bn", stem_channels);
+        let stem = Stem::new(&mut store, shape.stem, stem_channels);
         let normal_layout = operations_by_source(&shape.switches.normal);
         let reduction_layout = operations_by_source(&shape.switches.reduction);
-        let cells: Vec<_> = places(shape.num_cells, channels, stem_channels)
+        let cells: Vec<_> = places(shape, stem_channels)
             .enumerate()
             .map(|(index, place)| {
                 let layout = if place.reduction { &reduction_layout } else { &normal_layout };
@@ -110,7 +112,6 @@ impl Supernet {
         let classifier = Linear::new(&mut store, "classifier", (last, shape.num_classes as i64));
         Ok(Self {
             stem,
-            stem_bn,
             cells,
             classifier,
             normal_layout,
@@ -144,8 +145,8 @@ impl Supernet {
     ) -> Result<Tensor, TorchError> {
         let normal = MixingWeights::gather(normal, &self.normal_layout)?;
         let reduction = MixingWeights::gather(reduction, &self.reduction_layout)?;
-        let stem = self.stem_bn.forward(&self.stem.forward(&channels_last(images)?)?, mode.training)?;
-        let (mut older, mut newer) = (stem.shallow_clone(), stem);
+        let StemOutput { older, mut newer } = self.stem.forward(&channels_last(images)?, mode.training)?;
+        let mut older = older.unwrap_or_else(|| newer.shallow_clone());
         let computes_again = self.checkpoints_cells && mode.training;
         for cell in &self.cells {
             let weights = if cell.place.reduction { &reduction } else { &normal };
@@ -157,13 +158,15 @@ impl Supernet {
 }
 
 /// The cells' places: those that reduce double the channels.
-fn places(num_cells: usize, channels: i64, stem_channels: i64) -> impl Iterator<Item = CellPlace> {
+fn places(shape: &SupernetShape, stem_channels: i64) -> impl Iterator<Item = CellPlace> {
+    let num_cells = shape.num_cells;
     let start = CellPlace {
         older_channels: stem_channels,
         newer_channels: stem_channels,
-        channels,
+        channels: shape.channels as i64,
         reduction: false,
-        after_reduction: false,
+        // ImageNet's stem gives its second output at half the size of the first.
+        after_reduction: shape.stem == NetworkKind::ImageNet,
     };
     (0..num_cells).scan(start, move |next, index| {
         let reduction = CellKind::at(index, num_cells) == CellKind::Reduction;
@@ -178,4 +181,51 @@ fn places(num_cells: usize, channels: i64, stem_channels: i64) -> impl Iterator<
         };
         Some(place)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::genotype::{NUM_EDGES, Operation};
+
+    fn supernet(stem: NetworkKind, num_cells: usize) -> Supernet {
+        let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3];
+        let switches = Switches::full(&operations).unwrap();
+        let shape = SupernetShape { stem, num_cells, channels: 4, num_classes: 7, switches };
+        Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap()
+    }
+
+    fn logits(network: &Supernet, side: i64) -> Result<Tensor, TorchError> {
+        let images = Tensor::randn([2, 3, side, side], (Kind::Float, Device::Cpu));
+        let weights = Tensor::full([NUM_EDGES as i64, 3], 1.0 / 3.0, (Kind::Float, Device::Cpu));
+        network.forward(&images, &weights, &weights, ForwardMode::training(0.0))
+    }
+
+    #[test]
+    fn imagenet_supernet_reads_every_side_that_its_strides_divide() {
+        let network = supernet(NetworkKind::ImageNet, 5);
+        for side in [32, 64, 96, 224] {
+            let logits = logits(&network, side).unwrap();
+            assert_eq!(logits.size(), [2, 7]);
+            assert!(logits.isfinite().all().double_value(&[]) == 1.0, "{side}");
+        }
+        assert!(logits(&network, 80).is_err());
+        assert!(logits(&supernet(NetworkKind::Cifar, 5), 20).is_ok());
+    }
+
+    #[test]
+    fn authors_names_are_those_of_the_stem_and_of_the_first_cell_behind_it() {
+        let names = |stem| -> Vec<String> {
+            supernet(stem, 3).authors_tensors().into_iter().map(|tensor| tensor.name).collect()
+        };
+        let stem = ["stem0.0.weight", "stem0.1.weight", "stem0.3.weight", "stem0.4.bias", "stem1.1.weight"];
+        let imagenet = names(NetworkKind::ImageNet);
+        for name in stem.into_iter().chain(["stem1.2.running_var", "cells.0.preprocess0.conv_1.weight"]) {
+            assert!(imagenet.iter().any(|found| found == name), "{name}");
+        }
+        let cifar = names(NetworkKind::Cifar);
+        for name in ["stem.0.weight", "stem.1.bias", "cells.0.preprocess0.op.1.weight"] {
+            assert!(cifar.iter().any(|found| found == name) && !imagenet.iter().any(|found| found == name), "{name}");
+        }
+    }
 }

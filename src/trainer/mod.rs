@@ -8,7 +8,9 @@
 //! The files beside these folders are one thing each that both use.
 
 mod accumulate;
+mod bad_images;
 mod batch;
+mod batch_norm_values;
 mod checkpoint;
 mod divergence;
 mod epoch;
@@ -17,6 +19,7 @@ mod evaluate;
 mod fault;
 mod hits;
 mod observer;
+mod open;
 mod optimizer_state;
 mod parallel;
 mod predictions;
@@ -30,6 +33,7 @@ mod step_images;
 mod stop;
 mod tally;
 mod test_data;
+mod views;
 
 pub use batch::ImageBatch;
 pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
@@ -42,7 +46,7 @@ pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{Interval, IntervalStart, Progress, Records, Totals};
 pub use retrain::{
     MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainObserver,
-    TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training, check_normalised_values,
+    TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training,
 };
 pub use search::{
     ArchitectureStep, FirstOrder, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd, SearchEpochRecord,

@@ -14,6 +14,7 @@ use crate::world::activity;
 pub struct StepImages<'a> {
     parts: Parts<'a>,
     num_parts: usize,
+    digest: u64,
 }
 
 enum Parts<'a> {
@@ -29,7 +30,7 @@ impl<'a> StepImages<'a> {
     /// Those of the next step of `batches`, for a network on `device` with floating-point type `kind`.
     pub fn next_of(batches: &'a mut Batches, device: Device, kind: Kind) -> Self {
         let num_parts = batches.parts_per_step();
-        Self { parts: Parts::Loading { batches, taken: 0, device, kind }, num_parts }
+        Self { parts: Parts::Loading { batches, taken: 0, device, kind }, num_parts, digest: 0 }
     }
 
     /// The images of `batch` in at most `num_parts` equal parts.
@@ -38,7 +39,7 @@ impl<'a> StepImages<'a> {
     /// When libtorch refuses.
     pub fn in_parts(batch: &ImageBatch, num_parts: usize) -> Result<Self, TorchError> {
         let parts = batch.parts(num_parts)?;
-        Ok(Self { num_parts: parts.len(), parts: Parts::Ready(parts) })
+        Ok(Self { num_parts: parts.len(), parts: Parts::Ready(parts), digest: 0 })
     }
 
     /// How many there are, at least one.
@@ -54,9 +55,15 @@ impl<'a> StepImages<'a> {
     pub fn keep(&mut self) -> Result<(), TrainError> {
         if let Parts::Loading { batches, taken: 0, device, kind } = &mut self.parts {
             let kept = batches.by_ref().take(self.num_parts).collect::<Result<Vec<_>, _>>()?;
+            self.digest = kept.iter().fold(0, |sum, batch: &Batch| sum.wrapping_add(batch.digest()));
             self.parts = Parts::Kept { batches: kept, device: *device, kind: *kind };
         }
         Ok(())
+    }
+
+    /// The sum of [`Batch::digest`] over the parts that were loaded.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// Part `index` on the device.
@@ -80,6 +87,7 @@ impl<'a> StepImages<'a> {
                 }
                 *taken += 1;
                 let batch = batches.next().ok_or(TrainError::NoImages)??;
+                self.digest = self.digest.wrapping_add(batch.digest());
                 Ok(ImageBatch::from_host(&batch, *device, *kind)?)
             }
             Parts::Kept { batches, device, kind } => {
@@ -94,7 +102,7 @@ impl<'a> StepImages<'a> {
 impl From<&ImageBatch> for StepImages<'_> {
     /// All of them at once.
     fn from(batch: &ImageBatch) -> Self {
-        Self { parts: Parts::Ready(vec![batch.shallow_clone()]), num_parts: 1 }
+        Self { parts: Parts::Ready(vec![batch.shallow_clone()]), num_parts: 1, digest: 0 }
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Tally {
     /// [sum of losses over images, correct answers, right answers among the first five], double precision.
     sums: Tensor,
     num_images: u64,
+    digest: u64,
 }
 
 /// The sums on the host; also what a checkpoint keeps of an epoch under way.
@@ -37,6 +38,9 @@ pub struct TallySums {
     pub correct_top5: f64,
     /// Images seen.
     pub num_images: u64,
+    /// Wrapping sum of the digests of the images; 0 where there are none.
+    #[serde(default)]
+    pub digest: u64,
 }
 
 /// What a step trains.
@@ -72,8 +76,9 @@ impl Tally {
     /// # Errors
     /// When the device refuses.
     pub fn from_sums(sums: TallySums, device: Device) -> Result<Self, TchError> {
-        let TallySums { loss, correct, correct_top5, num_images } = sums;
-        Ok(Self { sums: Tensor::f_from_slice(&[loss, correct, correct_top5])?.f_to_device(device)?, num_images })
+        let TallySums { loss, correct, correct_top5, num_images, digest } = sums;
+        let sums = Tensor::f_from_slice(&[loss, correct, correct_top5])?.f_to_device(device)?;
+        Ok(Self { sums, num_images, digest })
     }
 
     /// Adds a step.
@@ -92,18 +97,24 @@ impl Tally {
         })
     }
 
+    /// Adds the digest of a step's images.
+    pub fn add_digest(&mut self, digest: u64) {
+        self.digest = self.digest.wrapping_add(digest);
+    }
+
     /// This rank's sums; waits for the device.
     ///
     /// # Errors
     /// When the device fails, which may be the failure of any step before.
     pub fn sums(&self) -> Result<TallySums, TchError> {
         let value = |index: i64| self.sums.f_double_value(&[index]);
-        Ok(TallySums { loss: value(0)?, correct: value(1)?, correct_top5: value(2)?, num_images: self.num_images })
+        let (num_images, digest) = (self.num_images, self.digest);
+        Ok(TallySums { loss: value(0)?, correct: value(1)?, correct_top5: value(2)?, num_images, digest })
     }
 }
 
 /// [`TallySums`] as they travel between ranks.
-type SumsBits = ([u64; 3], u64);
+type SumsBits = ([u64; 3], u64, u64);
 
 impl TallySums {
     /// These sums and `other`.
@@ -113,6 +124,7 @@ impl TallySums {
             correct: self.correct + other.correct,
             correct_top5: self.correct_top5 + other.correct_top5,
             num_images: self.num_images + other.num_images,
+            digest: self.digest.wrapping_add(other.digest),
         }
     }
 
@@ -132,12 +144,12 @@ impl TallySums {
 
     /// As bits, to be exchanged: JSON has no infinite loss.
     fn to_bits(self) -> SumsBits {
-        ([self.loss, self.correct, self.correct_top5].map(f64::to_bits), self.num_images)
+        ([self.loss, self.correct, self.correct_top5].map(f64::to_bits), self.num_images, self.digest)
     }
 
-    fn from_bits((bits, num_images): SumsBits) -> TallySums {
+    fn from_bits((bits, num_images, digest): SumsBits) -> TallySums {
         let [loss, correct, correct_top5] = bits.map(f64::from_bits);
-        TallySums { loss, correct, correct_top5, num_images }
+        TallySums { loss, correct, correct_top5, num_images, digest }
     }
 
     /// Mean loss of an image; NaN when there was none.
@@ -155,6 +167,11 @@ impl TallySums {
         100.0 * self.correct_top5 / self.num_images as f64
     }
 
+    /// The digest of the images as a record has it.
+    pub fn digest_text(&self) -> String {
+        format!("{:016x}", self.digest)
+    }
+
     /// What came since `earlier`.
     pub fn since(&self, earlier: &TallySums) -> TallySums {
         TallySums {
@@ -162,6 +179,7 @@ impl TallySums {
             correct: self.correct - earlier.correct,
             correct_top5: self.correct_top5 - earlier.correct_top5,
             num_images: self.num_images - earlier.num_images,
+            digest: self.digest.wrapping_sub(earlier.digest),
         }
     }
 }
@@ -238,7 +256,7 @@ mod tests {
         tally.add(&StepResult { loss: Tensor::from(2.0f32), logits, labels }).unwrap();
         tally.add(&StepResult { loss: Tensor::from(5.0f32), logits: first, labels: second }).unwrap();
         let sums = tally.sums().unwrap();
-        assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4 });
+        assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4, digest: 0 });
         assert_eq!((sums.top1_percent(), sums.top5_percent(), sums.mean_loss()), (25.0, 75.0, 2.75));
     }
 
@@ -248,6 +266,7 @@ mod tests {
         let logits = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
         let labels = Tensor::from_slice(&[0i64]);
         tally.add(&StepResult { loss: Tensor::from(1.0f32), logits, labels }).unwrap();
-        assert_eq!(tally.sums().unwrap(), TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1 });
+        let expected = TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1, digest: 0 };
+        assert_eq!(tally.sums().unwrap(), expected);
     }
 }

@@ -4,8 +4,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::open::open_part;
 use crate::data::{
-    Augment, CentreView, DataError, DatasetKind, Loader, SameSize, Sampler, Shard, Source, Split, Transform, open,
+    Augment, CentreView, DataError, DatasetKind, Loader, SameSize, Sampler, Shard, Source, Split, Transform,
 };
 use crate::world::World;
 
@@ -30,7 +31,7 @@ impl TestData {
         global_batch: usize,
         world: &World,
     ) -> Result<Self, DataError> {
-        let source = open(kind, dir, Split::Test)?;
+        let source = open_part(kind, dir, Split::Test, world)?;
         let transform: Arc<dyn Transform> = match source.side() {
             Some(side) => Arc::new(SameSize::new(side, Augment::default(), 0)),
             None => Arc::new(view),

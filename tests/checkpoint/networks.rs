@@ -51,7 +51,7 @@ fn search(num_cells: usize, live: &[Operation], checkpoint: bool) -> Trace {
     tch::set_num_threads(1);
     let _alone = draw_alone(3);
     let switches = Switches::full(live).unwrap();
-    let shape = SupernetShape { num_cells, channels: 4, num_classes: 7, switches };
+    let shape = SupernetShape { stem: NetworkKind::Cifar, num_cells, channels: 4, num_classes: 7, switches };
     let (softmax, optimizer) = (Box::new(Softmax), SearchConfig::default().optimizer);
     let mut state = SearchState::new(&shape, 1e-3, &optimizer, softmax, Device::Cpu, Kind::Float).unwrap();
     state.checkpoint_cells(checkpoint);

@@ -1,6 +1,6 @@
 //! The supernet: evaluation, gradients and alternations of steps.
 
-use pdarts::genotype::{CellSwitches, Switches};
+use pdarts::genotype::{CellSwitches, NetworkKind, Switches};
 use pdarts::model::cross_entropy;
 use pdarts::optim::{
     Adam, AdamDecay, FlatParameters, FlatStatistics, MomentOptions, Optimizer, ParameterGroups, Sgd, SgdOptions,
@@ -45,6 +45,7 @@ struct Subject<'a> {
 impl<'a> Subject<'a> {
     fn new(fixture: &'a Fixture, case: &SupernetCase) -> Self {
         let shape = SupernetShape {
+            stem: NetworkKind::Cifar,
             num_cells: case.layers,
             channels: case.init_channels,
             num_classes: case.num_classes,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
-use pdarts::genotype::{Switches, restrict};
+use pdarts::genotype::{NetworkKind, Switches, restrict};
 use pdarts::search::{ForwardMode, Softmax, SupernetShape};
 use pdarts::trainer::{SearchData, SearchState, StepImages, TallySums, synchronise_batch_norm};
 use pdarts::world::{Ranks, World, leave};
@@ -66,7 +66,13 @@ impl Task {
         let data = SearchData::load(&config, &world).unwrap();
         let kind = if self.double { Kind::Double } else { Kind::Float };
         let switches = Switches::full(&config.search.operations).unwrap();
-        let shape = SupernetShape { num_cells: 3, channels: 4, num_classes: 10, switches: switches.clone() };
+        let shape = SupernetShape {
+            stem: NetworkKind::Cifar,
+            num_cells: 3,
+            channels: 4,
+            num_classes: 10,
+            switches: switches.clone(),
+        };
         // Other values on every rank: rank 0's must win.
         tch::manual_seed(world.rank as i64);
         let softmax = Box::new(Softmax);

@@ -3,6 +3,7 @@
 
 mod complete;
 mod full_disk;
+mod images;
 mod locks;
 #[path = "../program/mod.rs"]
 mod program;

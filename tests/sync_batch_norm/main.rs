@@ -9,7 +9,7 @@ mod ranks;
 
 use std::sync::Mutex;
 
-use pdarts::genotype::{Operation, Switches};
+use pdarts::genotype::{NetworkKind, Operation, Switches};
 use pdarts::search::{ForwardMode, Supernet, SupernetShape};
 use pdarts::torch::{Branch, RunningStatistics, mix, sync_batch_norm};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -351,8 +351,12 @@ fn what_does_not_fit_is_named() {
 fn new_supernet() -> Supernet {
     let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3, Operation::DilConv5x5];
     let switches = Switches::full(&operations).unwrap();
-    Supernet::new(&SupernetShape { num_cells: 3, channels: 4, num_classes: 5, switches }, Device::Cpu, Kind::Double)
-        .unwrap()
+    Supernet::new(
+        &SupernetShape { stem: NetworkKind::Cifar, num_cells: 3, channels: 4, num_classes: 5, switches },
+        Device::Cpu,
+        Kind::Double,
+    )
+    .unwrap()
 }
 
 /// A whole supernet: loss, gradients of weights and mixing weights, statistics.

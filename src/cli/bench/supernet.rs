@@ -15,7 +15,7 @@ use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::config::{CommunicatorChoice, DeviceChoice, SearchConfig};
-use crate::genotype::{Operation, Switches};
+use crate::genotype::{NetworkKind, Operation, Switches};
 use crate::search::{ForwardMode, Softmax, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
 use crate::world::{Ranks, World};
@@ -125,6 +125,7 @@ impl Subject {
         let (num_cells, live_in_paper) = stage_of_the_paper(stage);
         let live = if live.is_empty() { live_in_paper } else { live };
         let shape = SupernetShape {
+            stem: NetworkKind::Cifar,
             num_cells,
             channels: CHANNELS,
             num_classes: NUM_CLASSES,

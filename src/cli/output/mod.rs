@@ -43,3 +43,12 @@ pub fn print(text: impl Display) -> Result<(), OutputError> {
 pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(print(serde_json::to_string_pretty(value)?)?)
 }
+
+/// A report's line on images that were replaced, with the end of the line before; nothing where none were.
+pub fn note_bad_images(number: usize) -> String {
+    match number {
+        0 => String::new(),
+        1 => "\n1 bad image was replaced by another of its class: pdarts data check finds it".to_owned(),
+        _ => format!("\n{number} bad images were replaced by others of their classes: pdarts data check lists them"),
+    }
+}

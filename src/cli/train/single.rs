@@ -18,7 +18,6 @@ use crate::run::{Environment, RunDirectory, TrainedCell, write_atomic, write_jso
 use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
     ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
-    check_normalised_values,
 };
 use crate::weights::{StateDict, WeightsError, to_safetensors};
 use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
@@ -137,7 +136,6 @@ impl Start {
         let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
         let world = agree(ranks, world.map_err(Into::into))?;
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
-        agree(&world, check_normalised_values(&config, &data.network, world.size).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;
         let run = agree(&world, place.open(&world, &config, &cell, initial.as_ref()))?;
@@ -191,7 +189,9 @@ impl Start {
         let mut recorder = TrainRecorder::open(run, config, cell, world, header, logging.bars())?;
         let (summary, signal) = match self.run_training(stop, &mut recorder)? {
             TrainEnd::Complete(result) => (recorder.finish(*result)?, None),
-            TrainEnd::Stopped { signal, progress } => (recorder.stopped(&progress)?, Some(signal)),
+            TrainEnd::Stopped { signal, progress, bad_images } => {
+                (recorder.stopped(&progress, bad_images)?, Some(signal))
+            }
         };
         Ok(Outcome { summary: Some(summary), signal })
     }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::cli::genotype::millions;
+use crate::cli::output::note_bad_images;
 use crate::cli::table::Table;
 use crate::report::{SeedsSummary, Spread, TrainSummary};
 use crate::trainer::Scores;
@@ -35,10 +36,11 @@ pub(super) fn report(root: &Path, summary: &TrainSummary) -> String {
         true => "\nThe test set was scored after every epoch: compare with results that did the same.",
         false => "",
     };
+    let bad = note_bad_images(summary.bad_images);
     let rate = summary.images_per_second.map_or(String::new(), |rate| format!(", {rate:.0} images/s"));
     let root = root.display();
     format!(
-        "{table}{size}\n{} epochs in {:.0} s{rate}{watched}\n\nIn {root}: weights.safetensors, summary.json, \
+        "{table}{size}\n{} epochs in {:.0} s{rate}{watched}{bad}\n\nIn {root}: weights.safetensors, summary.json, \
          figures/curves.svg, metrics.jsonl; curves: tensorboard --logdir {root}/events",
         summary.epochs, summary.seconds
     )

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::image_sizes::ImageSizeSection;
+use super::images::{ImageKeys, NetworkChoice};
 use super::{BatchNormMode, DatasetName, ParallelSection, RunSection, Section};
 
 /// Everything that a retraining depends on, apart from the cell.
@@ -49,38 +50,6 @@ pub enum Precision {
     Float32,
     /// bfloat16 where it is safe; weights, statistics, gradients and losses stay 32 bits wide.
     Bf16,
-}
-
-/// How pixels are interpolated where an image is resized.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    /// Linear along each side.
-    Bilinear,
-    /// Cubic along each side.
-    Bicubic,
-}
-
-/// What an image that cannot be read or decoded does to a run.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnBadImage {
-    /// It ends it.
-    Error,
-    /// Another of its class takes its place.
-    Skip,
-}
-
-/// Which of the authors' two networks the cell is trained in.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NetworkChoice {
-    /// By the size of the images.
-    Auto,
-    /// One convolution before the cells.
-    Cifar,
-    /// Three convolutions of stride 2 before the cells.
-    Imagenet,
 }
 
 /// How weights are stepped.
@@ -195,24 +164,9 @@ section! {
         loader_threads: usize = 1,
         /// Use only the first so many training images, of images as many drawn by run.seed; 0 = all.
         limit: usize = 0,
-        /// Side in pixels that images are brought to; a multiple of 32 for the ImageNet network, of 4 for CIFAR's.
-        image_size: usize = 224,
-        /// Pixels that the shorter side of a validation or test image becomes before its middle is cut out; 0 = 8/7 of
-        /// image_size, which is 256 of 224.
-        resize: usize = 0,
-        /// Least and greatest share of a training image's area that a random crop takes.
-        crop_area: [f64; 2] = [0.08, 1.0],
-        /// Least and greatest width over height of that crop.
-        crop_ratio: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0],
-        /// Most by which brightness, contrast, saturation and hue of a training image change at random; 0 = not. Hue at
-        /// most 0.5, half of the circle.
-        colour_jitter: [f64; 4] = [0.0; 4],
-        /// "bilinear" or "bicubic".
-        interpolation: Interpolation = Interpolation::Bilinear,
-        /// What a file that cannot be decoded does: "error" (ends the run) or "skip" (another of its class is used).
-        on_bad_image: OnBadImage = OnBadImage::Error,
-        /// Different images of a part of the data set that may be skipped before the run ends.
-        bad_image_limit: usize = 100,
+        ..
+        /// What only images have.
+        images: ImageKeys,
     }
 }
 

@@ -33,6 +33,7 @@ impl Settings for TrainConfig {
         "run.max_failed_checkpoints",
         "run.on_divergence",
         "run.divergence_limit",
+        "run.digest_batches",
         "data.dir",
         "data.loader_threads",
         "model.checkpoint_cells",
@@ -109,7 +110,8 @@ fn validate_data(data: &TrainDataSection) -> Result<(), Violation> {
         require(value <= most, key, || format!("{value} is out of range; state 0 to {most}"))?;
     }
     validate_loader_threads(data.loader_threads)?;
-    validate_images(data)
+    let usual_padding = TrainDataSection::default().crop_padding;
+    validate_images(data.dataset, &data.images, data.crop_padding, usual_padding)
 }
 
 fn validate_network(model: &TrainModelSection) -> Result<(), Violation> {

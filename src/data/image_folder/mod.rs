@@ -163,11 +163,6 @@ impl ImageFolder {
         ));
     }
 
-    /// What to tell the user once: what was left out, and what may not be meant.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
     /// The file of image `index`, or `None` past the last one.
     pub fn path(&self, index: u32) -> Option<PathBuf> {
         let index = index as usize;
@@ -217,6 +212,10 @@ impl Source for ImageFolder {
             hasher.update(label.to_le_bytes());
         }
         format!("{:x}", hasher.finalize())
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn colours(&self) -> Colours {

@@ -88,11 +88,6 @@ impl Shards {
         Self { dir: dir.into(), index, files: OpenFiles::default(), notes }
     }
 
-    /// What to tell the user once.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
     /// Bytes of image `index`, or `None` past the last one.
     pub(super) fn size(&self, index: u32) -> Option<u64> {
         self.index.entry(index as usize).map(|entry| entry.bytes.into())
@@ -157,6 +152,10 @@ impl Source for Shards {
 
     fn fingerprint(&self) -> String {
         self.index.digest()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn colours(&self) -> Colours {

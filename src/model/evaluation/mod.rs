@@ -15,7 +15,6 @@ mod network;
 mod operation;
 mod separable;
 mod state;
-mod stem;
 
 pub use description::NetworkDescription;
 pub use network::{EvaluationNetwork, NetworkError, NetworkMode, NetworkOutput};

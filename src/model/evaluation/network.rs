@@ -4,10 +4,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::auxiliary::AuxiliaryHead;
 use super::cell::{CellPlace, EvaluationCell};
-use super::stem::{Stem, StemOutput};
 use crate::genotype::{CellKind, Genotype, NetworkKind, NetworkShape};
-use crate::model::{Checkpointed, Linear, ParameterStore, channels_last};
+use crate::model::{Checkpointed, Linear, ParameterStore, Stem, StemOutput, channels_last};
 use crate::torch::TorchError;
+
+/// Channels of CIFAR's stem, for each channel of the first cell's states.
+const CIFAR_STEM_MULTIPLIER: i64 = 3;
 
 /// Why a network cannot be built or cannot read its images.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +102,7 @@ impl EvaluationNetwork {
         check_shape(shape)?;
         let mut store = ParameterStore::new(device, kind);
         let num_classes = shape.num_classes as i64;
-        let stem = Stem::new(&mut store, shape.kind, shape.channels as i64);
+        let stem = Stem::new(&mut store, shape.kind, stem_channels(shape));
         let mut cells = Vec::with_capacity(shape.cells);
         let (mut last_channels, mut auxiliary_channels) = (0, 0);
         for (index, place) in places(genotype, shape).enumerate() {
@@ -146,7 +148,9 @@ impl EvaluationNetwork {
     /// When the images do not fit the network.
     pub fn forward(&self, images: &Tensor, mode: NetworkMode) -> Result<NetworkOutput, NetworkError> {
         self.check_images(images, mode)?;
-        let StemOutput { mut older, mut newer } = self.stem.forward(&channels_last(images)?, mode.is_training())?;
+        let StemOutput { older, newer } = self.stem.forward(&channels_last(images)?, mode.is_training())?;
+        let mut newer = newer.f_relu().map_err(TorchError::from)?;
+        let mut older = older.unwrap_or_else(|| newer.shallow_clone());
         let computes_again = self.checkpoints_cells && mode.is_training();
         let mut auxiliary_logits = None;
         let mut output = newer.shallow_clone();
@@ -221,13 +225,20 @@ fn stride_after(shape: &NetworkShape, num_cells: usize) -> i64 {
     stem << reductions
 }
 
+fn stem_channels(shape: &NetworkShape) -> i64 {
+    match shape.kind {
+        NetworkKind::Cifar => CIFAR_STEM_MULTIPLIER * shape.channels as i64,
+        NetworkKind::ImageNet => shape.channels as i64,
+    }
+}
+
 fn output_channels(genotype: &Genotype, place: CellPlace) -> i64 {
     genotype.concat(place.kind).len() as i64 * place.channels
 }
 
 /// The cells' places: those that reduce double the channels.
 fn places(genotype: &Genotype, shape: &NetworkShape) -> impl Iterator<Item = CellPlace> {
-    let stem_channels = Stem::channels(shape.kind, shape.channels as i64);
+    let stem_channels = stem_channels(shape);
     let (mut older_channels, mut newer_channels) = (stem_channels, stem_channels);
     let mut channels = shape.channels as i64;
     // ImageNet's stem gives its second output at half the size of the first.

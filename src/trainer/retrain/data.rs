@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::views::Views;
 use crate::config::{
-    DatasetName, ImageSizeSection, OnBadImage, Settings, TrainConfig, TrainDataSection, image_size_at,
+    AugmentationPolicy, DatasetName, ImageSizeSection, Settings, TrainConfig, TrainDataSection, image_size_at,
 };
 use crate::data::{
-    BadImagePolicy, BadImages, Loader, Sampler, Shard, Source, Split, Stream, Subset, Transform, open,
-    require_same_classes, train_valid_split,
+    Augment, BadImages, Loader, Policy, Sampler, Shard, Source, Split, Stream, Subset, Transform, require_same_classes,
+    train_valid_split,
 };
 use crate::genotype::{Genotype, NetworkShape};
 use crate::model::NetworkDescription;
-use crate::trainer::search::{SearchDataError, dataset_kind};
+use crate::trainer::bad_images::bad_images;
+use crate::trainer::batch_norm_values::{NormalisedBatch, check_normalised_values};
+use crate::trainer::open::{dataset_kind, open_part};
+use crate::trainer::search::SearchDataError;
+use crate::trainer::views::{ViewSettings, Views};
 use crate::world::World;
 
 /// The loaders of a retraining and the network that fits them.
@@ -36,6 +39,8 @@ pub struct TrainData {
     pub data_digest: String,
     /// Of the configuration and the cell.
     pub run_digest: String,
+    /// Those met so far of the images to train on, to validate on and to test on.
+    pub(super) bad_images: [Arc<BadImages>; 3],
 }
 
 impl TrainData {
@@ -45,49 +50,45 @@ impl TrainData {
     /// Missing or damaged data; a configuration that does not fit its size.
     pub fn load(config: &TrainConfig, genotype: &Genotype, world: &World) -> Result<Self, SearchDataError> {
         let data = &config.data;
-        let read = |split| open(dataset_kind(data.dataset), &data.dir, split);
+        let read = |split| open_part(dataset_kind(data.dataset), &data.dir, split, world);
         let (training, testing) = (read(Split::Train)?, read(Split::Test)?);
         require_same_classes(&data.dir, &*training, &*testing)?;
         config.validate_with_dataset(training.len())?;
         config.validate_with_ranks(world.size)?;
-        let views = Views::new(config, data.side());
+        let views = Views::new(view_settings(config), data.side());
         let (batch, seed) = (config.train.global_batch, config.run.seed);
         let shard = Shard { rank: world.rank, size: world.size };
-        let loader = |source: &Arc<dyn Source>, sampler: Sampler, transform: &Arc<dyn Transform>| {
+        let loader = |part: &Part, sampler: Sampler, transform: &Arc<dyn Transform>| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
-            let loader = Loader::new(Arc::clone(source), sampler, Arc::clone(transform), threads);
-            loader.with_bad_images(Arc::new(BadImages::new(bad_image_policy(data))))
+            let loader = Loader::new(Arc::clone(&part.source), sampler, Arc::clone(transform), threads);
+            loader.with_bad_images(Arc::clone(&part.bad_images))
         };
-        let in_order = |Part { source, samples }: Part| {
-            let sampler = Sampler::sequential(samples, batch, shard)?;
-            Ok::<_, SearchDataError>(loader(&source, sampler, &views.evaluation))
+        let in_order = |part: &Part| {
+            let sampler = Sampler::sequential(part.samples.clone(), batch, shard)?;
+            Ok::<_, SearchDataError>(loader(part, sampler, &views.evaluation))
         };
         let [train, valid] = parts(&training, data, seed);
-        let order = Sampler::shuffled(train.samples, batch, seed, Stream::Weights, shard)?;
+        let test = Part::new(Arc::clone(&testing), 0..testing.len() as u32, data);
+        let order = Sampler::shuffled(train.samples.clone(), batch, seed, Stream::Weights, shard)?;
         let order = order.in_parts(config.train.accumulate_steps);
-        let resized = |from: &ImageSizeSection| {
-            let transform = Views::new(config, from.size).training;
-            (from.size, loader(&train.source, order.clone(), &transform))
+        let in_random_order = |transform: &Arc<dyn Transform>| {
+            loader(&train, order.clone(), transform).with_digests(config.run.digest_batches)
         };
+        let resized = |from: &ImageSizeSection| {
+            (from.size, in_random_order(&Views::new(view_settings(config), from.size).training))
+        };
+        let network = network(config, genotype, training.class_names().len());
+        check_normalised_values(&normalised_batch(config, &network), world.size)?;
         Ok(Self {
             resized_loaders: config.train.image_sizes.iter().map(resized).collect(),
             image_sizes: config.train.image_sizes.clone(),
-            train_loader: loader(&train.source, order.clone(), &views.training),
-            valid_loader: if valid.samples.is_empty() { None } else { Some(in_order(valid)?) },
-            test_loader: in_order(Part { samples: 0..testing.len() as u32, source: Arc::clone(&testing) })?,
-            network: NetworkDescription {
-                genotype: genotype.clone(),
-                shape: NetworkShape {
-                    kind: config.network_kind(),
-                    channels: config.model.channels as u64,
-                    cells: config.model.cells,
-                    num_classes: training.class_names().len() as u64,
-                    image_size: data.side() as u64,
-                },
-                auxiliary_head: config.model.auxiliary_head,
-            },
+            train_loader: in_random_order(&views.training),
+            valid_loader: if valid.samples.is_empty() { None } else { Some(in_order(&valid)?) },
+            test_loader: in_order(&test)?,
+            network,
             data_digest: training.fingerprint() + &testing.fingerprint(),
             run_digest: run_digest(config, genotype)?,
+            bad_images: [train, valid, test].map(|part| part.bad_images),
         })
     }
 }
@@ -105,6 +106,13 @@ impl TrainData {
 struct Part {
     source: Arc<dyn Source>,
     samples: Range<u32>,
+    bad_images: Arc<BadImages>,
+}
+
+impl Part {
+    fn new(source: Arc<dyn Source>, samples: Range<u32>, data: &TrainDataSection) -> Self {
+        Self { source, samples, bad_images: bad_images(&data.images) }
+    }
 }
 
 /// The training images to train on and those to validate on. Those in folders and shards are in the order of their classes:
@@ -112,17 +120,55 @@ struct Part {
 fn parts(training: &Arc<dyn Source>, data: &TrainDataSection, seed: u64) -> [Part; 2] {
     if data.dataset == DatasetName::Images {
         let parts = Subset::split(training, data.limit, data.train_fraction, seed);
-        return parts.map(|source| Part { samples: 0..source.len() as u32, source });
+        return parts.map(|source| {
+            let samples = 0..source.len() as u32;
+            Part::new(source, samples, data)
+        });
     }
     let num_images = if data.limit == 0 { training.len() } else { data.limit };
     let (train, valid) = train_valid_split(num_images, data.train_fraction);
-    [train, valid].map(|samples| Part { source: Arc::clone(training), samples })
+    [train, valid].map(|samples| Part::new(Arc::clone(training), samples, data))
 }
 
-fn bad_image_policy(data: &TrainDataSection) -> BadImagePolicy {
-    match data.on_bad_image {
-        OnBadImage::Error => BadImagePolicy::Error,
-        OnBadImage::Skip => BadImagePolicy::Skip { limit: data.bad_image_limit },
+fn network(config: &TrainConfig, genotype: &Genotype, num_classes: usize) -> NetworkDescription {
+    NetworkDescription {
+        genotype: genotype.clone(),
+        shape: NetworkShape {
+            kind: config.network_kind(),
+            channels: config.model.channels as u64,
+            cells: config.model.cells,
+            num_classes: num_classes as u64,
+            image_size: config.data.side() as u64,
+        },
+        auxiliary_head: config.model.auxiliary_head,
+    }
+}
+
+fn normalised_batch(config: &TrainConfig, network: &NetworkDescription) -> NormalisedBatch {
+    NormalisedBatch {
+        section: "train",
+        global_batch: config.train.global_batch,
+        parts: config.train.accumulate_steps,
+        batch_norm: config.model.batch_norm,
+        smallest_area: network.smallest_normalised_area(),
+        auxiliary_head: network.auxiliary_head,
+    }
+}
+
+fn view_settings(config: &TrainConfig) -> ViewSettings<'_> {
+    let data = &config.data;
+    let TrainDataSection { crop_padding, horizontal_flip, cutout, .. } = *data;
+    let augment = Augment { crop_padding, horizontal_flip, cutout, policy: policy(data) };
+    ViewSettings { dataset: data.dataset, augment, images: &data.images, seed: config.run.seed }
+}
+
+fn policy(data: &TrainDataSection) -> Option<Policy> {
+    match data.policy {
+        AugmentationPolicy::None => None,
+        AugmentationPolicy::Autoaugment => Some(Policy::AutoAugment),
+        AugmentationPolicy::Randaugment => {
+            Some(Policy::RandAugment { operations: data.randaugment_operations, magnitude: data.randaugment_magnitude })
+        }
     }
 }
 

@@ -5,7 +5,6 @@
 //! authors' code. Differs from it where it scores the test set after every epoch: here that happens once, at the end,
 //! unless the configuration wants it otherwise.
 
-mod batch_norm_values;
 mod data;
 mod mixing;
 mod observer;
@@ -13,9 +12,7 @@ mod progress;
 mod recipe;
 mod state;
 mod task;
-mod views;
 
-pub use batch_norm_values::check_normalised_values;
 pub use data::TrainData;
 pub use mixing::{MixedBatch, Mixing, MixingOptions};
 pub use observer::TrainObserver;
@@ -25,6 +22,7 @@ pub use state::TrainState;
 
 use crate::config::{BatchNormMode, DivergencePolicy, TrainConfig};
 use crate::trainer::accumulate::describe_batch;
+use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::{ResumePoint, hash_values};
 use crate::trainer::epoch::{EpochLoop, Plan};
 use crate::trainer::error::MemoryDemand;
@@ -59,6 +57,8 @@ pub enum TrainEnd {
         signal: Signal,
         /// How far it came.
         progress: Box<TrainProgress>,
+        /// See [`TrainResult::bad_images`].
+        bad_images: usize,
     },
     /// With a trained network.
     Complete(Box<TrainResult>),
@@ -76,6 +76,8 @@ pub struct TrainResult {
     pub test_ema: Option<Scores>,
     /// SHA-256 of weights and statistics, the same on all ranks.
     pub weights_hash: String,
+    /// Different images that could not be read and were replaced by others, on all ranks since the last start.
+    pub bad_images: usize,
 }
 
 impl<'a> Training<'a> {
@@ -98,17 +100,25 @@ impl<'a> Training<'a> {
         let (plan, test_loader) = (self.plan(), &self.data.test_loader);
         let mut task = TrainTask { training: &mut self, state };
         if let Some(signal) = EpochLoop::new(plan, &mut task, &mut progress).run()? {
-            return Ok(TrainEnd::Stopped { signal, progress: Box::new(progress) });
+            return task.training.stopped(signal, progress);
         }
         task.training.observer.ends(&progress)?;
         let _span = activity::phase("test");
         let BothScores { plain: test, ema: test_ema } = match task.score(test_loader)? {
             Ok(scores) => scores,
-            Err(signal) => return Ok(TrainEnd::Stopped { signal, progress: Box::new(progress) }),
+            Err(signal) => return task.training.stopped(signal, progress),
         };
-        let state = task.state;
+        let (bad_images, state) = (task.training.count_bad_images()?, task.state);
         let weights_hash = hash_values(&[state.weights.values(), state.statistics.values()])?;
-        Ok(TrainEnd::Complete(Box::new(TrainResult { progress, state, test, test_ema, weights_hash })))
+        Ok(TrainEnd::Complete(Box::new(TrainResult { progress, state, test, test_ema, weights_hash, bad_images })))
+    }
+
+    fn stopped(&self, signal: Signal, progress: TrainProgress) -> Result<TrainEnd, TrainError> {
+        Ok(TrainEnd::Stopped { signal, progress: Box::new(progress), bad_images: self.count_bad_images()? })
+    }
+
+    fn count_bad_images(&self) -> Result<usize, TrainError> {
+        Ok(count_bad_images(&self.data.bad_images, self.world)?)
     }
 
     /// What needs memory in `epoch` (from 0).

@@ -51,6 +51,9 @@ pub struct TrainStepRecord {
     /// Seconds in which rank 0 waited for images to be loaded.
     #[serde(default)]
     pub data_seconds: f64,
+    /// Of the images, where `run.digest_batches` asks for it: the same for any number of ranks.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch_digest: Option<String>,
 }
 
 /// What one epoch came to.

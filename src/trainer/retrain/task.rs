@@ -108,6 +108,7 @@ impl Task for TrainTask<'_, '_> {
         self.seed_step(at);
         let mut images = StepImages::next_of(batches, self.training.world.device, Kind::Float);
         let result = self.state.weight_step(&mut images, &self.settings(at))?;
+        tally.weights.add_digest(images.digest());
         Ok(tally.weights.add(&result)?)
     }
 
@@ -145,6 +146,7 @@ impl Task for TrainTask<'_, '_> {
             train_top1: interval.sums.weights.top1_percent(),
             images_per_second: interval.images_per_second(),
             data_seconds: interval.data_seconds,
+            batch_digest: self.training.config.run.digest_batches.then(|| interval.sums.weights.digest_text()),
         }
     }
 

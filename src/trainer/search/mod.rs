@@ -14,7 +14,6 @@ mod task;
 use tch::Kind;
 
 pub use architecture_step::{ArchitectureStep, FirstOrder, StepInputs};
-pub(super) use data::dataset_kind;
 pub use data::{SearchData, SearchDataError};
 pub use observer::SearchObserver;
 pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};
@@ -24,6 +23,7 @@ use crate::config::{BatchNormMode, DivergencePolicy, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, restrict};
 use crate::search::{Softmax, Stage, SupernetShape};
 use crate::trainer::accumulate::describe_batch;
+use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::ResumePoint;
 use crate::trainer::epoch::{EpochLoop, Plan};
 use crate::trainer::error::MemoryDemand;
@@ -57,6 +57,8 @@ pub enum SearchEnd {
         signal: Signal,
         /// How far it came.
         progress: Box<SearchProgress>,
+        /// See [`SearchResult::bad_images`].
+        bad_images: usize,
     },
     /// With a cell.
     Complete(Box<SearchResult>),
@@ -70,6 +72,8 @@ pub struct SearchResult {
     pub variants: Vec<Variant>,
     /// Of the last supernet, the same on all ranks.
     pub hashes: ReplicaHashes,
+    /// Different images that could not be read and were replaced by others, on all ranks since the last start.
+    pub bad_images: usize,
 }
 
 impl<'a> Search<'a> {
@@ -101,7 +105,8 @@ impl<'a> Search<'a> {
             let plan = self.plan();
             let mut task = StageTask { search: &mut self, stage, switches, state };
             if let Some(signal) = EpochLoop::new(plan, &mut task, &mut progress).run()? {
-                return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress) });
+                let bad_images = self.count_bad_images()?;
+                return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress), bad_images });
             }
             let StageTask { switches, state, .. } = task;
             let alphas = state.alphas().values()?;
@@ -131,6 +136,7 @@ impl<'a> Search<'a> {
     /// The stage's supernet and alphas, drawn afresh.
     fn new_state(&self, stage: &Stage, switches: &Switches) -> Result<SearchState, TrainError> {
         let shape = SupernetShape {
+            stem: self.config.network_kind(),
             num_cells: stage.num_cells,
             channels: self.config.model.channels,
             num_classes: self.data.num_classes,
@@ -197,6 +203,11 @@ impl<'a> Search<'a> {
     ) -> Result<SearchResult, TrainError> {
         let variants = restrict(switches, alphas)?;
         check_derived("the genotypes", &format!("{variants:?}"), self.world, progress.global_step)?;
-        Ok(SearchResult { variants, hashes: ReplicaHashes::of(state)?, progress })
+        let (hashes, bad_images) = (ReplicaHashes::of(state)?, self.count_bad_images()?);
+        Ok(SearchResult { variants, hashes, progress, bad_images })
+    }
+
+    fn count_bad_images(&self) -> Result<usize, TrainError> {
+        Ok(count_bad_images(&self.data.bad_images, self.world)?)
     }
 }

@@ -80,6 +80,12 @@ pub struct SearchStepRecord {
     /// Seconds in which rank 0 waited for images to be loaded.
     #[serde(default)]
     pub data_seconds: f64,
+    /// Of the images of the weight steps, where `run.digest_batches` asks for it: the same for any number of ranks.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub batch_digest: Option<String>,
+    /// The same of the alpha steps; none while alphas rest.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub alpha_batch_digest: Option<String>,
 }
 
 /// What one epoch came to.

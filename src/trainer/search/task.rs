@@ -121,11 +121,14 @@ impl Task for StageTask<'_, '_> {
         let mode = ForwardMode::training(skip_dropout);
         if let Some(alpha_batches) = &mut batches.alphas {
             let alpha_images = &mut StepImages::next_of(alpha_batches, device, Kind::Float);
-            let inputs = StepInputs { alpha_images, weight_images: &mut weight_images, learning_rate, mode };
+            let inputs =
+                StepInputs { alpha_images: &mut *alpha_images, weight_images: &mut weight_images, learning_rate, mode };
             let result = self.search.architecture_step.step(&mut self.state, inputs)?;
             tally.alphas.add(&result)?;
+            tally.alphas.add_digest(alpha_images.digest());
         }
         let result = self.state.weight_step(&mut weight_images, learning_rate, mode)?;
+        tally.weights.add_digest(weight_images.digest());
         Ok(tally.weights.add(&result)?)
     }
 
@@ -142,6 +145,7 @@ impl Task for StageTask<'_, '_> {
         let EpochSettings { learning_rate, skip_dropout, .. } = self.settings(interval.epoch);
         let (weights, alphas) = (&interval.sums.weights, &interval.sums.alphas);
         let trained = (alphas.num_images > 0).then_some(alphas);
+        let digests = self.search.config.run.digest_batches;
         SearchStepRecord {
             stage: self.stage.index + 1,
             epoch: interval.epoch + 1,
@@ -154,6 +158,8 @@ impl Task for StageTask<'_, '_> {
             alpha_top1: trained.map(TallySums::top1_percent),
             images_per_second: interval.images_per_second(),
             data_seconds: interval.data_seconds,
+            batch_digest: digests.then(|| weights.digest_text()),
+            alpha_batch_digest: trained.filter(|_| digests).map(TallySums::digest_text),
         }
     }
 
