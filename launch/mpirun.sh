@@ -147,24 +147,11 @@ if [[ -n $dry_run ]]; then
     exit
 fi
 
-# Before the ranks have started, a signal waits for them.
-child='' signal='' interrupted=''
-# shellcheck disable=SC2317 # the traps call it
-stop() {
-    signal=$1 interrupted=yes
-    if [[ -n $child ]]; then kill "-$signal" "$child" 2>/dev/null || true; fi
-}
-trap 'stop USR1' USR1 HUP
-trap 'stop USR2' USR2
-trap 'stop USR1; trap "stop TERM" INT TERM' INT TERM
+# shellcheck source=launch/child.bash
+source "$checkout/launch/child.bash"
+trap 'pass_on USR1' USR1 HUP
+trap 'pass_on USR2' USR2
+trap 'pass_on USR1; trap "pass_on TERM" INT TERM' INT TERM
 # In a session of its own, for the terminal would send Ctrl-C to mpirun as well.
-setsid "${command[@]}" </dev/null &
-child=$!
-if [[ -n $signal ]]; then stop "$signal"; fi
-# A signal ends `wait`, not the child.
-interrupted=yes
-while [[ -n $interrupted ]]; do
-    interrupted='' code=0
-    wait "$child" || code=$?
-done
+run_child setsid "${command[@]}"
 exit "$code"

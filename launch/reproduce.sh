@@ -22,9 +22,8 @@ read -ra train_flags <<<"${TRAIN_FLAGS:-}"
 
 say() { echo "reproduce: $*" >&2; }
 
-# The first status of a summary is that of the whole.
-is_complete() { [[ -e $1/summary.json ]] && grep -m1 '"status"' "$1/summary.json" | grep -q '"complete"'; }
-is_begun() { [[ -e $1/config.toml || -e $1/seeds.json ]]; }
+# shellcheck source=launch/runs.bash
+source "$project/launch/runs.bash"
 
 # part NAME COMMAND ARGUMENT...: the run OUT/NAME, from wherever it stands.
 part() {

@@ -6,6 +6,7 @@
 pub mod files;
 pub mod genotype;
 pub mod config;
+pub mod plan;
 pub mod torch;
 pub mod trace;
 pub mod world;

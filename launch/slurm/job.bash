@@ -1,8 +1,9 @@
 # shellcheck shell=bash
-# What search.sbatch and train.sbatch do once their settings are made: begin the run or go on with it, on all tasks of
-# the job, pass SLURM's signal on, and return to the queue after it.
+# What search.sbatch, train.sbatch and imagenet.sbatch do once their settings are made: begin the run or go on with it, on
+# all tasks of the job, pass SLURM's signal on, and return to the queue after it.
 #
-# They set: command, config, data, run, what (arguments of a new run), program, launcher, mpi; "$@" is the user's.
+# They set: script (their own name), command, config, data, run, what (arguments of a new run), program, launcher, mpi and,
+# to copy the data to the nodes first, stage; "$@" is the user's.
 # shellcheck disable=SC2154
 
 set -uo pipefail
@@ -15,20 +16,6 @@ if [[ -n ${SLURM_ARRAY_TASK_ID:-} ]]; then
     set -- "${@//%a/$SLURM_ARRAY_TASK_ID}"
 fi
 echo "job $job, start $((${SLURM_RESTART_COUNT:-0} + 1)), on $SLURM_JOB_NODELIST, run directory $run"
-
-arguments=("$command" --data "$data")
-if [[ -e $run/seeds.json ]]; then
-    # Trainings of several seeds go on as they were planned and take no changes.
-    arguments+=(--resume "$run")
-elif [[ ! -e $run/config.toml ]]; then
-    arguments+=(--config "$config" "${what[@]}" --out "$run" "$@")
-elif ((${SLURM_RESTART_COUNT:-0})); then
-    # The configuration that the run was started with, whatever has become of the file since.
-    arguments+=(--resume "$run" "$@")
-else
-    # A new job compares: a run of the same name under another configuration is refused.
-    arguments+=(--config "$config" --resume "$run" "$@")
-fi
 
 case $launcher in
     srun)
@@ -48,30 +35,46 @@ case $launcher in
         ;;
 esac
 
-# SLURM sends SIGUSR1 to this script alone. Before the ranks have started, it waits for them.
-child='' was_signalled='' interrupted=''
-# shellcheck disable=SC2317 # the trap calls it
-stop() {
-    was_signalled=yes interrupted=yes
-    echo "SIGUSR1: the ranks are asked to save and end"
-    [[ -z $child ]] || kill -USR1 "$child"
+back_to_the_queue() {
+    echo "$1: back to the queue"
+    scontrol requeue "$job" ||
+        echo "the job cannot be requeued; go on with: PDARTS_RUN=$run sbatch launch/slurm/$script.sbatch" >&2
 }
-trap stop USR1
-"${launch[@]}" "${arguments[@]}" &
-child=$!
-[[ -z $was_signalled ]] || stop
-# A signal ends `wait`, not the child.
-interrupted=yes
-while [[ -n $interrupted ]]; do
-    interrupted=''
-    wait "$child"
-    code=$?
-done
+
+# SLURM sends SIGUSR1 to this script alone.
+# shellcheck source=launch/child.bash
+source launch/child.bash
+trap 'echo "SIGUSR1: the ranks are asked to save and end"; pass_on USR1' USR1
+
+# Once on each node; what is there from an earlier start is not copied again.
+if [[ -n ${stage:-} ]]; then
+    run_child srun --mpi=none --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
+        launch/slurm/stage.sh "$data" "$stage"
+    if [[ -n $signal ]]; then
+        back_to_the_queue "stopped while images were copied"
+        exit 138
+    fi
+    ((code == 0)) || exit "$code"
+    data=$stage
+fi
+
+arguments=("$command" --data "$data")
+if [[ -e $run/seeds.json ]]; then
+    # Trainings of several seeds go on as they were planned and take no changes.
+    arguments+=(--resume "$run")
+elif [[ ! -e $run/config.toml ]]; then
+    arguments+=(--config "$config" "${what[@]}" --out "$run" "$@")
+elif ((${SLURM_RESTART_COUNT:-0})); then
+    # The configuration that the run was started with, whatever has become of the file since.
+    arguments+=(--resume "$run" "$@")
+else
+    # A new job compares: a run of the same name under another configuration is refused.
+    arguments+=(--config "$config" --resume "$run" "$@")
+fi
+run_child "${launch[@]}" "${arguments[@]}"
 
 # 138 = 128 + SIGUSR1: stopped by it, and saved.
-if [[ -n $was_signalled && $code == 138 ]]; then
-    echo "stopped and saved: back to the queue"
-    scontrol requeue "$job" ||
-        echo "the job cannot be requeued; go on with: PDARTS_RUN=$run sbatch launch/slurm/$command.sbatch" >&2
+if [[ -n $signal && $code == 138 ]]; then
+    back_to_the_queue "stopped and saved"
 fi
 exit "$code"

@@ -18,6 +18,7 @@ mod genotype;
 mod kernels;
 mod logging;
 mod output;
+mod plan;
 mod ranks;
 mod results;
 mod run_arguments;
@@ -44,6 +45,7 @@ Examples:
   pdarts search --config configs/search-quickstart.toml      a cell in minutes, on images that are built in
   pdarts train --config configs/train-quickstart.toml --genotype PDARTS_C10   a network of it, trained and tested
   pdarts eval --checkpoint runs/train --on photodigits   how often a trained network is right
+  pdarts plan --config configs/train-imagenet.toml --gpus 8   what it will need, and for how long
   pdarts results runs/search runs/train            the table of both beside the published results
   pdarts genotype list                             published cells and what they cost
   pdarts genotype draw PDARTS_C10 --out figures    one of them as two drawings
@@ -85,6 +87,8 @@ enum Command {
     Data(data::DataCommand),
     /// Measure how often a trained network is right
     Eval(weights::EvalArguments),
+    /// Predict memory, time and cores of a search or a training before it runs
+    Plan(plan::PlanArguments),
     /// Compare runs with each other and with the published results
     Results(results::ResultsArguments),
     /// Write a trained network's weights as safetensors
@@ -130,6 +134,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(command) => config::run(command)?,
         Command::Data(command) => data::run(command, &logging)?,
         Command::Eval(arguments) => weights::run_eval(&arguments, &logging)?,
+        Command::Plan(arguments) => plan::run(&arguments)?,
         Command::Results(arguments) => results::run(&arguments)?,
         Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,

@@ -56,10 +56,12 @@ mod derivation;
 mod error;
 #[expect(clippy::module_inception, reason = "the type that gives the module its name")]
 mod genotype;
+mod layers;
 pub mod library;
 mod operation;
 mod switches;
 pub mod text;
+mod walk;
 
 pub use alphas::{Alphas, CellAlphas, mean_entropy, softmax};
 pub use cell::{CellKind, Edge, NUM_EDGES, NUM_INPUTS, NUM_NODES, edge_index, edges};
@@ -67,5 +69,7 @@ pub use complexity::{Cost, Costs, NetworkKind, NetworkShape, count};
 pub use derivation::{Variant, derive, restrict, variant_within};
 pub use error::GenotypeError;
 pub use genotype::{EDGES_PER_NODE, Genotype};
+pub use layers::{Convolution, FeatureMap, Layers, Separable};
 pub use operation::Operation;
 pub use switches::{CellSwitches, Switches};
+pub use walk::{walk, walk_auxiliary_head};

@@ -7,12 +7,14 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::cli::output;
+use crate::plan::MachinePeaks;
 use crate::torch::TorchError;
 use crate::world::World;
 
 /// Elements of each of three arrays: 192 MiB together, more than a cache holds.
 const STREAM_ELEMENTS: i64 = 16 << 20;
 const GEMM_SIZE: i64 = 1024;
+const QUICK_REPEATS: u16 = 20;
 
 #[derive(Debug, Args)]
 pub struct MachineArguments {
@@ -57,6 +59,12 @@ pub fn run(arguments: &MachineArguments) -> anyhow::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// Of all cores, without the cost of a long measurement.
+pub fn machine_peaks() -> anyhow::Result<MachinePeaks> {
+    let _world = World::single(crate::config::DeviceChoice::Cpu, 0)?;
+    Ok(MachinePeaks { gemm_gflop_s: gemm(QUICK_REPEATS)?, stream_gb_s: stream(QUICK_REPEATS)? })
 }
 
 /// Bytes/s of memory, in 1e9.

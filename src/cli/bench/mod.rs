@@ -11,6 +11,7 @@ mod train_step;
 
 use clap::Subcommand;
 
+pub use self::machine::machine_peaks;
 use crate::cli::error::advise_on_memory;
 
 #[derive(Debug, Subcommand)]

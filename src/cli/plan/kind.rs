@@ -1,0 +1,59 @@
+//! Whether a file is the configuration of a search or of a training.
+
+use std::path::Path;
+
+use crate::cli::genotype::{NamedGenotype, read_genotype};
+use crate::config::{DatasetName, SearchConfig, Settings, TrainConfig};
+use crate::plan::{Course, DataSize, Kernels, PlanError};
+
+/// What is to be planned.
+pub(super) enum Planned {
+    Search(Box<SearchConfig>),
+    Training { config: Box<TrainConfig>, cell: NamedGenotype },
+}
+
+/// Tables that only one kind of configuration has.
+const OF_TRAINING: [&str; 2] = ["train", "schedule"];
+
+impl Planned {
+    /// A file with a table that trainings alone have is one of them.
+    pub fn read(file: &Path, overrides: &[String], genotype: &str) -> anyhow::Result<Self> {
+        // A file that is no TOML is refused below, with its line.
+        let tables: toml::Table =
+            std::fs::read_to_string(file).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
+        if OF_TRAINING.iter().any(|&name| tables.contains_key(name)) {
+            let config = Box::new(TrainConfig::load(file, overrides)?);
+            return Ok(Self::Training { config, cell: read_genotype(genotype)? });
+        }
+        Ok(Self::Search(Box::new(SearchConfig::load(file, overrides)?)))
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Search(_) => "search",
+            Self::Training { .. } => "training",
+        }
+    }
+
+    /// What the cell of a training is called.
+    pub fn cell(&self) -> Option<String> {
+        match self {
+            Self::Search(_) => None,
+            Self::Training { cell, .. } => Some(cell.name.clone()),
+        }
+    }
+
+    pub fn dataset(&self) -> DatasetName {
+        match self {
+            Self::Search(config) => config.data.dataset,
+            Self::Training { config, .. } => config.data.dataset,
+        }
+    }
+
+    pub fn course(&self, data: DataSize, ranks: usize, kernels: Kernels) -> Result<Course, PlanError> {
+        match self {
+            Self::Search(config) => Course::of_search(config, data, ranks, kernels),
+            Self::Training { config, cell } => Course::of_training(config, &cell.genotype, data, ranks, kernels),
+        }
+    }
+}

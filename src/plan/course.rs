@@ -1,0 +1,258 @@
+//! What a configuration does: networks, steps and epochs.
+
+use super::counter::{Counter, Kernels};
+use super::error::PlanError;
+use super::supernet::{SupernetSize, walk_supernet};
+use crate::config::{
+    Compression, DatasetName, OptimizerKind, ParallelSection, Precision, SearchConfig, TrainConfig, image_size_at,
+};
+use crate::genotype::{FeatureMap, Genotype, NetworkShape, Operation, walk, walk_auxiliary_head};
+
+const MIB: f64 = (1u64 << 20) as f64;
+/// Side of the images of CIFAR and photodigits.
+const SMALL_IMAGE: u64 = 32;
+
+/// From the operation that searches keep most to the one that they keep least, where it is not known which they keep.
+const SURVIVORS: [Operation; 8] = [
+    Operation::SkipConnect,
+    Operation::SepConv3x3,
+    Operation::DilConv3x3,
+    Operation::DilConv5x5,
+    Operation::MaxPool3x3,
+    Operation::SepConv5x5,
+    Operation::AvgPool3x3,
+    Operation::None,
+];
+
+/// How much there is of a data set.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct DataSize {
+    /// Training images.
+    pub train: usize,
+    /// Test images.
+    pub test: usize,
+    /// Classes.
+    pub classes: usize,
+}
+
+impl DataSize {
+    /// Of a data set as published; of images in folders, ImageNet's.
+    pub const fn published(name: DatasetName) -> Self {
+        match name {
+            DatasetName::Photodigits => Self { train: 2200, test: 500, classes: 10 },
+            DatasetName::Cifar10 => Self { train: 50_000, test: 10_000, classes: 10 },
+            DatasetName::Cifar100 => Self { train: 50_000, test: 10_000, classes: 100 },
+            DatasetName::Images => Self { train: 1_281_167, test: 50_000, classes: 1000 },
+        }
+    }
+
+    /// The first `limit` training images, if that is not 0.
+    fn limited(self, limit: usize) -> usize {
+        if limit == 0 { self.train } else { limit.min(self.train) }
+    }
+}
+
+/// What a step consists of.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Steps {
+    /// A step of the weights and, in so many of the epochs, one of the alphas before it.
+    Search {
+        /// Epochs in which the alphas train.
+        alpha_epochs: usize,
+    },
+    /// A step of the weights.
+    Train,
+}
+
+/// A part of a run in which all steps are alike.
+#[derive(Clone, Debug)]
+pub struct Phase {
+    /// `stage 1`, `224 pixels`.
+    pub name: String,
+    /// The network.
+    pub network: Counter,
+    /// Side of its images.
+    pub image_size: u64,
+    /// What a step does.
+    pub steps: Steps,
+    /// Of an epoch.
+    pub steps_per_epoch: usize,
+    /// Of the phase.
+    pub epochs: usize,
+    /// Images that are scored without training, in the whole phase.
+    pub evaluated_images: usize,
+}
+
+/// All that an estimate needs to know of a configuration.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// Images of a step, over all ranks.
+    pub global_batch: usize,
+    /// Parts of a rank's images that are computed one after the other.
+    pub parts: usize,
+    /// Buffers of the size of the weights beside them and their gradients.
+    pub optimizer_buffers: u64,
+    /// Bytes of an activation.
+    pub activation_bytes: u64,
+    /// Whether cells are computed again in backward.
+    pub checkpoint_cells: bool,
+    /// Bytes of the reducer's first bucket, of the others, and bytes that travel for each.
+    pub buckets: (f64, f64, f64),
+    /// Threads of each rank that load.
+    pub loader_threads: usize,
+    /// Whether images are decoded from files.
+    pub decodes: bool,
+    /// In their order.
+    pub phases: Vec<Phase>,
+}
+
+impl Course {
+    /// Of a search.
+    ///
+    /// # Errors
+    /// When the configuration does not fit the data or the ranks.
+    pub fn of_search(
+        config: &SearchConfig,
+        data: DataSize,
+        ranks: usize,
+        kernels: Kernels,
+    ) -> Result<Self, PlanError> {
+        config.validate_with_dataset(data.train)?;
+        config.validate_with_ranks(ranks)?;
+        let (search, global_batch) = (&config.search, config.search.global_batch);
+        let images = data.limited(config.data.limit);
+        let train = (config.data.train_fraction * images as f64).floor() as usize;
+        let steps_per_epoch = train / global_batch;
+        let mut live = SURVIVORS.to_vec();
+        live.retain(|operation| search.operations.contains(operation));
+        let mut phases = Vec::new();
+        for (index, stage) in search.stages.iter().enumerate() {
+            let size = SupernetSize {
+                cells: stage.cells,
+                channels: config.model.channels as u64,
+                num_classes: data.classes as u64,
+                image_size: SMALL_IMAGE,
+                operations: live.clone(),
+                skip_dropout: stage.skip_dropout > 0.0,
+            };
+            let mut network = Counter::new(kernels, false, false);
+            walk_supernet(&size, &mut network);
+            let validations = search.epochs.div_ceil(search.validate_every_epochs.max(1));
+            phases.push(Phase {
+                name: format!("stage {} ({} cells, {} operations)", index + 1, stage.cells, live.len()),
+                network,
+                image_size: SMALL_IMAGE,
+                steps: Steps::Search { alpha_epochs: search.epochs.saturating_sub(search.alpha_start_epoch) },
+                steps_per_epoch,
+                epochs: search.epochs,
+                evaluated_images: validations * (images - train),
+            });
+            live.truncate(stage.keep);
+        }
+        Ok(Self {
+            global_batch,
+            parts: search.accumulate_steps.max(1),
+            optimizer_buffers: 1,
+            activation_bytes: 4,
+            checkpoint_cells: config.model.checkpoint_cells,
+            buckets: buckets(&config.parallel),
+            loader_threads: config.data.loader_threads,
+            decodes: false,
+            phases,
+        })
+    }
+
+    /// Of a training of `genotype`.
+    ///
+    /// # Errors
+    /// When the configuration does not fit the data or the ranks.
+    pub fn of_training(
+        config: &TrainConfig,
+        genotype: &Genotype,
+        data: DataSize,
+        ranks: usize,
+        kernels: Kernels,
+    ) -> Result<Self, PlanError> {
+        config.validate_with_dataset(data.train)?;
+        config.validate_with_ranks(ranks)?;
+        let (train, global_batch) = (&config.train, config.train.global_batch);
+        let images = data.limited(config.data.limit);
+        let num_train = (config.data.train_fraction * images as f64).floor() as usize;
+        let steps_per_epoch = num_train / global_batch;
+        let bf16 = train.precision == Precision::Bf16;
+        let mut phases: Vec<Phase> = Vec::new();
+        for epoch in 0..train.epochs {
+            let side = image_size_at(&train.image_sizes, epoch).unwrap_or(config.data.side()) as u64;
+            match phases.last_mut() {
+                Some(last) if last.image_size == side => last.epochs += 1,
+                _ => phases.push(Phase {
+                    name: format!("{side} pixels ({} cells, {} channels)", config.model.cells, config.model.channels),
+                    network: evaluation_network(config, genotype, data.classes, side, kernels),
+                    image_size: side,
+                    steps: Steps::Train,
+                    steps_per_epoch,
+                    epochs: 1,
+                    evaluated_images: 0,
+                }),
+            }
+        }
+        for phase in &mut phases {
+            let validations = phase.epochs.div_ceil(train.validate_every_epochs.max(1));
+            let tests = if train.test_every_epoch { phase.epochs } else { 0 };
+            phase.evaluated_images = validations * (images - num_train) + tests * data.test;
+        }
+        if let Some(last) = phases.last_mut().filter(|_| !train.test_every_epoch) {
+            last.evaluated_images += data.test;
+        }
+        let moments = match config.optimizer.kind {
+            OptimizerKind::Sgd | OptimizerKind::Lars => 1,
+            OptimizerKind::Lamb | OptimizerKind::Adam | OptimizerKind::Adamw => 2,
+        };
+        Ok(Self {
+            global_batch,
+            parts: train.accumulate_steps.max(1),
+            optimizer_buffers: moments + u64::from(train.ema_decay > 0.0),
+            activation_bytes: if bf16 { 2 } else { 4 },
+            checkpoint_cells: config.model.checkpoint_cells,
+            buckets: buckets(&config.parallel),
+            loader_threads: config.data.loader_threads,
+            decodes: config.data.dataset == DatasetName::Images,
+            phases,
+        })
+    }
+
+    /// Images of one part of the step of one of `ranks`.
+    pub fn images_of_part(&self, ranks: usize) -> usize {
+        self.global_batch / (ranks * self.parts)
+    }
+}
+
+fn evaluation_network(
+    config: &TrainConfig,
+    genotype: &Genotype,
+    classes: usize,
+    side: u64,
+    kernels: Kernels,
+) -> Counter {
+    let shape = NetworkShape {
+        kind: config.network_kind(),
+        channels: config.model.channels as u64,
+        cells: config.model.cells,
+        num_classes: classes as u64,
+        image_size: side,
+    };
+    let mut network = Counter::new(kernels, true, config.train.drop_path > 0.0);
+    let auxiliary_input: Option<FeatureMap> = walk(genotype, &shape, &mut network);
+    if let Some(input) = auxiliary_input.filter(|_| config.model.auxiliary_head) {
+        walk_auxiliary_head(input, shape.num_classes, &mut network);
+    }
+    network
+}
+
+fn buckets(config: &ParallelSection) -> (f64, f64, f64) {
+    let compression = match config.compression {
+        Compression::None => 1.0,
+        Compression::Bf16 => 0.5,
+    };
+    (config.first_bucket_mib * MIB, config.bucket_mib * MIB, compression)
+}

@@ -1,0 +1,189 @@
+//! What computes: its peaks, and what the program reaches of them.
+
+use serde::Serialize;
+
+use super::counter::Kernels;
+use super::layer::Class;
+
+const GIGA: f64 = 1e9;
+const TERA: f64 = 1e12;
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// Shares of the peaks that layers of one class reach.
+#[derive(Copy, Clone, PartialEq, Debug, Serialize)]
+pub struct Efficiency {
+    /// Of the operations a second.
+    pub arithmetic: f64,
+    /// Of the bytes a second.
+    pub memory: f64,
+}
+
+/// What the figures of a hardware rest on.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Calibration {
+    /// Steps were measured on it.
+    Measured,
+    /// Its peaks are its maker's, everything else is taken from another card.
+    NotOnThisCard,
+}
+
+/// One GPU, or the cores of a rank.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Hardware {
+    /// As it is asked for.
+    pub name: String,
+    /// Bytes, where they are known.
+    pub memory_bytes: Option<f64>,
+    /// Operations a second in float32, a multiply-add being two.
+    pub flops: f64,
+    /// The same of dense convolutions in bfloat16.
+    pub bf16_flops: f64,
+    /// Bytes a second of its memory.
+    pub bandwidth: f64,
+    /// By class, in the order of [`Class::ALL`].
+    pub efficiency: [Efficiency; Class::ALL.len()],
+    /// Until a kernel is started: on a GPU the host's time for it, which the GPU does not wait for while it has work.
+    pub launch_seconds: f64,
+    /// Whose kernels compute.
+    pub kernels: Kernels,
+    /// Bytes a second from each rank to its neighbour on the same node.
+    pub node_link: f64,
+    /// Bytes that the program takes without any network.
+    pub program_bytes: f64,
+    /// What is known of it.
+    pub calibration: Calibration,
+}
+
+/// What `pdarts bench machine` measures.
+#[derive(Copy, Clone, PartialEq, Debug, Serialize)]
+pub struct MachinePeaks {
+    /// Operations a second of a product of matrices, in 1e9.
+    pub gemm_gflop_s: f64,
+    /// Bytes a second of memory, in 1e9.
+    pub stream_gb_s: f64,
+}
+
+/// Peaks by NVIDIA's data sheets, without sparsity.
+struct Card {
+    name: &'static str,
+    memory_gb: f64,
+    float32_tflops: f64,
+    bf16_tflops: f64,
+    bandwidth_tb_s: f64,
+    /// A direction, in GB/s.
+    nvlink_gb_s: f64,
+    calibration: Calibration,
+}
+
+const CARDS: [Card; 4] = [
+    Card {
+        name: "h200",
+        memory_gb: 141.0,
+        float32_tflops: 67.0,
+        bf16_tflops: 989.0,
+        bandwidth_tb_s: 4.8,
+        nvlink_gb_s: 450.0,
+        calibration: Calibration::Measured,
+    },
+    Card {
+        name: "h100",
+        memory_gb: 80.0,
+        float32_tflops: 67.0,
+        bf16_tflops: 989.0,
+        bandwidth_tb_s: 3.35,
+        nvlink_gb_s: 450.0,
+        calibration: Calibration::NotOnThisCard,
+    },
+    Card {
+        name: "a100",
+        memory_gb: 80.0,
+        float32_tflops: 19.5,
+        bf16_tflops: 312.0,
+        bandwidth_tb_s: 2.04,
+        nvlink_gb_s: 300.0,
+        calibration: Calibration::NotOnThisCard,
+    },
+    // It has no bfloat16, which is computed in float32.
+    Card {
+        name: "v100",
+        memory_gb: 32.0,
+        float32_tflops: 15.7,
+        bf16_tflops: 15.7,
+        bandwidth_tb_s: 0.9,
+        nvlink_gb_s: 150.0,
+        calibration: Calibration::NotOnThisCard,
+    },
+];
+
+/// Of a GPU, from two steps that do not wait for the host alone (see docs/performance.md); its arithmetic is assumed.
+const GPU_EFFICIENCY: Efficiency = Efficiency { arithmetic: 0.3, memory: 0.3 };
+/// For an operation of libtorch, on an H200 in a virtual machine, from steps of the supernet, which wait for the host.
+const GPU_LAUNCH_SECONDS: f64 = 20e-6;
+/// CUDA's context, libtorch's kernels, cuDNN's workspace: assumed.
+const GPU_PROGRAM_BYTES: f64 = 1.5 * GIB;
+
+/// On CPUs, of what `bench machine` measures: fitted to measured steps, see docs/performance.md. What stays in a cache is
+/// faster than memory.
+const CPU_EFFICIENCY: [Efficiency; Class::ALL.len()] = [
+    Efficiency { arithmetic: 0.9, memory: 0.75 },
+    Efficiency { arithmetic: 1.1, memory: 1.0 },
+    Efficiency { arithmetic: 1.0, memory: 0.75 },
+    Efficiency { arithmetic: 1.0, memory: 0.6 },
+];
+/// An operation of libtorch with its autograd, forward or backward.
+const CPU_LAUNCH_SECONDS: f64 = 10e-6;
+/// libtorch's libraries and threads.
+const CPU_PROGRAM_BYTES: f64 = 0.14 * GIB;
+/// MPI's copies through shared memory, assumed.
+const CPU_NODE_LINK: f64 = 4.0 * GIGA;
+
+impl Hardware {
+    /// The cards there are figures of.
+    pub fn card_names() -> impl Iterator<Item = &'static str> {
+        CARDS.iter().map(|card| card.name)
+    }
+
+    /// A GPU by its name in lower case; `None` for one without figures.
+    pub fn card(name: &str) -> Option<Self> {
+        let card = CARDS.iter().find(|card| card.name == name)?;
+        Some(Self {
+            name: card.name.to_owned(),
+            memory_bytes: Some(card.memory_gb * GIGA),
+            flops: card.float32_tflops * TERA,
+            bf16_flops: card.bf16_tflops * TERA,
+            bandwidth: card.bandwidth_tb_s * TERA,
+            efficiency: [GPU_EFFICIENCY; Class::ALL.len()],
+            launch_seconds: GPU_LAUNCH_SECONDS,
+            kernels: Kernels::Composed,
+            node_link: card.nvlink_gb_s * GIGA,
+            program_bytes: GPU_PROGRAM_BYTES,
+            calibration: card.calibration,
+        })
+    }
+
+    /// The share of one of `ranks` that divide the cores of a node between them.
+    pub fn cpu(peaks: MachinePeaks, ranks: usize) -> Self {
+        let share = GIGA / ranks.max(1) as f64;
+        Self {
+            name: "cpu".to_owned(),
+            memory_bytes: None,
+            flops: peaks.gemm_gflop_s * share,
+            // The program's kernels compute in float32.
+            bf16_flops: peaks.gemm_gflop_s * share,
+            bandwidth: peaks.stream_gb_s * share,
+            efficiency: CPU_EFFICIENCY,
+            launch_seconds: CPU_LAUNCH_SECONDS,
+            kernels: Kernels::Own,
+            node_link: CPU_NODE_LINK,
+            program_bytes: CPU_PROGRAM_BYTES,
+            calibration: Calibration::Measured,
+        }
+    }
+
+    /// Of layers of `class`.
+    pub fn efficiency_of(&self, class: Class) -> Efficiency {
+        let position = Class::ALL.iter().position(|&other| other == class).unwrap_or_default();
+        self.efficiency[position]
+    }
+}
