@@ -19,6 +19,7 @@ mod kernels;
 mod logging;
 mod output;
 mod ranks;
+mod report;
 mod results;
 mod run_arguments;
 mod search;
@@ -45,6 +46,7 @@ Examples:
   pdarts train --config configs/train-quickstart.toml --genotype PDARTS_C10   a network of it, trained and tested
   pdarts eval --checkpoint runs/train --on photodigits   how often a trained network is right
   pdarts results runs/search runs/train            the table of both beside the published results
+  pdarts report runs/search                        the run as a page for a browser
   pdarts genotype list                             published cells and what they cost
   pdarts genotype draw PDARTS_C10 --out figures    one of them as two drawings
   pdarts config show > my-search.toml              every setting of a search with its meaning
@@ -87,6 +89,8 @@ enum Command {
     Eval(weights::EvalArguments),
     /// Compare runs with each other and with the published results
     Results(results::ResultsArguments),
+    /// Write runs as one HTML page: cell, curves, settings, where they ran, and how they compare
+    Report(report::ReportArguments),
     /// Write a trained network's weights as safetensors
     Export(weights::ExportArguments),
     /// Measure parts of the program
@@ -131,6 +135,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Data(command) => data::run(command, &logging)?,
         Command::Eval(arguments) => weights::run_eval(&arguments, &logging)?,
         Command::Results(arguments) => results::run(&arguments)?,
+        Command::Report(arguments) => report::run(&arguments)?,
         Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
         Command::Doctor(arguments) => doctor::run(&arguments, &logging)?,

@@ -10,6 +10,7 @@ use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, compare_configs, compare_programs};
+use super::report::write_beside;
 use super::run_arguments::{RunArguments, check_origin, read_resume_point, with_checkpoint};
 use super::table::Table;
 use crate::config::{SearchConfig, Settings};
@@ -115,10 +116,12 @@ impl Start {
         match &end {
             SearchEnd::Complete(result) => {
                 let (genotypes, summary) = recorder.finish(result, &data.config_digest)?;
+                write_beside(root);
                 print_summary(arguments, &summary, || report(run, &genotypes, &summary))?;
             }
             SearchEnd::Stopped { signal, progress } => {
                 let summary = recorder.stopped(progress)?;
+                write_beside(root);
                 let root = root.display();
                 tracing::warn!("stopped by signal {signal}; go on with: pdarts search --resume {root}");
                 print_summary(arguments, &summary, String::new)?;
@@ -177,7 +180,7 @@ fn report(run: &RunDirectory, genotypes: &GenotypeFile, summary: &SearchSummary)
     let cell = genotypes.result().map_or(String::new(), |priced| describe(&priced.variant.genotype));
     let root = run.root().display();
     format!(
-        "{stages}\n{cell}\n\nIn {root}: genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \
+        "{stages}\n{cell}\n\nIn {root}: report.html (all of it, for a browser), genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \
          metrics.jsonl; curves: tensorboard --logdir {root}/events"
     )
 }

@@ -38,4 +38,4 @@ pub use schema::{
         TrainScheduleSection, TrainSection, WarmUpForm,
     },
 };
-pub use settings::Settings;
+pub use settings::{Change, Settings};

@@ -3,7 +3,7 @@
 use indicatif::MultiProgress;
 
 use super::course::{Course, Metric};
-use super::figures::{curves_figure, genotype_figures, stage_figures};
+use super::figures::{genotype_figures, search_curves, stage_figures};
 use super::summary::SearchSummary;
 use crate::config::SearchConfig;
 use crate::genotype::{Alphas, Switches};
@@ -155,6 +155,7 @@ impl SearchObserver for RunRecorder<'_> {
         let history = self.alphas_of(stage, self.config.search.epochs)?;
         let frozen_epochs = self.config.search.alpha_start_epoch;
         self.course.write_figures(stage_figures(stage, frozen_epochs, switches, alphas, &history))?;
-        self.course.write_figures(vec![curves_figure(self.config, progress)])
+        let curves = search_curves(self.config, &progress.records.epochs);
+        self.course.write_figures(vec![("curves.svg".to_owned(), curves)])
     }
 }

@@ -11,6 +11,7 @@ use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
+use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{check_origin, read_resume_point, with_checkpoint};
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
@@ -195,6 +196,7 @@ impl Start {
             TrainEnd::Complete(result) => (recorder.finish(*result)?, None),
             TrainEnd::Stopped { signal, progress } => (recorder.stopped(&progress)?, Some(signal)),
         };
+        write_beside(root);
         Ok(Outcome { summary: Some(summary), signal })
     }
 }
