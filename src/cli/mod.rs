@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod data;
 mod doctor;
+mod dry_run;
 mod error;
 mod genotype;
 mod kernels;

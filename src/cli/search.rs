@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
+use super::dry_run;
 use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
@@ -29,32 +30,83 @@ pub struct SearchArguments {
     run: RunArguments,
 }
 
+/// A rank with all that a search works on.
+struct Prepared {
+    config: SearchConfig,
+    world: World,
+    data: SearchData,
+}
+
 /// A rank ready to search.
 struct Start {
     /// On rank 0, which alone writes it.
     run: Option<RunDirectory>,
     root: PathBuf,
-    config: SearchConfig,
-    world: World,
-    data: SearchData,
+    prepared: Prepared,
     resume: Option<ResumePoint<SearchProgress>>,
 }
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
     let stop = StopSignal::listen().context("cannot listen to signals")?;
     let ranks = arguments.run.join_ranks(logging)?;
+    if arguments.run.dry_run {
+        Prepared::new(arguments, ranks)?.rehearse(stop, arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let start = Start::new(arguments, ranks)?;
+    let Prepared { config, world, .. } = &start.prepared;
     let heartbeats = RunDirectory::heartbeats_in(&start.root);
-    let watch = StallWatch::start(&heartbeats, &start.world, start.config.parallel.stall_limits());
+    let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits());
     let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
     let end = match &start.run {
         Some(run) => start.search_and_record(run, stop, arguments, logging)?,
         None => start.search(stop, &mut Silent)?,
     };
-    arguments.run.write_trace(&start.world)?;
+    arguments.run.write_trace(world)?;
     match end {
         SearchEnd::Complete(_) => Ok(ExitCode::SUCCESS),
         SearchEnd::Stopped { signal, .. } => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))),
+    }
+}
+
+impl Prepared {
+    /// All ranks take each step together.
+    fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
+        let config = agree(&ranks, arguments.load_config())?;
+        compare_configs(&ranks, &config)?;
+        let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
+        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
+        let world = agree(&ranks, world.map_err(Into::into))?;
+        let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
+        compare_programs(&world, &data.data_digest)?;
+        Ok(Self { config, world, data })
+    }
+
+    /// Tells what the search would take.
+    fn rehearse(&self, stop: StopSignal, arguments: &SearchArguments) -> anyhow::Result<()> {
+        let Self { config, world, data } = self;
+        let root = arguments.run.new_root();
+        dry_run::check_place(&root, world)?;
+        let parts = self.task(stop, &mut Silent).rehearse()?;
+        let epochs = config.search.stages.len() * config.search.epochs;
+        let course = dry_run::Course {
+            root,
+            images: vec![
+                ("to train weights", data.weight_loader.num_images()),
+                ("to train alphas", data.alpha_loader.num_images()),
+            ],
+            epochs,
+            steps: epochs * data.weight_loader.num_steps(),
+            log_every_steps: config.run.log_every_steps,
+            num_weight_files: 0,
+            num_runs: 1,
+        };
+        dry_run::conclude(course, parts, world, arguments.run.json)
+    }
+
+    fn task<'a>(&'a self, stop: StopSignal, observer: &'a mut dyn SearchObserver) -> Search<'a> {
+        let Self { config, world, data } = self;
+        Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer }
     }
 }
 
@@ -64,28 +116,21 @@ impl Start {
     fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
         agree(&ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
         let resumed = agree(&ranks, arguments.run.open_resumed(&ranks))?;
-        let config = agree(&ranks, arguments.load_config())?;
-        compare_configs(&ranks, &config)?;
-        let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
-        let world = agree(&ranks, world.map_err(Into::into))?;
-        let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
-        compare_programs(&world, &data.data_digest)?;
-        let run = agree(&world, arguments.create_run(&world, &config, resumed))?;
+        let prepared = Prepared::new(arguments, ranks)?;
+        let Prepared { config, world, data } = &prepared;
+        let run = agree(world, arguments.create_run(world, config, resumed))?;
         let is_resumed = arguments.run.resume.is_some();
-        let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, &data.data_digest);
-        agree(&world, run.as_ref().map_or(Ok(()), check))?;
-        let latest = agree(&world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
+        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_digest);
+        agree(world, run.as_ref().map_or(Ok(()), check))?;
+        let latest = agree(world, run.as_ref().map_or(Ok(None), |run| Ok(run.checkpoint_to_resume()?)))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = agree(&world, read_resume_point(latest, &data.config_digest))?;
-        Ok(Self { run, root: root.unwrap_or_default(), config, world, data, resume })
+        let resume = agree(world, read_resume_point(latest, &data.config_digest))?;
+        Ok(Self { run, root: root.unwrap_or_default(), prepared, resume })
     }
 
     fn search(&self, stop: StopSignal, observer: &mut dyn SearchObserver) -> anyhow::Result<SearchEnd> {
-        let Self { config, world, data, .. } = self;
-        let search = Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer };
-        search.run(self.resume.as_ref()).map_err(|error| match &self.run {
+        self.prepared.task(stop, observer).run(self.resume.as_ref()).map_err(|error| match &self.run {
             Some(run) => with_checkpoint(run, "search", error),
             None => error.into(),
         })
@@ -99,7 +144,8 @@ impl Start {
         arguments: &SearchArguments,
         logging: &Logging,
     ) -> anyhow::Result<SearchEnd> {
-        let Self { root, config, world, data, resume, .. } = self;
+        let Self { root, resume, prepared, .. } = self;
+        let Prepared { config, world, data } = prepared;
         logging.record_to(&run.log_path())?;
         let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
         let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);

@@ -112,6 +112,11 @@ impl Loader {
         Loader { bad_images, ..self }
     }
 
+    /// Images in one pass, over all ranks.
+    pub fn num_images(&self) -> usize {
+        self.sampler.num_images()
+    }
+
     /// Steps in one pass over the sampler's images.
     pub fn num_steps(&self) -> usize {
         self.sampler.num_steps()

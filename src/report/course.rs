@@ -10,7 +10,7 @@ use crate::run::{EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
 use crate::trainer::{Checkpoint, Progress, Records};
 
 /// Checkpoints that are kept; the one before the newest serves when that is lost.
-const KEPT_CHECKPOINTS: usize = 2;
+pub const KEPT_CHECKPOINTS: usize = 2;
 
 /// A line of `metrics.jsonl`.
 #[derive(Serialize)]

@@ -10,7 +10,8 @@ mod summary;
 mod train_recorder;
 mod train_summary;
 
-pub use page::{PageError, page};
+pub use course::KEPT_CHECKPOINTS;
+pub use page::{PageError, duration, page};
 pub use recorder::RunRecorder;
 pub use results::{ResultRow, ResultsError, collect as collect_results};
 pub use summary::{SearchSummary, Status};

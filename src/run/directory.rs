@@ -49,6 +49,27 @@ impl RunDirectory {
         Ok(run)
     }
 
+    /// Refuses what [`RunDirectory::create`] would refuse, and makes nothing. Returns the folder that is there, in which
+    /// the run's would be made.
+    ///
+    /// # Errors
+    /// [`RunError::NotEmpty`], [`RunError::NotADirectory`] or [`RunError::Create`].
+    pub fn check_vacant(root: &Path) -> Result<PathBuf, RunError> {
+        let refused = |cause: io::Error| RunError::Create { root: root.to_owned(), cause };
+        let root = std::path::absolute(root).map_err(refused)?;
+        let folder = root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        if !folder.is_dir() {
+            return Err(RunError::NotADirectory { root });
+        }
+        if folder == root
+            && let Some(entry) = first_content(folder).map_err(refused)?
+        {
+            return Err(RunError::NotEmpty { root: root.clone(), entry: entry.to_string_lossy().into_owned() });
+        }
+        tempfile::tempfile_in(folder).map_err(refused)?;
+        Ok(folder.to_owned())
+    }
+
     /// Opens the run in `root` to continue it, and clears away what a killed process left half written.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod optimizer_state;
 mod parallel;
 mod predictions;
 mod progress;
+mod rehearsal;
 mod retrain;
 mod search;
 mod seed;
@@ -35,6 +36,7 @@ pub use observer::{Observer, Silent};
 pub use parallel::{Reducer, ReducerOptions, synchronise_batch_norm};
 pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{Interval, IntervalStart, Progress, Records, Totals};
+pub use rehearsal::Rehearsal;
 pub use retrain::{
     MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainObserver,
     TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training, check_normalised_values,

@@ -67,7 +67,7 @@ fn table(groups: &[Vec<Placed>]) -> Markup {
             thead { tr {
                 th { "run" } th.number { "seed" }
                 @for &column in &columns { th.number { (names[column]) } }
-                th { "" }
+                th {}
             } }
             tbody {
                 @for group in groups {
@@ -89,7 +89,7 @@ fn row(place: usize, run: &ReportedRun, columns: &[usize]) -> Markup {
     };
     html! {
         tr {
-            td { (swatch(place)) a href={ "#run" (place) } { (run.name) } }
+            td.run { (swatch(place)) a href={ "#run" (place) } { (run.name) } }
             td.number { (run.seed()) }
             @for &column in columns {
                 td.number { (measures[column].value.map_or("–".to_owned(), |value| measures[column].unit.show(value))) }
@@ -114,7 +114,7 @@ fn mean(group: &[Placed], columns: &[usize]) -> Markup {
     };
     html! {
         tr.mean {
-            td { "mean of " (complete.len()) " seeds" } td {}
+            td.run { "mean of " (complete.len()) " seeds" } td {}
             @for &column in columns { td.number { (shown(column).unwrap_or("–".to_owned())) } }
             td {}
         }

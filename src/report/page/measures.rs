@@ -27,12 +27,16 @@ impl SearchRun {
         let seconds = self.epochs.iter().map(|epoch| epoch.seconds).sum();
         let rate = self.last_steps.as_ref().map(|steps| steps.images_per_second);
         vec![
-            measure("supernet, validation top-1", Unit::Percent, self.epochs.iter().rev().find_map(|e| e.valid_top1)),
+            measure("supernet top-1", Unit::Percent, self.epochs.iter().rev().find_map(|e| e.valid_top1)),
             measure("skip connections", Unit::Count, result.map(|cell| cell.skip_connects as f64)),
             measure("parameters", Unit::Millions, result.map(|cell| cell.parameters as f64)),
             measure("multiply-adds", Unit::Millions, result.map(|cell| cell.multiply_adds as f64)),
             measure("time", Unit::Seconds, Some(summary.map_or(seconds, |summary| summary.seconds))),
-            measure("speed", Unit::ImagesPerSecond, summary.and_then(|summary| summary.images_per_second).or(rate)),
+            measure(
+                "images per second",
+                Unit::ImagesPerSecond,
+                summary.and_then(|summary| summary.images_per_second).or(rate),
+            ),
         ]
     }
 }
@@ -48,14 +52,18 @@ impl TrainingRun {
         let rate = self.last_steps.as_ref().map(|steps| steps.images_per_second);
         vec![
             measure("test top-1", Unit::Percent, test.map(|scores| scores.top1)),
-            measure("test top-1, averaged weights", Unit::Percent, average.map(|scores| scores.top1)),
+            measure("of averaged weights", Unit::Percent, average.map(|scores| scores.top1)),
             measure("test top-5", Unit::Percent, test.map(|scores| scores.top5)),
             measure("test loss", Unit::Loss, test.map(|scores| scores.loss)),
             measure("validation top-1", Unit::Percent, valid.map(|scores| scores.top1)),
             measure("parameters", Unit::Millions, cost.map(|cost| cost.parameters as f64)),
             measure("multiply-adds", Unit::Millions, cost.map(|cost| cost.multiply_adds as f64)),
             measure("time", Unit::Seconds, Some(summary.map_or(seconds, |summary| summary.seconds))),
-            measure("speed", Unit::ImagesPerSecond, summary.and_then(|summary| summary.images_per_second).or(rate)),
+            measure(
+                "images per second",
+                Unit::ImagesPerSecond,
+                summary.and_then(|summary| summary.images_per_second).or(rate),
+            ),
         ]
     }
 }

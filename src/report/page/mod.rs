@@ -25,6 +25,8 @@ mod run;
 mod settings;
 mod style;
 
+pub use self::quantity::duration;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -66,9 +68,11 @@ pub enum PageError {
 pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
     let Runs { runs, notes } = Runs::read(roots)?;
     let folder = absolute(folder);
-    let title = match &runs[..] {
-        [run] => run.name.clone(),
-        runs => format!("{} runs", runs.len()),
+    let count = format!("{} runs", runs.len());
+    let title = match (&runs[..], roots) {
+        ([run], _) => run.name.clone(),
+        (_, [root]) => absolute(root).file_name().map_or(count.clone(), |name| name.to_string_lossy().into_owned()),
+        _ => "Comparison".to_owned(),
     };
     let compared = if runs.len() > 1 { comparison::comparison(&runs)? } else { html!() };
     let articles = runs.iter().enumerate().map(|(index, run)| article::article(run, index, runs.len() > 1, &folder));
@@ -88,7 +92,7 @@ pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
                 main {
                     @if runs.len() != 1 {
                         header {
-                            p.kind { "P-DARTS" }
+                            p.kind { (count) }
                             h1 { (title) }
                             @for note in &notes { p.note { (note) } }
                         }

@@ -22,7 +22,7 @@ impl Unit {
             Self::Loss => format!("{value:.4}"),
             Self::Millions => format!("{:.2} M", value / 1e6),
             Self::Seconds => duration(value),
-            Self::ImagesPerSecond => format!("{value:.0} images/s"),
+            Self::ImagesPerSecond => format!("{value:.0}"),
             Self::Count => format!("{value}"),
         }
     }
@@ -34,7 +34,7 @@ impl Unit {
             Some(deviation) => match self {
                 Self::Percent => format!("{mean:.2} ± {deviation:.2} %"),
                 Self::Millions => format!("{:.2} ± {:.2} M", mean / 1e6, deviation / 1e6),
-                Self::ImagesPerSecond => format!("{mean:.0} ± {deviation:.0} images/s"),
+                Self::ImagesPerSecond => format!("{mean:.0} ± {deviation:.0}"),
                 Self::Count => format!("{mean:.1} ± {deviation:.1}"),
                 Self::Loss | Self::Seconds => format!("{} ± {}", self.show(mean), self.show(deviation)),
             },
