@@ -65,6 +65,8 @@ missing_packages() {
             shellcheck) have shellcheck || echo shellcheck ;;
             # For the tests that signal ranks.
             procps) have pkill || echo procps ;;
+            # For the tests that look at pages.
+            chromium) have chromium || have chromium-browser || have google-chrome || have chrome || echo chromium ;;
             venv) have_venv || echo python3-venv ;;
         esac
     done
@@ -182,7 +184,7 @@ case ${1:-project} in
     project) setup_project ;;
     test)
         setup_project
-        install_packages slurm shellcheck procps
+        install_packages slurm shellcheck procps chromium
         check_lints
         ;;
     peer) setup_peer ;;

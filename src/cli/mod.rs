@@ -13,6 +13,7 @@ mod completions;
 mod config;
 mod data;
 mod doctor;
+mod dry_run;
 mod error;
 mod genotype;
 mod kernels;
@@ -20,6 +21,7 @@ mod logging;
 mod output;
 mod plan;
 mod ranks;
+mod report;
 mod results;
 mod run_arguments;
 mod search;
@@ -47,6 +49,7 @@ Examples:
   pdarts eval --checkpoint runs/train --on photodigits   how often a trained network is right
   pdarts plan --config configs/train-imagenet.toml --gpus 8   what it will need, and for how long
   pdarts results runs/search runs/train            the table of both beside the published results
+  pdarts report runs/search                        the run as a page for a browser
   pdarts genotype list                             published cells and what they cost
   pdarts genotype draw PDARTS_C10 --out figures    one of them as two drawings
   pdarts config show > my-search.toml              every setting of a search with its meaning
@@ -91,6 +94,8 @@ enum Command {
     Plan(plan::PlanArguments),
     /// Compare runs with each other and with the published results
     Results(results::ResultsArguments),
+    /// Write runs as one HTML page: cell, curves, settings, where they ran, and how they compare
+    Report(report::ReportArguments),
     /// Write a trained network's weights as safetensors
     Export(weights::ExportArguments),
     /// Measure parts of the program
@@ -136,6 +141,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Eval(arguments) => weights::run_eval(&arguments, &logging)?,
         Command::Plan(arguments) => plan::run(&arguments)?,
         Command::Results(arguments) => results::run(&arguments)?,
+        Command::Report(arguments) => report::run(&arguments)?,
         Command::Export(arguments) => weights::run_export(&arguments)?,
         Command::Bench(command) => bench::run(command)?,
         Command::Doctor(arguments) => doctor::run(&arguments, &logging)?,

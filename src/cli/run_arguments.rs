@@ -39,6 +39,10 @@ pub struct RunArguments {
     /// Write a timeline of all ranks in Chrome's trace format, which ui.perfetto.dev opens
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Check configuration, data, ranks and disk, take one step of each kind, tell what the run would take, and leave
+    /// nothing behind
+    #[arg(long, conflicts_with_all = ["resume", "trace"])]
+    pub dry_run: bool,
     /// Print the summary as JSON instead of a text
     #[arg(long)]
     pub json: bool,

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
+use super::dry_run;
 use super::genotype::describe;
 use super::logging::Logging;
 use super::output::{self, note_bad_images};
 use super::ranks::{agree, compare_configs, compare_programs};
+use super::report::write_beside;
 use super::run_arguments::{RunArguments, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
 use super::table::Table;
 use crate::config::{SearchConfig, Settings};
@@ -28,32 +30,84 @@ pub struct SearchArguments {
     run: RunArguments,
 }
 
+/// A rank with all that a search works on.
+struct Prepared {
+    config: SearchConfig,
+    world: World,
+    data: SearchData,
+}
+
 /// A rank ready to search.
 struct Start {
     /// On rank 0, which alone writes it.
     run: Option<RunDirectory>,
     root: PathBuf,
-    config: SearchConfig,
-    world: World,
-    data: SearchData,
+    prepared: Prepared,
     resume: Option<ResumePoint<SearchProgress>>,
 }
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
     let stop = StopSignal::listen().context("cannot listen to signals")?;
     let ranks = arguments.run.join_ranks(logging)?;
+    if arguments.run.dry_run {
+        Prepared::new(arguments, ranks)?.rehearse(stop, arguments)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let start = Start::new(arguments, ranks)?;
+    let Prepared { config, world, .. } = &start.prepared;
     let heartbeats = RunDirectory::heartbeats_in(&start.root);
-    let watch = StallWatch::start(&heartbeats, &start.world, start.config.parallel.stall_limits());
+    let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits());
     let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
     let end = match &start.run {
         Some(run) => start.search_and_record(run, stop, arguments, logging)?,
         None => start.search(stop, &mut Silent)?,
     };
-    arguments.run.write_trace(&start.world)?;
+    arguments.run.write_trace(world)?;
     match end {
         SearchEnd::Complete(_) => Ok(ExitCode::SUCCESS),
         SearchEnd::Stopped { signal, .. } => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))),
+    }
+}
+
+impl Prepared {
+    /// All ranks take each step together.
+    fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
+        let config = agree(&ranks, arguments.load_config())?;
+        compare_configs(&ranks, &config)?;
+        let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
+        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
+        let world = agree(&ranks, world.map_err(Into::into))?;
+        let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
+        compare_programs(&world, &data.data_digest)?;
+        Ok(Self { config, world, data })
+    }
+
+    /// Tells what the search would take.
+    fn rehearse(&self, stop: StopSignal, arguments: &SearchArguments) -> anyhow::Result<()> {
+        let Self { config, world, data } = self;
+        let root = arguments.run.new_root();
+        dry_run::check_place(&root, world)?;
+        let parts = self.task(stop, &mut Silent).rehearse()?;
+        let epochs = config.search.stages.len() * config.search.epochs;
+        let course = dry_run::Course {
+            root,
+            images: vec![
+                ("to train weights", data.weight_loader.num_images()),
+                ("to train alphas", data.alpha_loader.num_images()),
+            ],
+            epochs,
+            steps: epochs * data.weight_loader.num_steps(),
+            log_every_steps: config.run.log_every_steps,
+            num_checkpoints: config.run.keep_checkpoints + usize::from(config.run.keep_best_checkpoint),
+            num_weight_files: 0,
+            num_runs: 1,
+        };
+        dry_run::conclude(course, parts, world, arguments.run.json)
+    }
+
+    fn task<'a>(&'a self, stop: StopSignal, observer: &'a mut dyn SearchObserver) -> Search<'a> {
+        let Self { config, world, data } = self;
+        Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer }
     }
 }
 
@@ -63,29 +117,23 @@ impl Start {
     fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
         agree(&ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
         let resumed = agree(&ranks, arguments.run.open_resumed(&ranks))?;
-        let config = agree(&ranks, arguments.load_config())?;
-        compare_configs(&ranks, &config)?;
-        let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
-        let world = agree(&ranks, world.map_err(Into::into))?;
-        let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
-        compare_programs(&world, &data.data_digest)?;
-        let run = agree(&world, arguments.create_run(&world, &config, resumed))?;
+        let prepared = Prepared::new(arguments, ranks)?;
+        let Prepared { config, world, data } = &prepared;
+        let run = agree(world, arguments.create_run(world, config, resumed))?;
         let is_resumed = arguments.run.resume.is_some();
-        let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, &data.data_digest);
-        agree(&world, run.as_ref().map_or(Ok(()), check))?;
+        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_digest);
+        agree(world, run.as_ref().map_or(Ok(()), check))?;
         let newest = |run| newest_whole_checkpoint::<SearchProgress>(run, &data.config_digest);
-        let latest = agree(&world, run.as_ref().map_or(Ok(None), newest))?;
+        let latest = agree(world, run.as_ref().map_or(Ok(None), newest))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = agree(&world, latest.map(|path| read_resume_point(&path, &data.config_digest)).transpose())?;
-        Ok(Self { run, root: root.unwrap_or_default(), config, world, data, resume })
+        let resume = agree(world, latest.map(|path| read_resume_point(&path, &data.config_digest)).transpose())?;
+        Ok(Self { run, root: root.unwrap_or_default(), prepared, resume })
     }
 
     fn search(&self, stop: StopSignal, observer: &mut dyn SearchObserver) -> anyhow::Result<SearchEnd> {
-        let Self { config, world, data, .. } = self;
-        let search = Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer };
-        search.run(self.resume.as_ref()).map_err(|error| run_failure(error, self.run.as_ref(), "search", world))
+        let end = self.prepared.task(stop, observer).run(self.resume.as_ref());
+        end.map_err(|error| run_failure(error, self.run.as_ref(), "search", &self.prepared.world))
     }
 
     /// The search of rank 0, with what it leaves behind.
@@ -96,7 +144,8 @@ impl Start {
         arguments: &SearchArguments,
         logging: &Logging,
     ) -> anyhow::Result<SearchEnd> {
-        let Self { root, config, world, data, resume, .. } = self;
+        let Self { root, resume, prepared, .. } = self;
+        let Prepared { config, world, data } = prepared;
         logging.record_to(&run.log_path())?;
         let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
         let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
@@ -113,10 +162,12 @@ impl Start {
         match &end {
             SearchEnd::Complete(result) => {
                 let (genotypes, summary) = recorder.finish(result, &data.config_digest)?;
+                write_beside(root);
                 print_summary(arguments, &summary, || report(run, &genotypes, &summary))?;
             }
             SearchEnd::Stopped { signal, progress, bad_images } => {
                 let summary = recorder.stopped(progress, *bad_images)?;
+                write_beside(root);
                 let root = root.display();
                 tracing::warn!("stopped by signal {signal}; go on with: pdarts search --resume {root}");
                 print_summary(arguments, &summary, String::new)?;
@@ -176,7 +227,7 @@ fn report(run: &RunDirectory, genotypes: &GenotypeFile, summary: &SearchSummary)
     let cell = genotypes.result().map_or(String::new(), |priced| describe(&priced.variant.genotype));
     let root = run.root().display();
     format!(
-        "{stages}\n{cell}{bad}\n\nIn {root}: genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \
+        "{stages}\n{cell}{bad}\n\nIn {root}: report.html (all of it, for a browser), genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \
          metrics.jsonl; curves: tensorboard --logdir {root}/events"
     )
 }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use super::schema::Section;
-use super::{ConfigError, Settings};
+use super::{Change, ConfigError, Settings};
 
 /// Keys that may differ between the ranks of a run: what a rank has of its node.
 const LOCAL_TO_A_RANK: [&str; 3] = ["run.threads", "data.dir", "data.loader_threads"];
@@ -58,6 +58,28 @@ pub(super) fn difference<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String
 /// [`Settings::difference_between_ranks`].
 pub(super) fn difference_between_ranks<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String>, ConfigError> {
     Ok(differences(&values_except(ours, &LOCAL_TO_A_RANK)?, &values_except(theirs, &LOCAL_TO_A_RANK)?))
+}
+
+/// [`Settings::changes`].
+pub(super) fn changes<C: Settings>(config: &C) -> Result<Vec<Change>, ConfigError> {
+    let (values, defaults) = (values_except(config, &[])?, values_except(&C::default(), &[])?);
+    let keys: BTreeSet<&String> = values.keys().chain(defaults.keys()).collect();
+    let value = |values: &BTreeMap<String, String>, key| values.get(key).cloned();
+    let changes = keys.into_iter().map(|key| Change {
+        key: key.clone(),
+        value: value(&values, key),
+        default: value(&defaults, key),
+        meaning: meaning::<C>(key),
+    });
+    Ok(changes.filter(|change| change.value != change.default).collect())
+}
+
+/// The comment of a key, in one line; `key` may name an element of a list of tables.
+fn meaning<C: Settings>(key: &str) -> String {
+    let names: Vec<&str> = key.split('.').filter(|name| name.parse::<usize>().is_err()).collect();
+    let of_key = C::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section.path, key)));
+    let found = of_key.into_iter().find(|(path, (name, _))| join(path, name) == names.join("."));
+    found.map_or(String::new(), |(_, (_, comment))| comment.concat().trim().to_owned())
 }
 
 /// Every key that the digest covers, with its value as TOML.
@@ -212,6 +234,25 @@ mod tests {
         assert!(exist(SearchConfig::LATER_KEYS, leaves::<SearchConfig>()));
         assert!(exist(&LOCAL_TO_A_RANK, leaves::<SearchConfig>()));
         assert!(exist(&LOCAL_TO_A_RANK, leaves::<TrainConfig>()));
+    }
+
+    #[test]
+    fn changes_are_all_keys_that_differ_from_the_defaults_with_their_meaning() {
+        let mut config = SearchConfig::default();
+        config.run.threads = 3;
+        config.search.stages.truncate(2);
+        config.search.stages[1].cells = 6;
+        let changes = config.changes().unwrap();
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        let stages =
+            ["search.stages.1.cells", "search.stages.2.cells", "search.stages.2.keep", "search.stages.2.skip_dropout"];
+        assert_eq!(keys, [&["run.threads"][..], &stages].concat());
+        let value = |text: &str| Some(text.to_owned());
+        assert_eq!((&changes[0].value, &changes[0].default), (&value("3"), &value("0")));
+        assert!(changes[0].meaning.starts_with("CPU threads of a rank"), "{}", changes[0].meaning);
+        assert!(changes[1].meaning.starts_with("Cells of the supernet"), "{}", changes[1].meaning);
+        assert_eq!(changes[2].value, None);
+        assert_eq!(SearchConfig::default().changes().unwrap(), []);
     }
 
     #[test]

@@ -38,5 +38,5 @@ pub use schema::{
         TrainDataSection, TrainModelSection, TrainOptimizerSection, TrainScheduleSection, TrainSection, WarmUpForm,
     },
 };
-pub use settings::Settings;
+pub use settings::{Change, Settings};
 pub use validate::shares::ClassShares;

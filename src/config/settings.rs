@@ -9,6 +9,19 @@ use serde::de::DeserializeOwned;
 use super::schema::Section;
 use super::{ConfigError, Violation};
 
+/// A key whose value is not its default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// As in `search.stages.1.cells`.
+    pub key: String,
+    /// As TOML; `None` of an element that the defaults have and the configuration has not.
+    pub value: Option<String>,
+    /// As TOML; `None` of an element that the defaults have not.
+    pub default: Option<String>,
+    /// What the schema says of it.
+    pub meaning: String,
+}
+
 /// A typed configuration. The implementing types state the data, the functions come with it.
 pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned {
     /// Every section, in the order of the file.
@@ -69,6 +82,14 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
     /// As [`Settings::to_toml`].
     fn commented_defaults() -> Result<String, ConfigError> {
         super::document::commented_defaults::<Self>()
+    }
+
+    /// Every key whose value is not its default.
+    ///
+    /// # Errors
+    /// As [`Settings::to_toml`].
+    fn changes(&self) -> Result<Vec<Change>, ConfigError> {
+        super::document::changes(self)
     }
 
     /// SHA-256, in hexadecimal, of all that a run's results depend on.

@@ -134,6 +134,11 @@ impl Loader {
         Loader { digests, ..self }
     }
 
+    /// Images in one pass, over all ranks.
+    pub fn num_images(&self) -> usize {
+        self.sampler.num_images()
+    }
+
     /// Steps in one pass over the sampler's images.
     pub fn num_steps(&self) -> usize {
         self.sampler.num_steps()

@@ -112,6 +112,11 @@ impl Sampler {
         self.shard
     }
 
+    /// Images of all ranks.
+    pub fn num_images(&self) -> usize {
+        self.samples.len()
+    }
+
     /// Steps in one pass over the images.
     pub fn num_steps(&self) -> usize {
         match self.order {

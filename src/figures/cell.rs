@@ -8,7 +8,9 @@
 use crate::genotype::{CellKind, EDGES_PER_NODE, Genotype, Operation};
 
 use super::svg::{Anchor, Point, Rect, Stroke, Svg, TextStyle, number, point};
-use super::theme::{self, BACKGROUND, INK, LABEL_SIZE, LINE, MARGIN, MUTED, NUM_INPUTS, SMALL_SIZE};
+use super::theme::{
+    self, BACKGROUND, INK, INPUT_BOX, LABEL_SIZE, LINE, MARGIN, MUTED, NODE_BOX, NUM_INPUTS, OUTPUT_BOX, SMALL_SIZE,
+};
 
 /// One cell to draw.
 #[derive(Clone, Debug)]
@@ -83,13 +85,13 @@ pub fn cell_svg(graph: &CellGraph) -> String {
     }
     let name = TextStyle::sans(14.0, INK, Anchor::Middle).bold();
     for (state, &rect) in layout.states.iter().enumerate() {
-        let fill = if state < NUM_INPUTS { "#dbe7f5" } else { "#fdf3d3" };
+        let fill = if state < NUM_INPUTS { INPUT_BOX } else { NODE_BOX };
         svg.boxed(rect, 6.0, fill, 1.0, &Stroke::solid(MUTED, 1.0));
         svg.text(rect.middle(), &theme::state_name(state), &name);
     }
     let output = layout.output;
     let (x, y) = output.middle();
-    svg.boxed(output, 6.0, "#dff0e0", 1.0, &Stroke::solid(MUTED, 1.0));
+    svg.boxed(output, 6.0, OUTPUT_BOX, 1.0, &Stroke::solid(MUTED, 1.0));
     svg.text((x, y - 8.0), "c_{k}", &name);
     svg.text((x, y + 10.0), "concat", &TextStyle::sans(SMALL_SIZE, MUTED, Anchor::Middle));
     svg.finish()

@@ -16,6 +16,10 @@ pub const MUTED: &str = "#52606d";
 pub const GRID: &str = "#e4e7eb";
 pub const BAND: &str = "#f3f5f7";
 pub const LINE: &str = "#8792a0";
+/// Boxes of a cell's inputs, nodes and output.
+pub const INPUT_BOX: &str = "#dbe7f5";
+pub const NODE_BOX: &str = "#fdf3d3";
+pub const OUTPUT_BOX: &str = "#dff0e0";
 
 /// Space around each figure, in pixels.
 pub const MARGIN: f64 = 24.0;
@@ -24,7 +28,42 @@ pub const LABEL_SIZE: f64 = 12.0;
 pub const SMALL_SIZE: f64 = 11.0;
 
 /// Colours of curves that are no operations, in order of appearance.
-pub const SERIES: [&str; 4] = ["#2563b0", "#d1680a", "#2e8540", "#7b3fb5"];
+pub const SERIES: [&str; 8] = ["#2563b0", "#d1680a", "#2e8540", "#7b3fb5", "#b3243f", "#0b7a8c", "#8a6d00", "#5a6573"];
+
+/// Of a name that is no operation.
+const UNKNOWN_OPERATION: &str = "#475569";
+
+/// What takes the place of each colour on a dark page.
+const DARK: [(&str, &str); 28] = [
+    (BACKGROUND, "#15191e"),
+    (INK, "#e6eaee"),
+    (MUTED, "#a3afba"),
+    (GRID, "#2a323b"),
+    (BAND, "#1d242b"),
+    (LINE, "#6b7887"),
+    (INPUT_BOX, "#1f334b"),
+    (NODE_BOX, "#3d3618"),
+    (OUTPUT_BOX, "#1e3a25"),
+    ("#2563b0", "#6ea8f0"),
+    ("#d1680a", "#f0994a"),
+    ("#2e8540", "#63bf78"),
+    ("#7b3fb5", "#b98aec"),
+    ("#b3243f", "#ef7d92"),
+    ("#0b7a8c", "#4fc0d1"),
+    ("#8a6d00", "#cfae3a"),
+    ("#5a6573", "#9aa7b5"),
+    ("#7d8590", "#8d96a0"),
+    ("#1f5fbf", "#6aa3f2"),
+    ("#0a93ad", "#3dbdd6"),
+    ("#c4172d", "#f2707f"),
+    ("#dd8500", "#f0a53a"),
+    ("#85511b", "#c08a52"),
+    ("#35a04a", "#5cc272"),
+    ("#7a3db8", "#b488ea"),
+    ("#cc3d98", "#ea7cc2"),
+    ("#6f7a00", "#b0bb3a"),
+    (UNKNOWN_OPERATION, "#94a3b8"),
+];
 
 /// Operations by published name with their colours, in the order of legends: the search space, then the rest.
 const OPERATIONS: [(&str, &str); 10] = [
@@ -42,12 +81,22 @@ const OPERATIONS: [(&str, &str); 10] = [
 
 /// Colour of an operation, by its published name; slate for a name that has none.
 pub fn operation_colour(name: &str) -> &'static str {
-    OPERATIONS.get(operation_rank(name)).map_or("#475569", |&(_, colour)| colour)
+    OPERATIONS.get(operation_rank(name)).map_or(UNKNOWN_OPERATION, |&(_, colour)| colour)
 }
 
 /// Place of an operation in legends; unknown ones come last.
 pub fn operation_rank(name: &str) -> usize {
     OPERATIONS.iter().position(|&(known, _)| known == name).unwrap_or(OPERATIONS.len())
+}
+
+/// Colour of the curve at `index` among several, by which a table can name it.
+pub fn series_colour(index: usize) -> &'static str {
+    SERIES[index % SERIES.len()]
+}
+
+/// Every colour of the figures with what takes its place on a dark page: background, ink, muted ink, grid and band first.
+pub fn dark_colours() -> &'static [(&'static str, &'static str)] {
+    &DARK
 }
 
 /// Name of a state in the markup of [`Svg::text`](super::svg::Svg::text): `c_{k-2}`, `c_{k-1}`, then the nodes from `0`.
@@ -114,6 +163,32 @@ mod tests {
         let colours: std::collections::BTreeSet<_> = names.map(operation_colour).into();
         assert_eq!(colours.len(), names.len());
         assert!(!colours.contains(operation_colour("unknown")));
+    }
+
+    /// Contrast of two colours, from 1 to 21. Source: WCAG 2.1.
+    fn contrast(one: &str, other: &str) -> f64 {
+        let luminance = |colour: &str| -> f64 {
+            let channel = |at: usize| {
+                let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+                if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+            };
+            0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+        };
+        let (one, other) = (luminance(one) + 0.05, luminance(other) + 0.05);
+        one.max(other) / one.min(other)
+    }
+
+    #[test]
+    fn every_colour_has_a_dark_one_and_is_seen_on_either_page() {
+        let dark = |colour: &str| DARK.iter().find(|(light, _)| *light == colour).unwrap().1;
+        let boxes = [BACKGROUND, INPUT_BOX, NODE_BOX, OUTPUT_BOX];
+        let lines = SERIES.into_iter().chain(OPERATIONS.map(|(_, colour)| colour)).chain([LINE, UNKNOWN_OPERATION]);
+        let text = boxes.map(|page| (INK, page, 7.0)).into_iter().chain([(MUTED, BACKGROUND, 4.5)]);
+        for (colour, page, least) in text.chain(lines.map(|colour| (colour, BACKGROUND, 2.7))) {
+            assert!(contrast(colour, page) >= least, "{colour} on {page}: {}", contrast(colour, page));
+            let (colour, page) = (dark(colour), dark(page));
+            assert!(contrast(colour, page) >= least, "{colour} on {page}: {}", contrast(colour, page));
+        }
     }
 
     #[test]

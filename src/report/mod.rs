@@ -1,7 +1,9 @@
-//! What a search or a retraining leaves behind: its course recorded in the run directory, figures, and the result.
+//! What a search or a retraining leaves behind: its course recorded in the run directory, figures, the
+//! result, and all of it as a page.
 
 mod course;
 mod figures;
+mod page;
 mod recorder;
 mod results;
 mod summary;
@@ -9,6 +11,7 @@ mod tolerance;
 mod train_recorder;
 mod train_summary;
 
+pub use page::{PageError, duration, page};
 pub use recorder::RunRecorder;
 pub use results::{ResultRow, ResultsError, collect as collect_results};
 pub use summary::{SearchSummary, Status};

@@ -3,7 +3,7 @@
 use indicatif::MultiProgress;
 
 use super::course::{Course, Metric, write_figures};
-use super::figures::{curves_figure, genotype_figures, stage_figures};
+use super::figures::{genotype_figures, search_curves, stage_figures};
 use super::summary::SearchSummary;
 use crate::config::SearchConfig;
 use crate::genotype::{Alphas, Switches};
@@ -160,7 +160,8 @@ impl SearchObserver for RunRecorder<'_> {
             let paths = (1..=config.search.epochs).map(|epoch| run.alphas_path(stage, epoch));
             let history = paths.map(|path| AlphasFile::read(&path)).collect::<Result<Vec<_>, _>>()?;
             write_figures(run, stage_figures(stage, config.search.alpha_start_epoch, switches, alphas, &history))?;
-            write_figures(run, vec![curves_figure(config, progress)])
+            let curves = search_curves(config, &progress.records.epochs);
+            write_figures(run, vec![("curves.svg".to_owned(), curves)])
         })
     }
 }

@@ -18,7 +18,7 @@ pub enum Status {
 }
 
 /// The content of the file.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SearchSummary {
     /// How the run ended.
     pub status: Status,
@@ -29,7 +29,7 @@ pub struct SearchSummary {
     /// Ranks of the last start.
     pub ranks: usize,
     /// What carried their sums: `none`, `mpi` or `nccl`.
-    pub communicator: &'static str,
+    pub communicator: String,
     /// Steps that were left out because they were not finite.
     #[serde(default)]
     pub dropped_steps: u64,
@@ -49,7 +49,7 @@ pub struct SearchSummary {
 }
 
 /// The resulting cell and its size in the CIFAR-10 network (36 channels, 20 cells).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FoundCell {
     /// The cell.
     pub genotype: Genotype,
@@ -86,7 +86,7 @@ impl SearchSummary {
             seconds: progress.seconds(),
             images_per_second: progress.images_per_second(),
             ranks: world.size,
-            communicator: world.communicator().name(),
+            communicator: world.communicator().name().to_owned(),
             dropped_steps: progress.dropped_steps,
             rewinds: progress.rewinds,
             stages: progress.records.stages.clone(),

@@ -3,9 +3,9 @@
 use indicatif::MultiProgress;
 
 use super::course::{Course, Metric, write_figures};
+use super::figures::train_curves;
 use super::train_summary::TrainSummary;
 use crate::config::TrainConfig;
-use crate::figures::{Curves, Panel, Series, Stage, curves_svg};
 use crate::run::{RunDirectory, RunError, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{
     Checkpoint, CheckpointHeader, Incident, Observer, Scores, TrainEpochRecord, TrainError, TrainObserver,
@@ -142,48 +142,7 @@ impl TrainObserver for TrainRecorder<'_> {
 
     fn ends(&mut self, progress: &TrainProgress) -> Result<(), RunError> {
         self.course.end_bar();
-        let curves = vec![("curves.svg".to_owned(), curves(self.config, progress))];
+        let curves = vec![("curves.svg".to_owned(), train_curves(self.config, &progress.records.epochs))];
         self.course.write(|run| write_figures(run, curves))
     }
-}
-
-/// Accuracy, loss and schedules over all epochs.
-fn curves(config: &TrainConfig, progress: &TrainProgress) -> String {
-    let series = |name: &str, value: fn(&TrainEpochRecord) -> Option<f64>| {
-        let values: Vec<f64> = progress.records.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect();
-        values.iter().any(|value| value.is_finite()).then(|| Series { name: name.to_owned(), values })
-    };
-    let panel = |title: &str, thin: bool, series: Vec<Option<Series>>| Panel {
-        title: title.to_owned(),
-        series: series.into_iter().flatten().collect(),
-        thin,
-    };
-    curves_svg(&Curves {
-        title: format!("Training on {}", config.data.dataset),
-        stages: vec![Stage { name: "training".to_owned(), num_epochs: config.train.epochs }],
-        panels: vec![
-            panel(
-                "top-1, %",
-                false,
-                vec![
-                    series("training", |epoch| Some(epoch.train_top1)),
-                    series("validation", |epoch| epoch.valid.map(|scores| scores.top1)),
-                    series("validation, average", |epoch| epoch.valid_ema.map(|scores| scores.top1)),
-                    series("test", |epoch| epoch.test.map(|scores| scores.top1)),
-                    series("test, average", |epoch| epoch.test_ema.map(|scores| scores.top1)),
-                ],
-            ),
-            panel(
-                "loss",
-                false,
-                vec![
-                    series("training", |epoch| Some(epoch.train_loss)),
-                    series("validation", |epoch| epoch.valid.map(|scores| scores.loss)),
-                    series("test", |epoch| epoch.test.map(|scores| scores.loss)),
-                ],
-            ),
-            panel("drop path", true, vec![series("drop path", |epoch| Some(epoch.drop_path))]),
-            panel("learning rate", true, vec![series("learning rate", |epoch| Some(epoch.learning_rate))]),
-        ],
-    })
 }

@@ -1,24 +1,18 @@
 //! The run directory itself: who may write it, and where each file lies.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::Once;
 
-use libc::{ENOLCK, ENOSYS, EOPNOTSUPP};
 use tracing::warn;
 
 use super::checkpoints::{self, Moment};
+use super::lock::{LOCK, lock};
 use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
 use crate::files::remove_partial_files;
-use crate::world::hostname;
 
-const LOCK: &str = ".lock";
 const CONFIG: &str = "config.toml";
-/// Several runs of one call are on one file system.
-static LOCK_WARNING: Once = Once::new();
 /// Of every run.
 const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
 /// Of a search, made with its first file.
@@ -53,6 +47,27 @@ impl RunDirectory {
         let run = Self { root: root.to_owned(), _lock: lock(root)? };
         write_atomic(&run.config_path(), |writer| writer.write_all(config.as_bytes()))?;
         Ok(run)
+    }
+
+    /// Refuses what [`RunDirectory::create`] would refuse, and makes nothing. Returns the folder that is there, in which
+    /// the run's would be made.
+    ///
+    /// # Errors
+    /// [`RunError::NotEmpty`], [`RunError::NotADirectory`] or [`RunError::Create`].
+    pub fn check_vacant(root: &Path) -> Result<PathBuf, RunError> {
+        let refused = |cause: io::Error| RunError::Create { root: root.to_owned(), cause };
+        let root = std::path::absolute(root).map_err(refused)?;
+        let folder = root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
+        if !folder.is_dir() {
+            return Err(RunError::NotADirectory { root });
+        }
+        if folder == root
+            && let Some(entry) = first_content(folder).map_err(refused)?
+        {
+            return Err(RunError::NotEmpty { root: root.clone(), entry: entry.to_string_lossy().into_owned() });
+        }
+        tempfile::tempfile_in(folder).map_err(refused)?;
+        Ok(folder.to_owned())
     }
 
     /// Opens the run in `root` to continue it, and clears away what a killed process left half written.
@@ -259,34 +274,6 @@ fn first_content(root: &Path) -> io::Result<Option<OsString>> {
     Ok(None)
 }
 
-/// Takes the lock of `root` and notes in it who holds it.
-fn lock(root: &Path) -> Result<File, RunError> {
-    let path = root.join(LOCK);
-    let unwritable = RunError::write(&path);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    let mut lock = options.open(&path).map_err(&unwritable)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let note = fs::read_to_string(&path).map_err(RunError::read(&path))?;
-            let holder = if note.is_empty() { "another process" } else { note.trim() };
-            return Err(RunError::InUse { root: root.to_owned(), holder: holder.to_owned() });
-        }
-        // Some cluster file systems are mounted without locks, or have no service for them.
-        Err(TryLockError::Error(cause)) if matches!(cause.raw_os_error(), Some(ENOLCK | ENOSYS | EOPNOTSUPP)) => {
-            LOCK_WARNING.call_once(|| {
-                warn!("cannot lock {}: {cause}; make sure that no other process writes this run", root.display())
-            });
-        }
-        Err(TryLockError::Error(cause)) => return Err(unwritable(cause)),
-    }
-    lock.set_len(0)
-        .and_then(|()| writeln!(lock, "process {} on {}", process::id(), hostname()))
-        .map_err(&unwritable)?;
-    Ok(lock)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,7 +367,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = RunDirectory::create(root.path(), "").unwrap();
         let message = RunDirectory::open(root.path()).unwrap_err().to_string();
-        assert!(message.contains(&format!("in use by process {}", process::id())), "{message}");
+        assert!(message.contains(&format!("in use by process {}", std::process::id())), "{message}");
         assert_eq!(message.lines().count(), 1);
         drop(first);
         RunDirectory::open(root.path()).unwrap();

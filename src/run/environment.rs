@@ -5,7 +5,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::world::hostname;
 
@@ -18,14 +18,15 @@ pub const COMMIT: &str = match option_env!("PDARTS_COMMIT") {
 };
 
 /// One start of a run. What the machine does not tell is `unknown` or 0.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Environment {
     /// When this process started the run, UTC, RFC 3339.
     pub started_at: String,
     /// Version of this program.
-    pub version: &'static str,
+    pub version: String,
     /// Commit it was built from.
-    pub commit: &'static str,
+    pub commit: String,
     pub libtorch: String,
     /// What computed the program's own operations.
     pub kernels: String,
@@ -50,8 +51,8 @@ impl Environment {
     pub fn capture(libtorch: &str, kernels: &str, device: &str, threads: usize, ranks: usize) -> Self {
         Self {
             started_at: rfc3339(SystemTime::now()),
-            version: env!("CARGO_PKG_VERSION"),
-            commit: COMMIT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: COMMIT.to_owned(),
             libtorch: libtorch.to_owned(),
             kernels: kernels.to_owned(),
             device: device.to_owned(),

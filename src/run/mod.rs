@@ -13,6 +13,7 @@
 //!   genotype.json      of a search: the result and its variants; of a retraining: its cell, written at the start
 //!   weights.safetensors  of a retraining: the network under the authors' names (weights-ema.safetensors: averaged)
 //!   summary.json       written last
+//!   report.html        all of it as a page
 //!   .lock              held while a process writes here
 //! ```
 //!
@@ -28,8 +29,10 @@ mod directory;
 mod environment;
 mod error;
 mod events;
+mod free_space;
 mod genotype_file;
 mod json_log;
+mod lock;
 mod origin;
 #[cfg(test)]
 mod small_disk;
@@ -42,7 +45,9 @@ pub use directory::RunDirectory;
 pub use environment::{COMMIT, Environment, compact_utc};
 pub use error::RunError;
 pub use events::EventWriter;
+pub use free_space::free_bytes;
 pub use genotype_file::{GenotypeFile, PricedVariant, Provenance, ResultChoice};
 pub use json_log::JsonLog;
+pub use lock::writer_of;
 pub use origin::RunOrigin;
 pub use trained_cell::TrainedCell;

@@ -48,11 +48,11 @@ pub(super) trait Task {
     /// Who records it.
     fn observer(&mut self) -> &mut dyn Observer<Self::Records>;
 
-    /// The images of these `steps` of the epoch under way, read ahead.
+    /// The images of these `steps` of `epoch` (from 0), read ahead, in the order after so many `rewinds`.
     ///
     /// # Errors
     /// When reading cannot begin.
-    fn batches(&self, progress: &Progress<Self::Records>, steps: Range<usize>) -> Result<Self::Batches, TrainError>;
+    fn batches(&self, epoch: usize, steps: Range<usize>, rewinds: usize) -> Result<Self::Batches, TrainError>;
 
     /// How long the steps have waited for `batches` so far.
     fn waited(batches: &Self::Batches) -> Duration;
@@ -185,7 +185,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let world = self.plan.world;
         let epoch = self.progress.epoch;
         let steps = self.progress.step..self.plan.steps_per_epoch;
-        let mut batches = self.task.batches(self.progress, steps.clone())?;
+        let mut batches = self.task.batches(epoch, steps.clone(), self.progress.rewinds)?;
         let mut tally = EpochTally::from_sums(self.progress.own_sums(world), world.device)?;
         let seconds_before = self.progress.epoch_seconds;
         let mut data_seconds_before = self.progress.epoch_data_seconds;
@@ -199,7 +199,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
                     // What is left of the step's images is not looked at.
                     GoesOn::AfterStep => {
                         data_seconds_before += T::waited(&batches).as_secs_f64();
-                        batches = self.task.batches(self.progress, step + 1..steps.end)?;
+                        batches = self.task.batches(epoch, step + 1..steps.end, self.progress.rewinds)?;
                     }
                 },
                 result => {

@@ -25,6 +25,7 @@ mod parallel;
 mod predictions;
 mod progress;
 mod recovery;
+mod rehearsal;
 mod retrain;
 mod save_clock;
 mod search;
@@ -44,6 +45,7 @@ pub use observer::{Incident, Observer, Silent};
 pub use parallel::{Reducer, ReducerOptions, synchronise_batch_norm};
 pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{Interval, IntervalStart, Progress, Records, Totals};
+pub use rehearsal::Rehearsal;
 pub use retrain::{
     MixedBatch, Mixing, MixingOptions, Scores, StepSettings, TrainData, TrainEnd, TrainEpochRecord, TrainObserver,
     TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training,

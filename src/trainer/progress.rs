@@ -84,6 +84,11 @@ pub struct IntervalStart {
     pub data_seconds: f64,
 }
 
+/// The number of `epoch` (from 0) in the streams that decide the order of images: another one after each rewind.
+pub(super) fn data_epoch(epoch: usize, rewinds: usize) -> u64 {
+    epoch as u64 | (rewinds as u64) << 32
+}
+
 /// What complete epochs come to.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Totals {
@@ -153,11 +158,6 @@ impl<R: Records> Progress<R> {
         self.rank_sums = own.gather(ranks)?;
         self.sums = EpochSums::total(&self.rank_sums);
         Ok(())
-    }
-
-    /// The number of `epoch` (from 0) in the streams that decide the order of images: another one after each rewind.
-    pub(super) fn data_epoch(&self, epoch: usize) -> u64 {
-        epoch as u64 | (self.rewinds as u64) << 32
     }
 
     /// One more step is complete.

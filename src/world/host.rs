@@ -1,6 +1,7 @@
-//! The machine that this process runs on: its name, and the cores that this process may use.
+//! The machine that this process runs on: its name, the cores that this process may use, the memory that it has used.
 
 use std::fs;
+use std::io;
 use std::mem;
 
 /// The machine's name in its network.
@@ -21,9 +22,32 @@ pub(super) fn allowed_cores() -> Vec<usize> {
     if code == 0 && !cores.is_empty() { cores } else { vec![0] }
 }
 
+/// The most memory this process has had resident since it began or [`forget_peak_memory`] was called, in MiB.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn peak_memory_mib() -> io::Result<f64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
+    kib.map(|kib| kib / 1024.0).ok_or_else(|| io::Error::other("no VmHWM in /proc/self/status"))
+}
+
+/// Begins to look for the peak anew. Where the system does not allow it, the next peak is that of all before too.
+pub fn forget_peak_memory() {
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn peak_of_memory_holds_what_is_used() {
+        let bytes = vec![1u8; 64 << 20];
+        assert!(peak_memory_mib().unwrap() > 64.0);
+        assert_eq!(bytes.iter().map(|byte| usize::from(*byte)).sum::<usize>(), 64 << 20);
+    }
 
     #[test]
     fn this_process_may_run_somewhere() {

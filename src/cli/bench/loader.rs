@@ -12,11 +12,11 @@ use anyhow::ensure;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::supernet::peak_rss_mib;
 use crate::cli::output;
 use crate::data::{
     CentreView, ColourJitter, DatasetKind, Loader, Sampler, Shard, Split, TrainingView, Transform, open,
 };
+use crate::world::peak_memory_mib;
 
 #[derive(Debug, Args)]
 pub struct LoaderArguments {
@@ -83,7 +83,7 @@ pub fn run(arguments: &LoaderArguments) -> anyhow::Result<()> {
     let figures = Figures {
         images_per_second,
         images_per_second_per_worker: images_per_second / arguments.workers.get() as f64,
-        peak_rss_mib: peak_rss_mib()?,
+        peak_rss_mib: peak_memory_mib()?,
     };
     if arguments.json {
         output::print(serde_json::to_string(&figures)?)?;

@@ -18,7 +18,7 @@ use crate::config::{CommunicatorChoice, DeviceChoice, SearchConfig};
 use crate::genotype::{NetworkKind, Operation, Switches};
 use crate::search::{ForwardMode, Softmax, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
-use crate::world::{Ranks, World};
+use crate::world::{Ranks, World, peak_memory_mib};
 
 const CHANNELS: usize = 16;
 const IMAGE_SIZE: i64 = 32;
@@ -174,7 +174,7 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         ranks: world.size,
         images_per_second: 2.0 * f64::from(arguments.global_batch) / (arch_step_s + weight_step_s),
         exposed_communication_share: exposed / seconds,
-        peak_rss_mib: peak_rss_mib()?,
+        peak_rss_mib: peak_memory_mib()?,
         parameters: state.weights.num_parameters(),
     })
 }
@@ -210,12 +210,4 @@ pub(super) fn median(values: &mut [f64]) -> f64 {
         odd if odd % 2 == 1 => values[odd / 2],
         even => (values[even / 2 - 1] + values[even / 2]) / 2.0,
     }
-}
-
-/// The most memory this process has had resident, in MiB.
-pub(super) fn peak_rss_mib() -> anyhow::Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM in /proc/self/status")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").trim().parse().context("VmHWM in /proc/self/status")?;
-    Ok(kib / 1024.0)
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::supernet::{images_of_rank, median, peak_rss_mib};
+use super::supernet::{images_of_rank, median};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
@@ -17,7 +17,7 @@ use crate::config::{CommunicatorChoice, DeviceChoice, Precision, TrainConfig};
 use crate::genotype::{NetworkShape, count, library};
 use crate::model::NetworkDescription;
 use crate::trainer::{ImageBatch, StepSettings, TrainState};
-use crate::world::{Ranks, World};
+use crate::world::{Ranks, World, peak_memory_mib};
 
 const CELL: &str = "PDARTS_C10";
 const NUM_WARM_UPS: usize = 2;
@@ -181,7 +181,7 @@ fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figu
     Ok(Figures {
         network,
         step_s,
-        peak_rss_mib: peak_rss_mib()?,
+        peak_rss_mib: peak_memory_mib()?,
         parameters,
         ranks: world.size,
         images_per_second: f64::from(global_batch) / step_s,

@@ -15,6 +15,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::logging::Logging;
+use super::ranks::agree;
 use super::run_arguments::RunArguments;
 use crate::config::TrainConfig;
 use crate::trainer::StopSignal;
@@ -69,12 +70,24 @@ pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<Exit
     let ranks = arguments.run.join_ranks(logging)?;
     let continues_seeds = arguments.run.resume.as_deref().is_some_and(seeds::is_root);
     let call = Call { arguments, logging, stop, ranks };
+    if arguments.run.dry_run {
+        rehearse(&call)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let signal = match arguments.seeds.is_empty() && !continues_seeds {
         true => single::run(&call)?,
         false => seeds::run(&call)?,
     };
     arguments.run.write_trace(&call.ranks)?;
     Ok(signal.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))))
+}
+
+/// Tells what the call would take.
+fn rehearse(call: &Call) -> anyhow::Result<()> {
+    let Call { arguments, ranks, .. } = call;
+    let config = agree(ranks, arguments.run.load_config())?;
+    let cell = agree(ranks, single::read_cell(call))?;
+    single::Prepared::new(arguments.apply(config), cell, arguments.initial(), ranks)?.rehearse(call)
 }
 
 /// What all trainings of one call share.

@@ -13,6 +13,7 @@ use super::{Call, text};
 use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
+use crate::cli::report::write_beside;
 use crate::config::TrainConfig;
 use crate::report::{SeedsSummary, Status, TrainSummary};
 use crate::run::{RunDirectory, RunError, TrainedCell, write_json_atomic};
@@ -71,6 +72,7 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     if ranks.is_root() {
         let summary = SeedsSummary::new(summaries, plan.seeds.len());
         write_json_atomic(&root.join("summary.json"), &summary)?;
+        write_beside(&root);
         match arguments.run.json {
             true => output::print_json(&summary)?,
             false => output::print(text::seeds_report(&root, &summary))?,

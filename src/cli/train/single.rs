@@ -6,11 +6,13 @@ use anyhow::{Context, anyhow};
 use tch::{Device, Kind};
 
 use super::{Call, text};
+use crate::cli::dry_run;
 use crate::cli::error::UsageError;
 use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
+use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
 use crate::config::{Settings, TrainConfig};
 use crate::report::{TrainRecorder, TrainSummary};
@@ -48,13 +50,18 @@ pub(super) struct Start {
     /// On rank 0, which alone writes it.
     run: Option<RunDirectory>,
     root: PathBuf,
+    prepared: Prepared,
+    resume: Option<ResumePoint<TrainProgress>>,
+}
+
+/// A rank with all that a training works on.
+pub(super) struct Prepared {
     config: TrainConfig,
     cell: TrainedCell,
     world: World,
     data: TrainData,
     /// Weights to begin with.
     initial: Option<StateDict>,
-    resume: Option<ResumePoint<TrainProgress>>,
 }
 
 /// How a training ended.
@@ -121,6 +128,56 @@ pub(super) fn stored_cell(path: &Path) -> anyhow::Result<TrainedCell> {
     Ok(read().with_context(context).map_err(UsageError::new)?)
 }
 
+impl Prepared {
+    /// `initial` is a file of weights. All ranks take each step together.
+    pub fn new(
+        config: TrainConfig,
+        cell: TrainedCell,
+        initial: Option<PathBuf>,
+        ranks: &Ranks,
+    ) -> anyhow::Result<Self> {
+        compare_configs(ranks, &config)?;
+        compare_cells(ranks, &cell)?;
+        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
+        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
+        let world = agree(ranks, world.map_err(Into::into))?;
+        let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
+        compare_programs(&world, &data.data_digest)?;
+        let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;
+        Ok(Self { config, cell, world, data, initial })
+    }
+
+    fn task<'a>(&'a self, stop: &StopSignal, observer: &'a mut dyn TrainObserver) -> Training<'a> {
+        let Self { config, world, data, initial, .. } = self;
+        Training { config, world, data, initial: initial.as_ref(), stop: stop.clone(), observer }
+    }
+
+    /// Tells what the training would take, or as many as there are seeds.
+    pub fn rehearse(&self, call: &Call) -> anyhow::Result<()> {
+        let Self { config, world, data, .. } = self;
+        let run = &call.arguments.run;
+        let root = run.new_root();
+        dry_run::check_place(&root, world)?;
+        let parts = self.task(&call.stop, &mut Silent).rehearse()?;
+        let valid = data.valid_loader.iter().map(|loader| ("to validate on", loader.num_images()));
+        let course = dry_run::Course {
+            root,
+            images: [("to train on", data.train_loader.num_images())]
+                .into_iter()
+                .chain(valid)
+                .chain([("to test on", data.test_loader.num_images())])
+                .collect(),
+            epochs: config.train.epochs,
+            steps: config.train.epochs * data.train_loader.num_steps(),
+            log_every_steps: config.run.log_every_steps,
+            num_checkpoints: config.run.keep_checkpoints + usize::from(config.run.keep_best_checkpoint),
+            num_weight_files: 1,
+            num_runs: call.arguments.seeds.len().max(1),
+        };
+        dry_run::conclude(course, parts, world, run.json)
+    }
+}
+
 impl Start {
     /// Everything that can be wrong with the call is found before the run directory is made. All ranks take each step
     /// together.
@@ -130,29 +187,24 @@ impl Start {
         if let RunPlace::Resumed { root, .. } = &place {
             initial = Some(RunDirectory::initial_weights_in(root)).filter(|weights| weights.is_file());
         }
-        compare_configs(ranks, &config)?;
-        compare_cells(ranks, &cell)?;
-        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
-        let world = agree(ranks, world.map_err(Into::into))?;
-        let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
-        compare_programs(&world, &data.data_digest)?;
-        let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;
-        let run = agree(&world, place.open(&world, &config, &cell, initial.as_ref()))?;
-        let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, &data.data_digest);
-        agree(&world, run.as_ref().map_or(Ok(()), check))?;
+        let prepared = Prepared::new(config, cell, initial, ranks)?;
+        let Prepared { config, cell, world, data, initial } = &prepared;
+        let run = agree(world, place.open(world, config, cell, initial.as_ref()))?;
+        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_digest);
+        agree(world, run.as_ref().map_or(Ok(()), check))?;
         let newest = |run| newest_whole_checkpoint::<TrainProgress>(run, &data.run_digest);
-        let latest = agree(&world, run.as_ref().map_or(Ok(None), newest))?;
+        let latest = agree(world, run.as_ref().map_or(Ok(None), newest))?;
         let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
         let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = agree(&world, latest.map(|path| read_resume_point(&path, &data.run_digest)).transpose())?;
-        Ok(Self { run, root: root.unwrap_or_default(), config, cell, world, data, initial, resume })
+        let resume = agree(world, latest.map(|path| read_resume_point(&path, &data.run_digest)).transpose())?;
+        Ok(Self { run, root: root.unwrap_or_default(), prepared, resume })
     }
 
     /// Trains to the end or to a signal, and records both.
     pub fn train(&self, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
         let heartbeats = RunDirectory::heartbeats_in(&self.root);
-        let watch = StallWatch::start(&heartbeats, &self.world, self.config.parallel.stall_limits());
+        let Prepared { world, config, .. } = &self.prepared;
+        let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits());
         let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
         match &self.run {
             Some(run) => self.train_and_record(run, logging, stop),
@@ -167,15 +219,14 @@ impl Start {
     }
 
     fn run_training(&self, stop: &StopSignal, observer: &mut dyn TrainObserver) -> anyhow::Result<TrainEnd> {
-        let Self { config, world, data, initial, .. } = self;
-        let initial = initial.as_ref();
-        let training = Training { config, world, data, initial, stop: stop.clone(), observer };
-        training.run(self.resume.as_ref()).map_err(|error| run_failure(error, self.run.as_ref(), "train", world))
+        let end = self.prepared.task(stop, observer).run(self.resume.as_ref());
+        end.map_err(|error| run_failure(error, self.run.as_ref(), "train", &self.prepared.world))
     }
 
     /// The training of rank 0, with what it leaves behind.
     fn train_and_record(&self, run: &RunDirectory, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
-        let Self { root, config, cell, world, resume, .. } = self;
+        let Self { root, resume, prepared, .. } = self;
+        let Prepared { config, cell, world, .. } = prepared;
         logging.record_to(&run.log_path())?;
         let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
         let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
@@ -193,6 +244,7 @@ impl Start {
                 (recorder.stopped(&progress, bad_images)?, Some(signal))
             }
         };
+        write_beside(root);
         Ok(Outcome { summary: Some(summary), signal })
     }
 }

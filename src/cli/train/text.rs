@@ -40,7 +40,7 @@ pub(super) fn report(root: &Path, summary: &TrainSummary) -> String {
     let rate = summary.images_per_second.map_or(String::new(), |rate| format!(", {rate:.0} images/s"));
     let root = root.display();
     format!(
-        "{table}{size}\n{} epochs in {:.0} s{rate}{watched}{bad}\n\nIn {root}: weights.safetensors, summary.json, \
+        "{table}{size}\n{} epochs in {:.0} s{rate}{watched}{bad}\n\nIn {root}: report.html (all of it, for a browser), weights.safetensors, summary.json, \
          figures/curves.svg, metrics.jsonl; curves: tensorboard --logdir {root}/events",
         summary.epochs, summary.seconds
     )
@@ -61,5 +61,8 @@ pub(super) fn seeds_report(root: &Path, summary: &SeedsSummary) -> String {
         })
     };
     let mean = line("test top-1", summary.test_top1) + &line("of the average", summary.test_ema_top1);
-    format!("{table}{mean}\n\nIn {}: summary.json, and a run directory for each seed", root.display())
+    format!(
+        "{table}{mean}\n\nIn {}: report.html (the seeds beside each other), summary.json, and a run directory for each seed",
+        root.display()
+    )
 }

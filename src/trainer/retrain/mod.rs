@@ -10,6 +10,7 @@ mod mixing;
 mod observer;
 mod progress;
 mod recipe;
+mod rehearsal;
 mod state;
 mod task;
 

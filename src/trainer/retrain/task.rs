@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tch::Kind;
 
-use super::progress::{Scores, TrainEpochRecord, TrainProgress, TrainRecords, TrainStepRecord};
+use super::progress::{Scores, TrainEpochRecord, TrainRecords, TrainStepRecord};
 use super::{StepSettings, TrainState, Training};
 use crate::data::{Batches, Loader};
 use crate::optim::CoursePlace;
@@ -14,7 +14,7 @@ use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::Observer;
-use crate::trainer::progress::Interval;
+use crate::trainer::progress::{Interval, data_epoch};
 use crate::trainer::stop::Signal;
 use crate::trainer::tally::{EpochTally, StepKind};
 use crate::trainer::{StepImages, TrainError, derive_seed};
@@ -95,9 +95,9 @@ impl Task for TrainTask<'_, '_> {
         self.training.demand(epoch)
     }
 
-    fn batches(&self, progress: &TrainProgress, steps: Range<usize>) -> Result<Batches, TrainError> {
-        let loader = self.training.data.train_loader_in(progress.epoch);
-        Ok(loader.batches(progress.data_epoch(progress.epoch), steps)?)
+    fn batches(&self, epoch: usize, steps: Range<usize>, rewinds: usize) -> Result<Batches, TrainError> {
+        let loader = self.training.data.train_loader_in(epoch);
+        Ok(loader.batches(data_epoch(epoch, rewinds), steps)?)
     }
 
     fn waited(batches: &Batches) -> Duration {

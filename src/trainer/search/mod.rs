@@ -8,6 +8,7 @@ mod architecture_step;
 mod data;
 mod observer;
 mod progress;
+mod rehearsal;
 mod state;
 mod task;
 

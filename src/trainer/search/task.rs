@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tch::Kind;
 
-use super::progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord};
+use super::progress::{SearchEpochRecord, SearchRecords, SearchStepRecord};
 use super::{Search, SearchState, StepInputs};
 use crate::config::SearchConfig;
 use crate::data::Batches;
@@ -18,7 +18,7 @@ use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::error::MemoryDemand;
 use crate::trainer::evaluate::evaluate;
 use crate::trainer::observer::Observer;
-use crate::trainer::progress::Interval;
+use crate::trainer::progress::{Interval, data_epoch};
 use crate::trainer::stop::Signal;
 use crate::trainer::tally::{EpochTally, StepKind, TallySums};
 use crate::trainer::{StepImages, TrainError, derive_seed};
@@ -97,9 +97,9 @@ impl Task for StageTask<'_, '_> {
         self.search.demand(self.stage, &self.switches, epoch)
     }
 
-    fn batches(&self, progress: &SearchProgress, steps: Range<usize>) -> Result<SearchBatches, TrainError> {
-        let (data, epoch) = (self.search.data, progress.epoch);
-        let data_epoch = progress.data_epoch(self.stage.index * self.search.config.search.epochs + epoch);
+    fn batches(&self, epoch: usize, steps: Range<usize>, rewinds: usize) -> Result<SearchBatches, TrainError> {
+        let data = self.search.data;
+        let data_epoch = data_epoch(self.stage.index * self.search.config.search.epochs + epoch, rewinds);
         let weights = data.weight_loader.batches(data_epoch, steps.clone())?;
         let alphas = match self.settings(epoch).trains_alphas {
             true => Some(data.alpha_loader.batches(data_epoch, steps)?),

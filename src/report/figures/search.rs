@@ -1,13 +1,13 @@
 //! The figures of a search, from its records: each a file name and its SVG.
 
+use super::{panel, series};
 use crate::config::SearchConfig;
 use crate::figures::{
-    CellEdge, CellGraph, Curves, EdgeProbabilities, Panel, Series, Stage, StageProbabilities, cell_svg, curves_svg,
-    probabilities_svg,
+    CellEdge, CellGraph, Curves, EdgeProbabilities, Stage, StageProbabilities, cell_svg, curves_svg, probabilities_svg,
 };
 use crate::genotype::{Alphas, CellKind, Edge, Genotype, NUM_INPUTS, NUM_NODES, Operation, Switches, edges, softmax};
 use crate::run::AlphasFile;
-use crate::trainer::{SearchEpochRecord, SearchProgress};
+use crate::trainer::SearchEpochRecord;
 
 /// Both cells of the result.
 pub fn genotype_figures(genotype: &Genotype) -> Vec<(String, String)> {
@@ -19,7 +19,7 @@ pub fn genotype_figures(genotype: &Genotype) -> Vec<(String, String)> {
 }
 
 /// Of stage `stage` (from 1): for both cells, the strongest operation of each edge and the course of all operations'
-/// probabilities, of which `history` holds one record an epoch.
+/// probabilities, of which `history` holds a record of each epoch that is known.
 pub fn stage_figures(
     stage: usize,
     frozen_epochs: usize,
@@ -44,16 +44,13 @@ pub fn stage_figures(
         .collect()
 }
 
-/// Accuracy, loss and schedules over all epochs so far.
-pub fn curves_figure(config: &SearchConfig, progress: &SearchProgress) -> (String, String) {
-    let series = |name: &str, value: fn(&SearchEpochRecord) -> Option<f64>| Series {
-        name: name.to_owned(),
-        values: progress.records.epochs.iter().map(|epoch| value(epoch).unwrap_or(f64::NAN)).collect(),
-    };
-    let panel = |title: &str, thin: bool, series: Vec<Series>| Panel { title: title.to_owned(), series, thin };
+/// Accuracy, loss and schedules over the epochs that are recorded.
+pub fn search_curves(config: &SearchConfig, epochs: &[SearchEpochRecord]) -> String {
     let num_epochs = config.search.epochs;
+    let place = |record: &SearchEpochRecord| (record.stage - 1) * num_epochs + record.epoch - 1;
+    let series = |name: &str, value: fn(&SearchEpochRecord) -> Option<f64>| series(name, epochs, place, value);
     let stages = 1..=config.search.stages.len();
-    let curves = Curves {
+    curves_svg(&Curves {
         title: format!("Search on {}", config.data.dataset),
         stages: stages.map(|number| Stage { name: format!("stage {number}"), num_epochs }).collect(),
         panels: vec![
@@ -78,8 +75,7 @@ pub fn curves_figure(config: &SearchConfig, progress: &SearchProgress) -> (Strin
             panel("skip dropout", true, vec![series("skip dropout", |epoch| Some(epoch.skip_dropout))]),
             panel("learning rate", true, vec![series("learning rate", |epoch| Some(epoch.learning_rate))]),
         ],
-    };
-    ("curves.svg".to_owned(), curves_svg(&curves))
+    })
 }
 
 /// The most probable operation of each edge, `none` apart.
@@ -95,10 +91,15 @@ fn strongest_operations(title: String, kind: CellKind, switches: &Switches, alph
 }
 
 fn edge_probabilities(edge: Edge, kind: CellKind, switches: &Switches, history: &[AlphasFile]) -> EdgeProbabilities {
+    let last = history.iter().map(|file| file.epoch).max().unwrap_or(0);
+    let mut epochs = vec![Vec::new(); last];
+    for file in history {
+        epochs[file.epoch - 1] = softmax(&file.alphas.cell(kind)[edge.index]);
+    }
     EdgeProbabilities {
         source: edge.source,
         node: edge.node,
         operations: switches.cell(kind).live(edge.index).iter().map(ToString::to_string).collect(),
-        epochs: history.iter().map(|file| softmax(&file.alphas.cell(kind)[edge.index])).collect(),
+        epochs,
     }
 }

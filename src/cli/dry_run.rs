@@ -1,0 +1,143 @@
+//! `--dry-run` of `pdarts search` and `pdarts train`: what a run would take, found out by its own first steps.
+//!
+//! Everything is as in a run up to the first step of each part; nothing is left behind.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use serde::Serialize;
+
+use super::output;
+use super::ranks::agree;
+use super::table::Table;
+use crate::report::duration;
+use crate::run::{RunDirectory, free_bytes};
+use crate::trainer::Rehearsal;
+use crate::world::{DeviceName, World};
+
+/// A line of metrics with its points for TensorBoard.
+const BYTES_OF_A_RECORD: u64 = 1500;
+/// Alphas and the like after an epoch.
+const BYTES_OF_AN_EPOCH: u64 = 16_000;
+/// Figures, the page, the log, and what else does not grow.
+const BYTES_OF_A_RUN: u64 = 4_000_000;
+
+/// What a run is to do, as far as disk and clock are concerned.
+pub struct Course {
+    /// That are kept at a time.
+    pub num_checkpoints: usize,
+    /// Where it would go.
+    pub root: PathBuf,
+    /// What its images are for, and how many there are.
+    pub images: Vec<(&'static str, usize)>,
+    /// Of the whole run.
+    pub epochs: usize,
+    pub steps: usize,
+    pub log_every_steps: usize,
+    /// Files of weights at the end.
+    pub num_weight_files: u64,
+    /// Runs like this one, one after the other.
+    pub num_runs: usize,
+}
+
+#[derive(Serialize)]
+struct Forecast {
+    device: String,
+    ranks: usize,
+    threads: usize,
+    images: Vec<(&'static str, usize)>,
+    parts: Vec<Rehearsal>,
+    runs: usize,
+    seconds: f64,
+    disk_bytes: u64,
+    free_bytes: u64,
+    folder: PathBuf,
+}
+
+/// Refuses a place where the run's folder could not be made, before anything is computed. All ranks call this together.
+pub fn check_place(root: &Path, world: &World) -> anyhow::Result<()> {
+    let check = || RunDirectory::check_vacant(root).map(drop).map_err(Into::into);
+    agree(world, if world.is_root() { check() } else { Ok(()) })
+}
+
+/// Compares with the disk what the steps of `parts` lead to expect, and prints it. All ranks call this together.
+///
+/// # Errors
+/// When there is not enough room.
+pub fn conclude(course: Course, parts: Vec<Rehearsal>, world: &World, as_json: bool) -> anyhow::Result<()> {
+    let forecast = agree(world, if world.is_root() { course.forecast(parts, world).map(Some) } else { Ok(None) })?;
+    match forecast {
+        Some(forecast) if as_json => output::print_json(&forecast),
+        Some(forecast) => Ok(output::print(forecast.text())?),
+        None => Ok(()),
+    }
+}
+
+impl Course {
+    fn forecast(&self, parts: Vec<Rehearsal>, world: &World) -> anyhow::Result<Forecast> {
+        let folder = RunDirectory::check_vacant(&self.root)?;
+        let (disk, free) = (self.disk_bytes(&parts), free_bytes(&folder)?);
+        if disk > free {
+            return Err(anyhow!(
+                "{} has {} left, the run is to take {}: free some space or choose another --out",
+                folder.display(),
+                mib(free),
+                mib(disk)
+            ));
+        }
+        Ok(Forecast {
+            device: DeviceName(world.device).to_string(),
+            ranks: world.size,
+            threads: world.threads,
+            images: self.images.clone(),
+            seconds: parts.iter().map(|part| part.seconds).sum::<f64>() * self.num_runs as f64,
+            parts,
+            runs: self.num_runs,
+            disk_bytes: disk,
+            free_bytes: free,
+            folder,
+        })
+    }
+
+    /// The checkpoints that are kept and the one that is being written, weights, records.
+    fn disk_bytes(&self, parts: &[Rehearsal]) -> u64 {
+        let checkpoint = parts.iter().map(|part| part.checkpoint_bytes).max().unwrap_or(0);
+        let records = (self.steps / self.log_every_steps.max(1) + self.epochs) as u64 * BYTES_OF_A_RECORD;
+        let files = (self.num_checkpoints as u64 + 1 + self.num_weight_files) * checkpoint;
+        (files + records + self.epochs as u64 * BYTES_OF_AN_EPOCH + BYTES_OF_A_RUN) * self.num_runs as u64
+    }
+}
+
+impl Forecast {
+    fn text(&self) -> String {
+        let mut table = Table::new(&[&["part", "network", "weight step", "alpha step", "memory", "whole part"]]);
+        let seconds = |seconds: f64| format!("{seconds:.3} s");
+        for part in &self.parts {
+            table.row([
+                part.part.clone(),
+                part.network.clone(),
+                seconds(part.weight_step_seconds),
+                part.alpha_step_seconds.map_or("-".to_owned(), seconds),
+                part.peak_memory_mib.map_or("-".to_owned(), |peak| format!("{peak:.0} MiB")),
+                duration(part.seconds),
+            ]);
+        }
+        let images = self.images.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
+        let runs = if self.runs > 1 { format!(" ({} runs)", self.runs) } else { String::new() };
+        format!(
+            "{table}\nimages: {images}\nranks: {} on {}, {} threads each\ndisk: {} of {} left in {}\nwhole run: about {}{runs}\n\
+             Nothing was written.",
+            self.ranks,
+            self.device,
+            self.threads,
+            mib(self.disk_bytes),
+            mib(self.free_bytes),
+            self.folder.display(),
+            duration(self.seconds)
+        )
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1u64 << 20) as f64)
+}

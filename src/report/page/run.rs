@@ -1,0 +1,226 @@
+//! A run as the page shows it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::PageError;
+use super::read::{Metric, Reader};
+use crate::config::{Change, ConfigError, SearchConfig, Settings, TrainConfig};
+use crate::genotype::Genotype;
+use crate::report::{SearchSummary, Status, TrainSummary};
+use crate::run::{AlphasFile, Environment, GenotypeFile, RunDirectory, TrainedCell, writer_of};
+use crate::trainer::{SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
+
+/// One search or training.
+pub struct ReportedRun {
+    pub root: PathBuf,
+    /// How the page calls it.
+    pub name: String,
+    pub standing: Standing,
+    pub kind: RunKind,
+    /// Every start, in order.
+    pub starts: Vec<Environment>,
+    /// What of its files is damaged or missing, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// Whether a run has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// With a result.
+    Complete,
+    /// By a signal.
+    Stopped,
+    /// It goes on in this process.
+    Running { writer: String },
+    /// Nobody writes it, and there is no summary.
+    NotEnded {
+        /// The last that its log tells.
+        last_message: Option<String>,
+    },
+}
+
+/// What a search or a training has recorded.
+pub enum RunKind {
+    Search(Box<SearchRun>),
+    Training(Box<TrainingRun>),
+}
+
+pub struct SearchRun {
+    pub config: SearchConfig,
+    pub epochs: Vec<SearchEpochRecord>,
+    /// Of the newest interval of steps.
+    pub last_steps: Option<SearchStepRecord>,
+    /// Epoch by epoch, in order.
+    pub alphas: Vec<AlphasFile>,
+    pub genotypes: Option<GenotypeFile>,
+    pub summary: Option<SearchSummary>,
+}
+
+pub struct TrainingRun {
+    pub config: TrainConfig,
+    pub epochs: Vec<TrainEpochRecord>,
+    /// Of the newest interval of steps.
+    pub last_steps: Option<TrainStepRecord>,
+    pub cell: Option<TrainedCell>,
+    pub summary: Option<TrainSummary>,
+}
+
+impl ReportedRun {
+    /// Reads the run in `root`, which the page calls `name`.
+    ///
+    /// # Errors
+    /// A folder that is no run, and a configuration that cannot be read.
+    pub fn read(root: &Path, name: String) -> Result<Self, PageError> {
+        let path = RunDirectory::config_path_in(root);
+        let text = fs::read_to_string(&path).map_err(|cause| PageError::NotARun { root: root.to_owned(), cause })?;
+        let mut reader = Reader::new(root);
+        let starts = reader.lines("environment.jsonl", |_| true);
+        let is_search = text.lines().any(|line| line.trim() == "[search]");
+        let (kind, status) = match is_search {
+            true => {
+                let run = SearchRun::read(SearchConfig::load(&path, &[])?, root, &mut reader);
+                let status = run.summary.as_ref().map(|summary| summary.status);
+                (RunKind::Search(Box::new(run)), status)
+            }
+            false => {
+                let run = TrainingRun::read(TrainConfig::load(&path, &[])?, &mut reader);
+                let status = run.summary.as_ref().map(|summary| summary.status);
+                (RunKind::Training(Box::new(run)), status)
+            }
+        };
+        let standing = match (status, writer_of(root)) {
+            (Some(Status::Complete), _) => Standing::Complete,
+            (_, Some(writer)) => Standing::Running { writer },
+            (Some(Status::Stopped), None) => Standing::Stopped,
+            (None, None) => Standing::NotEnded { last_message: reader.last_message() },
+        };
+        Ok(Self { root: root.to_owned(), name, standing, kind, starts, notes: reader.notes })
+    }
+
+    /// The call that goes on with the run.
+    pub fn resume_command(&self) -> String {
+        let command = match &self.kind {
+            RunKind::Search(_) => "search",
+            RunKind::Training(_) => "train",
+        };
+        format!("pdarts {command} --resume {}", self.root.display())
+    }
+
+    pub fn dataset(&self) -> String {
+        match &self.kind {
+            RunKind::Search(run) => run.config.data.dataset.to_string(),
+            RunKind::Training(run) => run.config.data.dataset.to_string(),
+        }
+    }
+
+    pub fn seed(&self) -> u64 {
+        match &self.kind {
+            RunKind::Search(run) => run.config.run.seed,
+            RunKind::Training(run) => run.config.run.seed,
+        }
+    }
+
+    /// The cell that was found, or is trained.
+    pub fn genotype(&self) -> Option<&Genotype> {
+        match &self.kind {
+            RunKind::Search(run) => Some(&run.genotypes.as_ref()?.result()?.variant.genotype),
+            RunKind::Training(run) => Some(&run.cell.as_ref()?.genotype),
+        }
+    }
+
+    /// Every key of the configuration whose value is not its default.
+    ///
+    /// # Errors
+    /// As [`Settings::changes`].
+    pub fn changes(&self) -> Result<Vec<Change>, ConfigError> {
+        match &self.kind {
+            RunKind::Search(run) => run.config.changes(),
+            RunKind::Training(run) => run.config.changes(),
+        }
+    }
+
+    /// What runs that differ in their seeds alone have in common.
+    ///
+    /// # Errors
+    /// As [`Settings::digest`].
+    pub fn recipe(&self) -> Result<String, ConfigError> {
+        match &self.kind {
+            RunKind::Search(run) => {
+                let mut config = run.config.clone();
+                config.run.seed = 0;
+                config.digest()
+            }
+            RunKind::Training(run) => {
+                let mut config = run.config.clone();
+                config.run.seed = 0;
+                Ok(config.digest()? + run.cell.as_ref().map_or("", |cell| &cell.python))
+            }
+        }
+    }
+}
+
+impl SearchRun {
+    fn read(config: SearchConfig, root: &Path, reader: &mut Reader) -> Self {
+        let (num_stages, num_epochs) = (config.search.stages.len(), config.search.epochs);
+        let is_place = |stage, epoch| (1..=num_stages).contains(&stage) && (1..=num_epochs).contains(&epoch);
+        let metrics =
+            reader.lines("metrics.jsonl", |metric: &Metric<SearchStepRecord, SearchEpochRecord>| match metric {
+                Metric::Steps(steps) => is_place(steps.stage, steps.epoch),
+                Metric::Epoch(epoch) => is_place(epoch.stage, epoch.epoch),
+            });
+        let (steps, epochs) = split(metrics);
+        reader.note_gaps(epochs.iter().map(|epoch| (epoch.stage - 1) * num_epochs + epoch.epoch - 1));
+        let genotypes = reader.json("genotype.json");
+        let summary = reader.json("summary.json");
+        let (mut alphas, num_damaged) = read_alphas(root);
+        alphas.retain(|file| is_place(file.stage, file.epoch));
+        if num_damaged > 0 {
+            reader.notes.push(format!("{num_damaged} files in alphas/ are damaged and left out."));
+        }
+        Self { config, epochs, last_steps: steps.into_iter().last(), alphas, genotypes, summary }
+    }
+
+    /// The alphas of `stage`, from 1.
+    pub fn alphas_of(&self, stage: usize) -> Vec<AlphasFile> {
+        self.alphas.iter().filter(|file| file.stage == stage).cloned().collect()
+    }
+}
+
+impl TrainingRun {
+    fn read(config: TrainConfig, reader: &mut Reader) -> Self {
+        let is_epoch = |epoch| (1..=config.train.epochs).contains(&epoch);
+        let metrics =
+            reader.lines("metrics.jsonl", |metric: &Metric<TrainStepRecord, TrainEpochRecord>| match metric {
+                Metric::Steps(steps) => is_epoch(steps.epoch),
+                Metric::Epoch(epoch) => is_epoch(epoch.epoch),
+            });
+        let (steps, epochs) = split(metrics);
+        reader.note_gaps(epochs.iter().map(|epoch| epoch.epoch - 1));
+        let (cell, summary) = (reader.json("genotype.json"), reader.json("summary.json"));
+        Self { config, epochs, last_steps: steps.into_iter().last(), cell, summary }
+    }
+}
+
+fn split<S, E>(metrics: Vec<Metric<S, E>>) -> (Vec<S>, Vec<E>) {
+    let (mut steps, mut epochs) = (Vec::new(), Vec::new());
+    for metric in metrics {
+        match metric {
+            Metric::Steps(record) => steps.push(record),
+            Metric::Epoch(record) => epochs.push(record),
+        }
+    }
+    (steps, epochs)
+}
+
+/// The alphas of the run in `root` in the order of stages and epochs, and how many files are no such thing.
+fn read_alphas(root: &Path) -> (Vec<AlphasFile>, usize) {
+    let entries = fs::read_dir(root.join("alphas")).into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|name| name == "json"));
+    let read = |path: PathBuf| AlphasFile::read(&path).ok().filter(|file| file.alphas.check(&file.live).is_ok());
+    let files: Vec<Option<AlphasFile>> = paths.map(read).collect();
+    let num_damaged = files.iter().filter(|file| file.is_none()).count();
+    let mut files: Vec<AlphasFile> = files.into_iter().flatten().collect();
+    files.sort_by_key(|file| (file.stage, file.epoch));
+    (files, num_damaged)
+}
