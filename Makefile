@@ -10,7 +10,7 @@ BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
 
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check sanitize bench test-setup peer-setup clean
+.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check sanitize soak bench test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 	PDARTS_SANITIZE=address CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sanitize ASAN_OPTIONS=detect_leaks=0 \
 	CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
 	$(CARGO) test --release $(KERNEL_TESTS:%=--test %)
+
+soak: build ## hundreds of kills, thousands of steps, millions of broken inputs: an hour, beside `make test` (PDARTS_SOAK_SEED)
+	PDARTS_SOAK=1 $(CARGO) test --release --test durability -- --nocapture --test-threads=1
 
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
 	@set -e; for stage in 1 2 3; do \

@@ -22,6 +22,10 @@ Options
   --bind none|cores    cores: each rank on its own equal share of the cores, in order; none: the operating system
                        decides, which is right where other jobs use the machine too [default: none]
   --interface NAME     network interface between the machines, as `ip link` lists it, if a wrong one is chosen
+  --elastic            start the run again from its last checkpoint when a rank or a machine is lost: on the machines that
+                       answer, on fewer ranks where the same number comes to nothing, on all when they are back; needs
+                       --out or --resume behind the command
+  --min-ranks N        with --elastic, wait for machines rather than go on with fewer ranks [default: 1]
   --dry-run            print the command instead of running it
 
 Environment
@@ -36,12 +40,13 @@ EOF
 
 fail() { echo "launch/mpirun.sh: $*" >&2; exit 2; }
 
-per_node='' hosts='' bind=none interface='' dry_run=''
+per_node='' hosts='' bind=none interface='' dry_run='' elastic='' min_ranks=1
 while (($#)); do
     case $1 in
         -h | --help) usage; exit ;;
         --dry-run) dry_run=yes; shift; continue ;;
-        -n | --per-node | --hosts | --bind | --interface) ;;
+        --elastic) elastic=yes; shift; continue ;;
+        -n | --per-node | --hosts | --bind | --interface | --min-ranks) ;;
         -*) fail "unknown option $1 (see --help; options of pdarts stand behind its command)" ;;
         *) break ;;
     esac
@@ -51,11 +56,13 @@ while (($#)); do
         --hosts) hosts=$2 ;;
         --bind) bind=$2 ;;
         --interface) interface=$2 ;;
+        --min-ranks) min_ranks=$2 ;;
     esac
     shift 2
 done
 (($#)) || fail "what shall pdarts do? For example: launch/mpirun.sh -n 2 doctor"
 [[ -z $per_node || $per_node =~ ^[1-9][0-9]*$ ]] || fail "--per-node $per_node: give a number of ranks"
+[[ $min_ranks =~ ^[1-9][0-9]*$ ]] || fail "--min-ranks $min_ranks: give a number of ranks"
 [[ $bind == none || $bind == cores ]] || fail "--bind $bind: give none or cores"
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -136,12 +143,16 @@ mpich_command() {
 }
 
 if [[ -n $interface ]]; then export NCCL_SOCKET_IFNAME=$interface; fi
-case $("$launcher" --version 2>&1) in
-    *"Open MPI"* | *OpenRTE* | *PRRTE*) open_mpi_command ;;
-    *HYDRA* | *MPICH* | *"Intel(R) MPI"* | *MVAPICH*) mpich_command ;;
-    *) fail "$launcher is neither Open MPI's nor MPICH's launcher: set MPIRUN" ;;
-esac
-command+=("$pdarts" "$@")
+version=$("$launcher" --version 2>&1) || true
+make_command() {
+    case $version in
+        *"Open MPI"* | *OpenRTE* | *PRRTE*) open_mpi_command ;;
+        *HYDRA* | *MPICH* | *"Intel(R) MPI"* | *MVAPICH*) mpich_command ;;
+        *) fail "$launcher is neither Open MPI's nor MPICH's launcher: set MPIRUN" ;;
+    esac
+    command+=("$pdarts" "$@")
+}
+make_command "$@"
 if [[ -n $dry_run ]]; then
     echo "${command[@]@Q}"
     exit
@@ -153,5 +164,12 @@ trap 'pass_on USR1' USR1 HUP
 trap 'pass_on USR2' USR2
 trap 'pass_on USR1; trap "pass_on TERM" INT TERM' INT TERM
 # In a session of its own, for the terminal would send Ctrl-C to mpirun as well.
-run_child setsid "${command[@]}"
+if [[ -z $elastic ]]; then
+    run_child setsid "${command[@]}"
+else
+    [[ -n $per_node ]] || fail "--elastic in a SLURM job: let SLURM requeue the job, with --nodes=MIN-MAX to go on on fewer nodes"
+    # shellcheck source=launch/elastic.bash
+    source "$checkout/launch/elastic.bash"
+    run_elastic "$@"
+fi
 exit "$code"

@@ -53,6 +53,7 @@ impl Settings for SearchConfig {
         "data.loader_threads",
         "model.checkpoint_cells",
         "search.validate_every_epochs",
+        "search.accumulate_steps",
         "parallel.communicator",
         "parallel.bucket_mib",
         "parallel.first_bucket_mib",

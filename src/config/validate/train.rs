@@ -38,6 +38,7 @@ impl Settings for TrainConfig {
         "data.loader_threads",
         "model.checkpoint_cells",
         "train.validate_every_epochs",
+        "train.accumulate_steps",
         "train.test_every_epoch",
         "parallel.communicator",
         "parallel.bucket_mib",

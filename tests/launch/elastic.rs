@@ -1,0 +1,121 @@
+//! Runs that `launch/mpirun.sh --elastic` starts again: ranks are really killed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::program::{Folder, Outcome, Process, STEPS_PER_EPOCH, json_lines, texts};
+
+fn launch(folder: &Folder, program: &Path, options: &[&str]) -> Command {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh"));
+    command.current_dir(folder.path("")).env_remove("RUST_BACKTRACE").env("RUST_LOG", "warn").env("PDARTS", program);
+    command.args(["-n", "2", "--elastic"]).args(options).args(["search", "--config", "search.toml", "--out", "run"]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_pdarts"))
+}
+
+/// A program that is killed on rank 1 as long as there is the file `lost`.
+fn program_that_loses_a_rank(folder: &Folder) -> std::path::PathBuf {
+    let path = folder.path("pdarts.sh");
+    let text = format!(
+        "#!/bin/sh\n[ -e lost ] && [ \"$OMPI_COMM_WORLD_RANK\" = 1 ] && kill -9 $$\nexec {} \"$@\"\n",
+        program().display()
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+fn ranks_of_starts(folder: &Folder) -> Vec<u64> {
+    let starts = json_lines(&folder.path("run/environment.jsonl"));
+    starts.iter().map(|start| start["ranks"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_run_that_loses_a_rank_is_started_again_and_ends_as_if_nothing_had_been() {
+    let folder = Folder::new();
+    folder.search_on_ranks(2, &["--config", "search.toml", "--out", "undisturbed"]);
+    let mut search = Process::start(&mut launch(&folder, program(), &[]));
+    search.wait_for_steps(&folder.path("run"), STEPS_PER_EPOCH + 1);
+    folder.signal_rank("run", 1, "KILL");
+    let output = search.end();
+    let (_, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("launch/mpirun.sh: the run was lost (exit code "), "{stderr}");
+    assert_eq!(ranks_of_starts(&folder), [2, 2]);
+    Outcome::of(&folder.path("run")).assert_same(&Outcome::of(&folder.path("undisturbed")));
+}
+
+#[test]
+fn a_rank_that_does_not_come_back_is_done_without() {
+    let folder = Folder::new();
+    let program = program_that_loses_a_rank(&folder);
+    fs::write(folder.path("lost"), "").unwrap();
+    let output = launch(&folder, &program, &[]).output().unwrap();
+    let (_, stderr) = texts(&output);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("1 rank(s) on each machine"), "{stderr}");
+    assert_eq!(ranks_of_starts(&folder), [1]);
+}
+
+#[test]
+fn below_the_fewest_ranks_the_run_is_given_up_and_a_bad_call_is_not_repeated() {
+    let folder = Folder::new();
+    let program = program_that_loses_a_rank(&folder);
+    fs::write(folder.path("lost"), "").unwrap();
+    let output = launch(&folder, &program, &["--min-ranks", "2"]).output().unwrap();
+    let (_, stderr) = texts(&output);
+    assert!(!output.status.success(), "{stderr}");
+    assert!(stderr.contains("3 starts in a row came to no new checkpoint: giving up"), "{stderr}");
+
+    fs::remove_file(folder.path("search.toml")).unwrap();
+    fs::remove_file(folder.path("lost")).unwrap();
+    let output = launch(&folder, &program, &[]).output().unwrap();
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(!stderr.contains("starting again"), "{stderr}");
+}
+
+/// With stand-ins for ssh and mpirun, as this machine is but one: what they are told.
+#[test]
+fn machines_that_are_gone_are_left_out_and_taken_back() {
+    let folder = Folder::new();
+    let tool = |name: &str, text: &str| {
+        fs::create_dir_all(folder.path("tools")).unwrap();
+        let path = folder.path("tools").join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    tool("ssh", "#!/bin/sh\ncase \"$*\" in *node2*) [ ! -e node2-is-gone ] ;; esac\n");
+    tool(
+        "mpirun",
+        "#!/bin/sh\n\
+         [ \"$1\" = --version ] && { echo 'mpirun (Open MPI) 4.1.4'; exit; }\n\
+         echo \"$*\" >>calls\n\
+         case $(wc -l <calls) in\n\
+         1) mkdir -p run/checkpoints; touch run/config.toml run/checkpoints/stage1.safetensors node2-is-gone; exit 137 ;;\n\
+         2) trap 'exit 138' USR1; rm node2-is-gone; while :; do sleep 0.1; done ;;\n\
+         esac\n",
+    );
+    let mut command = launch(&folder, program(), &["--hosts", "node1,node2"]);
+    let path = format!("{}:{}", folder.path("tools").display(), std::env::var("PATH").unwrap());
+    command.env("PATH", path).env("PDARTS_ELASTIC_POLL", "1").env_remove("MPIRUN");
+    let output = command.output().unwrap();
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains("a machine is back"), "{stderr}");
+    let calls = fs::read_to_string(folder.path("calls")).unwrap();
+    let calls: Vec<&str> = calls.lines().collect();
+    let hosts = ["--host node1:2,node2:2 ", "--host node1:2 ", "--host node1:2,node2:2 "];
+    assert_eq!(calls.len(), hosts.len(), "{calls:?}");
+    for (call, hosts) in calls.iter().zip(hosts) {
+        assert!(call.contains(hosts), "{call}");
+    }
+    assert!(calls[0].contains("search --config search.toml --out run"), "{}", calls[0]);
+    assert!(calls[1].ends_with("search --resume run") && calls[2].ends_with("search --resume run"), "{calls:?}");
+}
