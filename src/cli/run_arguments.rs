@@ -160,8 +160,8 @@ fn advice(difference: &str, root: &Path) -> String {
     let key = difference.split(" = ").next().unwrap_or_default();
     let name = key.rsplit('.').next().unwrap_or_default();
     match name {
-        "global_batch" | "accumulate_steps" | "channels" | "cells" => {
-            "; within a run model.checkpoint_cells = true needs less memory, in a new one also accumulate_steps or a \
+        "global_batch" | "channels" | "cells" => {
+            "; within a run model.checkpoint_cells = true or more accumulate_steps need less memory, in a new one also a \
              smaller global_batch"
                 .to_owned()
         }

@@ -131,8 +131,8 @@ impl fmt::Display for MemoryDemand {
         let Self { place, network, batch, section } = self;
         write!(
             f,
-            "{place}: {network}, {batch}; model.checkpoint_cells = true needs less, in a new run also more \
-             {section}.accumulate_steps or a smaller {section}.global_batch"
+            "{place}: {network}, {batch}; model.checkpoint_cells = true or more {section}.accumulate_steps need less, in a \
+             new run also a smaller {section}.global_batch"
         )
     }
 }

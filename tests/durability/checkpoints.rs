@@ -55,3 +55,24 @@ fn a_folder_that_is_gone_is_told_and_the_run_goes_on_up_to_a_limit() {
     Outcome::of(&folder.path("run")).assert_same(&undisturbed);
     assert!(json_lines(&folder.path("run/metrics.jsonl")).iter().all(|line| line["train_loss"].is_f64()));
 }
+
+/// The same global batch on fewer ranks, in parts.
+#[test]
+fn a_run_of_two_ranks_goes_on_on_one_in_parts() {
+    for (task, parts) in [(Task::Search, "search.accumulate_steps=2"), (Task::Train, "train.accumulate_steps=2")] {
+        let folder = task.folder();
+        let mut process = Process::start(&mut command(&folder, 2, &task.start()));
+        process.wait_for_steps(&folder.path("run"), 6);
+        process.signal_launcher("TERM");
+        process.end();
+        let output = command(&folder, 1, &["--resume", "run", "--set", parts]).output().unwrap();
+        assert_eq!((output.status.success(), texts(&output).1.as_str()), (true, ""));
+        let (found, expected) = (Outcome::of(&folder.path("run")), task.undisturbed(2, &[]));
+        assert_eq!(found.metrics.len(), expected.metrics.len());
+        // Up to the rounding of other sums and the shares of BatchNorm, the same images.
+        for (ours, theirs) in found.metrics.iter().zip(&expected.metrics) {
+            let [ours, theirs] = [ours, theirs].map(|line| line["train_loss"].as_f64().unwrap());
+            assert!((ours - theirs).abs() < 0.35, "{ours} {theirs}");
+        }
+    }
+}
