@@ -70,7 +70,10 @@ fn search_on_photodigits_draws_the_same_images_on_one_two_and_three_ranks() {
     // Two steps and an epoch, of which alphas train in every other, in two stages.
     assert_eq!(found.len(), 12);
     assert!(found.iter().all(|[weights, _]| weights.is_some()));
-    assert_eq!(found.iter().map(|[_, alphas]| alphas.is_some()).collect::<Vec<_>>(), [[false; 3], [true; 3]].concat().repeat(2));
+    assert_eq!(
+        found.iter().map(|[_, alphas]| alphas.is_some()).collect::<Vec<_>>(),
+        [[false; 3], [true; 3]].concat().repeat(2)
+    );
     assert_sum(&found[..2], &found[2]);
     let mut different = found.concat();
     different.retain(Option::is_some);
