@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
-use crate::genotype::Operation;
+use crate::genotype::{NetworkKind, Operation};
 
 /// Loads `text` as the file `run.toml`, whose folder is cut from error messages.
 fn load(text: &str, overrides: &[&str]) -> Result<SearchConfig, String> {
@@ -234,6 +234,10 @@ fn shipped_configs_load() {
     let rates: Vec<f64> = cifar100.search.stages.iter().map(|stage| stage.skip_dropout).collect();
     assert_eq!(cifar100.data.dataset, DatasetName::Cifar100);
     assert_eq!(rates, [0.1, 0.2, 0.3]);
+    let imagenet = shipped("search-imagenet.toml");
+    assert_eq!((imagenet.data.dataset, imagenet.data.alpha_fraction), (DatasetName::Images, 0.025));
+    assert_eq!(imagenet.network_kind(), NetworkKind::ImageNet);
+    assert!(imagenet.validate_with_dataset(1_281_167).is_ok() && imagenet.validate_with_ranks(8).is_ok());
     let quickstart = shipped("search-quickstart.toml");
     assert!(quickstart.validate_with_dataset(2200).is_ok());
 }

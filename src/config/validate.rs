@@ -174,10 +174,10 @@ fn validate_pixels(key: &str, pixels: usize, side: usize) -> Result<(), Violatio
 
 fn validate_data(data: &SearchDataSection) -> Result<(), Violation> {
     shares::validate_fractions(data)?;
+    validate_images(data.dataset, &data.images, data.crop_padding, SearchDataSection::default().crop_padding)?;
     validate_pixels("data.crop_padding", data.crop_padding, data.side())?;
     validate_pixels("data.cutout", data.cutout, data.side())?;
-    validate_loader_threads(data.loader_threads)?;
-    validate_images(data.dataset, &data.images, data.crop_padding, SearchDataSection::default().crop_padding)
+    validate_loader_threads(data.loader_threads)
 }
 
 fn validate_search(search: &SearchSection) -> Result<(), Violation> {

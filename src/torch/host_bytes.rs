@@ -8,11 +8,18 @@ use super::TorchError;
 
 /// A tensor of bytes on `device` that holds `parts` one after the other.
 ///
+/// To a GPU they go from page-locked memory, and this does not wait for their copy. libtorch gives such memory out again
+/// only when the copies from it have ended: one batch is written while another is on its way.
+///
 /// # Errors
 /// When libtorch has no memory for them.
 pub fn bytes_to_device(parts: &[&[u8]], device: Device) -> Result<Tensor, TorchError> {
     let num_bytes = parts.iter().map(|part| part.len()).sum::<usize>();
-    let host = Tensor::f_empty([num_bytes as i64], (Kind::Uint8, Device::Cpu))?;
+    let mut host = Tensor::f_empty([num_bytes as i64], (Kind::Uint8, Device::Cpu))?;
+    if device.is_cuda() {
+        // What libtorch's `pin_memory` calls, without the warning that it has for every argument.
+        host = host.f_internal_pin_memory(device)?;
+    }
     if num_bytes > 0 {
         // SAFETY: a contiguous tensor of so many bytes in host memory that nobody else knows yet; every byte is a valid
         // `u8`, and all are written before they are read.
@@ -23,7 +30,7 @@ pub fn bytes_to_device(parts: &[&[u8]], device: Device) -> Result<Tensor, TorchE
             target = tail;
         }
     }
-    Ok(host.f_to_device(device)?)
+    Ok(host.f_to_device_(device, Kind::Uint8, device.is_cuda(), false)?)
 }
 
 #[cfg(test)]

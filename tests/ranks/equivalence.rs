@@ -31,6 +31,7 @@ struct Task {
     /// As in a configuration: MiB.
     bucket: String,
     checkpoint_cells: bool,
+    imagenet_stem: bool,
 }
 
 /// What came of it.
@@ -46,7 +47,7 @@ struct Course {
 
 impl Task {
     fn plain() -> Task {
-        Task { double: true, accumulate_steps: 1, bucket: "25".into(), checkpoint_cells: false }
+        Task { double: true, accumulate_steps: 1, bucket: "25".into(), checkpoint_cells: false, imagenet_stem: false }
     }
 
     /// What one rank does.
@@ -67,7 +68,7 @@ impl Task {
         let kind = if self.double { Kind::Double } else { Kind::Float };
         let switches = Switches::full(&config.search.operations).unwrap();
         let shape = SupernetShape {
-            stem: NetworkKind::Cifar,
+            stem: if self.imagenet_stem { NetworkKind::ImageNet } else { NetworkKind::Cifar },
             num_cells: 3,
             channels: 4,
             num_classes: 10,
@@ -186,6 +187,12 @@ fn two_three_and_four_ranks_take_the_steps_of_one() {
     for num_ranks in [2, 3, 4] {
         assert_equivalent(&Task::plain(), num_ranks, &Task::plain(), 1e-9);
     }
+}
+
+#[test]
+fn ranks_take_the_steps_of_one_behind_the_stem_of_imagenet() {
+    let task = Task { imagenet_stem: true, ..Task::plain() };
+    assert_equivalent(&task, 2, &task, 1e-9);
 }
 
 #[test]

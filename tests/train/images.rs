@@ -181,6 +181,7 @@ fn bad_images_end_the_run_or_are_replaced_up_to_the_limit() {
     let skip = ["--set", "data.on_bad_image=skip", "--out", "skipped"];
     let warnings = folder.warnings(&[&START[..4], &all, &skip].concat());
     assert_eq!(warnings.matches("another image of its class is used").count(), 2, "{warnings}");
+    assert_eq!(json(&folder.path("skipped/summary.json"))["bad_images"], 2);
     let limit = ["--set", "data.on_bad_image=skip", "--set", "data.bad_image_limit=1", "--out", "limited"];
     let output = folder.command(&["train"]).args([&START[..4], &all, &limit].concat()).output().unwrap();
     let (_, stderr) = texts(&output);

@@ -4,6 +4,7 @@
 mod complete;
 mod from;
 mod images;
+mod large_batch;
 #[path = "../program/mod.rs"]
 mod program;
 mod ranks;

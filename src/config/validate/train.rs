@@ -102,6 +102,8 @@ fn validate_data(data: &TrainDataSection) -> Result<(), Violation> {
     require(fraction > 0.0 && fraction <= 1.0, "data.train_fraction", || {
         format!("{fraction} is no share; state a number above 0 and up to 1")
     })?;
+    let usual_padding = TrainDataSection::default().crop_padding;
+    validate_images(data.dataset, &data.images, data.crop_padding, usual_padding)?;
     validate_pixels("data.crop_padding", data.crop_padding, data.side())?;
     validate_pixels("data.cutout", data.cutout, data.side())?;
     for (key, value, most) in [
@@ -110,9 +112,7 @@ fn validate_data(data: &TrainDataSection) -> Result<(), Violation> {
     ] {
         require(value <= most, key, || format!("{value} is out of range; state 0 to {most}"))?;
     }
-    validate_loader_threads(data.loader_threads)?;
-    let usual_padding = TrainDataSection::default().crop_padding;
-    validate_images(data.dataset, &data.images, data.crop_padding, usual_padding)
+    validate_loader_threads(data.loader_threads)
 }
 
 fn validate_network(model: &TrainModelSection) -> Result<(), Violation> {
