@@ -195,10 +195,7 @@ impl Layers for Counter {
         if !self.affine {
             return self.relu(x);
         }
-        self.layers.push(Layer {
-            input_gradient: Pass::moving(3 * x.elements(), 1),
-            ..Layer::new(Class::Elementwise)
-        });
+        self.layers.push(Layer { input_gradient: Pass::moving(3 * x.elements(), 1), ..Layer::new(Class::Elementwise) });
         x
     }
 
@@ -290,7 +287,14 @@ impl Layers for Counter {
     fn linear(&mut self, inputs: u64, outputs: u64) {
         self.parameters += inputs * outputs + outputs;
         let pass = Pass { multiply_adds: inputs * outputs, values: inputs + outputs, launches: 1 };
-        self.layers.push(Layer { forward: pass, input_gradient: pass, weight_gradient: pass, ..Layer::new(Class::Dense) });
+        self.layers.push(Layer {
+            forward: pass,
+            input_gradient: pass,
+            weight_gradient: pass,
+            ..Layer::new(Class::Dense)
+        });
     }
 }
 
+#[cfg(test)]
+mod tests;

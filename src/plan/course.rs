@@ -111,12 +111,7 @@ impl Course {
     ///
     /// # Errors
     /// When the configuration does not fit the data or the ranks.
-    pub fn of_search(
-        config: &SearchConfig,
-        data: DataSize,
-        ranks: usize,
-        kernels: Kernels,
-    ) -> Result<Self, PlanError> {
+    pub fn of_search(config: &SearchConfig, data: DataSize, ranks: usize, kernels: Kernels) -> Result<Self, PlanError> {
         config.validate_with_dataset(data.train)?;
         config.validate_with_ranks(ranks)?;
         let (search, global_batch) = (&config.search, config.search.global_batch);

@@ -228,9 +228,8 @@ impl Model<'_> {
         } else {
             (0.0, OPTIMIZER_LAUNCHES * self.hardware.launch_seconds)
         };
-        let sum = |which: fn((f64, f64)) -> f64| {
-            parts * (which(forward) + which(back) + which(again)) + which(optimizer)
-        };
+        let sum =
+            |which: fn((f64, f64)) -> f64| parts * (which(forward) + which(back) + which(again)) + which(optimizer);
         let (device_seconds, launch_seconds) = (sum(|seconds| seconds.0), sum(|seconds| seconds.1));
         let (first, others, compression) = self.course.buckets;
         let (communication_seconds, exposed_seconds) = if gradients > 0.0 {
@@ -300,3 +299,6 @@ impl Model<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,10 +24,8 @@ pub struct SupernetSize {
 
 /// Tells `counter` of the supernet's layers.
 pub fn walk_supernet(size: &SupernetSize, counter: &mut Counter) {
-    let stem = counter.convolution(
-        FeatureMap::image(size.image_size),
-        Convolution::square(STEM_MULTIPLIER * size.channels, 3, 1),
-    );
+    let stem = counter
+        .convolution(FeatureMap::image(size.image_size), Convolution::square(STEM_MULTIPLIER * size.channels, 3, 1));
     let stem = counter.norm(stem, true);
     let (mut older, mut newer, mut channels) = (stem, stem, size.channels);
     for index in 0..size.cells {
@@ -69,8 +67,11 @@ fn walk_cell(
         counter.state(state);
         // An edge to every node behind the state.
         let edges = (NUM_NODES - (source + 1).saturating_sub(NUM_INPUTS)) as u64;
-        let branches: Vec<Branch> =
-            size.operations.iter().filter_map(|&operation| branch(size, operation, state, edges, stride, counter)).collect();
+        let branches: Vec<Branch> = size
+            .operations
+            .iter()
+            .filter_map(|&operation| branch(size, operation, state, edges, stride, counter))
+            .collect();
         counter.mix(node, edges, &branches);
     }
     // The last node is copied into the output and not kept.
@@ -92,8 +93,12 @@ fn branch(
         Operation::SepConv3x3 => per_edge(sep_conv(x, edges, 3, stride, counter)),
         Operation::SepConv5x5 => per_edge(sep_conv(x, edges, 5, stride, counter)),
         Operation::SepConv7x7 => per_edge(sep_conv(x, edges, 7, stride, counter)),
-        Operation::DilConv3x3 => per_edge(counter.separable(x, Separable { edges, kernel: 3, stride, normalised: false })),
-        Operation::DilConv5x5 => per_edge(counter.separable(x, Separable { edges, kernel: 5, stride, normalised: false })),
+        Operation::DilConv3x3 => {
+            per_edge(counter.separable(x, Separable { edges, kernel: 3, stride, normalised: false }))
+        }
+        Operation::DilConv5x5 => {
+            per_edge(counter.separable(x, Separable { edges, kernel: 5, stride, normalised: false }))
+        }
         Operation::SkipConnect if stride == 2 => {
             let relu = counter.relu(x);
             per_edge(factorized_reduction(relu, x.channels, edges, counter))

@@ -162,11 +162,7 @@ pub fn run(arguments: &PlanArguments) -> anyhow::Result<()> {
         estimate: estimate(&course, &hardware, &cluster),
         assumed: arguments.assumptions(&course, &hardware, &cluster),
     };
-    if arguments.json {
-        output::print_json(&plan)
-    } else {
-        Ok(output::print(text::report(&plan))?)
-    }
+    if arguments.json { output::print_json(&plan) } else { Ok(output::print(text::report(&plan))?) }
 }
 
 fn plan_error(error: PlanError) -> anyhow::Error {

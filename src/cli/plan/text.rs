@@ -3,7 +3,9 @@
 use super::{Assumptions, Plan};
 use crate::cli::genotype::millions;
 use crate::cli::table::Table;
-use crate::plan::{Calibration, Course, Efficiency, Hardware, Kernels, LoaderNeed, Memory, PhaseEstimate, StepEstimate};
+use crate::plan::{
+    Calibration, Course, Efficiency, Hardware, Kernels, LoaderNeed, Memory, PhaseEstimate, StepEstimate,
+};
 
 const GIB: f64 = (1u64 << 30) as f64;
 const MIB: f64 = (1u64 << 20) as f64;
@@ -19,8 +21,13 @@ pub(super) fn report(plan: &Plan) -> String {
         None => "",
     };
     text += &format!("\nmemory  {} a GPU{fits}\n", bytes(totals.memory_bytes));
-    text += &format!("time    {}, {:.2} GPU-hours on {} in {nodes} {}\n", duration(totals.hours), totals.gpu_hours,
-        plan.gpus, if nodes == 1 { "machine" } else { "machines" });
+    text += &format!(
+        "time    {}, {:.2} GPU-hours on {} in {nodes} {}\n",
+        duration(totals.hours),
+        totals.gpu_hours,
+        plan.gpus,
+        if nodes == 1 { "machine" } else { "machines" }
+    );
     text += &loader(&estimate.loader);
     text += "\nassumed\n";
     text += &assumptions(assumed);
@@ -43,7 +50,8 @@ fn heading(plan: &Plan) -> String {
 }
 
 fn counts(plan: &Plan) -> Table {
-    let heading: [&str; 6] = ["counted", "parameters, M", "multiply-adds, M", "kept an image, MiB", "launches", "GFLOP a step"];
+    let heading: [&str; 6] =
+        ["counted", "parameters, M", "multiply-adds, M", "kept an image, MiB", "launches", "GFLOP a step"];
     let mut table = Table::new(&[&heading]);
     for phase in &plan.estimate.phases {
         table.row([
@@ -59,8 +67,19 @@ fn counts(plan: &Plan) -> Table {
 }
 
 fn steps(plan: &Plan) -> Table {
-    let heading =
-        ["step, ms", "alphas", "weights", "of it device", "launches", "sums", "waited for", "images/s", "steps", "epochs", "time"];
+    let heading = [
+        "step, ms",
+        "alphas",
+        "weights",
+        "of it device",
+        "launches",
+        "sums",
+        "waited for",
+        "images/s",
+        "steps",
+        "epochs",
+        "time",
+    ];
     let mut table = Table::new(&[&heading]);
     let ms = |seconds: f64| format!("{:.1}", 1e3 * seconds);
     for phase in &plan.estimate.phases {
@@ -83,8 +102,17 @@ fn steps(plan: &Plan) -> Table {
 }
 
 fn memory(plan: &Plan) -> Table {
-    let heading =
-        ["memory of a GPU, MiB", "all", "activations", "working", "weights", "gradients", "optimizer", "images", "program"];
+    let heading = [
+        "memory of a GPU, MiB",
+        "all",
+        "activations",
+        "working",
+        "weights",
+        "gradients",
+        "optimizer",
+        "images",
+        "program",
+    ];
     let mut table = Table::new(&[&heading]);
     for PhaseEstimate { name, memory, .. } in &plan.estimate.phases {
         let Memory { program, weights, gradients, optimizer, images, activations, workspace } = *memory;
@@ -108,7 +136,8 @@ fn loader(need: &LoaderNeed) -> String {
 
 fn assumptions(assumed: &Assumptions) -> String {
     let shares = |share: fn(&Efficiency) -> f64| {
-        let shares: Vec<String> = assumed.efficiency.iter().map(|efficiency| format!("{:.2}", share(efficiency))).collect();
+        let shares: Vec<String> =
+            assumed.efficiency.iter().map(|efficiency| format!("{:.2}", share(efficiency))).collect();
         shares.join(", ")
     };
     let mut text = format!(
