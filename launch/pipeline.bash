@@ -58,30 +58,35 @@ run_of() { echo "$out/$1"; }
 # The genotype of the search, for the trainings.
 genotype_file() { echo "$(run_of search)/genotype.json"; }
 
-# Fails with one line before anything has begun.
+# planned PART OPTION [ARGUMENT...]: what `pdarts plan` says of the part, as JSON; fails with its error, for which the option
+# is to blame.
+planned() {
+    local part=$1 option=$2 result
+    result=$("$program" plan --config "${config_of[$part]}" --gpus 1 --json "${@:3}" 2>&1) ||
+        fail "$option: ${result#error: }"
+    echo "$result"
+}
+
+# Fails with one line before anything has begun. The data are opened, and counted, by the program.
 check_inputs() {
-    local part problem dataset data
+    local part plan option
     [[ $name =~ ^[A-Za-z0-9._-]+$ ]] || fail "--name $name: give letters, digits, dots, dashes and underscores"
     out=$(realpath -m "${out:-runs/$name}")
     [[ -x $program ]] || fail "there is no program $program: run 'make build', or set PDARTS"
     for part in "${parts[@]}"; do
-        local config=${config_of[$part]}
-        [[ -r $config ]] || fail "--$part-config: there is no file $config"
-        config_of[$part]=$(realpath "$config")
-        problem=$("$program" config show --kind "${command_of[$part]}" --config "$config" --json 2>&1 >/dev/null) ||
-            fail "--$part-config: ${problem#error: }"
-        dataset=$("$program" config show --kind "${command_of[$part]}" --config "$config" --json |
-            sed -n 's/^ *"dataset": "\(.*\)",$/\1/p')
-        [[ $dataset != photodigits ]] || continue
-        local option=--cifar
-        [[ $dataset != images ]] || option=--imagenet
-        data=${data_of[$part]}
-        [[ $dataset == images || $part != imagenet ]] || data=${data:-${data_of[train]}}
-        [[ $dataset != images || $part == imagenet ]] || data=${data_of[imagenet]}
-        [[ -n $data ]] || fail "$option: give the folder with the images of $(basename "$config")"
-        [[ -e $data ]] || fail "$option: there is no folder $data, which $(basename "$config") needs"
-        [[ ! -d $data || -n $(ls -A "$data") ]] || fail "$option: the folder $data is empty"
-        data_of[$part]=$(realpath "$data")
+        [[ -r ${config_of[$part]} ]] || fail "--$part-config: there is no file ${config_of[$part]}"
+        config_of[$part]=$(realpath "${config_of[$part]}")
+        plan=$(planned "$part" "--$part-config") || exit
+        [[ $part == search ]] || grep -q '"kind": "training"' <<<"$plan" ||
+            fail "--$part-config: ${config_of[$part]} is no configuration of a training"
+        [[ $part != search ]] || grep -q '"kind": "search"' <<<"$plan" ||
+            fail "--$part-config: ${config_of[$part]} is no configuration of a search"
+        option=--cifar
+        [[ $part != imagenet ]] || option=--imagenet
+        [[ -n ${data_of[$part]} ]] || fail "$option: give the folder with the images"
+        [[ -e ${data_of[$part]} ]] || fail "$option: there is no folder ${data_of[$part]}"
+        data_of[$part]=$(realpath "${data_of[$part]}")
+        planned "$part" "$option" --data "${data_of[$part]}" >/dev/null || exit
     done
     if is_complete "$(run_of search)" && [[ ! -e $(genotype_file) ]]; then
         fail "$(run_of search) is complete, but $(genotype_file) is gone: give another --name"

@@ -16,9 +16,9 @@ Examples:
   pdarts results runs/* --markdown results.md
   pdarts results runs/train --json
 
-Errors are of the test set, with the weights of the last epoch; trainings that differ in their seeds alone
-are one row, with the standard deviation. A star: the test set was scored after every epoch. Published errors are as their authors report them, sizes counted
-here.";
+Errors are of the test set, with the weights of the last epoch; of ImageNet and other images top-1 / top-5. Trainings
+that differ in their seeds alone are one row, with the standard deviation. A star: the test set was scored after every
+epoch. Published errors are as their authors report them, sizes counted here.";
 
 const HEADINGS: [&str; 9] = [
     "cell",
@@ -78,11 +78,12 @@ fn cells(row: &ResultRow) -> [String; HEADINGS.len()] {
     ]
 }
 
-/// `2.52 ± 0.09`, with a star where the test set was scored after every epoch.
+/// `2.52 ± 0.09`, with a star where the test set was scored after every epoch; `24.40 / 7.40` with top-5.
 fn error(row: &ResultRow) -> String {
     let star = if row.test_scored_every_epoch { " *" } else { "" };
     let deviation = row.error_deviation.map_or(String::new(), |deviation| format!(" ± {deviation:.2}"));
-    row.error_percent.map_or(String::new(), |error| format!("{error:.2}{deviation}{star}"))
+    let top5 = row.error_top5_percent.map_or(String::new(), |error| format!(" / {error:.2}"));
+    row.error_percent.map_or(String::new(), |error| format!("{error:.2}{deviation}{top5}{star}"))
 }
 
 /// `7.1 h, 8 x cuda`; below an hour in minutes.

@@ -295,3 +295,6 @@ impl Layers for Counter {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

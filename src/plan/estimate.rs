@@ -299,3 +299,6 @@ impl Model<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,20 @@ impl Cluster {
         Job { cluster: self, id, output }
     }
 
-    fn command(&self, name: &str) -> Command {
+    /// A job that has been submitted, and what it prints to.
+    pub fn job(&self, id: &str, output: PathBuf) -> Job<'_> {
+        Job { cluster: self, id: id.to_owned(), output }
+    }
+
+    /// The numbers of the jobs that wait or run.
+    pub fn queue(&self) -> Vec<String> {
+        let output = self.command("squeue").args(["--noheader", "--format=%i"]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    /// A command that uses this cluster.
+    pub fn command(&self, name: &str) -> Command {
         let mut command = Command::new(name);
         command.envs(&self.environment);
         command

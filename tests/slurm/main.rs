@@ -1,6 +1,7 @@
 //! The SLURM scripts on a real SLURM: a cluster of two nodes on this machine, started and ended here.
 
 mod cluster;
+mod pipeline;
 #[path = "../program/mod.rs"]
 mod program;
 
@@ -32,6 +33,9 @@ fn jobs_end_with_what_the_same_ranks_find_elsewhere() {
     job_that_loses_a_rank_fails_and_goes_on_when_submitted_again(&cluster, &folder, &four_ranks);
     refused_configuration_ends_the_job_with_its_exit_code(&cluster, &folder);
     tasks_of_an_array_have_runs_of_their_own_and_return_to_the_queue_alone(&cluster, &folder);
+    pipeline::missing_inputs_are_named_and_nothing_is_submitted(&cluster);
+    pipeline::search_and_both_trainings_follow_each_other_through_the_queue(&cluster);
+    pipeline::failed_search_leaves_no_job_behind(&cluster);
 }
 
 fn job_on_one_node_is_signalled_returns_to_the_queue_and_completes(cluster: &Cluster, folder: &Folder) {

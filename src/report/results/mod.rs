@@ -3,16 +3,16 @@
 //! Trainings that differ in their seeds alone are one row, with mean and deviation. A search among the runs lends its
 //! data set and its hours to the trainings of the cells that it found.
 
+mod published;
 mod read;
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 
+use self::published::published_rows;
 use self::read::{FinishedRun, FinishedSearch, FinishedTraining};
 use super::Spread;
-use crate::genotype::GenotypeError;
-use crate::genotype::library::{PublishedCell, PublishedResults, published_cells};
 
 pub use read::ResultsError;
 
@@ -31,6 +31,8 @@ pub struct ResultRow {
     pub error_percent: Option<f64>,
     /// Standard deviation over the seeds, where there are several.
     pub error_deviation: Option<f64>,
+    /// Mean share of the test images whose class is not among the first five, percent; of ImageNet and other images.
+    pub error_top5_percent: Option<f64>,
     /// Mean test error with averaged weights.
     pub error_ema_percent: Option<f64>,
     /// Whether the test set was scored after every epoch, so that epochs could be chosen by it.
@@ -112,6 +114,7 @@ fn training_row(group: &[&FinishedTraining], searches: &[FinishedSearch]) -> Opt
         evaluated_on: Some(first.dataset.clone()),
         error_percent: error.map(|error| error.mean),
         error_deviation: error.and_then(|error| error.deviation),
+        error_top5_percent: spread(|training| training.error_top5_percent).map(|error| error.mean),
         error_ema_percent: spread(|training| training.error_ema_percent).map(|error| error.mean),
         test_scored_every_epoch: first.test_scored_every_epoch,
         seeds: Some(group.len()),
@@ -137,32 +140,6 @@ fn search_row(search: &FinishedSearch) -> ResultRow {
         runs: vec![search.root.clone()],
         ..ResultRow::default()
     }
-}
-
-/// A row for each data set that a published cell has an error on.
-fn published_rows() -> Result<Vec<ResultRow>, GenotypeError> {
-    Ok(published_cells()?.iter().flat_map(rows_of).collect())
-}
-
-fn rows_of(cell: &PublishedCell) -> Vec<ResultRow> {
-    let PublishedResults { cifar10_error_percent, cifar100_error_percent, imagenet_top1_error_percent, .. } =
-        cell.published;
-    let counted = &cell.counted;
-    let results = [
-        ("cifar10", cifar10_error_percent, counted.cifar10_parameters, Some(counted.cifar10_multiply_adds)),
-        ("cifar100", cifar100_error_percent, counted.cifar100_parameters, None),
-        ("imagenet", imagenet_top1_error_percent, counted.imagenet_parameters, Some(counted.imagenet_multiply_adds)),
-    ];
-    let row = |(dataset, error, parameters, multiply_adds): (&str, Option<f64>, u64, Option<u64>)| ResultRow {
-        cell: cell.title.clone(),
-        published: true,
-        evaluated_on: Some(dataset.to_owned()),
-        error_percent: error,
-        parameters: Some(parameters),
-        multiply_adds,
-        ..ResultRow::default()
-    };
-    results.into_iter().filter(|(_, error, ..)| error.is_some()).map(row).collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::run::{GenotypeFile, TrainedCell};
 use crate::trainer::Scores;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
+const IMAGENET_VALIDATION_IMAGES: u64 = 50_000;
 
 /// Why there is no table.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,8 @@ pub(super) struct FinishedTraining {
     pub searched_on: Option<String>,
     pub dataset: String,
     pub error_percent: f64,
+    /// Of images; of few small classes it says little.
+    pub error_top5_percent: Option<f64>,
     pub error_ema_percent: Option<f64>,
     pub epochs: usize,
     pub parameters: Option<u64>,
@@ -90,6 +93,7 @@ impl FinishedTraining {
     /// Whether `other` is the same training but for its seed.
     pub fn repeats(&self, other: &Self) -> bool {
         self.genotype == other.genotype
+            && self.dataset == other.dataset
             && self.config_digest == other.config_digest
             && self.test_scored_every_epoch == other.test_scored_every_epoch
     }
@@ -224,8 +228,9 @@ fn read_training(root: &Path) -> Result<FinishedTraining, ResultsError> {
         cell: summary.cell.name,
         genotype: summary.cell.genotype,
         searched_on: summary.cell.provenance.map(|origin| origin.dataset),
-        dataset: summary.dataset.to_string(),
+        dataset: evaluated_on(summary.dataset, &test),
         error_percent: 100.0 - test.top1,
+        error_top5_percent: (summary.dataset == DatasetName::Images).then_some(100.0 - test.top5),
         error_ema_percent: summary.test_ema.map(|scores| 100.0 - scores.top1),
         epochs: summary.epochs,
         parameters: cost.map(|cost| cost.parameters),
@@ -236,6 +241,14 @@ fn read_training(root: &Path) -> Result<FinishedTraining, ResultsError> {
         test_scored_every_epoch: summary.test_scored_every_epoch,
         config_digest: config.digest()?,
     })
+}
+
+/// ImageNet among images in folders and shards is told by its validation part.
+fn evaluated_on(dataset: DatasetName, test: &Scores) -> String {
+    match dataset {
+        DatasetName::Images if test.samples == IMAGENET_VALIDATION_IMAGES => "imagenet".to_owned(),
+        _ => dataset.to_string(),
+    }
 }
 
 /// What the last start of the run ran on: `cpu (2 threads)`, `8 x cuda`.

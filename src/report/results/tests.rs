@@ -70,6 +70,7 @@ fn seeds_are_one_row_with_mean_deviation_and_the_search_of_their_cell() {
         evaluated_on: Some("cifar10".to_owned()),
         error_percent: Some(3.0),
         error_deviation: Some(1.0),
+        error_top5_percent: None,
         error_ema_percent: None,
         test_scored_every_epoch: false,
         seeds: Some(3),
@@ -129,6 +130,29 @@ fn published_rows_are_those_of_the_library() {
     let title = "P-DARTS, searched on CIFAR-10";
     assert_eq!(["cifar10", "cifar100", "imagenet"].map(|set| error(title, set)), [Some(2.5), Some(16.55), Some(24.4)]);
     assert_eq!(error("GDAS", "imagenet"), None);
+    assert_eq!(error("P-DARTS, searched on CIFAR-100 (cell not published)", "cifar100"), Some(15.92));
+}
+
+#[test]
+fn imagenet_has_a_row_with_both_errors_beside_the_published() {
+    let folder = TempDir::new().unwrap();
+    for (name, samples) in [("imagenet", 50_000), ("flowers", 6149)] {
+        let root = folder.path().join(name);
+        training(&root, "PDARTS_C10", samples, 24.5, 250);
+        let path = root.join("summary.json");
+        let mut summary: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        summary["dataset"] = "images".into();
+        summary["test"] = json!({"loss": 1.0, "top1": 75.5, "top5": 92.25, "samples": samples});
+        write(&root, "summary.json", &summary);
+    }
+    let rows = collect(&["imagenet", "flowers"].map(|name| folder.path().join(name))).unwrap();
+    let found = |row: &ResultRow| (row.evaluated_on.clone().unwrap(), row.error_percent, row.error_top5_percent);
+    assert_eq!(found(&rows[0]), ("imagenet".to_owned(), Some(24.5), Some(7.75)));
+    assert_eq!(found(&rows[1]), ("images".to_owned(), Some(24.5), Some(7.75)));
+    let published = rows.iter().filter(|row| row.published && row.cell.starts_with("P-DARTS"));
+    let on_imagenet: Vec<_> = published.map(found).filter(|row| row.0 == "imagenet").collect();
+    let imagenet = |top1, top5| ("imagenet".to_owned(), Some(top1), Some(top5));
+    assert_eq!(on_imagenet, [imagenet(24.4, 7.4), imagenet(24.7, 7.5)]);
 }
 
 #[test]
