@@ -50,6 +50,8 @@ impl Settings for SearchConfig {
         "parallel.stall_abort_seconds",
     ];
 
+    const COMMAND: &'static str = "pdarts search";
+
     const SHOW_COMMAND: &'static str = "pdarts config show";
 
     const EXAMPLE: &'static str = "search.epochs=10";

@@ -61,7 +61,7 @@ mod operation;
 mod switches;
 pub mod text;
 
-pub use alphas::{Alphas, CellAlphas, mean_entropy, softmax};
+pub use alphas::{Alphas, CellAlphas, mean_entropy, operation_shares, softmax};
 pub use cell::{CellKind, Edge, NUM_EDGES, NUM_INPUTS, NUM_NODES, edge_index, edges};
 pub use complexity::{Cost, Costs, NetworkKind, NetworkShape, count};
 pub use derivation::{Variant, derive, restrict, variant_within};
