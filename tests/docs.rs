@@ -74,6 +74,10 @@ fn call(code: &str, is_whole: bool) -> Option<Call> {
         ["mpirun", "srun", "-n", "--mpi=pmix"].contains(word) || word.parse::<u16>().is_ok() || *word == "N"
     });
     let program = words.next()?;
+    // The launcher has options of its own.
+    if program.ends_with("launch/mpirun.sh") && words.clone().next().is_some_and(|word| word.starts_with('-')) {
+        return None;
+    }
     let is_program = program.rsplit('/').next() == Some("pdarts") || program.ends_with("launch/mpirun.sh");
     let words: Vec<String> = words.filter(|word| !word.contains("...")).map(str::to_owned).collect();
     (is_program && !words.is_empty()).then_some(Call { words, is_whole })
@@ -119,6 +123,17 @@ fn commands_are_those_of_the_program() {
     assert_eq!(refused, [false, true, true]);
 }
 
+/// `x{1,2}.toml` is two names.
+fn names(word: &str) -> Vec<String> {
+    let parts = word.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)));
+    match parts {
+        None => vec![word.to_owned()],
+        Some((before, (choices, after))) => {
+            choices.split(',').flat_map(|choice| names(&format!("{before}{choice}{after}"))).collect()
+        }
+    }
+}
+
 /// Whether something is at `path`, in which a `*` stands for any text within a name.
 fn exists(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -133,14 +148,16 @@ fn exists(path: &Path) -> bool {
 fn files_that_documents_name_are_there() {
     let mut num_files = 0;
     for (path, text) in documents() {
-        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || "_./*-".contains(c))) {
+        for word in text.split(|c: char| !(c.is_ascii_alphanumeric() || "_./*-{,}".contains(c))) {
             let is_ours = ["configs/", "launch/", "benches/", "tests/", "examples/", "src/"]
                 .iter()
                 .any(|folder| word.starts_with(folder));
-            let word = word.trim_end_matches(['.', '/']);
+            let word = word.trim_end_matches(['.', '/', ',']);
             if is_ours && word.contains('/') {
                 num_files += 1;
-                assert!(exists(&root().join(word)), "{}: there is no {word}", path.display());
+                for name in names(word) {
+                    assert!(exists(&root().join(&name)), "{}: there is no {name}", path.display());
+                }
             }
         }
     }

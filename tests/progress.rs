@@ -9,8 +9,7 @@ use crate::program::Folder;
 /// What a search writes to a terminal whose size the shell command `size` sets before and during it.
 fn on_a_terminal(folder: &Folder, size: &str) -> String {
     let program = env!("CARGO_BIN_EXE_pdarts");
-    let epochs = "--set search.epochs=4 --set data.limit=128";
-    let call = format!("{size} {program} --log warn search --config search.toml --out run {epochs} >/dev/null");
+    let call = format!("{size} {program} --log warn search --config search.toml --out run >/dev/null");
     let mut script = Command::new("script");
     script.args(["-qec", &call, "/dev/null"]).current_dir(folder.path("")).env_remove("RUST_LOG").env("TERM", "xterm");
     let output = script.output().unwrap();
@@ -43,7 +42,7 @@ fn widest(states: &[String]) -> usize {
 fn line_tells_place_time_left_and_leading_operations() {
     let folder = Folder::new();
     let states = states(&on_a_terminal(&folder, "stty rows 24 cols 160;"));
-    for expected in ["s left, stage 1/2, epoch 1/4", "s left, stage 2/2, epoch 4/4", "conv_3x3 ", " %, ", "images/s"] {
+    for expected in ["s left, stage 1/2, epoch 1/2", "s left, stage 2/2, epoch 2/2", "conv_3x3 ", " %, ", "images/s"] {
         assert!(states.iter().any(|state| state.contains(expected)), "{expected}: {states:?}");
     }
     assert!(widest(&states) <= 160 && !states.iter().any(|state| state.contains('\n')), "{states:?}");
