@@ -365,7 +365,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let first = RunDirectory::create(root.path(), "").unwrap();
         let message = RunDirectory::open(root.path()).unwrap_err().to_string();
-        assert!(message.contains(&format!("in use by process {}", process::id())), "{message}");
+        assert!(message.contains(&format!("in use by process {}", std::process::id())), "{message}");
         assert_eq!(message.lines().count(), 1);
         drop(first);
         RunDirectory::open(root.path()).unwrap();
