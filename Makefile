@@ -41,7 +41,8 @@ check: ## formatting, lints, documentation and tests, cheapest first, on a machi
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
 	$(CARGO) test --release
 
-docs: test-setup ## build the documentation as a site: target/book/index.html
+docs: ## build the documentation as a site: target/book/index.html
+	@launch/setup.sh docs
 	.tools/bin/mdbook build
 	@echo "open $(CURDIR)/target/book/index.html"
 

@@ -199,6 +199,10 @@ case ${1:-project} in
         check_lints
         setup_mdbook
         ;;
+    docs)
+        check_rust
+        setup_mdbook
+        ;;
     peer) setup_peer ;;
-    *) fail "unknown argument $1: give none, 'test' or 'peer'" ;;
+    *) fail "unknown argument $1: give none, 'test', 'docs' or 'peer'" ;;
 esac

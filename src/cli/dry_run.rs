@@ -26,8 +26,7 @@ const BYTES_OF_A_RUN: u64 = 4_000_000;
 pub struct Course {
     /// Where it would go.
     pub root: PathBuf,
-    /// What its images are for, and how many there are.
-    pub images: Vec<(&'static str, usize)>,
+    pub images: Vec<Images>,
     /// Of the whole run.
     pub epochs: usize,
     pub steps: usize,
@@ -38,12 +37,20 @@ pub struct Course {
     pub num_runs: usize,
 }
 
+/// Images of a run.
+#[derive(Clone, Serialize)]
+pub struct Images {
+    /// As in `to train weights`.
+    pub purpose: &'static str,
+    pub count: usize,
+}
+
 #[derive(Serialize)]
 struct Forecast {
     device: String,
     ranks: usize,
     threads: usize,
-    images: Vec<(&'static str, usize)>,
+    images: Vec<Images>,
     parts: Vec<Rehearsal>,
     runs: usize,
     seconds: f64,
@@ -120,7 +127,8 @@ impl Forecast {
                 duration(part.seconds),
             ]);
         }
-        let images = self.images.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
+        let images = self.images.iter().map(|Images { purpose, count }| format!("{count} {purpose}"));
+        let images = images.collect::<Vec<_>>().join(", ");
         let runs = if self.runs > 1 { format!(" ({} runs)", self.runs) } else { String::new() };
         format!(
             "{table}\nimages: {images}\nranks: {} on {}, {} threads each\ndisk: {} of {} left in {}\nwhole run: about {}{runs}\n\

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::dry_run;
+use super::dry_run::{self, Images};
 use super::genotype::describe;
 use super::logging::Logging;
 use super::output;
@@ -47,7 +47,7 @@ struct Start {
 }
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
-    let stop = StopSignal::listen().context("cannot listen to signals")?;
+    let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
     if arguments.run.dry_run {
         Prepared::new(arguments, ranks)?.rehearse(stop, arguments)?;
@@ -92,8 +92,8 @@ impl Prepared {
         let course = dry_run::Course {
             root,
             images: vec![
-                ("to train weights", data.weight_loader.num_images()),
-                ("to train alphas", data.alpha_loader.num_images()),
+                Images { purpose: "to train weights", count: data.weight_loader.num_images() },
+                Images { purpose: "to train alphas", count: data.alpha_loader.num_images() },
             ],
             epochs,
             steps: epochs * data.weight_loader.num_steps(),

@@ -109,7 +109,7 @@ fn what_is_damaged_missing_or_hostile_is_said_and_harmless() {
         "3 of ",
         "lines of metrics.jsonl are damaged and left out",
         &format!("lacks the record of 1 of {} epochs", STAGES * EPOCHS),
-        "1 files in alphas/ are damaged",
+        "1 of 3 files in alphas/ are damaged",
     ] {
         assert!(view.text.contains(expected), "{expected}: {}", view.text);
     }

@@ -94,9 +94,9 @@ pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
                         header {
                             p.kind { (count) }
                             h1 { (title) }
-                            @for note in &notes { p.note { (note) } }
                         }
                     }
+                    @for note in &notes { p.note { (note) } }
                     (compared)
                     @for article in &articles { (article) }
                     footer { "pdarts " (env!("CARGO_PKG_VERSION")) }
