@@ -23,7 +23,7 @@ const BYTES_OF_AN_EPOCH: u64 = 16_000;
 const BYTES_OF_A_RUN: u64 = 4_000_000;
 
 /// What a run is to do, as far as disk and clock are concerned.
-pub struct Course {
+pub struct RunToBe {
     /// Where it would go.
     pub root: PathBuf,
     pub images: Vec<Images>,
@@ -69,8 +69,8 @@ pub fn check_place(root: &Path, world: &World) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When there is not enough room.
-pub fn conclude(course: Course, parts: Vec<Rehearsal>, world: &World, as_json: bool) -> anyhow::Result<()> {
-    let forecast = agree(world, if world.is_root() { course.forecast(parts, world).map(Some) } else { Ok(None) })?;
+pub fn conclude(run: RunToBe, parts: Vec<Rehearsal>, world: &World, as_json: bool) -> anyhow::Result<()> {
+    let forecast = agree(world, if world.is_root() { run.forecast(parts, world).map(Some) } else { Ok(None) })?;
     match forecast {
         Some(forecast) if as_json => output::print_json(&forecast),
         Some(forecast) => Ok(output::print(forecast.text())?),
@@ -78,7 +78,7 @@ pub fn conclude(course: Course, parts: Vec<Rehearsal>, world: &World, as_json: b
     }
 }
 
-impl Course {
+impl RunToBe {
     fn forecast(&self, parts: Vec<Rehearsal>, world: &World) -> anyhow::Result<Forecast> {
         let folder = RunDirectory::check_vacant(&self.root)?;
         let (disk, free) = (self.disk_bytes(&parts), free_bytes(&folder)?);

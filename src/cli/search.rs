@@ -89,7 +89,7 @@ impl Prepared {
         dry_run::check_place(&root, world)?;
         let parts = self.task(stop, &mut Silent).rehearse()?;
         let epochs = config.search.stages.len() * config.search.epochs;
-        let course = dry_run::Course {
+        let to_be = dry_run::RunToBe {
             root,
             images: vec![
                 Images { purpose: "to train weights", count: data.weight_loader.num_images() },
@@ -101,7 +101,7 @@ impl Prepared {
             num_weight_files: 0,
             num_runs: 1,
         };
-        dry_run::conclude(course, parts, world, arguments.run.json)
+        dry_run::conclude(to_be, parts, world, arguments.run.json)
     }
 
     fn task<'a>(&'a self, stop: StopSignal, observer: &'a mut dyn SearchObserver) -> Search<'a> {

@@ -29,9 +29,9 @@ struct Plan {
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     plan: Plan,
-    /// Newest first to be left out where the terminal is narrow.
-    figures: String,
     shares: String,
+    /// What the last steps came to; the first to be cut where the terminal is narrow.
+    figures: String,
 }
 
 impl Plan {

@@ -117,6 +117,23 @@ fn what_is_damaged_missing_or_hostile_is_said_and_harmless() {
 }
 
 #[test]
+fn run_under_way_and_one_that_was_stopped_say_so() {
+    let folder = Folder::new();
+    let mut search = folder.start(&START);
+    search.wait_for_steps(&folder.path("run"), 1);
+    search.signal("STOP");
+    report(&folder, &["run", "--out", "page.html"]);
+    let page = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
+    let under_way = page("page.html");
+    assert!(under_way.contains("Under way ") && under_way.contains(" (process "), "{under_way}");
+    search.signal("TERM");
+    search.signal("CONT");
+    search.end();
+    let stopped = page("run/report.html");
+    assert!(stopped.contains("Stopped by a signal") && stopped.contains("pdarts search --resume run"), "{stopped}");
+}
+
+#[test]
 fn page_that_cannot_be_written_is_a_warning_and_no_lost_run() {
     let folder = Folder::new();
     fs::create_dir_all(folder.path("run/report.html")).unwrap();

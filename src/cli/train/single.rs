@@ -168,7 +168,7 @@ impl Prepared {
             ("to test on", Some(&data.test_loader)),
         ];
         let images = |(purpose, loader): (_, Option<&Loader>)| Some(Images { purpose, count: loader?.num_images() });
-        let course = dry_run::Course {
+        let to_be = dry_run::RunToBe {
             root,
             images: loaders.into_iter().filter_map(images).collect(),
             epochs: config.train.epochs,
@@ -177,7 +177,7 @@ impl Prepared {
             num_weight_files: 1,
             num_runs: call.arguments.seeds.len().max(1),
         };
-        dry_run::conclude(course, parts, world, run.json)
+        dry_run::conclude(to_be, parts, world, run.json)
     }
 }
 
