@@ -54,7 +54,7 @@ fn search_leaves_a_page_of_its_cell_curves_stages_settings_and_files() {
         "training top-1",
         "search.stages.1.cells",
         "Cells of the supernet, at least 3",
-        "cpu, 1 threads",
+        "cpu, one thread",
         "metrics.jsonl",
     ] {
         assert!(view.text.contains(expected), "{expected}: {}", view.text);
