@@ -10,7 +10,7 @@ BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
 
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check sanitize soak bench test-setup peer-setup clean
+.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check docs sanitize soak bench test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -37,8 +37,14 @@ check: ## formatting, lints, documentation and tests, cheapest first, on a machi
 	$(CARGO) fmt --all --check
 	shellcheck -x launch/*.sh launch/slurm/* tests/slurm/*.sh
 	$(CARGO) clippy --release --all-targets -- -D warnings
+	.tools/bin/mdbook build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
 	$(CARGO) test --release
+
+docs: ## build the documentation as a site: target/book/index.html
+	@launch/setup.sh docs
+	.tools/bin/mdbook build
+	@echo "open $(CURDIR)/target/book/index.html"
 
 sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 	PDARTS_SANITIZE=address CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sanitize ASAN_OPTIONS=detect_leaks=0 \

@@ -11,6 +11,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 TORCH_VERSION=2.13.0
+MDBOOK_VERSION=0.5.1
 PYTHON=${PYTHON:-python3}
 
 say() { echo "setup: $*" >&2; }
@@ -176,6 +177,16 @@ check_lints() {
     rustup component add "${missing[@]}" || fail "missing: ${missing[*]} of Rust; run: rustup component add ${missing[*]}"
 }
 
+# For `make docs`. Without search and server, and without optimisation, it is built in about a minute.
+setup_mdbook() {
+    [[ $(.tools/bin/mdbook --version 2>/dev/null) != "mdbook v$MDBOOK_VERSION" ]] || return 0
+    say "building mdbook $MDBOOK_VERSION into .tools"
+    CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_STRIP=true CARGO_TARGET_DIR=.tools/build \
+        cargo install --quiet --locked --force --no-default-features --root .tools "mdbook@$MDBOOK_VERSION" ||
+        fail "mdbook could not be built (cargo's message is above): is there a network?"
+    rm -rf .tools/build
+}
+
 # One set-up at a time: two would clear away what the other installs.
 exec 9<.
 flock -n 9 || { say "another set-up is under way here: waiting for its end"; flock 9; }
@@ -186,7 +197,12 @@ case ${1:-project} in
         setup_project
         install_packages slurm shellcheck procps chromium
         check_lints
+        setup_mdbook
+        ;;
+    docs)
+        check_rust
+        setup_mdbook
         ;;
     peer) setup_peer ;;
-    *) fail "unknown argument $1: give none, 'test' or 'peer'" ;;
+    *) fail "unknown argument $1: give none, 'test', 'docs' or 'peer'" ;;
 esac

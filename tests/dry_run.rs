@@ -71,8 +71,8 @@ fn checkpoints_are_as_large_as_was_told() {
     let last = names(&folder.path("run/checkpoints")).pop().unwrap();
     let found = fs::metadata(folder.path("run/checkpoints").join(last)).unwrap().len() as f64;
     let told = number(&json["parts"][program::STAGES - 1]["checkpoint_bytes"]);
-    // The records of all epochs are in the file.
-    assert!(told <= found && found < 1.3 * told, "{told} told, {found} found");
+    // Other operations are left than fresh alphas leave, and the records of all epochs are in the file.
+    assert!((0.7..1.4).contains(&(found / told)), "{told} told, {found} found");
 }
 
 #[test]

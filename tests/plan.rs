@@ -3,6 +3,7 @@
 mod program;
 
 use pdarts::genotype::{Operation, Switches};
+use pdarts::model::NetworkKind;
 use pdarts::plan::{Counter, Kernels, SupernetSize, walk_supernet};
 use pdarts::search::{Supernet, SupernetShape};
 use program::Folder;
@@ -33,7 +34,7 @@ fn supernet_counts_as_many_parameters_as_the_network_has() {
     let operations =
         [Operation::None, Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv5x5, Operation::DilConv3x3];
     let switches = Switches::full(&operations).unwrap();
-    let shape = SupernetShape { num_cells: 6, channels: 4, num_classes: 7, switches };
+    let shape = SupernetShape { stem: NetworkKind::Cifar, num_cells: 6, channels: 4, num_classes: 7, switches };
     let network = Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap();
     let trainable = network.parameters().trainable();
     let parameters: usize = trainable.iter().map(|named| named.tensor.numel()).sum();

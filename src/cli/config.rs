@@ -35,6 +35,9 @@ pub struct ShowArguments {
     /// Print JSON instead of TOML
     #[arg(long)]
     json: bool,
+    /// Print the defaults with their meaning as Markdown: a page of the documentation
+    #[arg(long, conflicts_with_all = ["json", "config", "overrides"])]
+    markdown: bool,
 }
 
 /// The commands that have settings.
@@ -55,6 +58,9 @@ pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
 }
 
 fn show<C: Settings>(arguments: &ShowArguments) -> anyhow::Result<()> {
+    if arguments.markdown {
+        return Ok(output::print(C::markdown()?)?);
+    }
     let stated = arguments.config.is_some() || !arguments.overrides.is_empty();
     let config: C = resolve(arguments.config.as_deref(), &arguments.overrides)?;
     if arguments.json {

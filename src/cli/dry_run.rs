@@ -23,13 +23,12 @@ const BYTES_OF_AN_EPOCH: u64 = 16_000;
 const BYTES_OF_A_RUN: u64 = 4_000_000;
 
 /// What a run is to do, as far as disk and clock are concerned.
-pub struct Course {
+pub struct RunToBe {
     /// That are kept at a time.
     pub num_checkpoints: usize,
     /// Where it would go.
     pub root: PathBuf,
-    /// What its images are for, and how many there are.
-    pub images: Vec<(&'static str, usize)>,
+    pub images: Vec<Images>,
     /// Of the whole run.
     pub epochs: usize,
     pub steps: usize,
@@ -40,12 +39,20 @@ pub struct Course {
     pub num_runs: usize,
 }
 
+/// Images of a run.
+#[derive(Clone, Serialize)]
+pub struct Images {
+    /// As in `to train weights`.
+    pub purpose: &'static str,
+    pub count: usize,
+}
+
 #[derive(Serialize)]
 struct Forecast {
     device: String,
     ranks: usize,
     threads: usize,
-    images: Vec<(&'static str, usize)>,
+    images: Vec<Images>,
     parts: Vec<Rehearsal>,
     runs: usize,
     seconds: f64,
@@ -64,8 +71,8 @@ pub fn check_place(root: &Path, world: &World) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When there is not enough room.
-pub fn conclude(course: Course, parts: Vec<Rehearsal>, world: &World, as_json: bool) -> anyhow::Result<()> {
-    let forecast = agree(world, if world.is_root() { course.forecast(parts, world).map(Some) } else { Ok(None) })?;
+pub fn conclude(run: RunToBe, parts: Vec<Rehearsal>, world: &World, as_json: bool) -> anyhow::Result<()> {
+    let forecast = agree(world, if world.is_root() { run.forecast(parts, world).map(Some) } else { Ok(None) })?;
     match forecast {
         Some(forecast) if as_json => output::print_json(&forecast),
         Some(forecast) => Ok(output::print(forecast.text())?),
@@ -73,7 +80,7 @@ pub fn conclude(course: Course, parts: Vec<Rehearsal>, world: &World, as_json: b
     }
 }
 
-impl Course {
+impl RunToBe {
     fn forecast(&self, parts: Vec<Rehearsal>, world: &World) -> anyhow::Result<Forecast> {
         let folder = RunDirectory::check_vacant(&self.root)?;
         let (disk, free) = (self.disk_bytes(&parts), free_bytes(&folder)?);
@@ -122,7 +129,8 @@ impl Forecast {
                 duration(part.seconds),
             ]);
         }
-        let images = self.images.iter().map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
+        let images = self.images.iter().map(|Images { purpose, count }| format!("{count} {purpose}"));
+        let images = images.collect::<Vec<_>>().join(", ");
         let runs = if self.runs > 1 { format!(" ({} runs)", self.runs) } else { String::new() };
         format!(
             "{table}\nimages: {images}\nranks: {} on {}, {} threads each\ndisk: {} of {} left in {}\nwhole run: about {}{runs}\n\

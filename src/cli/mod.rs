@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use self::error::UsageError;
 pub use self::error::guard;
@@ -119,6 +119,11 @@ impl Command {
     }
 }
 
+/// The command line as its parser knows it.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the program on this process's arguments.
 pub fn run() -> ExitCode {
     error::guard(|| arguments::parse(std::env::args_os())?.map_or(Ok(ExitCode::SUCCESS), execute))
@@ -162,8 +167,6 @@ fn speaks() -> Result<bool, WorldError> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     /// Parses the examples below a command and all of its subcommands; returns how many there are.

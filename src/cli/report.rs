@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::error::UsageError;
 use super::output::{self, OutputFile};
-use crate::report::{PageError, page};
-use crate::run::{RunError, write_atomic};
+use crate::report::page;
+use crate::run::write_atomic;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -52,18 +52,9 @@ pub fn write_beside(root: &Path) {
     }
 }
 
-fn try_write(root: &Path) -> Result<(), PageOrRunError> {
+fn try_write(root: &Path) -> anyhow::Result<()> {
     let page = page(&[root.to_owned()], root)?;
     Ok(write_atomic(&root.join(NAME), |writer| writer.write_all(page.as_bytes()))?)
-}
-
-/// What can go wrong with a page in a run.
-#[derive(Debug, thiserror::Error)]
-enum PageOrRunError {
-    #[error(transparent)]
-    Page(#[from] PageError),
-    #[error(transparent)]
-    Run(#[from] RunError),
 }
 
 fn folder_of(path: &Path) -> &Path {

@@ -14,7 +14,7 @@ use super::ranks::known_to_all;
 use crate::config::Settings;
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
-use crate::trainer::{ResumePoint, RunProgress, TrainError};
+use crate::trainer::{ResumePoint, RunProgress, StopSignal, TrainError};
 use crate::world::{Label, Ranks};
 
 #[derive(Debug, Args)]
@@ -49,6 +49,14 @@ pub struct RunArguments {
 }
 
 impl RunArguments {
+    /// Listens to the signals that ask a run to save and end. A dry run has nothing to save: they end it.
+    pub fn listen(&self) -> anyhow::Result<StopSignal> {
+        match self.dry_run {
+            true => Ok(StopSignal::default()),
+            false => StopSignal::listen().context("cannot listen to signals"),
+        }
+    }
+
     /// Joins the other ranks; all but rank 0 fall silent.
     pub fn join_ranks(&self, logging: &Logging) -> anyhow::Result<Ranks> {
         self.kernels.apply();

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::dry_run;
+use super::dry_run::{self, Images};
 use super::genotype::describe;
 use super::logging::Logging;
 use super::output::{self, note_bad_images};
@@ -47,7 +47,7 @@ struct Start {
 }
 
 pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
-    let stop = StopSignal::listen().context("cannot listen to signals")?;
+    let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
     if arguments.run.dry_run {
         Prepared::new(arguments, ranks)?.rehearse(stop, arguments)?;
@@ -89,11 +89,11 @@ impl Prepared {
         dry_run::check_place(&root, world)?;
         let parts = self.task(stop, &mut Silent).rehearse()?;
         let epochs = config.search.stages.len() * config.search.epochs;
-        let course = dry_run::Course {
+        let to_be = dry_run::RunToBe {
             root,
             images: vec![
-                ("to train weights", data.weight_loader.num_images()),
-                ("to train alphas", data.alpha_loader.num_images()),
+                Images { purpose: "to train weights", count: data.weight_loader.num_images() },
+                Images { purpose: "to train alphas", count: data.alpha_loader.num_images() },
             ],
             epochs,
             steps: epochs * data.weight_loader.num_steps(),
@@ -102,7 +102,7 @@ impl Prepared {
             num_weight_files: 0,
             num_runs: 1,
         };
-        dry_run::conclude(course, parts, world, arguments.run.json)
+        dry_run::conclude(to_be, parts, world, arguments.run.json)
     }
 
     fn task<'a>(&'a self, stop: StopSignal, observer: &'a mut dyn SearchObserver) -> Search<'a> {

@@ -19,6 +19,7 @@ mod document;
 mod error;
 mod home;
 mod load;
+mod markdown;
 mod schema;
 mod settings;
 #[cfg(test)]

@@ -36,6 +36,9 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
     /// runs begun without them go on.
     const LATER_KEYS: &'static [&'static str] = &[];
 
+    /// The command that it configures.
+    const COMMAND: &'static str;
+
     /// The command that lists all keys.
     const SHOW_COMMAND: &'static str;
 
@@ -82,6 +85,14 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
     /// As [`Settings::to_toml`].
     fn commented_defaults() -> Result<String, ConfigError> {
         super::document::commented_defaults::<Self>()
+    }
+
+    /// The defaults as a page of documentation with a table for each section.
+    ///
+    /// # Errors
+    /// As [`Settings::to_toml`].
+    fn markdown() -> Result<String, ConfigError> {
+        super::markdown::markdown::<Self>()
     }
 
     /// Every key whose value is not its default.

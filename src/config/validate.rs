@@ -76,6 +76,8 @@ impl Settings for SearchConfig {
         "model.network",
     ];
 
+    const COMMAND: &'static str = "pdarts search";
+
     const SHOW_COMMAND: &'static str = "pdarts config show";
 
     const EXAMPLE: &'static str = "search.epochs=10";

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::{CellKind, NUM_EDGES};
 use super::error::GenotypeError;
-use super::switches::Switches;
+use super::operation::Operation;
+use super::switches::{CellSwitches, Switches};
 
 /// Alphas of one cell, before the softmax: `[edge][position among the live operations]`.
 pub type CellAlphas = Vec<Vec<f64>>;
@@ -70,6 +71,23 @@ pub fn softmax(alphas: &[f64]) -> Vec<f64> {
     exponentials.into_iter().map(|value| value / sum).collect()
 }
 
+/// The share of each operation in a cell, on average over its edges, the largest first; `none`, which cannot be chosen, is
+/// left out.
+pub fn operation_shares(live: &CellSwitches, alphas: &CellAlphas) -> Vec<(Operation, f64)> {
+    let mut shares: Vec<(Operation, f64)> = Vec::new();
+    for (operations, alphas) in live.iter().zip(alphas) {
+        for (operation, share) in operations.iter().zip(softmax(alphas)) {
+            match shares.iter_mut().find(|(known, _)| known == operation) {
+                Some((_, sum)) => *sum += share,
+                None => shares.push((*operation, share)),
+            }
+        }
+    }
+    shares.retain(|(operation, _)| *operation != Operation::None);
+    shares.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    shares.into_iter().map(|(operation, sum)| (operation, sum / alphas.len() as f64)).collect()
+}
+
 /// Mean entropy of the edges' operation probabilities, in nats: ln(number of live operations)
 /// while nothing is decided, 0 when every edge has settled on one.
 pub fn mean_entropy(alphas: &CellAlphas) -> f64 {
@@ -82,7 +100,6 @@ pub fn mean_entropy(alphas: &CellAlphas) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::operation::Operation;
     use super::*;
 
     fn even() -> (Switches, Alphas) {
@@ -100,6 +117,19 @@ mod tests {
     fn entropy_runs_from_ln_of_the_live_operations_to_zero() {
         assert!((mean_entropy(&vec![vec![0.3; 8]; 14]) - 8f64.ln()).abs() < 1e-12);
         assert_eq!(mean_entropy(&vec![vec![0.0, 1e4]; 14]), 0.0);
+    }
+
+    #[test]
+    fn shares_are_means_over_edges_without_none() {
+        let live = CellSwitches::full(&[Operation::None, Operation::SkipConnect, Operation::SepConv3x3]).unwrap();
+        let mut alphas = vec![vec![0.0; 3]; NUM_EDGES];
+        alphas[0] = vec![-1e3, -1e3, 0.0];
+        let shares = operation_shares(&live, &alphas);
+        assert_eq!(
+            shares.iter().map(|(operation, _)| *operation).collect::<Vec<_>>(),
+            [Operation::SepConv3x3, Operation::SkipConnect]
+        );
+        assert!((shares[0].1 - (1.0 + 13.0 / 3.0) / 14.0).abs() < 1e-12);
     }
 
     #[test]

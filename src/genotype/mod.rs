@@ -63,7 +63,7 @@ mod switches;
 pub mod text;
 mod walk;
 
-pub use alphas::{Alphas, CellAlphas, mean_entropy, softmax};
+pub use alphas::{Alphas, CellAlphas, mean_entropy, operation_shares, softmax};
 pub use cell::{CellKind, Edge, NUM_EDGES, NUM_INPUTS, NUM_NODES, edge_index, edges};
 pub use complexity::{Cost, Costs, NetworkKind, NetworkShape, count};
 pub use derivation::{Variant, derive, restrict, variant_within};

@@ -1,11 +1,10 @@
-//! What the records of a search and of a retraining have in common: metrics, TensorBoard events, the progress bar,
+//! What the records of a search and of a retraining have in common: metrics, TensorBoard events, the progress line,
 //! figures and checkpoints of one run.
 
-use std::time::Duration;
-
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::MultiProgress;
 use serde::Serialize;
 
+use super::progress_line::{ProgressLine, Stretch};
 use super::tolerance::Tolerance;
 use crate::config::RunSection;
 use crate::run::{CheckpointWriter, EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
@@ -31,7 +30,7 @@ pub(super) struct Course<'a> {
     checkpoints: CheckpointWriter,
     tolerance: Tolerance,
     bars: &'a MultiProgress,
-    bar: ProgressBar,
+    line: ProgressLine,
 }
 
 impl<'a> Course<'a> {
@@ -46,36 +45,21 @@ impl<'a> Course<'a> {
         let metrics = run.open_metrics(metrics_position)?;
         let events = run.open_events(first_step)?;
         let (checkpoints, tolerance) = (CheckpointWriter::default(), Tolerance::new(config.max_failed_checkpoints));
-        Ok(Self { run, config, metrics, events, checkpoints, tolerance, bars, bar: ProgressBar::hidden() })
+        Ok(Self { run, config, metrics, events, checkpoints, tolerance, bars, line: ProgressLine::hidden() })
     }
 
     pub fn run(&self) -> &RunDirectory {
         self.run
     }
 
-    /// Shows a bar of `steps` steps of which `steps_done` are behind.
-    pub fn begin_bar(&mut self, prefix: String, steps_done: u64, steps: u64) {
-        self.bar = self.bars.add(ProgressBar::new(steps).with_position(steps_done));
-        // The template is a constant; without one the bar has indicatif's default style.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} steps, {eta} left  {msg}") {
-            self.bar.set_style(style);
-        }
-        self.bar.set_prefix(prefix);
-        self.bar.enable_steady_tick(Duration::from_millis(500));
-        self.bar.reset_eta();
+    /// Shows how far the run is, of `stretches`, of which `steps_done` steps are behind.
+    pub fn begin_line(&mut self, stretches: Vec<Stretch>, steps_done: u64) {
+        self.line = ProgressLine::begin(self.bars, stretches, steps_done);
     }
 
-    pub fn advance_bar(&self) {
-        self.bar.inc(1);
-    }
-
-    pub fn end_bar(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    /// Beside the bar.
-    pub fn show(&self, message: String) {
-        self.bar.set_message(message);
+    /// What is shown.
+    pub fn line(&mut self) -> &mut ProgressLine {
+        &mut self.line
     }
 
     /// Appends a line to the metrics and the `scalars`, as `group/name`, to the TensorBoard events of `step`.
@@ -100,7 +84,7 @@ impl<'a> Course<'a> {
     pub fn incident(&mut self, incident: &Incident) -> Result<(), RunError> {
         tracing::warn!("{incident}");
         if let Incident::Rewound { step, to_step, .. } = incident {
-            self.bar.set_position(self.bar.position().saturating_sub(step - 1 - to_step));
+            self.line.go_back(step - 1 - to_step);
         }
         let outcome = self.metrics.append(incident);
         self.tolerance.record(outcome)

@@ -4,6 +4,7 @@
 mod course;
 mod figures;
 mod page;
+mod progress_line;
 mod recorder;
 mod results;
 mod summary;

@@ -4,9 +4,10 @@ use indicatif::MultiProgress;
 
 use super::course::{Course, Metric, write_figures};
 use super::figures::{genotype_figures, search_curves, stage_figures};
+use super::progress_line::Stretch;
 use super::summary::SearchSummary;
-use crate::config::SearchConfig;
-use crate::genotype::{Alphas, Switches};
+use crate::config::{SearchConfig, SearchSection};
+use crate::genotype::{Alphas, Switches, operation_shares};
 use crate::run::{AlphasFile, GenotypeFile, Provenance, RunDirectory, RunError, write_json_atomic};
 use crate::search::Stage;
 use crate::trainer::{
@@ -23,6 +24,8 @@ pub struct RunRecorder<'a> {
     config: &'a SearchConfig,
     world: &'a World,
     course: Course<'a>,
+    /// Whether the terminal shows how far the search is.
+    shows_line: bool,
 }
 
 impl<'a> RunRecorder<'a> {
@@ -39,7 +42,8 @@ impl<'a> RunRecorder<'a> {
     ) -> Result<Self, RunError> {
         let position = resumed.map_or(0, |header| header.metrics_position);
         let first_step = resumed.map_or(0, |header| header.progress.global_step + 1);
-        Ok(Self { config, world, course: Course::open(run, &config.run, position, first_step, bars)? })
+        let course = Course::open(run, &config.run, position, first_step, bars)?;
+        Ok(Self { config, world, course, shows_line: false })
     }
 
     /// Writes the result of a complete search: `genotype.json`, its figures and `summary.json`. Returns both files'
@@ -70,7 +74,7 @@ impl<'a> RunRecorder<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn stopped(&mut self, progress: &SearchProgress, bad_images: usize) -> Result<SearchSummary, RunError> {
-        self.course.end_bar();
+        self.course.line().end();
         let summary = SearchSummary::stopped(progress, bad_images, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
@@ -79,11 +83,12 @@ impl<'a> RunRecorder<'a> {
 
 impl Observer<SearchRecords> for RunRecorder<'_> {
     fn step(&mut self) {
-        self.course.advance_bar();
+        self.course.line().advance();
     }
 
     fn steps(&mut self, record: &SearchStepRecord) -> Result<(), RunError> {
-        self.course.show(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
+        let figures = format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second);
+        self.course.line().set_figures(figures);
         let scalars = [
             ("train_loss", Some(record.train_loss)),
             ("train_top1", Some(record.train_top1)),
@@ -145,16 +150,24 @@ impl SearchObserver for RunRecorder<'_> {
             stage.num_operations,
             self.config.search.epochs
         );
-        self.course.begin_bar(format!("stage {number}/{num_stages}"), steps_done, steps);
+        if !self.shows_line {
+            self.shows_line = true;
+            let steps_per_epoch = steps / self.config.search.epochs as u64;
+            let steps_done = stage.index as u64 * steps + steps_done;
+            self.course.begin_line(stretches(&self.config.search, steps_per_epoch), steps_done);
+        }
     }
 
     fn alphas(&mut self, alphas: &AlphasFile) -> Result<(), RunError> {
+        self.course.line().set_shares(leading_operations(alphas));
         self.course.write(|run| run.write_alphas(alphas))
     }
 
     fn stage_ends(&mut self, progress: &SearchProgress, switches: &Switches, alphas: &Alphas) -> Result<(), RunError> {
-        self.course.end_bar();
         let stage = progress.records.stages.len();
+        if stage == self.config.search.stages.len() {
+            self.course.line().end();
+        }
         let config = self.config;
         self.course.write(|run| {
             let paths = (1..=config.search.epochs).map(|epoch| run.alphas_path(stage, epoch));
@@ -164,4 +177,30 @@ impl SearchObserver for RunRecorder<'_> {
             write_figures(run, vec![("curves.svg".to_owned(), curves)])
         })
     }
+}
+
+/// Operations whose shares are shown.
+const NUM_LEADING: usize = 2;
+/// What a step of the alphas costs beside one of the weights.
+const ALPHA_STEP_COST: f64 = 0.7;
+
+/// The epochs of all stages. A step costs about as much as its supernet has operations; each edge's sum counts as one.
+fn stretches(search: &SearchSection, steps_per_epoch: u64) -> Vec<Stretch> {
+    let num_stages = search.stages.len();
+    let of_stage = |stage: Stage| {
+        let size = (stage.num_cells * (stage.num_operations + 1)) as f64;
+        (0..search.epochs).map(move |epoch| Stretch {
+            name: format!("stage {}/{num_stages}, epoch {}/{}", stage.index + 1, epoch + 1, search.epochs),
+            num_steps: steps_per_epoch,
+            cost: size * if epoch < search.alpha_start_epoch { 1.0 } else { 1.0 + ALPHA_STEP_COST },
+        })
+    };
+    Stage::sequence(search).into_iter().flat_map(of_stage).collect()
+}
+
+/// As in `sep_conv_3x3 34 %, dil_conv_5x5 21 %`: the largest shares in the normal cell, on average over its edges.
+fn leading_operations(file: &AlphasFile) -> String {
+    let shares = operation_shares(&file.live.normal, &file.alphas.normal);
+    let shown = shares.iter().take(NUM_LEADING).map(|(operation, share)| format!("{operation} {:.0} %", 100.0 * share));
+    shown.collect::<Vec<_>>().join(", ")
 }

@@ -4,8 +4,9 @@ use indicatif::MultiProgress;
 
 use super::course::{Course, Metric, write_figures};
 use super::figures::train_curves;
+use super::progress_line::Stretch;
 use super::train_summary::TrainSummary;
-use crate::config::TrainConfig;
+use crate::config::{TrainConfig, image_size_at};
 use crate::run::{RunDirectory, RunError, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{
     Checkpoint, CheckpointHeader, Incident, Observer, Scores, TrainEpochRecord, TrainError, TrainObserver,
@@ -66,7 +67,7 @@ impl<'a> TrainRecorder<'a> {
     /// # Errors
     /// When it cannot be written.
     pub fn stopped(&mut self, progress: &TrainProgress, bad_images: usize) -> Result<TrainSummary, RunError> {
-        self.course.end_bar();
+        self.course.line().end();
         let summary = TrainSummary::stopped(self.config, self.cell, self.world, progress, bad_images);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
@@ -75,11 +76,12 @@ impl<'a> TrainRecorder<'a> {
 
 impl Observer<TrainRecords> for TrainRecorder<'_> {
     fn step(&mut self) {
-        self.course.advance_bar();
+        self.course.line().advance();
     }
 
     fn steps(&mut self, record: &TrainStepRecord) -> Result<(), RunError> {
-        self.course.show(format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second));
+        let figures = format!("train {:.1} %, {:.0} images/s", record.train_top1, record.images_per_second);
+        self.course.line().set_figures(figures);
         let scalars = [
             ("train_loss", Some(record.train_loss)),
             ("train_top1", Some(record.train_top1)),
@@ -137,11 +139,18 @@ impl Observer<TrainRecords> for TrainRecorder<'_> {
 
 impl TrainObserver for TrainRecorder<'_> {
     fn begins(&mut self, steps_done: u64, steps: u64) {
-        self.course.begin_bar("training".to_owned(), steps_done, steps);
+        let epochs = self.config.train.epochs;
+        let stretch = |epoch| Stretch {
+            name: format!("epoch {}/{epochs}", epoch + 1),
+            num_steps: steps / epochs as u64,
+            // Pixels.
+            cost: image_size_at(&self.config.train.image_sizes, epoch).unwrap_or(self.config.data.side()).pow(2) as f64,
+        };
+        self.course.begin_line((0..epochs).map(stretch).collect(), steps_done);
     }
 
     fn ends(&mut self, progress: &TrainProgress) -> Result<(), RunError> {
-        self.course.end_bar();
+        self.course.line().end();
         let curves = vec![("curves.svg".to_owned(), train_curves(self.config, &progress.records.epochs))];
         self.course.write(|run| write_figures(run, curves))
     }

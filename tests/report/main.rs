@@ -54,7 +54,7 @@ fn search_leaves_a_page_of_its_cell_curves_stages_settings_and_files() {
         "training top-1",
         "search.stages.1.cells",
         "Cells of the supernet, at least 3",
-        "cpu, 1 threads",
+        "cpu, one thread",
         "metrics.jsonl",
     ] {
         assert!(view.text.contains(expected), "{expected}: {}", view.text);
@@ -109,11 +109,28 @@ fn what_is_damaged_missing_or_hostile_is_said_and_harmless() {
         "3 of ",
         "lines of metrics.jsonl are damaged and left out",
         &format!("lacks the record of 1 of {} epochs", STAGES * EPOCHS),
-        "1 files in alphas/ are damaged",
+        "1 of 3 files in alphas/ are damaged",
     ] {
         assert!(view.text.contains(expected), "{expected}: {}", view.text);
     }
     assert!(view.links.iter().any(|link| link.starts_with("./%3Cscript%3E")), "{:?}", view.links);
+}
+
+#[test]
+fn run_under_way_and_one_that_was_stopped_say_so() {
+    let folder = Folder::new();
+    let mut search = folder.start(&START);
+    search.wait_for_steps(&folder.path("run"), 1);
+    search.signal("STOP");
+    report(&folder, &["run", "--out", "page.html"]);
+    let page = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
+    let under_way = page("page.html");
+    assert!(under_way.contains("Under way ") && under_way.contains(" (process "), "{under_way}");
+    search.signal("TERM");
+    search.signal("CONT");
+    search.end();
+    let stopped = page("run/report.html");
+    assert!(stopped.contains("Stopped by a signal") && stopped.contains("pdarts search --resume run"), "{stopped}");
 }
 
 #[test]

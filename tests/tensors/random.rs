@@ -3,7 +3,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// For tests that draw: libtorch's generator is the process's, and tests run beside each other.
-#[must_use]
 pub fn draw_alone(seed: i64) -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,7 +11,6 @@ mod text;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 
 use super::logging::Logging;
@@ -66,7 +65,7 @@ impl TrainArguments {
 }
 
 pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
-    let stop = StopSignal::listen().context("cannot listen to signals")?;
+    let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
     let continues_seeds = arguments.run.resume.as_deref().is_some_and(seeds::is_root);
     let call = Call { arguments, logging, stop, ranks };

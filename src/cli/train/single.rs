@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use tch::{Device, Kind};
 
 use super::{Call, text};
-use crate::cli::dry_run;
+use crate::cli::dry_run::{self, Images};
 use crate::cli::error::UsageError;
 use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
@@ -15,6 +15,7 @@ use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
 use crate::config::{Settings, TrainConfig};
+use crate::data::Loader;
 use crate::report::{TrainRecorder, TrainSummary};
 use crate::run::{Environment, RunDirectory, TrainedCell, write_atomic, write_json_atomic};
 use crate::torch::{chosen_kernels, libtorch_version};
@@ -159,14 +160,15 @@ impl Prepared {
         let root = run.new_root();
         dry_run::check_place(&root, world)?;
         let parts = self.task(&call.stop, &mut Silent).rehearse()?;
-        let valid = data.valid_loader.iter().map(|loader| ("to validate on", loader.num_images()));
-        let course = dry_run::Course {
+        let loaders = [
+            ("to train on", Some(&data.train_loader)),
+            ("to validate on", data.valid_loader.as_ref()),
+            ("to test on", Some(&data.test_loader)),
+        ];
+        let images = |(purpose, loader): (_, Option<&Loader>)| Some(Images { purpose, count: loader?.num_images() });
+        let to_be = dry_run::RunToBe {
             root,
-            images: [("to train on", data.train_loader.num_images())]
-                .into_iter()
-                .chain(valid)
-                .chain([("to test on", data.test_loader.num_images())])
-                .collect(),
+            images: loaders.into_iter().filter_map(images).collect(),
             epochs: config.train.epochs,
             steps: config.train.epochs * data.train_loader.num_steps(),
             log_every_steps: config.run.log_every_steps,
@@ -174,7 +176,7 @@ impl Prepared {
             num_weight_files: 1,
             num_runs: call.arguments.seeds.len().max(1),
         };
-        dry_run::conclude(course, parts, world, run.json)
+        dry_run::conclude(to_be, parts, world, run.json)
     }
 }
 

@@ -49,6 +49,8 @@ impl Settings for TrainConfig {
         "parallel.stall_abort_seconds",
     ];
 
+    const COMMAND: &'static str = "pdarts train";
+
     const SHOW_COMMAND: &'static str = "pdarts config show --kind train";
 
     const EXAMPLE: &'static str = "train.epochs=10";

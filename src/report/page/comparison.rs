@@ -67,7 +67,6 @@ fn table(groups: &[Vec<Placed>]) -> Markup {
             thead { tr {
                 th { "run" } th.number { "seed" }
                 @for &column in &columns { th.number { (names[column]) } }
-                th {}
             } }
             tbody {
                 @for group in groups {
@@ -83,18 +82,17 @@ fn row(place: usize, run: &ReportedRun, columns: &[usize]) -> Markup {
     let measures = run.measures();
     let standing = match run.standing {
         Standing::Complete => "",
-        Standing::Stopped => "stopped",
-        Standing::Running { .. } => "under way",
-        Standing::NotEnded { .. } => "not ended",
+        Standing::Stopped => " stopped",
+        Standing::Running { .. } => " under way",
+        Standing::NotEnded { .. } => " not ended",
     };
     html! {
         tr {
-            td.run { (swatch(place)) a href={ "#run" (place) } { (run.name) } }
+            td.run { (swatch(place)) a href={ "#run" (place) } { (run.name) } span.muted { (standing) } }
             td.number { (run.seed()) }
             @for &column in columns {
                 td.number { (measures[column].value.map_or("–".to_owned(), |value| measures[column].unit.show(value))) }
             }
-            td.muted { (standing) }
         }
     }
 }
@@ -116,7 +114,6 @@ fn mean(group: &[Placed], columns: &[usize]) -> Markup {
         tr.mean {
             td.run { "mean of " (complete.len()) " seeds" } td {}
             @for &column in columns { td.number { (shown(column).unwrap_or("–".to_owned())) } }
-            td {}
         }
     }
 }

@@ -25,7 +25,8 @@ impl SearchRun {
         let summary = self.summary.as_ref();
         let result = summary.and_then(|summary| summary.result.as_ref());
         let seconds = self.epochs.iter().map(|epoch| epoch.seconds).sum();
-        let rate = self.last_steps.as_ref().map(|steps| steps.images_per_second);
+        let steps = self.last_steps.as_ref().or(self.epochs.last().map(|epoch| &epoch.steps));
+        let rate = steps.map(|steps| steps.images_per_second);
         vec![
             measure("supernet top-1", Unit::Percent, self.epochs.iter().rev().find_map(|e| e.valid_top1)),
             measure("skip connections", Unit::Count, result.map(|cell| cell.skip_connects as f64)),
@@ -49,7 +50,8 @@ impl TrainingRun {
         let cost = summary.and_then(|summary| summary.network).map(|network| network.cost);
         let valid = self.epochs.iter().rev().find_map(|epoch| epoch.valid);
         let seconds = self.epochs.iter().map(|epoch| epoch.seconds).sum();
-        let rate = self.last_steps.as_ref().map(|steps| steps.images_per_second);
+        let steps = self.last_steps.as_ref().or(self.epochs.last().map(|epoch| &epoch.steps));
+        let rate = steps.map(|steps| steps.images_per_second);
         vec![
             measure("test top-1", Unit::Percent, test.map(|scores| scores.top1)),
             measure("of averaged weights", Unit::Percent, average.map(|scores| scores.top1)),

@@ -25,13 +25,12 @@ mod run;
 mod settings;
 mod style;
 
-pub use self::quantity::duration;
-
 use std::io;
 use std::path::{Path, PathBuf};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub use self::quantity::duration;
 use self::roots::Runs;
 use crate::config::ConfigError;
 
@@ -39,7 +38,11 @@ use crate::config::ConfigError;
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
     /// A folder without a configuration.
-    #[error("{} is not the directory of a run: config.toml cannot be read ({cause})", root.display())]
+    #[error(
+        "{} is not the directory of a run: config.toml cannot be read ({cause}); name a folder that a search or a training \
+         has left",
+        root.display()
+    )]
     NotARun {
         /// The folder.
         root: PathBuf,
@@ -94,9 +97,9 @@ pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
                         header {
                             p.kind { (count) }
                             h1 { (title) }
-                            @for note in &notes { p.note { (note) } }
                         }
                     }
+                    @for note in &notes { p.note { (note) } }
                     (compared)
                     @for article in &articles { (article) }
                     footer { "pdarts " (env!("CARGO_PKG_VERSION")) }

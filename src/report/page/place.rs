@@ -42,8 +42,9 @@ fn computed_on(start: &Environment) -> String {
     let Environment { device, threads, ranks, .. } = start;
     // Ranks have devices of different numbers.
     let device = if *ranks > 1 { device.split(':').next().unwrap_or_default() } else { device };
+    let threads = if *threads == 1 { "one thread".to_owned() } else { format!("{threads} threads") };
     match ranks {
-        0 | 1 => format!("{device}, {threads} threads"),
-        _ => format!("{ranks} ranks on {device}, {threads} threads each"),
+        0 | 1 => format!("{device}, {threads}"),
+        _ => format!("{ranks} ranks on {device}, {threads} each"),
     }
 }

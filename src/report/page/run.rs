@@ -173,10 +173,10 @@ impl SearchRun {
         reader.note_gaps(epochs.iter().map(|epoch| (epoch.stage - 1) * num_epochs + epoch.epoch - 1));
         let genotypes = reader.json("genotype.json");
         let summary = reader.json("summary.json");
-        let (mut alphas, num_damaged) = read_alphas(root);
-        alphas.retain(|file| is_place(file.stage, file.epoch));
+        let (alphas, num_files) = read_alphas(root, is_place);
+        let num_damaged = num_files - alphas.len();
         if num_damaged > 0 {
-            reader.notes.push(format!("{num_damaged} files in alphas/ are damaged and left out."));
+            reader.notes.push(format!("{num_damaged} of {num_files} files in alphas/ are damaged and left out."));
         }
         Self { config, epochs, last_steps: steps.into_iter().last(), alphas, genotypes, summary }
     }
@@ -213,14 +213,14 @@ fn split<S, E>(metrics: Vec<Metric<S, E>>) -> (Vec<S>, Vec<E>) {
     (steps, epochs)
 }
 
-/// The alphas of the run in `root` in the order of stages and epochs, and how many files are no such thing.
-fn read_alphas(root: &Path) -> (Vec<AlphasFile>, usize) {
+/// The alphas of the run in `root` at its places in their order, and how many files there are.
+fn read_alphas(root: &Path, is_place: impl Fn(usize, usize) -> bool) -> (Vec<AlphasFile>, usize) {
     let entries = fs::read_dir(root.join("alphas")).into_iter().flatten().flatten();
     let paths = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|name| name == "json"));
-    let read = |path: PathBuf| AlphasFile::read(&path).ok().filter(|file| file.alphas.check(&file.live).is_ok());
-    let files: Vec<Option<AlphasFile>> = paths.map(read).collect();
-    let num_damaged = files.iter().filter(|file| file.is_none()).count();
+    let is_whole = |file: &AlphasFile| is_place(file.stage, file.epoch) && file.alphas.check(&file.live).is_ok();
+    let files: Vec<Option<AlphasFile>> = paths.map(|path| AlphasFile::read(&path).ok().filter(is_whole)).collect();
+    let num_files = files.len();
     let mut files: Vec<AlphasFile> = files.into_iter().flatten().collect();
     files.sort_by_key(|file| (file.stage, file.epoch));
-    (files, num_damaged)
+    (files, num_files)
 }

@@ -81,7 +81,7 @@ mod tests {
     fn parts_are_the_epochs_of_each_size() {
         let mut config = TrainConfig::default();
         config.train.epochs = 20;
-        assert_eq!(parts(&config), [0..20]);
+        assert_eq!(parts(&config), vec![0..20; 1]);
         config.train.image_sizes =
             [(0, 128), (5, 160), (12, 224)].map(|(epoch, size)| ImageSizeSection { epoch, size }).to_vec();
         assert_eq!(parts(&config), [0..5, 5..12, 12..20]);
