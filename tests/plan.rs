@@ -2,8 +2,8 @@
 
 mod program;
 
-use pdarts::genotype::{Operation, Switches};
-use pdarts::model::NetworkKind;
+use pdarts::genotype::{NetworkKind, Operation, Switches};
+
 use pdarts::plan::{Counter, Kernels, SupernetSize, walk_supernet};
 use pdarts::search::{Supernet, SupernetShape};
 use program::Folder;
