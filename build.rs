@@ -121,9 +121,10 @@ fn compile_kernels(compilation: &Compilation) {
 
 fn compiler() -> cc::Build {
     let mut compiler = cc::Build::new();
-    compiler.cpp(true).std("c++20").opt_level(3).debug(sanitizer().is_some()).warnings(false);
+    compiler.cpp(true).std("c++20").opt_level(3).debug(false).warnings(false);
     if let Some(sanitizer) = sanitizer() {
-        compiler.flag(sanitizer).flag("-fno-omit-frame-pointer");
+        // Optimised less: with its checks everywhere, the compiler would take minutes a file.
+        compiler.flag(sanitizer).flag("-fno-omit-frame-pointer").opt_level(1).flag("-g1");
     }
     compiler
 }
