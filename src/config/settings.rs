@@ -22,15 +22,40 @@ pub struct Change {
     pub meaning: String,
 }
 
+/// Keys that may differ between a run of any kind and its continuation.
+pub(super) const CHANGEABLE_KEYS: [&str; 21] = [
+    "run.threads",
+    "run.device",
+    "run.log_every_steps",
+    "run.checkpoint_every_epochs",
+    "run.checkpoint_every_minutes",
+    "run.keep_checkpoints",
+    "run.keep_best_checkpoint",
+    "run.max_failed_checkpoints",
+    "run.on_divergence",
+    "run.divergence_limit",
+    "run.digest_batches",
+    "data.dir",
+    "data.loader_threads",
+    "model.checkpoint_cells",
+    "parallel.communicator",
+    "parallel.bucket_mib",
+    "parallel.first_bucket_mib",
+    "parallel.check_every_steps",
+    "parallel.nccl_timeout_seconds",
+    "parallel.stall_warning_seconds",
+    "parallel.stall_abort_seconds",
+];
+
 /// A typed configuration. The implementing types state the data, the functions come with it.
 pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned {
     /// Every section, in the order of the file.
     #[doc(hidden)]
     const SECTIONS: &'static [Section];
 
-    /// Keys that may differ between a run and its continuation: they decide how and where it runs and what it
-    /// reports, not what it computes.
-    const CHANGEABLE_AT_RESUME: &'static [&'static str];
+    /// Keys that may differ between a run and its continuation, besides those of every kind of run: they decide how and
+    /// where it runs and what it reports, not what it computes.
+    const OWN_CHANGEABLE_KEYS: &'static [&'static str];
 
     /// Keys that configurations did not always have. The digest leaves them out where they have their defaults, so that
     /// runs begun without them go on.
@@ -44,6 +69,11 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
 
     /// An override, for messages.
     const EXAMPLE: &'static str;
+
+    /// Whether `key` may differ between a run and its continuation.
+    fn is_changeable(key: &str) -> bool {
+        CHANGEABLE_KEYS.contains(&key) || Self::OWN_CHANGEABLE_KEYS.contains(&key)
+    }
 
     /// Checks every relation that the configuration alone can violate.
     ///

@@ -37,31 +37,7 @@ const MAX_CHANNELS: usize = 4096;
 impl Settings for SearchConfig {
     const SECTIONS: &'static [Section] = &SECTIONS;
 
-    const CHANGEABLE_AT_RESUME: &'static [&'static str] = &[
-        "run.threads",
-        "run.device",
-        "run.log_every_steps",
-        "run.checkpoint_every_epochs",
-        "run.checkpoint_every_minutes",
-        "run.keep_checkpoints",
-        "run.keep_best_checkpoint",
-        "run.max_failed_checkpoints",
-        "run.on_divergence",
-        "run.divergence_limit",
-        "run.digest_batches",
-        "data.dir",
-        "data.loader_threads",
-        "model.checkpoint_cells",
-        "search.validate_every_epochs",
-        "search.accumulate_steps",
-        "parallel.communicator",
-        "parallel.bucket_mib",
-        "parallel.first_bucket_mib",
-        "parallel.check_every_steps",
-        "parallel.nccl_timeout_seconds",
-        "parallel.stall_warning_seconds",
-        "parallel.stall_abort_seconds",
-    ];
+    const OWN_CHANGEABLE_KEYS: &'static [&'static str] = &["search.validate_every_epochs", "search.accumulate_steps"];
 
     const LATER_KEYS: &'static [&'static str] = &[
         "data.alpha_fraction",

@@ -22,32 +22,8 @@ const MAX_OPERATIONS: usize = 10;
 impl Settings for TrainConfig {
     const SECTIONS: &'static [Section] = &SECTIONS;
 
-    const CHANGEABLE_AT_RESUME: &'static [&'static str] = &[
-        "run.threads",
-        "run.device",
-        "run.log_every_steps",
-        "run.checkpoint_every_epochs",
-        "run.checkpoint_every_minutes",
-        "run.keep_checkpoints",
-        "run.keep_best_checkpoint",
-        "run.max_failed_checkpoints",
-        "run.on_divergence",
-        "run.divergence_limit",
-        "run.digest_batches",
-        "data.dir",
-        "data.loader_threads",
-        "model.checkpoint_cells",
-        "train.validate_every_epochs",
-        "train.accumulate_steps",
-        "train.test_every_epoch",
-        "parallel.communicator",
-        "parallel.bucket_mib",
-        "parallel.first_bucket_mib",
-        "parallel.check_every_steps",
-        "parallel.nccl_timeout_seconds",
-        "parallel.stall_warning_seconds",
-        "parallel.stall_abort_seconds",
-    ];
+    const OWN_CHANGEABLE_KEYS: &'static [&'static str] =
+        &["train.validate_every_epochs", "train.accumulate_steps", "train.test_every_epoch"];
 
     const COMMAND: &'static str = "pdarts train";
 
