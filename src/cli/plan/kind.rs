@@ -9,7 +9,7 @@ use crate::plan::{Course, DataSize, Kernels, PlanError};
 /// What is to be planned.
 pub(super) enum Planned {
     Search(Box<SearchConfig>),
-    Training { config: Box<TrainConfig>, cell: NamedGenotype },
+    Training { config: Box<TrainConfig>, cell: Box<NamedGenotype> },
 }
 
 /// Tables that only one kind of configuration has.
@@ -23,7 +23,7 @@ impl Planned {
             std::fs::read_to_string(file).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
         if OF_TRAINING.iter().any(|&name| tables.contains_key(name)) {
             let config = Box::new(TrainConfig::load(file, overrides)?);
-            return Ok(Self::Training { config, cell: read_genotype(genotype)? });
+            return Ok(Self::Training { config, cell: Box::new(read_genotype(genotype)?) });
         }
         Ok(Self::Search(Box::new(SearchConfig::load(file, overrides)?)))
     }
