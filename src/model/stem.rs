@@ -12,14 +12,7 @@ pub enum Stem {
     /// One 3x3 convolution.
     Cifar(ConvBn),
     /// Three 3x3 convolutions of stride 2, the first to half of the channels.
-    ImageNet {
-        /// To half of the image's size.
-        half: ConvBn,
-        /// To a quarter.
-        quarter: ConvBn,
-        /// To an eighth.
-        eighth: ConvBn,
-    },
+    ImageNet(Box<[ConvBn; 3]>),
 }
 
 /// A 3x3 convolution with BatchNorm.
@@ -58,19 +51,19 @@ impl Stem {
     pub fn new(store: &mut ParameterStore, kind: NetworkKind, channels: i64) -> Self {
         match kind {
             NetworkKind::Cifar => Self::Cifar(ConvBn::new(store, ["stem.0", "stem.1"], (3, channels), 1)),
-            NetworkKind::ImageNet => Self::ImageNet {
-                half: ConvBn::new(store, ["stem0.0", "stem0.1"], (3, channels / 2), 2),
-                quarter: ConvBn::new(store, ["stem0.3", "stem0.4"], (channels / 2, channels), 2),
-                eighth: ConvBn::new(store, ["stem1.1", "stem1.2"], (channels, channels), 2),
-            },
+            NetworkKind::ImageNet => Self::ImageNet(Box::new([
+                ConvBn::new(store, ["stem0.0", "stem0.1"], (3, channels / 2), 2),
+                ConvBn::new(store, ["stem0.3", "stem0.4"], (channels / 2, channels), 2),
+                ConvBn::new(store, ["stem1.1", "stem1.2"], (channels, channels), 2),
+            ])),
         }
     }
 
     /// Its layers, from the image on.
-    pub fn layers(&self) -> Vec<&ConvBn> {
+    pub fn layers(&self) -> &[ConvBn] {
         match self {
-            Self::Cifar(layer) => vec![layer],
-            Self::ImageNet { half, quarter, eighth } => vec![half, quarter, eighth],
+            Self::Cifar(layer) => std::slice::from_ref(layer),
+            Self::ImageNet(layers) => &**layers,
         }
     }
 
@@ -81,7 +74,8 @@ impl Stem {
     pub fn forward(&self, images: &Tensor, training: bool) -> Result<StemOutput, TorchError> {
         Ok(match self {
             Self::Cifar(layer) => StemOutput { older: None, newer: layer.forward(images, training)? },
-            Self::ImageNet { half, quarter, eighth } => {
+            Self::ImageNet(layers) => {
+                let [half, quarter, eighth] = &**layers;
                 let older = quarter.forward(&half.forward(images, training)?.f_relu()?, training)?.f_relu()?;
                 StemOutput { newer: eighth.forward(&older, training)?, older: Some(older) }
             }
@@ -120,7 +114,7 @@ mod tests {
         let StemOutput { older, newer } = stem.forward(&images, true).unwrap();
         let older = older.unwrap();
         assert_eq!((older.size(), newer.size()), (vec![2, 6, 16, 16], vec![2, 6, 8, 8]));
-        let [half, quarter, eighth] = stem.layers().try_into().unwrap();
+        let [half, quarter, eighth] = stem.layers() else { panic!("{stem:?}") };
         let expected_older = plain(quarter, &plain(half, &images).relu()).relu();
         let expected_newer = plain(eighth, &expected_older);
         close(&older, &expected_older);
