@@ -108,6 +108,7 @@ fn what_is_damaged_missing_or_hostile_is_said_and_harmless() {
         "pdarts search --resume",
         "3 of ",
         "lines of metrics.jsonl are damaged and left out",
+        "validation top-1",
         &format!("lacks the record of 1 of {} epochs", STAGES * EPOCHS),
         "1 of 3 files in alphas/ are damaged",
     ] {

@@ -5,7 +5,9 @@ use maud::{Markup, html};
 use super::figure;
 use super::quantity::{Unit, duration};
 use super::run::{ReportedRun, RunKind, SearchRun};
+use crate::report::Status;
 use crate::report::figures::{search_curves, stage_figures, train_curves};
+use crate::search::Stage;
 use crate::trainer::StageRecord;
 
 pub fn course(run: &ReportedRun) -> Markup {
@@ -44,11 +46,13 @@ fn stages(run: &SearchRun) -> Markup {
 }
 
 fn stage_table(run: &SearchRun) -> Markup {
-    let stages = run.summary.as_ref().map_or(&[][..], |summary| &summary.stages);
+    let stages = stage_records(run);
     if stages.is_empty() {
-        return html! { p.muted { "The table of stages is in summary.json, which a run writes when it ends." } };
+        return html!();
     }
-    let percent = |value: Option<f64>| value.map_or("–".to_owned(), |value| Unit::Percent.show(value));
+    let percent = |value: Option<f64>| {
+        value.filter(|value| value.is_finite()).map_or("–".to_owned(), |value| Unit::Percent.show(value))
+    };
     html! {
         div.table tabindex="0" { table {
             thead { tr {
@@ -63,13 +67,25 @@ fn stage_table(run: &SearchRun) -> Markup {
                         td { (number) }
                         td.number { (cells) }
                         td.number { (operations) }
-                        td.number { (percent(Some(*train_top1))) }
-                        td.number { (percent(*valid_top1)) }
-                        td.number { (duration(*seconds)) }
+                        td.number { (percent(Some(train_top1))) }
+                        td.number { (percent(valid_top1)) }
+                        td.number { (duration(seconds)) }
                     }
                 }
             }
         } }
+    }
+}
+
+/// Those of the summary; of a search that is not complete, of the epochs that are.
+fn stage_records(run: &SearchRun) -> Vec<StageRecord> {
+    match &run.summary {
+        Some(summary) if summary.status == Status::Complete => summary.stages.clone(),
+        _ => {
+            let num_begun = run.epochs.iter().map(|epoch| epoch.stage).max().unwrap_or(0);
+            let begun = Stage::sequence(&run.config.search).into_iter().take(num_begun);
+            begun.map(|stage| StageRecord::new(&stage, &run.epochs)).collect()
+        }
     }
 }
 

@@ -179,14 +179,7 @@ impl<'a> Search<'a> {
         switches: &Switches,
         alphas: &Alphas,
     ) -> Result<(), TrainError> {
-        let epochs: Vec<_> = progress.records.epochs.iter().filter(|epoch| epoch.stage == stage.index + 1).collect();
-        let record = StageRecord {
-            cells: stage.num_cells,
-            operations: stage.num_operations,
-            train_top1: epochs.last().map_or(f64::NAN, |epoch| epoch.train_top1),
-            valid_top1: epochs.last().and_then(|epoch| epoch.valid_top1),
-            seconds: epochs.iter().map(|epoch| epoch.seconds).sum(),
-        };
+        let record = StageRecord::new(stage, &progress.records.epochs);
         let is_last = stage.index + 1 == self.config.search.stages.len();
         let kept = switches.drop_weakest(alphas, stage.keep, is_last)?;
         check_derived("the kept operations", &format!("{kept:?}"), self.world, progress.global_step)?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::genotype::Switches;
+use crate::search::Stage;
 use crate::trainer::progress::{Progress, Records};
 
 /// How far a search has come.
@@ -129,4 +130,18 @@ pub struct StageRecord {
     pub valid_top1: Option<f64>,
     /// Over all its epochs.
     pub seconds: f64,
+}
+
+impl StageRecord {
+    /// Of `stage` as far as `epochs`, records of the whole search in order, hold some of it.
+    pub fn new(stage: &Stage, epochs: &[SearchEpochRecord]) -> Self {
+        let epochs: Vec<_> = epochs.iter().filter(|epoch| epoch.stage == stage.index + 1).collect();
+        Self {
+            cells: stage.num_cells,
+            operations: stage.num_operations,
+            train_top1: epochs.last().map_or(f64::NAN, |epoch| epoch.train_top1),
+            valid_top1: epochs.last().and_then(|epoch| epoch.valid_top1),
+            seconds: epochs.iter().map(|epoch| epoch.seconds).sum(),
+        }
+    }
 }
