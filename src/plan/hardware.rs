@@ -117,7 +117,7 @@ const CARDS: [Card; 4] = [
 ];
 
 /// Of a GPU, from two steps that do not wait for the host alone (see docs/performance.md); its arithmetic is assumed.
-const GPU_EFFICIENCY: Efficiency = Efficiency { arithmetic: 0.3, memory: 0.3 };
+const GPU_EFFICIENCY: Efficiency = Efficiency { arithmetic: 0.3, memory: 0.2 };
 /// For an operation of libtorch, on an H200 in a virtual machine, from steps of the supernet, which wait for the host.
 const GPU_LAUNCH_SECONDS: f64 = 20e-6;
 /// CUDA's context, libtorch's kernels, cuDNN's workspace: assumed.
@@ -126,10 +126,10 @@ const GPU_PROGRAM_BYTES: f64 = 1.5 * GIB;
 /// On CPUs, of what `bench machine` measures: fitted to measured steps, see docs/performance.md. What stays in a cache is
 /// faster than memory.
 const CPU_EFFICIENCY: [Efficiency; Class::ALL.len()] = [
-    Efficiency { arithmetic: 0.9, memory: 0.75 },
+    Efficiency { arithmetic: 1.05, memory: 0.75 },
     Efficiency { arithmetic: 1.1, memory: 1.0 },
     Efficiency { arithmetic: 1.0, memory: 0.75 },
-    Efficiency { arithmetic: 1.0, memory: 0.6 },
+    Efficiency { arithmetic: 1.0, memory: 0.65 },
 ];
 /// An operation of libtorch with its autograd, forward or backward.
 const CPU_LAUNCH_SECONDS: f64 = 10e-6;
@@ -139,11 +139,6 @@ const CPU_PROGRAM_BYTES: f64 = 0.14 * GIB;
 const CPU_NODE_LINK: f64 = 4.0 * GIGA;
 
 impl Hardware {
-    /// The cards there are figures of.
-    pub fn card_names() -> impl Iterator<Item = &'static str> {
-        CARDS.iter().map(|card| card.name)
-    }
-
     /// A GPU by its name in lower case; `None` for one without figures.
     pub fn card(name: &str) -> Option<Self> {
         let card = CARDS.iter().find(|card| card.name == name)?;
