@@ -1,9 +1,33 @@
-//! The weights of all mixed edges of a cell, gathered once for all cells of one kind.
+//! The weights of all mixed edges of a cell, as a strategy gives them and gathered once for all cells of one kind.
 
 use tch::Tensor;
 
 use super::layout::OperationEdges;
 use crate::torch::TorchError;
+
+/// What a strategy makes of its parameters for one forward pass.
+#[derive(Debug)]
+pub struct Mixing {
+    /// Of normal cells.
+    pub normal: CellMixing,
+    /// Of reduction cells.
+    pub reduction: CellMixing,
+}
+
+impl Mixing {
+    /// By these weights `[14, K]` of the operations alone.
+    pub fn of_operations(normal: Tensor, reduction: Tensor) -> Self {
+        let cell = |operations| CellMixing { operations };
+        Self { normal: cell(normal), reduction: cell(reduction) }
+    }
+}
+
+/// The weights of all cells of one kind.
+#[derive(Debug)]
+pub struct CellMixing {
+    /// `[14, K]`: of the live operations of each edge.
+    pub operations: Tensor,
+}
 
 /// For every source state the weights of the operations that leave it: those of the first operation's edges, then
 /// those of the next, in the order of the layout.
@@ -12,11 +36,12 @@ pub struct MixingWeights {
 }
 
 impl MixingWeights {
-    /// `weights`: `[14, K]`, relaxed; `layout`: the cells' operations by source state.
+    /// `layout`: the cells' operations by source state.
     ///
     /// # Errors
     /// When libtorch refuses, for example for want of memory.
-    pub fn gather(weights: &Tensor, layout: &[Vec<OperationEdges>]) -> Result<Self, TorchError> {
+    pub fn gather(mixing: &CellMixing, layout: &[Vec<OperationEdges>]) -> Result<Self, TorchError> {
+        let weights = &mixing.operations;
         let (_, num_live) = weights.size2()?;
         let edges_of = |source: &[OperationEdges]| source.iter().map(|group| group.edges.len() as i64).sum();
         let sizes: Vec<i64> = layout.iter().map(|source| edges_of(source)).collect();

@@ -7,7 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
-use super::mixing::MixingWeights;
+use super::mixing::{Mixing, MixingWeights};
 use crate::genotype::{CellKind, NUM_NODES, NetworkKind, Switches};
 use crate::model::{Checkpointed, Linear, ParameterStore, Stem, StemOutput, channels_last};
 use crate::torch::TorchError;
@@ -132,19 +132,13 @@ impl Supernet {
         &self.parameters
     }
 
-    /// Logits `[N, classes]` of `images` `[N, 3, H, W]`; `normal` and `reduction`: mixing weights `[14, K]`.
+    /// Logits `[N, classes]` of `images` `[N, 3, H, W]`.
     ///
     /// # Errors
     /// When the images do not fit the network.
-    pub fn forward(
-        &self,
-        images: &Tensor,
-        normal: &Tensor,
-        reduction: &Tensor,
-        mode: ForwardMode,
-    ) -> Result<Tensor, TorchError> {
-        let normal = MixingWeights::gather(normal, &self.normal_layout)?;
-        let reduction = MixingWeights::gather(reduction, &self.reduction_layout)?;
+    pub fn forward(&self, images: &Tensor, mixing: &Mixing, mode: ForwardMode) -> Result<Tensor, TorchError> {
+        let normal = MixingWeights::gather(&mixing.normal, &self.normal_layout)?;
+        let reduction = MixingWeights::gather(&mixing.reduction, &self.reduction_layout)?;
         let StemOutput { older, mut newer } = self.stem.forward(&channels_last(images)?, mode.training)?;
         let mut older = older.unwrap_or_else(|| newer.shallow_clone());
         let computes_again = self.checkpoints_cells && mode.training;
@@ -198,7 +192,8 @@ mod tests {
     fn logits(network: &Supernet, side: i64) -> Result<Tensor, TorchError> {
         let images = Tensor::randn([2, 3, side, side], (Kind::Float, Device::Cpu));
         let weights = Tensor::full([NUM_EDGES as i64, 3], 1.0 / 3.0, (Kind::Float, Device::Cpu));
-        network.forward(&images, &weights, &weights, ForwardMode::training(0.0))
+        let mixing = Mixing::of_operations(weights.shallow_clone(), weights);
+        network.forward(&images, &mixing, ForwardMode::training(0.0))
     }
 
     #[test]

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
-use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
-use pdarts::genotype::{NetworkKind, Switches, restrict};
-use pdarts::search::{ForwardMode, Softmax, SupernetShape};
+use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings, StrategyName};
+use pdarts::genotype::{NetworkKind, Switches};
+use pdarts::search::{ForwardMode, SupernetShape};
 use pdarts::trainer::{SearchData, SearchState, StepImages, TallySums, synchronise_batch_norm};
 use pdarts::world::{Ranks, World, leave};
 use serde::{Deserialize, Serialize};
@@ -76,8 +76,8 @@ impl Task {
         };
         // Other values on every rank: rank 0's must win.
         tch::manual_seed(world.rank as i64);
-        let softmax = Box::new(Softmax);
-        let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, softmax, device, kind).unwrap();
+        let strategy = StrategyName::PDarts;
+        let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, strategy, device, kind).unwrap();
         state.checkpoint_cells(self.checkpoint_cells);
         state.replicate(&world, (&config.parallel).into()).unwrap();
         synchronise_batch_norm(&world);
@@ -96,7 +96,7 @@ impl Task {
                 losses.push(mean_loss(&state.weight_step(&mut images, LEARNING_RATE, mode).unwrap().loss, &world));
             }
         }
-        let variants = restrict(&switches, &state.alphas().values().unwrap()).unwrap();
+        let variants = state.strategy().derive(&switches, &state.alphas().unwrap()).unwrap();
         Course {
             losses,
             alphas: values(state.flat_alphas.values()),
