@@ -76,6 +76,7 @@ impl Settings for SearchConfig {
         "model.network",
         "search.strategy",
         "search.order",
+        "search.partial_channels",
     ];
 
     const COMMAND: &'static str = "pdarts search";
@@ -91,7 +92,7 @@ impl Settings for SearchConfig {
         validate_search(&self.search)?;
         validate_operations(&self.search.operations)?;
         validate_stages(&self.search)?;
-        strategy::validate_strategy(&self.search)?;
+        strategy::validate_strategy(&self.search, self.model.channels)?;
         validate_parallel(&self.parallel)?;
         validate_weight_optimizer(&self.optimizer.weights)?;
         validate_alpha_optimizer(&self.optimizer.alphas)?;

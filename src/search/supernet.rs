@@ -8,6 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
 use super::mixing::{Mixing, MixingWeights};
+use super::partial::PartialChannels;
 use crate::genotype::{CellKind, NUM_NODES, NetworkKind, Switches};
 use crate::model::{Checkpointed, Linear, ParameterStore, Stem, StemOutput, channels_last};
 use crate::torch::TorchError;
@@ -26,6 +27,8 @@ pub struct SupernetShape {
     pub channels: usize,
     /// Outputs of the head.
     pub num_classes: usize,
+    /// Operations work on one of so many parts of a state's channels, the others pass; 1 = on all.
+    pub partial_channels: usize,
     /// The live operations of every edge.
     pub switches: Switches,
 }
@@ -80,9 +83,9 @@ impl PlacedCell {
         computes_again: bool,
     ) -> Result<Tensor, TorchError> {
         // The inputs of the first cell are one tensor, whose gradients backward adds in the order that it would without.
-        let inputs: Vec<&Tensor> = [newer, older].into_iter().chain(weights.sources()).collect();
+        let inputs: Vec<&Tensor> = [newer, older].into_iter().chain(weights.tensors()).collect();
         self.cell.forward(&inputs, computes_again, move |cell, inputs| {
-            cell.forward(&inputs[1], &inputs[0], &MixingWeights::from_sources(&inputs[2..]), mode)
+            cell.forward(&inputs[1], &inputs[0], &MixingWeights::from_tensors(&inputs[2..]), mode)
         })
     }
 }
@@ -158,6 +161,7 @@ fn places(shape: &SupernetShape, stem_channels: i64) -> impl Iterator<Item = Cel
         older_channels: stem_channels,
         newer_channels: stem_channels,
         channels: shape.channels as i64,
+        partial: PartialChannels::one_of(shape.partial_channels),
         reduction: false,
         // ImageNet's stem gives its second output at half the size of the first.
         after_reduction: shape.stem == NetworkKind::ImageNet,
@@ -172,6 +176,7 @@ fn places(shape: &SupernetShape, stem_channels: i64) -> impl Iterator<Item = Cel
             channels,
             reduction: false,
             after_reduction: reduction,
+            ..place
         };
         Some(place)
     })
@@ -185,7 +190,7 @@ mod tests {
     fn supernet(stem: NetworkKind, num_cells: usize) -> Supernet {
         let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3];
         let switches = Switches::full(&operations).unwrap();
-        let shape = SupernetShape { stem, num_cells, channels: 4, num_classes: 7, switches };
+        let shape = SupernetShape { stem, num_cells, channels: 4, num_classes: 7, partial_channels: 1, switches };
         Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap()
     }
 

@@ -51,7 +51,14 @@ fn search(num_cells: usize, live: &[Operation], checkpoint: bool) -> Trace {
     tch::set_num_threads(1);
     let _alone = draw_alone(3);
     let switches = Switches::full(live).unwrap();
-    let shape = SupernetShape { stem: NetworkKind::Cifar, num_cells, channels: 4, num_classes: 7, switches };
+    let shape = SupernetShape {
+        stem: NetworkKind::Cifar,
+        num_cells,
+        channels: 4,
+        num_classes: 7,
+        partial_channels: 1,
+        switches,
+    };
     let (strategy, optimizer) = (StrategyName::PDarts, SearchConfig::default().optimizer);
     let mut state = SearchState::new(&shape, 1e-3, &optimizer, strategy, Device::Cpu, Kind::Float).unwrap();
     state.checkpoint_cells(checkpoint);

@@ -8,5 +8,6 @@ mod darts;
 mod fixture;
 mod kernels;
 mod networks;
+mod pc_darts;
 mod subject;
 mod supernet;

@@ -17,6 +17,8 @@ pub struct SupernetCase {
     layers: usize,
     init_channels: usize,
     num_classes: usize,
+    #[serde(default = "all_channels")]
+    partial_channels: usize,
     switches_normal: Vec<[bool; 8]>,
     switches_reduce: Vec<[bool; 8]>,
     pub steps: usize,
@@ -54,6 +56,10 @@ impl SupernetCase {
     }
 }
 
+fn all_channels() -> usize {
+    1
+}
+
 pub struct Subject<'a> {
     pub fixture: &'a Fixture,
     pub state: SearchState,
@@ -66,6 +72,7 @@ impl<'a> Subject<'a> {
             num_cells: case.layers,
             channels: case.init_channels,
             num_classes: case.num_classes,
+            partial_channels: case.partial_channels,
             switches: Switches {
                 normal: CellSwitches::from_mask(&case.switches_normal).unwrap(),
                 reduction: CellSwitches::from_mask(&case.switches_reduce).unwrap(),

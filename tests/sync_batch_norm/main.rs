@@ -352,7 +352,14 @@ fn new_supernet() -> Supernet {
     let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3, Operation::DilConv5x5];
     let switches = Switches::full(&operations).unwrap();
     Supernet::new(
-        &SupernetShape { stem: NetworkKind::Cifar, num_cells: 3, channels: 4, num_classes: 5, switches },
+        &SupernetShape {
+            stem: NetworkKind::Cifar,
+            num_cells: 3,
+            channels: 4,
+            num_classes: 5,
+            partial_channels: 1,
+            switches,
+        },
         Device::Cpu,
         Kind::Double,
     )

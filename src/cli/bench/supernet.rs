@@ -129,6 +129,7 @@ impl Subject {
             num_cells,
             channels: CHANNELS,
             num_classes: NUM_CLASSES,
+            partial_channels: defaults.search.partial_channels,
             switches: Switches::full(live).context("--live").map_err(UsageError::new)?,
         };
         let alpha_scale = defaults.search.alpha_init_scale;

@@ -4,10 +4,12 @@
 //! what they say. How they are stepped stands in `trainer/search/architecture_step`, what a strategy refuses in
 //! `config/validate/strategy`.
 
+mod pc_darts;
 mod softmax;
 
 use std::fmt::Debug;
 
+pub use pc_darts::PcDarts;
 pub use softmax::Softmax;
 
 use super::cell_parameters::ArchitectureOptions;
@@ -53,5 +55,6 @@ pub fn new_strategy(name: StrategyName, options: ArchitectureOptions) -> Result<
     Ok(match name {
         // They differ in stages and steps alone.
         StrategyName::PDarts | StrategyName::Darts => Box::new(Softmax::random(options)?),
+        StrategyName::PcDarts => Box::new(PcDarts::random(options)?),
     })
 }

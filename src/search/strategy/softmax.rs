@@ -41,6 +41,6 @@ impl Strategy for Softmax {
 
     fn values(&self) -> Result<Alphas, tch::TchError> {
         let [normal, reduction] = self.alphas.values()?;
-        Ok(Alphas { normal, reduction })
+        Ok(Alphas { normal, reduction, betas: None })
     }
 }

@@ -141,6 +141,7 @@ impl<'a> Search<'a> {
             num_cells: stage.num_cells,
             channels: self.config.model.channels,
             num_classes: self.data.num_classes,
+            partial_channels: self.config.search.partial_channels,
             switches: switches.clone(),
         };
         tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));

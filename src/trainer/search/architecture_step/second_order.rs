@@ -66,6 +66,5 @@ fn copy(buffer: &Tensor) -> Result<Tensor, TrainError> {
 }
 
 fn put_back(buffer: &Tensor, values: &Tensor) -> Result<(), TrainError> {
-    let _ = no_grad(|| buffer.shallow_clone().f_copy_(values))?;
-    Ok(())
+    Ok(no_grad(|| buffer.shallow_clone().f_copy_(values))?)
 }
