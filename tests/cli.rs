@@ -64,7 +64,7 @@ fn alphas_file() -> AlphasFile {
         stage: 3,
         epoch: 25,
         live: Switches::full(&live).unwrap(),
-        alphas: Alphas { normal: cell.clone(), reduction: cell },
+        alphas: Alphas { normal: cell.clone(), reduction: cell, betas: None },
     }
 }
 

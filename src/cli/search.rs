@@ -19,7 +19,8 @@ use crate::report::{RunRecorder, SearchSummary};
 use crate::run::{Environment, GenotypeFile, RunDirectory};
 use crate::torch::{chosen_kernels, libtorch_version};
 use crate::trainer::{
-    FirstOrder, Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
+    Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
+    architecture_step,
 };
 use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
 
@@ -107,7 +108,8 @@ impl Prepared {
 
     fn task<'a>(&'a self, stop: StopSignal, observer: &'a mut dyn SearchObserver) -> Search<'a> {
         let Self { config, world, data } = self;
-        Search { config, world, data, architecture_step: Box::new(FirstOrder), stop, observer }
+        let architecture_step = architecture_step(&config.search);
+        Search { config, world, data, architecture_step, stop, observer }
     }
 }
 

@@ -117,6 +117,25 @@ pub enum DivergencePolicy {
     Rewind,
 }
 
+/// Which search is run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrategyName {
+    /// P-DARTS (arXiv:1904.12760): stages of growing depth with fewer and fewer operations.
+    PDarts,
+    /// DARTS (arXiv:1806.09055): one supernet with all operations.
+    Darts,
+    /// PC-DARTS (arXiv:1907.05737): DARTS on a part of the channels, with weights of the edges.
+    PcDarts,
+}
+
+impl fmt::Display for StrategyName {
+    /// The name as in a configuration.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(formatter)
+    }
+}
+
 /// How the dropout on `skip_connect` decays over the epochs of a stage.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -277,8 +296,17 @@ section! {
 }
 
 section! {
-    /// The progressive search. Paper: sections 3.2 and 3.3.
+    /// The search: its strategy and its stages. P-DARTS's paper: sections 3.2 and 3.3.
     SearchSection at "search" {
+        /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage) or "pc-darts" (one stage, operations
+        /// on a part of the channels, weights of the edges).
+        strategy: StrategyName = StrategyName::PDarts,
+        /// Approximation of the alphas' gradient: 1 (weights taken as they are) or 2 (as they would be after a step; for
+        /// darts, some three times as slow).
+        order: usize = 1,
+        /// Operations work on one of so many parts of a state's channels, the others pass; 1 = on all. For pc-darts: 4 in the
+        /// paper on CIFAR, 2 on ImageNet.
+        partial_channels: usize = 1,
         /// Images of one step, over all ranks.
         global_batch: usize = 96,
         /// Parts of a step's images that go through the network one after the other, to need less memory.

@@ -238,6 +238,9 @@ fn shipped_configs_load() {
     assert_eq!((imagenet.data.dataset, imagenet.data.alpha_fraction), (DatasetName::Images, 0.025));
     assert_eq!(imagenet.network_kind(), NetworkKind::ImageNet);
     assert!(imagenet.validate_with_dataset(1_281_167).is_ok() && imagenet.validate_with_ranks(8).is_ok());
+    let (darts, pc_darts) = (shipped("search-darts.toml"), shipped("search-pc-darts.toml"));
+    assert_eq!((darts.search.strategy, darts.search.order), (StrategyName::Darts, 2));
+    assert_eq!((pc_darts.search.strategy, pc_darts.search.partial_channels), (StrategyName::PcDarts, 4));
     let quickstart = shipped("search-quickstart.toml");
     assert!(quickstart.validate_with_dataset(2200).is_ok());
 }

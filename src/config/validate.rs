@@ -50,6 +50,9 @@ impl Settings for SearchConfig {
         "data.on_bad_image",
         "data.bad_image_limit",
         "model.network",
+        "search.strategy",
+        "search.order",
+        "search.partial_channels",
     ];
 
     const COMMAND: &'static str = "pdarts search";
@@ -65,6 +68,7 @@ impl Settings for SearchConfig {
         validate_search(&self.search)?;
         validate_operations(&self.search.operations)?;
         validate_stages(&self.search)?;
+        strategy::validate_strategy(&self.search, self.model.channels)?;
         validate_parallel(&self.parallel)?;
         validate_weight_optimizer(&self.optimizer.weights)?;
         validate_alpha_optimizer(&self.optimizer.alphas)?;
@@ -276,6 +280,7 @@ mod image_sizes;
 mod images;
 mod optimizer;
 pub(super) mod shares;
+mod strategy;
 mod train;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{CellKind, NUM_EDGES};
+use super::cell::{CellKind, NUM_EDGES, edges};
 use super::error::GenotypeError;
 use super::operation::Operation;
 use super::switches::{CellSwitches, Switches};
@@ -21,6 +21,39 @@ pub struct Alphas {
     pub normal: CellAlphas,
     /// Shared by all reduction cells.
     pub reduction: CellAlphas,
+    /// Of the edges, where they are weighed too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub betas: Option<Betas>,
+}
+
+/// One parameter an edge of both cells, before the softmax over the edges that lead to one node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Betas {
+    /// Shared by all normal cells.
+    pub normal: Vec<f64>,
+    /// Shared by all reduction cells.
+    pub reduction: Vec<f64>,
+}
+
+impl Betas {
+    /// Those of one cell.
+    pub fn cell(&self, kind: CellKind) -> &[f64] {
+        match kind {
+            CellKind::Normal => &self.normal,
+            CellKind::Reduction => &self.reduction,
+        }
+    }
+
+    /// The weight of every edge of a cell: its share among those that lead to the same node.
+    fn weights(&self, kind: CellKind) -> Vec<f64> {
+        let betas = self.cell(kind);
+        let edges: Vec<_> = edges().collect();
+        edges
+            .chunk_by(|a, b| a.node == b.node)
+            .flat_map(|edges| softmax(&betas[edges[0].index..][..edges.len()]))
+            .collect()
+    }
 }
 
 impl Alphas {
@@ -32,7 +65,18 @@ impl Alphas {
         }
     }
 
-    /// Checks that there is one finite alpha for each live operation.
+    /// How strong every live operation of a cell is: its share of its edge, times the edge's share of its node where edges
+    /// are weighed.
+    pub fn strengths(&self, kind: CellKind) -> Vec<Vec<f64>> {
+        let mut strengths: Vec<Vec<f64>> = self.cell(kind).iter().map(|alphas| softmax(alphas)).collect();
+        if let Some(betas) = &self.betas {
+            let edges = strengths.iter_mut().zip(betas.weights(kind));
+            edges.for_each(|(edge, weight)| edge.iter_mut().for_each(|strength| *strength *= weight));
+        }
+        strengths
+    }
+
+    /// Checks that there is one finite alpha for each live operation, and one finite beta for each edge if there are any.
     ///
     /// # Errors
     /// [`GenotypeError::InvalidAlphas`] with the edge and what was expected and found there.
@@ -40,6 +84,14 @@ impl Alphas {
         for cell in CellKind::ALL {
             let (live, alphas) = (switches.cell(cell), self.cell(cell));
             let invalid = |problem| Err(GenotypeError::InvalidAlphas { cell, problem });
+            if let Some(betas) = self.betas.as_ref().map(|betas| betas.cell(cell)) {
+                if betas.len() != NUM_EDGES {
+                    return invalid(format!("expected {NUM_EDGES} betas, found {}", betas.len()));
+                }
+                if let Some(edge) = betas.iter().position(|beta| !beta.is_finite()) {
+                    return invalid(format!("the beta of edge {edge} is {}: the search has diverged", betas[edge]));
+                }
+            }
             if alphas.len() != NUM_EDGES {
                 return invalid(format!("expected {NUM_EDGES} edges, found {}", alphas.len()));
             }
@@ -104,7 +156,7 @@ mod tests {
 
     fn even() -> (Switches, Alphas) {
         let cell = vec![vec![0.0; 8]; NUM_EDGES];
-        let alphas = Alphas { normal: cell.clone(), reduction: cell };
+        let alphas = Alphas { normal: cell.clone(), reduction: cell, betas: None };
         (Switches::full(&Operation::SEARCH_SPACE).unwrap(), alphas)
     }
 

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::alphas::{Alphas, CellAlphas, softmax};
+use super::alphas::{Alphas, CellAlphas};
 use super::cell::{CellKind, Edge, NUM_INPUTS, NUM_NODES, edges};
 use super::error::GenotypeError;
 use super::genotype::{EDGES_PER_NODE, Genotype};
@@ -54,7 +54,7 @@ impl Variant {
 /// [`GenotypeError::OnlyNone`] if an edge has nothing but `none`.
 pub fn derive(switches: &Switches, alphas: &Alphas) -> Result<Genotype, GenotypeError> {
     alphas.check(switches)?;
-    let strongest = |kind| choose(kind, switches.cell(kind), &probabilities(alphas.cell(kind)));
+    let strongest = |kind| choose(kind, switches.cell(kind), &alphas.strengths(kind));
     let normal = strongest(CellKind::Normal)?;
     let reduce = strongest(CellKind::Reduction)?;
     Ok(Variant::new(MAX_SKIP_CONNECTS, &normal, &reduce).genotype)
@@ -72,8 +72,8 @@ pub fn derive(switches: &Switches, alphas: &Alphas) -> Result<Genotype, Genotype
 pub fn restrict(switches: &Switches, alphas: &Alphas) -> Result<Vec<Variant>, GenotypeError> {
     alphas.check(switches)?;
     let choose_normal = |probabilities: &CellAlphas| choose(CellKind::Normal, &switches.normal, probabilities);
-    let reduce = choose(CellKind::Reduction, &switches.reduction, &probabilities(&alphas.reduction))?;
-    let mut remaining = probabilities(&alphas.normal);
+    let reduce = choose(CellKind::Reduction, &switches.reduction, &alphas.strengths(CellKind::Reduction))?;
+    let mut remaining = alphas.strengths(CellKind::Normal);
     let mut normal = choose_normal(&remaining)?;
     let mut variants = vec![Variant::new(MAX_SKIP_CONNECTS, &normal, &reduce)];
     for max_skip_connects in (0..MAX_SKIP_CONNECTS).rev() {
@@ -113,10 +113,6 @@ struct Choice {
     /// Of the operation among the edge's live ones.
     position: usize,
     probability: f64,
-}
-
-fn probabilities(alphas: &CellAlphas) -> Vec<Vec<f64>> {
-    alphas.iter().map(|alphas| softmax(alphas)).collect()
 }
 
 /// The operations and edges of a final cell, by node and then by source.
@@ -205,7 +201,7 @@ mod tests {
             let last = case.stages.len() - 1;
             for (index, stage) in case.stages.into_iter().enumerate() {
                 assert_eq!(live, switches(&stage.switches_normal, &stage.switches_reduce));
-                let alphas = Alphas { normal: stage.alphas_normal, reduction: stage.alphas_reduce };
+                let alphas = Alphas { normal: stage.alphas_normal, reduction: stage.alphas_reduce, betas: None };
                 if index == last {
                     assert_eq!(derive(&live, &alphas).unwrap(), case.genotype);
                     variants = restrict(&live, &alphas).unwrap();
@@ -229,7 +225,7 @@ mod tests {
     /// The same alphas on every edge of both cells.
     fn uniform(edge: &[f64]) -> Alphas {
         let cell = vec![edge.to_vec(); NUM_EDGES];
-        Alphas { normal: cell.clone(), reduction: cell }
+        Alphas { normal: cell.clone(), reduction: cell, betas: None }
     }
 
     #[test]
@@ -284,7 +280,7 @@ mod tests {
             reduction in prop::collection::vec(prop::collection::vec(-2.0..2.0, 3), NUM_EDGES),
         ) {
             let operations = [Operation::None, Operation::SkipConnect, Operation::DilConv3x3];
-            let variants = restrict(&Switches::full(&operations).unwrap(), &Alphas { normal, reduction }).unwrap();
+            let variants = restrict(&Switches::full(&operations).unwrap(), &Alphas { normal, reduction, betas: None }).unwrap();
             prop_assert!(variants.is_sorted_by(|a, b| a.max_skip_connects > b.max_skip_connects));
             prop_assert_eq!(variants.last().unwrap().skip_connects, 0);
             for Variant { max_skip_connects, skip_connects, genotype } in variants {

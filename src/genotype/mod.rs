@@ -38,7 +38,7 @@
 //! let cell: Vec<Vec<f64>> = edges()
 //!     .map(|edge| vec![0.0, 0.5, 1.0 + 0.1 * edge.source as f64])
 //!     .collect();
-//! let alphas = Alphas { normal: cell.clone(), reduction: cell };
+//! let alphas = Alphas { normal: cell.clone(), reduction: cell, betas: None };
 //!
 //! let after_stage = switches.drop_weakest(&alphas, 2, false)?;
 //! assert_eq!(after_stage.normal.live(0), [Operation::SkipConnect, Operation::SepConv3x3]);
@@ -63,7 +63,7 @@ mod switches;
 pub mod text;
 mod walk;
 
-pub use alphas::{Alphas, CellAlphas, mean_entropy, operation_shares, softmax};
+pub use alphas::{Alphas, Betas, CellAlphas, mean_entropy, operation_shares, softmax};
 pub use cell::{CellKind, Edge, NUM_EDGES, NUM_INPUTS, NUM_NODES, edge_index, edges};
 pub use complexity::{Cost, Costs, NetworkKind, NetworkShape, count};
 pub use derivation::{Variant, derive, restrict, variant_within};

@@ -160,7 +160,7 @@ mod tests {
 
     fn uniform(edge: &[f64]) -> Alphas {
         let cell = vec![edge.to_vec(); NUM_EDGES];
-        Alphas { normal: cell.clone(), reduction: cell }
+        Alphas { normal: cell.clone(), reduction: cell, betas: None }
     }
 
     #[test]

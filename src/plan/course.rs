@@ -59,6 +59,8 @@ pub enum Steps {
     Search {
         /// Epochs in which the alphas train.
         alpha_epochs: usize,
+        /// Whether it is that of DARTS's second order.
+        second_order: bool,
     },
     /// A step of the weights.
     Train,
@@ -125,6 +127,7 @@ impl Course {
             let size = SupernetSize {
                 cells: stage.cells,
                 channels: config.model.channels as u64,
+                partial_channels: search.partial_channels as u64,
                 num_classes: data.classes as u64,
                 image_size: SMALL_IMAGE,
                 operations: live.clone(),
@@ -137,7 +140,10 @@ impl Course {
                 name: format!("stage {} ({} cells, {} operations)", index + 1, stage.cells, live.len()),
                 network,
                 image_size: SMALL_IMAGE,
-                steps: Steps::Search { alpha_epochs: search.epochs.saturating_sub(search.alpha_start_epoch) },
+                steps: Steps::Search {
+                    alpha_epochs: search.epochs.saturating_sub(search.alpha_start_epoch),
+                    second_order: search.order == 2,
+                },
                 steps_per_epoch,
                 epochs: search.epochs,
                 evaluated_images: validations * (images - train),
@@ -147,7 +153,8 @@ impl Course {
         Ok(Self {
             global_batch,
             parts: search.accumulate_steps.max(1),
-            optimizer_buffers: 1,
+            // The second order keeps weights, momentum and a direction.
+            optimizer_buffers: if search.order == 2 { 4 } else { 1 },
             activation_bytes: 4,
             checkpoint_cells: config.model.checkpoint_cells,
             buckets: buckets(&config.parallel),

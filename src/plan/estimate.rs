@@ -67,6 +67,20 @@ pub struct StepEstimate {
     pub seconds: f64,
 }
 
+impl StepEstimate {
+    /// Of `steps` one after the other.
+    fn sum(steps: &[StepEstimate]) -> Self {
+        let total = |of: fn(&StepEstimate) -> f64| steps.iter().map(of).sum();
+        Self {
+            device_seconds: total(|step| step.device_seconds),
+            launch_seconds: total(|step| step.launch_seconds),
+            communication_seconds: total(|step| step.communication_seconds),
+            exposed_seconds: total(|step| step.exposed_seconds),
+            seconds: total(|step| step.seconds),
+        }
+    }
+}
+
 /// One phase.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct PhaseEstimate {
@@ -187,7 +201,13 @@ impl Model<'_> {
         let network = &phase.network;
         let weight_step = self.step(network, OF_WEIGHTS, self.gradient_bytes(network));
         let (alpha_step, alpha_epochs) = match phase.steps {
-            Steps::Search { alpha_epochs } => (Some(self.step(network, OF_ALPHAS, 0.0)), alpha_epochs),
+            Steps::Search { alpha_epochs, second_order } => {
+                let first_order = self.step(network, OF_ALPHAS, 0.0);
+                // A pass on the weights as they are and as they would be, and one to both sides of these.
+                let passes = [weight_step, weight_step, first_order, first_order];
+                let step = if second_order { StepEstimate::sum(&passes) } else { first_order };
+                (Some(step), alpha_epochs)
+            }
             Steps::Train => (None, 0),
         };
         let seconds_of_alphas = alpha_step.map_or(0.0, |step| step.seconds);

@@ -12,6 +12,8 @@ pub struct SupernetSize {
     pub cells: usize,
     /// Channels of the states of the first cells.
     pub channels: u64,
+    /// Operations work on one of so many parts of a state's channels.
+    pub partial_channels: u64,
     /// Outputs of the head.
     pub num_classes: u64,
     /// Side of an image.
@@ -67,12 +69,19 @@ fn walk_cell(
         counter.state(state);
         // An edge to every node behind the state.
         let edges = (NUM_NODES - (source + 1).saturating_sub(NUM_INPUTS)) as u64;
+        let mixed = |x: FeatureMap| x.with_channels(x.channels / size.partial_channels);
         let branches: Vec<Branch> = size
             .operations
             .iter()
-            .filter_map(|&operation| branch(size, operation, state, edges, stride, counter))
+            .filter_map(|&operation| branch(size, operation, mixed(state), edges, stride, counter))
             .collect();
-        counter.mix(node, edges, &branches);
+        counter.mix(mixed(node), edges, &branches);
+        if size.partial_channels > 1 {
+            // The other channels are summed like skip connections.
+            let passing = node.with_channels(node.channels - mixed(node).channels);
+            let branch = Branch { elements: passing.elements(), edges, normalised: false, is_state: stride == 1 };
+            counter.mix(passing, edges, &[branch]);
+        }
     }
     // The last node is copied into the output and not kept.
     counter.concatenation(node, NUM_NODES as u64 * channels)

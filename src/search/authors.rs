@@ -43,7 +43,8 @@ impl AuthorsTensor {
         if grad.defined() { self.select(&grad) } else { grad }
     }
 
-    fn select(&self, tensor: &Tensor) -> Tensor {
+    /// The same view of a tensor of the shape of ours, such as an optimizer's buffer.
+    pub fn select(&self, tensor: &Tensor) -> Tensor {
         match self.selection {
             Selection::All => tensor.shallow_clone(),
             Selection::Block { index, count } => {

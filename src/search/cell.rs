@@ -4,9 +4,10 @@ use tch::Tensor;
 
 use super::layout::OperationEdges;
 use super::mixing::MixingWeights;
+use super::partial::PartialChannels;
 use super::source::{NodeSums, SourceOperations};
 use super::supernet::ForwardMode;
-use crate::genotype::{NUM_INPUTS, NUM_NODES};
+use crate::genotype::{NUM_INPUTS, NUM_NODES, edge_index};
 use crate::model::{FactorizedReduce, ParameterStore, ReluConvBn};
 use crate::torch::TorchError;
 
@@ -16,6 +17,7 @@ pub struct SearchCell {
     pub(super) older_input: OlderInput,
     pub(super) newer_input: ReluConvBn,
     pub(super) sources: Vec<SourceOperations>,
+    partial: PartialChannels,
     reduction: bool,
 }
 
@@ -36,6 +38,8 @@ pub struct CellPlace {
     pub newer_channels: i64,
     /// Channels of each state of this cell.
     pub channels: i64,
+    /// Which of them operations work on.
+    pub partial: PartialChannels,
     /// Whether this cell halves height and width.
     pub reduction: bool,
     /// Whether the previous cell did.
@@ -45,7 +49,7 @@ pub struct CellPlace {
 impl SearchCell {
     /// A cell at `place` with the operations of `layout`.
     pub fn new(store: &mut ParameterStore, name: &str, place: CellPlace, layout: &[Vec<OperationEdges>]) -> Self {
-        let CellPlace { older_channels, newer_channels, channels, reduction, after_reduction } = place;
+        let CellPlace { older_channels, newer_channels, channels, partial, reduction, after_reduction } = place;
         let older_name = format!("{name}.preprocess0");
         let older_input = if after_reduction {
             OlderInput::Larger(FactorizedReduce::new(store, &older_name, (older_channels, channels), 1))
@@ -57,11 +61,11 @@ impl SearchCell {
             .iter()
             .enumerate()
             .map(|(source, operations)| {
-                let stride = if reduction && source < NUM_INPUTS { 2 } else { 1 };
+                let (stride, channels) = (stride_of(source, reduction), partial.num_mixed(channels));
                 SourceOperations::new(store, &format!("{name}.source{source}"), operations, channels, stride)
             })
             .collect();
-        Self { older_input, newer_input, sources, reduction }
+        Self { older_input, newer_input, sources, partial, reduction }
     }
 
     /// `older` and `newer`: outputs of the two previous cells. Returns `[N, 4 * C, H', W']`.
@@ -82,28 +86,58 @@ impl SearchCell {
         let newer = self.newer_input.forward(newer, mode.training)?;
         let mut sums = NodeSums::default();
         let mut nodes: Vec<Tensor> = Vec::with_capacity(NUM_NODES);
+        let mut passing: Vec<Tensor> = Vec::new();
         for (source, operations) in self.sources.iter().enumerate() {
             let state = match source {
                 0 => &older,
                 1 => &newer,
                 _ => &nodes[source - NUM_INPUTS],
             };
-            operations.forward(state, weights.source(source), mode, &mut sums)?;
+            operations.forward(&self.partial.mixed(state)?, weights.source(source), mode, &mut sums)?;
+            if self.partial.has_passing() {
+                passing.push(self.partial.passing(state, stride_of(source, self.reduction))?);
+            }
             if source + 1 >= NUM_INPUTS {
-                let node = sums.take(source + 1 - NUM_INPUTS);
-                nodes.push(node.map_or_else(|| self.zero_state(&newer), Ok)?);
+                let node = source + 1 - NUM_INPUTS;
+                let mixed = sums.take(node).map_or_else(|| self.zero_sum(&newer), Ok)?;
+                nodes.push(match passing_sum(&passing, node, weights)? {
+                    Some(passing) => self.partial.join(&mixed, &passing)?,
+                    None => mixed,
+                });
             }
         }
         Ok(Tensor::f_cat(&nodes, 1)?)
     }
 
-    /// The state of a node to which no operation but `none` leads; `input`: `[N, C, H, W]` before any stride.
-    fn zero_state(&self, input: &Tensor) -> Result<Tensor, TorchError> {
+    /// The sum of a node to which no operation but `none` leads; `input`: `[N, C, H, W]` before any stride.
+    fn zero_sum(&self, input: &Tensor) -> Result<Tensor, TorchError> {
         let mut size = input.size();
+        size[1] = self.partial.num_mixed(size[1]);
         if self.reduction {
             size[2] /= 2;
             size[3] /= 2;
         }
         Ok(Tensor::f_zeros(&size, (input.kind(), input.device()))?)
     }
+}
+
+/// Of the edges that leave state `source`.
+fn stride_of(source: usize, reduction: bool) -> i64 {
+    if reduction && source < NUM_INPUTS { 2 } else { 1 }
+}
+
+/// What passes the edges that lead to `node`, `passing` of each state before it; none if nothing does.
+fn passing_sum(passing: &[Tensor], node: usize, weights: &MixingWeights) -> Result<Option<Tensor>, TorchError> {
+    let mut sum: Option<Tensor> = None;
+    for (source, passing) in passing.iter().enumerate() {
+        let weighed = match weights.edge(edge_index(node, source))? {
+            Some(weight) => passing.f_mul(&weight)?,
+            None => passing.shallow_clone(),
+        };
+        sum = Some(match sum {
+            Some(sum) => sum.f_add(&weighed)?,
+            None => weighed,
+        });
+    }
+    Ok(sum)
 }

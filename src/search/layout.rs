@@ -5,6 +5,9 @@
 
 use crate::genotype::{CellSwitches, NUM_INPUTS, NUM_NODES, Operation, edge_index};
 
+/// States that edges leave: the inputs of a cell and all its nodes but the last.
+pub const NUM_SOURCES: usize = NUM_INPUTS + NUM_NODES - 1;
+
 /// An operation that is live on one edge.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct LiveEdge {
@@ -28,7 +31,7 @@ pub struct OperationEdges {
 /// The operations that leave each source state of a cell: states 0 and 1 are its inputs, 2 to 4 its first three nodes
 /// (no edge leaves the last node).
 pub fn operations_by_source(switches: &CellSwitches) -> Vec<Vec<OperationEdges>> {
-    (0..NUM_INPUTS + NUM_NODES - 1).map(|source| operations_leaving(switches, source)).collect()
+    (0..NUM_SOURCES).map(|source| operations_leaving(switches, source)).collect()
 }
 
 fn operations_leaving(switches: &CellSwitches, source: usize) -> Vec<OperationEdges> {

@@ -1,22 +1,50 @@
-//! The weights of all mixed edges of a cell, gathered once for all cells of one kind.
+//! The weights of all mixed edges of a cell, as a strategy gives them and gathered once for all cells of one kind.
 
 use tch::Tensor;
 
-use super::layout::OperationEdges;
+use super::layout::{NUM_SOURCES, OperationEdges};
 use crate::torch::TorchError;
+
+/// What a strategy makes of its parameters for one forward pass.
+#[derive(Debug)]
+pub struct Mixing {
+    /// Of normal cells.
+    pub normal: CellMixing,
+    /// Of reduction cells.
+    pub reduction: CellMixing,
+}
+
+impl Mixing {
+    /// By these weights `[14, K]` of the operations alone.
+    pub fn of_operations(normal: Tensor, reduction: Tensor) -> Self {
+        let cell = |operations| CellMixing { operations, edges: None };
+        Self { normal: cell(normal), reduction: cell(reduction) }
+    }
+}
+
+/// The weights of all cells of one kind.
+#[derive(Debug)]
+pub struct CellMixing {
+    /// `[14, K]`: of the live operations of each edge, the edge's own weight included.
+    pub operations: Tensor,
+    /// `[14]`: of the edges themselves, where they are weighed; otherwise 1 each.
+    pub edges: Option<Tensor>,
+}
 
 /// For every source state the weights of the operations that leave it: those of the first operation's edges, then
 /// those of the next, in the order of the layout.
 pub struct MixingWeights {
     sources: Vec<Tensor>,
+    edges: Option<Tensor>,
 }
 
 impl MixingWeights {
-    /// `weights`: `[14, K]`, relaxed; `layout`: the cells' operations by source state.
+    /// `layout`: the cells' operations by source state.
     ///
     /// # Errors
     /// When libtorch refuses, for example for want of memory.
-    pub fn gather(weights: &Tensor, layout: &[Vec<OperationEdges>]) -> Result<Self, TorchError> {
+    pub fn gather(mixing: &CellMixing, layout: &[Vec<OperationEdges>]) -> Result<Self, TorchError> {
+        let weights = &mixing.operations;
         let (_, num_live) = weights.size2()?;
         let edges_of = |source: &[OperationEdges]| source.iter().map(|group| group.edges.len() as i64).sum();
         let sizes: Vec<i64> = layout.iter().map(|source| edges_of(source)).collect();
@@ -28,17 +56,26 @@ impl MixingWeights {
             .collect();
         let index = Tensor::f_from_slice(&indices)?.f_to_device(weights.device())?;
         let sources = weights.f_flatten(0, 1)?.f_index_select(0, &index)?.f_split_with_sizes(&sizes, 0)?;
-        Ok(Self { sources })
+        Ok(Self { sources, edges: mixing.edges.as_ref().map(Tensor::shallow_clone) })
     }
 
-    /// As [`sources`](Self::sources) gave them.
-    pub fn from_sources(sources: &[Tensor]) -> Self {
-        Self { sources: sources.iter().map(Tensor::shallow_clone).collect() }
+    /// As [`tensors`](Self::tensors) gave them.
+    pub fn from_tensors(tensors: &[Tensor]) -> Self {
+        let (sources, edges) = tensors.split_at(NUM_SOURCES.min(tensors.len()));
+        Self {
+            sources: sources.iter().map(Tensor::shallow_clone).collect(),
+            edges: edges.first().map(Tensor::shallow_clone),
+        }
     }
 
-    /// Those of every state in turn.
-    pub fn sources(&self) -> &[Tensor] {
-        &self.sources
+    /// Those of every state in turn, then those of the edges, if there are any.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.sources.iter().chain(&self.edges)
+    }
+
+    /// The weight of edge `edge`, a scalar; none where edges are not weighed.
+    pub fn edge(&self, edge: usize) -> Result<Option<Tensor>, TorchError> {
+        Ok(self.edges.as_ref().map(|edges| edges.f_get(edge as i64)).transpose()?)
     }
 
     /// Those of state `source`: `[E]` over the edges of all its operations.

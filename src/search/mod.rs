@@ -1,19 +1,21 @@
-//! The progressive search: the supernet, its architecture parameters and the stages it goes through.
+//! The search: the supernet, the strategies that weigh its operations, and the stages it goes through.
 
-mod alphas;
 mod authors;
 mod cell;
+mod cell_parameters;
 mod dropout;
 mod layout;
 mod mixing;
-mod relaxation;
+mod partial;
 mod source;
 mod stage;
+mod strategy;
 mod supernet;
 
-pub use alphas::ArchitectureParameters;
 pub use authors::AuthorsTensor;
+pub use cell_parameters::{ArchitectureOptions, CellParameters};
 pub use dropout::skip_dropout;
-pub use relaxation::{Relaxation, Softmax};
+pub use mixing::{CellMixing, Mixing};
 pub use stage::Stage;
+pub use strategy::{PcDarts, Softmax, Strategy, new_strategy};
 pub use supernet::{ForwardMode, Supernet, SupernetShape};

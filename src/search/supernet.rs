@@ -7,7 +7,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
-use super::mixing::MixingWeights;
+use super::mixing::{Mixing, MixingWeights};
+use super::partial::PartialChannels;
 use crate::genotype::{CellKind, NUM_NODES, NetworkKind, Switches};
 use crate::model::{Checkpointed, Linear, ParameterStore, Stem, StemOutput, channels_last};
 use crate::torch::TorchError;
@@ -26,6 +27,8 @@ pub struct SupernetShape {
     pub channels: usize,
     /// Outputs of the head.
     pub num_classes: usize,
+    /// Operations work on one of so many parts of a state's channels, the others pass; 1 = on all.
+    pub partial_channels: usize,
     /// The live operations of every edge.
     pub switches: Switches,
 }
@@ -80,9 +83,9 @@ impl PlacedCell {
         computes_again: bool,
     ) -> Result<Tensor, TorchError> {
         // The inputs of the first cell are one tensor, whose gradients backward adds in the order that it would without.
-        let inputs: Vec<&Tensor> = [newer, older].into_iter().chain(weights.sources()).collect();
+        let inputs: Vec<&Tensor> = [newer, older].into_iter().chain(weights.tensors()).collect();
         self.cell.forward(&inputs, computes_again, move |cell, inputs| {
-            cell.forward(&inputs[1], &inputs[0], &MixingWeights::from_sources(&inputs[2..]), mode)
+            cell.forward(&inputs[1], &inputs[0], &MixingWeights::from_tensors(&inputs[2..]), mode)
         })
     }
 }
@@ -132,19 +135,13 @@ impl Supernet {
         &self.parameters
     }
 
-    /// Logits `[N, classes]` of `images` `[N, 3, H, W]`; `normal` and `reduction`: mixing weights `[14, K]`.
+    /// Logits `[N, classes]` of `images` `[N, 3, H, W]`.
     ///
     /// # Errors
     /// When the images do not fit the network.
-    pub fn forward(
-        &self,
-        images: &Tensor,
-        normal: &Tensor,
-        reduction: &Tensor,
-        mode: ForwardMode,
-    ) -> Result<Tensor, TorchError> {
-        let normal = MixingWeights::gather(normal, &self.normal_layout)?;
-        let reduction = MixingWeights::gather(reduction, &self.reduction_layout)?;
+    pub fn forward(&self, images: &Tensor, mixing: &Mixing, mode: ForwardMode) -> Result<Tensor, TorchError> {
+        let normal = MixingWeights::gather(&mixing.normal, &self.normal_layout)?;
+        let reduction = MixingWeights::gather(&mixing.reduction, &self.reduction_layout)?;
         let StemOutput { older, mut newer } = self.stem.forward(&channels_last(images)?, mode.training)?;
         let mut older = older.unwrap_or_else(|| newer.shallow_clone());
         let computes_again = self.checkpoints_cells && mode.training;
@@ -164,6 +161,7 @@ fn places(shape: &SupernetShape, stem_channels: i64) -> impl Iterator<Item = Cel
         older_channels: stem_channels,
         newer_channels: stem_channels,
         channels: shape.channels as i64,
+        partial: PartialChannels::one_of(shape.partial_channels),
         reduction: false,
         // ImageNet's stem gives its second output at half the size of the first.
         after_reduction: shape.stem == NetworkKind::ImageNet,
@@ -178,6 +176,7 @@ fn places(shape: &SupernetShape, stem_channels: i64) -> impl Iterator<Item = Cel
             channels,
             reduction: false,
             after_reduction: reduction,
+            ..place
         };
         Some(place)
     })
@@ -191,14 +190,15 @@ mod tests {
     fn supernet(stem: NetworkKind, num_cells: usize) -> Supernet {
         let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3];
         let switches = Switches::full(&operations).unwrap();
-        let shape = SupernetShape { stem, num_cells, channels: 4, num_classes: 7, switches };
+        let shape = SupernetShape { stem, num_cells, channels: 4, num_classes: 7, partial_channels: 1, switches };
         Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap()
     }
 
     fn logits(network: &Supernet, side: i64) -> Result<Tensor, TorchError> {
         let images = Tensor::randn([2, 3, side, side], (Kind::Float, Device::Cpu));
         let weights = Tensor::full([NUM_EDGES as i64, 3], 1.0 / 3.0, (Kind::Float, Device::Cpu));
-        network.forward(&images, &weights, &weights, ForwardMode::training(0.0))
+        let mixing = Mixing::of_operations(weights.shallow_clone(), weights);
+        network.forward(&images, &mixing, ForwardMode::training(0.0))
     }
 
     #[test]

@@ -32,17 +32,17 @@ impl fmt::Display for NotFinite {
 }
 
 /// Looks after one step: finds what is not finite, and undoes what the forward pass has done by then.
-pub(super) struct StepGuard<'a> {
-    statistics: &'a Tensor,
+pub(super) struct StepGuard {
+    statistics: Tensor,
     /// Of the statistics before the step; none where nobody looks.
     before: Option<Tensor>,
 }
 
-impl<'a> StepGuard<'a> {
+impl StepGuard {
     /// Before the forward pass of a step. To look costs a wait for the device in every step, unless it is the CPU: only
     /// done there, and where it is `wanted`.
-    pub fn begin(statistics: &'a FlatStatistics, wanted: bool) -> Result<Self, TorchError> {
-        let statistics = statistics.values();
+    pub fn begin(statistics: &FlatStatistics, wanted: bool) -> Result<Self, TorchError> {
+        let statistics = statistics.values().shallow_clone();
         let looks = wanted || statistics.device() == Device::Cpu;
         let before = looks.then(|| no_grad(|| statistics.f_detach_copy())).transpose()?;
         Ok(Self { statistics, before })
@@ -63,7 +63,8 @@ impl<'a> StepGuard<'a> {
         if norm.f_double_value(&[])?.is_finite() {
             return Ok(());
         }
-        no_grad(|| self.statistics.shallow_clone().f_copy_(&before))?;
+        let mut statistics = self.statistics;
+        no_grad(|| statistics.f_copy_(&before))?;
         let mut tensor = None;
         for ((name, _), gradient) in parameters.named_shapes().zip(parameters.split(parameters.gradients())) {
             if gradient.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {

@@ -52,8 +52,8 @@ pub use retrain::{
 };
 pub use search::{
     ArchitectureStep, FirstOrder, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd, SearchEpochRecord,
-    SearchObserver, SearchProgress, SearchRecords, SearchResult, SearchState, SearchStepRecord, StageRecord,
-    StepInputs,
+    SearchObserver, SearchProgress, SearchRecords, SearchResult, SearchState, SearchStepRecord, SecondOrder,
+    StageRecord, StepInputs, architecture_step,
 };
 pub use seed::derive_seed;
 pub use step_images::StepImages;

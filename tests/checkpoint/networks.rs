@@ -1,10 +1,10 @@
 //! Whole steps of a search and of a retraining, with and without.
 
-use pdarts::config::{Precision, SearchConfig, TrainConfig};
+use pdarts::config::{Precision, SearchConfig, StrategyName, TrainConfig};
 use pdarts::genotype::{NetworkKind, NetworkShape, Operation, Switches, library};
 use pdarts::model::NetworkDescription;
 use pdarts::optim::{FlatParameters, FlatStatistics};
-use pdarts::search::{ForwardMode, Softmax, SupernetShape};
+use pdarts::search::{ForwardMode, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchState, StepImages, StepResult, StepSettings, TrainState};
 use tch::{Device, Kind, Tensor};
 
@@ -51,9 +51,16 @@ fn search(num_cells: usize, live: &[Operation], checkpoint: bool) -> Trace {
     tch::set_num_threads(1);
     let _alone = draw_alone(3);
     let switches = Switches::full(live).unwrap();
-    let shape = SupernetShape { stem: NetworkKind::Cifar, num_cells, channels: 4, num_classes: 7, switches };
-    let (softmax, optimizer) = (Box::new(Softmax), SearchConfig::default().optimizer);
-    let mut state = SearchState::new(&shape, 1e-3, &optimizer, softmax, Device::Cpu, Kind::Float).unwrap();
+    let shape = SupernetShape {
+        stem: NetworkKind::Cifar,
+        num_cells,
+        channels: 4,
+        num_classes: 7,
+        partial_channels: 1,
+        switches,
+    };
+    let (strategy, optimizer) = (StrategyName::PDarts, SearchConfig::default().optimizer);
+    let mut state = SearchState::new(&shape, 1e-3, &optimizer, strategy, Device::Cpu, Kind::Float).unwrap();
     state.checkpoint_cells(checkpoint);
     let (batch, mode, mut trace) = (batch(16, 7), ForwardMode::training(0.4), Trace::default());
     for _ in 0..NUM_STEPS {

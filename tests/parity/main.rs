@@ -4,7 +4,10 @@
 //! holds initial values under the authors' state-dict names, inputs, and what must come out: see `SupernetCase` and
 //! `NetworkCase`.
 
+mod darts;
 mod fixture;
 mod kernels;
 mod networks;
+mod pc_darts;
+mod subject;
 mod supernet;

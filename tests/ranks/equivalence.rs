@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
-use pdarts::genotype::{NetworkKind, Switches, restrict};
-use pdarts::search::{ForwardMode, Softmax, SupernetShape};
-use pdarts::trainer::{SearchData, SearchState, StepImages, TallySums, synchronise_batch_norm};
+use pdarts::genotype::{NetworkKind, Switches};
+use pdarts::search::{ForwardMode, SupernetShape};
+use pdarts::trainer::{
+    SearchData, SearchState, StepImages, StepInputs, TallySums, architecture_step, synchronise_batch_norm,
+};
 use pdarts::world::{Ranks, World, leave};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -32,6 +34,10 @@ struct Task {
     bucket: String,
     checkpoint_cells: bool,
     imagenet_stem: bool,
+    /// The strategy's own.
+    settings: Vec<String>,
+    /// Of a step of the alphas and one of the weights; whole epochs, or fewer than one.
+    alternations: usize,
 }
 
 /// What came of it.
@@ -47,12 +53,20 @@ struct Course {
 
 impl Task {
     fn plain() -> Task {
-        Task { double: true, accumulate_steps: 1, bucket: "25".into(), checkpoint_cells: false, imagenet_stem: false }
+        Task {
+            double: true,
+            accumulate_steps: 1,
+            bucket: "25".into(),
+            checkpoint_cells: false,
+            imagenet_stem: false,
+            settings: Vec::new(),
+            alternations: NUM_ALTERNATIONS,
+        }
     }
 
     /// What one rank does.
     fn take_part(&self, ranks: Ranks) -> Course {
-        let config = SearchConfig::from_overrides(&[
+        let common = [
             "data.dataset=photodigits".into(),
             "data.limit=480".into(),
             "model.channels=4".into(),
@@ -60,8 +74,8 @@ impl Task {
             format!("search.accumulate_steps={}", self.accumulate_steps),
             format!("parallel.bucket_mib={}", self.bucket),
             format!("parallel.first_bucket_mib={}", self.bucket),
-        ]);
-        let config = config.unwrap();
+        ];
+        let config = SearchConfig::from_overrides(&[&common[..], &self.settings].concat()).unwrap();
         let device = ranks.choose_device(DeviceChoice::Cpu).unwrap();
         let world = World::new(ranks, device, 1, CommunicatorChoice::Auto).unwrap();
         let data = SearchData::load(&config, &world).unwrap();
@@ -72,31 +86,41 @@ impl Task {
             num_cells: 3,
             channels: 4,
             num_classes: 10,
+            partial_channels: config.search.partial_channels,
             switches: switches.clone(),
         };
         // Other values on every rank: rank 0's must win.
         tch::manual_seed(world.rank as i64);
-        let softmax = Box::new(Softmax);
-        let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, softmax, device, kind).unwrap();
+        let strategy = config.search.strategy;
+        let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, strategy, device, kind).unwrap();
         state.checkpoint_cells(self.checkpoint_cells);
         state.replicate(&world, (&config.parallel).into()).unwrap();
         synchronise_batch_norm(&world);
 
+        let mut architecture = architecture_step(&config.search);
         let mut losses = Vec::new();
-        let epochs = NUM_ALTERNATIONS.div_ceil(data.weight_loader.num_steps()) as u64;
+        let num_steps = data.weight_loader.num_steps().min(self.alternations);
+        let epochs = self.alternations.div_ceil(num_steps) as u64;
         for epoch in 0..epochs {
-            let steps = 0..data.weight_loader.num_steps();
+            let steps = 0..num_steps;
             let mut alpha_batches = data.alpha_loader.batches(epoch, steps.clone()).unwrap();
             let mut weight_batches = data.weight_loader.batches(epoch, steps.clone()).unwrap();
             for _ in steps {
                 let mode = ForwardMode::training(0.0);
-                let mut images = StepImages::next_of(&mut alpha_batches, device, kind);
-                losses.push(mean_loss(&state.alpha_step(&mut images, mode).unwrap().loss, &world));
-                let mut images = StepImages::next_of(&mut weight_batches, device, kind);
-                losses.push(mean_loss(&state.weight_step(&mut images, LEARNING_RATE, mode).unwrap().loss, &world));
+                let mut alpha_images = StepImages::next_of(&mut alpha_batches, device, kind);
+                let mut weight_images = StepImages::next_of(&mut weight_batches, device, kind);
+                let inputs = StepInputs {
+                    alpha_images: &mut alpha_images,
+                    weight_images: &mut weight_images,
+                    learning_rate: LEARNING_RATE,
+                    mode,
+                };
+                losses.push(mean_loss(&architecture.step(&mut state, inputs).unwrap().loss, &world));
+                let result = state.weight_step(&mut weight_images, LEARNING_RATE, mode).unwrap();
+                losses.push(mean_loss(&result.loss, &world));
             }
         }
-        let variants = restrict(&switches, &state.alphas().values().unwrap()).unwrap();
+        let variants = state.strategy().derive(&switches, &state.alphas().unwrap()).unwrap();
         Course {
             losses,
             alphas: values(state.flat_alphas.values()),
@@ -168,7 +192,7 @@ fn relative_error(ours: &[f64], theirs: &[f64]) -> f64 {
 /// `num_ranks` ranks with the settings of `task` do what one rank does with those of `reference`.
 fn assert_equivalent(task: &Task, num_ranks: usize, reference: &Task, tolerance: f64) {
     let (ours, theirs) = (task.run(num_ranks), reference.run(1));
-    assert_eq!(ours.losses.len(), 2 * NUM_ALTERNATIONS);
+    assert_eq!(ours.losses.len(), 2 * task.alternations);
     for (what, ours, theirs) in [
         ("losses", &ours.losses, &theirs.losses),
         ("alphas", &ours.alphas, &theirs.alphas),
@@ -193,6 +217,17 @@ fn two_three_and_four_ranks_take_the_steps_of_one() {
 fn ranks_take_the_steps_of_one_behind_the_stem_of_imagenet() {
     let task = Task { imagenet_stem: true, ..Task::plain() };
     assert_equivalent(&task, 2, &task, 1e-9);
+}
+
+#[test]
+fn ranks_take_the_steps_of_one_with_every_strategy() {
+    let one_stage = "search.stages=[{cells=3,keep=1,skip_dropout=0.0}]";
+    for own in [["search.strategy=darts", "search.order=2"], ["search.strategy=pc-darts", "search.partial_channels=2"]]
+    {
+        let settings = own.into_iter().chain([one_stage]).map(String::from).collect();
+        let task = Task { settings, alternations: 4, ..Task::plain() };
+        assert_equivalent(&task, 2, &task, 1e-9);
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod ranks;
 use std::sync::Mutex;
 
 use pdarts::genotype::{NetworkKind, Operation, Switches};
-use pdarts::search::{ForwardMode, Supernet, SupernetShape};
+use pdarts::search::{ForwardMode, Mixing, Supernet, SupernetShape};
 use pdarts::torch::{Branch, RunningStatistics, mix, sync_batch_norm};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -352,7 +352,14 @@ fn new_supernet() -> Supernet {
     let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3, Operation::DilConv5x5];
     let switches = Switches::full(&operations).unwrap();
     Supernet::new(
-        &SupernetShape { stem: NetworkKind::Cifar, num_cells: 3, channels: 4, num_classes: 5, switches },
+        &SupernetShape {
+            stem: NetworkKind::Cifar,
+            num_cells: 3,
+            channels: 4,
+            num_classes: 5,
+            partial_channels: 1,
+            switches,
+        },
         Device::Cpu,
         Kind::Double,
     )
@@ -366,7 +373,8 @@ fn supernet(images: &Tensor, labels: &Tensor, values: &[Tensor], mixing: &[Tenso
     no_grad(|| parameters.iter().zip(values).for_each(|(parameter, value)| parameter.shallow_clone().copy_(value)));
     let mixing = mixing.each_ref().map(|weights| leaf(weights, Kind::Double));
     let images = leaf(images, Kind::Double);
-    let logits = network.forward(&images, &mixing[0], &mixing[1], ForwardMode::training(0.0)).unwrap();
+    let weights = Mixing::of_operations(mixing[0].shallow_clone(), mixing[1].shallow_clone());
+    let logits = network.forward(&images, &weights, ForwardMode::training(0.0)).unwrap();
     let leaves: Vec<&Tensor> = [&images, &mixing[0], &mixing[1]].into_iter().chain(parameters).collect();
     let mut gradients = Tensor::run_backward(&[logits.cross_entropy_for_logits(labels)], &leaves, false, false);
     let parameter_gradients = gradients.split_off(1);

@@ -16,7 +16,7 @@ use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::config::{CommunicatorChoice, DeviceChoice, SearchConfig};
 use crate::genotype::{NetworkKind, Operation, Switches};
-use crate::search::{ForwardMode, Softmax, SupernetShape};
+use crate::search::{ForwardMode, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
 use crate::world::{Ranks, World, peak_memory_mib};
 
@@ -129,11 +129,13 @@ impl Subject {
             num_cells,
             channels: CHANNELS,
             num_classes: NUM_CLASSES,
+            partial_channels: defaults.search.partial_channels,
             switches: Switches::full(live).context("--live").map_err(UsageError::new)?,
         };
         let alpha_scale = defaults.search.alpha_init_scale;
-        let softmax = Box::new(Softmax);
-        let mut state = SearchState::new(&shape, alpha_scale, &defaults.optimizer, softmax, world.device, Kind::Float)?;
+        let strategy = defaults.search.strategy;
+        let mut state =
+            SearchState::new(&shape, alpha_scale, &defaults.optimizer, strategy, world.device, Kind::Float)?;
         state.replicate(world, (&defaults.parallel).into())?;
         let batch = ImageBatch {
             images: Tensor::randn([num_images, 3, IMAGE_SIZE, IMAGE_SIZE], (Kind::Float, world.device)),

@@ -7,6 +7,7 @@ use crate::plan::{SupernetSize, walk_supernet};
 const PAPER: SupernetSize = SupernetSize {
     cells: 5,
     channels: 16,
+    partial_channels: 1,
     num_classes: 10,
     image_size: 32,
     operations: Vec::new(),

@@ -144,7 +144,10 @@ fn stages_have_the_epochs_and_operations_of_the_configuration() {
         ["stage 1 (5 cells, 8 operations)", "stage 2 (11 cells, 5 operations)", "stage 3 (17 cells, 3 operations)"];
     assert_eq!(names, expected);
     for phase in phases {
-        assert_eq!((phase.steps, phase.steps_per_epoch), (Steps::Search { alpha_epochs: 15 }, 260));
+        assert_eq!(
+            (phase.steps, phase.steps_per_epoch),
+            (Steps::Search { alpha_epochs: 15, second_order: false }, 260)
+        );
         assert_eq!(phase.evaluated_images, 5 * 25_000);
     }
 }

@@ -14,15 +14,15 @@ mod task;
 
 use tch::Kind;
 
-pub use architecture_step::{ArchitectureStep, FirstOrder, StepInputs};
+pub use architecture_step::{ArchitectureStep, FirstOrder, SecondOrder, StepInputs, architecture_step};
 pub use data::{SearchData, SearchDataError};
 pub use observer::SearchObserver;
 pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};
 pub use state::{ReplicaHashes, SearchState};
 
 use crate::config::{BatchNormMode, DivergencePolicy, SearchConfig};
-use crate::genotype::{Alphas, Switches, Variant, restrict};
-use crate::search::{Softmax, Stage, SupernetShape};
+use crate::genotype::{Alphas, Switches, Variant};
+use crate::search::{Stage, SupernetShape};
 use crate::trainer::accumulate::describe_batch;
 use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::ResumePoint;
@@ -110,7 +110,7 @@ impl<'a> Search<'a> {
                 return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress), bad_images });
             }
             let StageTask { switches, state, .. } = task;
-            let alphas = state.alphas().values()?;
+            let alphas = state.alphas()?;
             self.finish_stage(stage, &mut progress, &switches, &alphas)?;
             if number + 1 == stages.len() {
                 return Ok(SearchEnd::Complete(Box::new(self.result(&state, progress, &switches, &alphas)?)));
@@ -141,11 +141,13 @@ impl<'a> Search<'a> {
             num_cells: stage.num_cells,
             channels: self.config.model.channels,
             num_classes: self.data.num_classes,
+            partial_channels: self.config.search.partial_channels,
             switches: switches.clone(),
         };
         tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));
-        let (scale, optimizer) = (self.config.search.alpha_init_scale, &self.config.optimizer);
-        let mut state = SearchState::new(&shape, scale, optimizer, Box::new(Softmax), self.world.device, Kind::Float)?;
+        let (search, optimizer) = (&self.config.search, &self.config.optimizer);
+        let (strategy, scale, device) = (search.strategy, search.alpha_init_scale, self.world.device);
+        let mut state = SearchState::new(&shape, scale, optimizer, strategy, device, Kind::Float)?;
         state.checkpoint_cells(self.config.model.checkpoint_cells);
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
         Ok(state)
@@ -195,7 +197,7 @@ impl<'a> Search<'a> {
         switches: &Switches,
         alphas: &Alphas,
     ) -> Result<SearchResult, TrainError> {
-        let variants = restrict(switches, alphas)?;
+        let variants = state.strategy().derive(switches, alphas)?;
         check_derived("the genotypes", &format!("{variants:?}"), self.world, progress.global_step)?;
         let (hashes, bad_images) = (ReplicaHashes::of(state)?, self.count_bad_images()?);
         Ok(SearchResult { variants, hashes, progress, bad_images })

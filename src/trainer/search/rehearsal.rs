@@ -60,7 +60,7 @@ impl Search<'_> {
             checkpoint_bytes: rehearsal::checkpoint_bytes(&task, &progress, world)?,
             seconds: amount.seconds(weight_step_seconds, alpha_step_seconds.unwrap_or(0.0)),
         };
-        let kept = switches.drop_weakest(&task.state.alphas().values()?, stage.keep, is_last)?;
+        let kept = switches.drop_weakest(&task.state.alphas()?, stage.keep, is_last)?;
         Ok((rehearsal, kept))
     }
 

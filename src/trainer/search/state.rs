@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::config::SearchOptimizerSection;
+use crate::config::{SearchOptimizerSection, StrategyName};
+use crate::genotype::Alphas;
 use crate::model::NamedTensor;
 use crate::model::cross_entropy;
 use crate::optim::{
     Adam, AdamDecay, FlatParameters, FlatStatistics, MomentOptions, Optimizer, ParameterGroups, Sgd, SgdOptions,
     gradient_norm, limit_gradient_norm,
 };
-use crate::search::{ArchitectureParameters, ForwardMode, Relaxation, Supernet, SupernetShape};
+use crate::search::{ArchitectureOptions, ForwardMode, Strategy, Supernet, SupernetShape, new_strategy};
 use crate::torch::TorchError;
 use crate::trainer::accumulate::forward_backward;
 use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
@@ -30,11 +31,10 @@ const OF_ALPHAS: &str = "alphas_";
 /// One stage's network with its flat parameters and optimizers.
 pub struct SearchState {
     network: Supernet,
-    alphas: ArchitectureParameters,
-    relaxation: Box<dyn Relaxation>,
+    strategy: Box<dyn Strategy>,
     /// The network's weights.
     pub weights: FlatParameters,
-    /// The alphas of both kinds of cell.
+    /// The strategy's parameters.
     pub flat_alphas: FlatParameters,
     /// Running means and variances.
     pub statistics: FlatStatistics,
@@ -51,6 +51,19 @@ pub struct SearchState {
     ranks: Option<RankAverages>,
 }
 
+/// What a pass computes gradients of.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Trained {
+    weights: bool,
+    alphas: bool,
+}
+
+impl Trained {
+    pub const WEIGHTS: Self = Self { weights: true, alphas: false };
+    pub const ALPHAS: Self = Self { weights: false, alphas: true };
+    pub const BOTH: Self = Self { weights: true, alphas: true };
+}
+
 impl SearchState {
     /// Fresh weights and alphas from libtorch's generator: seed it first.
     ///
@@ -60,16 +73,17 @@ impl SearchState {
         shape: &SupernetShape,
         alpha_init_scale: f64,
         optimizer: &SearchOptimizerSection,
-        relaxation: Box<dyn Relaxation>,
+        strategy: StrategyName,
         device: Device,
         kind: Kind,
     ) -> Result<Self, TorchError> {
         let network = Supernet::new(shape, device, kind)?;
         let num_operations = shape.switches.normal.live(0).len();
-        let alphas = ArchitectureParameters::random(num_operations, alpha_init_scale, device, kind)?;
+        let options = ArchitectureOptions { num_operations, scale: alpha_init_scale, device, kind };
+        let strategy = new_strategy(strategy, options)?;
         let weights = FlatParameters::flatten(network.parameters().trainable())?;
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
-        let flat_alphas = FlatParameters::flatten(&alphas.named())?;
+        let flat_alphas = FlatParameters::flatten(&strategy.parameters())?;
         let groups = ParameterGroups::uniform(&weights, optimizer.weights.weight_decay);
         let alpha_groups = ParameterGroups::uniform(&flat_alphas, optimizer.alphas.weight_decay);
         let sgd_options = SgdOptions { momentum: optimizer.weights.momentum, nesterov: false };
@@ -84,8 +98,7 @@ impl SearchState {
             checks_steps: false,
             ranks: None,
             network,
-            alphas,
-            relaxation,
+            strategy,
             weights,
             flat_alphas,
             statistics,
@@ -116,9 +129,22 @@ impl SearchState {
         self.ranks.as_ref().map_or(Duration::ZERO, RankAverages::exposed)
     }
 
-    /// The architecture parameters.
-    pub fn alphas(&self) -> &ArchitectureParameters {
-        &self.alphas
+    /// The supernet.
+    pub fn network(&self) -> &Supernet {
+        &self.network
+    }
+
+    /// What owns the architecture parameters.
+    pub fn strategy(&self) -> &dyn Strategy {
+        &*self.strategy
+    }
+
+    /// The architecture parameters on the host.
+    ///
+    /// # Errors
+    /// When libtorch cannot copy them.
+    pub fn alphas(&self) -> Result<Alphas, TrainError> {
+        Ok(self.strategy.values()?)
     }
 
     /// Mean cross-entropy and logits of a batch.
@@ -126,9 +152,7 @@ impl SearchState {
     /// # Errors
     /// When the images do not fit the network.
     pub fn forward(&self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TorchError> {
-        let normal = self.relaxation.weights(&self.alphas.normal)?;
-        let reduction = self.relaxation.weights(&self.alphas.reduction)?;
-        let logits = self.network.forward(&batch.images, &normal, &reduction, mode)?;
+        let logits = self.network.forward(&batch.images, &self.strategy.mixing(mode)?, mode)?;
         let loss = cross_entropy(&logits, &batch.labels, 0.0)?;
         Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
     }
@@ -144,15 +168,8 @@ impl SearchState {
         learning_rate: f64,
         mode: ForwardMode,
     ) -> Result<StepResult, TrainError> {
-        self.flat_alphas.set_trained(false);
-        self.weights.set_trained(true);
-        self.weights.zero_gradients()?;
-        let guard = StepGuard::begin(&self.statistics, self.checks_steps)?;
-        let arm = || self.ranks.iter().for_each(RankAverages::arm);
-        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), arm)?;
-        if let Some(ranks) = &mut self.ranks {
-            ranks.finish()?;
-        }
+        let guard = self.guard()?;
+        let result = self.gradients(images, mode, Trained::WEIGHTS)?;
         let _span = activity::phase("SGD");
         let norm = gradient_norm(self.weights.gradients())?;
         guard.check(StepKind::Weights, &self.weights, &norm, &result)?;
@@ -167,20 +184,59 @@ impl SearchState {
     /// # Errors
     /// When libtorch or the exchange of gradients fails; [`TrainError::NotFinite`] where the step was not taken.
     pub fn alpha_step(&mut self, images: &mut StepImages<'_>, mode: ForwardMode) -> Result<StepResult, TrainError> {
-        self.weights.set_trained(false);
-        self.flat_alphas.set_trained(true);
-        self.flat_alphas.zero_gradients()?;
-        let guard = StepGuard::begin(&self.statistics, self.checks_steps)?;
-        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), || ())?;
+        let guard = self.guard()?;
+        let result = self.gradients(images, mode, Trained::ALPHAS)?;
+        self.step_alphas(guard, &result)?;
+        Ok(result)
+    }
+
+    /// Looks after the step that begins.
+    pub(super) fn guard(&self) -> Result<StepGuard, TorchError> {
+        StepGuard::begin(&self.statistics, self.checks_steps)
+    }
+
+    /// The gradient of the mean loss of `images`, this rank's share of the global batch: of the weights averaged over
+    /// ranks, of the alphas this rank's own.
+    ///
+    /// # Errors
+    /// When libtorch or the exchange of gradients fails.
+    pub(super) fn gradients(
+        &mut self,
+        images: &mut StepImages<'_>,
+        mode: ForwardMode,
+        trained: Trained,
+    ) -> Result<StepResult, TrainError> {
+        self.flat_alphas.set_trained(trained.alphas);
+        self.weights.set_trained(trained.weights);
+        if trained.alphas {
+            self.flat_alphas.zero_gradients()?;
+        }
+        if trained.weights {
+            self.weights.zero_gradients()?;
+        }
+        let ranks = self.ranks.iter().filter(|_| trained.weights);
+        let arm = || ranks.clone().for_each(RankAverages::arm);
+        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), arm)?;
+        if let Some(ranks) = self.ranks.as_mut().filter(|_| trained.weights) {
+            ranks.finish()?;
+        }
+        Ok(result)
+    }
+
+    /// One Adam step along the gradient of the alphas, averaged over ranks; `guard` began before its forward pass, whose
+    /// `result` it tells.
+    ///
+    /// # Errors
+    /// Those of [`alpha_step`](Self::alpha_step).
+    pub(super) fn step_alphas(&mut self, guard: StepGuard, result: &StepResult) -> Result<(), TrainError> {
         if let Some(ranks) = &mut self.ranks {
             ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
         }
         let _span = activity::phase("Adam");
         let norm = gradient_norm(self.flat_alphas.gradients())?;
-        guard.check(StepKind::Alphas, &self.flat_alphas, &norm, &result)?;
+        guard.check(StepKind::Alphas, &self.flat_alphas, &norm, result)?;
         limit_gradient_norm(self.flat_alphas.gradients(), &norm, self.alpha_clip)?;
-        self.adam.step(&self.flat_alphas, self.alpha_learning_rate)?;
-        Ok(result)
+        Ok(self.adam.step(&self.flat_alphas, self.alpha_learning_rate)?)
     }
 }
 

@@ -170,7 +170,7 @@ impl Task for StageTask<'_, '_> {
         seconds: f64,
     ) -> Result<SearchEpochRecord, TrainError> {
         let steps = self.steps_record(whole);
-        let alphas = self.state.alphas().values()?;
+        let alphas = self.state.alphas()?;
         let (normal_entropy, reduction_entropy) = (mean_entropy(&alphas.normal), mean_entropy(&alphas.reduction));
         let (stage, epoch) = (steps.stage, steps.epoch);
         self.search.observer.alphas(&AlphasFile { stage, epoch, live: self.switches.clone(), alphas })?;

@@ -1,6 +1,11 @@
 //! How the architecture parameters are stepped: the seam for other bilevel optimizers.
 
+mod second_order;
+
+pub use second_order::SecondOrder;
+
 use super::SearchState;
+use crate::config::SearchSection;
 use crate::search::ForwardMode;
 use crate::trainer::{StepImages, StepResult, TrainError};
 
@@ -24,6 +29,14 @@ pub trait ArchitectureStep {
     /// # Errors
     /// When libtorch fails.
     fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_, '_>) -> Result<StepResult, TrainError>;
+}
+
+/// How a search with these settings steps its alphas.
+pub fn architecture_step(search: &SearchSection) -> Box<dyn ArchitectureStep> {
+    match search.order {
+        2 => Box::new(SecondOrder),
+        _ => Box::new(FirstOrder),
+    }
 }
 
 /// The gradient of the alphas at the current weights, as P-DARTS uses it.

@@ -1,0 +1,46 @@
+//! What each search strategy can do.
+
+use super::require;
+use crate::config::{SearchSection, StrategyName, Violation};
+
+/// The keys whose values `search.strategy` does not know.
+pub(super) fn validate_strategy(search: &SearchSection, channels: usize) -> Result<(), Violation> {
+    let SearchSection { strategy, order, stages, .. } = search;
+    let orders: &[usize] = if *strategy == StrategyName::Darts { &[1, 2] } else { &[1] };
+    require(orders.contains(order), "search.order", || match orders {
+        [1] => {
+            format!("{strategy} steps alphas by the first order, not {order}; state 1, or search.strategy = \"darts\"")
+        }
+        _ => format!("there is no order {order}; state 1 or 2"),
+    })?;
+    validate_partial_channels(*strategy, search.partial_channels, channels)?;
+    if *strategy == StrategyName::PDarts {
+        return Ok(());
+    }
+    require(stages.len() == 1, "search.stages", || {
+        format!("{strategy} searches in one stage, not {}; state one with keep = 1", stages.len())
+    })?;
+    let dropout = stages[0].skip_dropout;
+    require(dropout == 0.0, "search.stages.0.skip_dropout", || {
+        format!("{strategy} has no dropout on skip_connect; state 0, not {dropout}")
+    })
+}
+
+fn validate_partial_channels(strategy: StrategyName, parts: usize, channels: usize) -> Result<(), Violation> {
+    let key = "search.partial_channels";
+    if strategy != StrategyName::PcDarts {
+        return require(parts == 1, key, || {
+            format!(
+                "{strategy} mixes all channels, not one of {parts} parts; state 1, or search.strategy = \"pc-darts\""
+            )
+        });
+    }
+    require(parts >= 2, key, || {
+        format!("{parts} leaves no channels that pass; state 4 as on CIFAR, or 2 as on ImageNet")
+    })?;
+    require(channels.is_multiple_of(2 * parts), key, || {
+        format!(
+            "a reduction cannot halve one of {parts} parts of model.channels = {channels}; state half a divisor of it"
+        )
+    })
+}

@@ -1,0 +1,133 @@
+//! Searches by other strategies than P-DARTS's: what they find, that killed ones go on as if nothing had been, and what
+//! they refuse.
+
+use std::path::Path;
+
+use pdarts::run::{AlphasFile, GenotypeFile};
+
+use crate::program::{Folder, Outcome, json, step_lines};
+
+const START: [&str; 4] = ["--config", "search.toml", "--out", "run"];
+const EPOCHS: usize = 2;
+const STEPS_PER_EPOCH: usize = 4;
+
+/// A search of seconds in one stage.
+const CONFIG: &str = r#"
+[run]
+threads = 1
+device = "cpu"
+log_every_steps = 1
+
+[data]
+dataset = "photodigits"
+limit = 64
+
+[model]
+channels = 8
+
+[search]
+global_batch = 8
+epochs = 2
+operations = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"]
+alpha_start_epoch = 0
+validate_every_epochs = 1
+max_skip_connects = 8
+
+[[search.stages]]
+cells = 3
+keep = 1
+skip_dropout = 0.0
+"#;
+
+/// Each strategy with the settings that are its own.
+const STRATEGIES: [&[&str]; 2] = [
+    &["--set", "search.strategy=darts", "--set", "search.order=2"],
+    &["--set", "search.strategy=pc-darts", "--set", "search.partial_channels=4"],
+];
+
+fn folder() -> Folder {
+    Folder::with("search", CONFIG)
+}
+
+fn last_alphas(run: &Path) -> AlphasFile {
+    AlphasFile::read(&run.join(format!("alphas/stage1-epoch{EPOCHS:03}.json"))).unwrap()
+}
+
+#[test]
+fn killed_search_of_every_strategy_goes_on_as_if_nothing_had_been() {
+    for settings in STRATEGIES {
+        let (whole, killed) = (folder(), folder());
+        let start = [&START[..], settings].concat();
+        whole.search(&start);
+        let mut search = killed.start(&start);
+        search.wait_for_steps(&killed.path("run"), STEPS_PER_EPOCH + 1);
+        search.signal("KILL");
+        search.end();
+        killed.search(&["--resume", "run"]);
+        Outcome::of(&killed.path("run")).assert_same(&Outcome::of(&whole.path("run")));
+        assert_eq!(step_lines(&killed.path("run")).len(), EPOCHS * STEPS_PER_EPOCH);
+    }
+}
+
+#[test]
+fn strategies_differ_and_their_alphas_mean_the_cell_that_they_found() {
+    let mut hashes = Vec::new();
+    for settings in STRATEGIES.into_iter().chain([&["--set", "search.strategy=darts"][..]]) {
+        let folder = folder();
+        folder.search(&[&START[..], settings].concat());
+        let run = folder.path("run");
+        let arguments = ["genotype", "derive", "--json", "--max-skip-connects", "8", "run/alphas/stage1-epoch002.json"];
+        let derived = folder.command(&arguments).output().unwrap().stdout;
+        let derived: GenotypeFile = serde_json::from_slice(&derived).unwrap();
+        let found: GenotypeFile = serde_json::from_value(json(&run.join("genotype.json"))).unwrap();
+        assert_eq!(derived.result().unwrap().variant, found.result().unwrap().variant, "{settings:?}");
+        assert_eq!(last_alphas(&run).alphas.betas.is_some(), settings.contains(&"search.strategy=pc-darts"));
+        hashes.push(json(&run.join("summary.json"))["alphas_hash"].to_string());
+    }
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), STRATEGIES.len() + 1, "{hashes:?}");
+}
+
+#[test]
+fn strategy_refuses_what_it_cannot_do_and_names_the_key() {
+    let folder = folder();
+    let second_stage = "search.stages=[{cells=3,keep=2,skip_dropout=0.0},{cells=3,keep=1,skip_dropout=0.0}]";
+    for (strategy, change, part) in [
+        ("p-darts", "search.order=2", "search.order: p-darts steps alphas by the first order, not 2; state 1, or"),
+        ("pc-darts", "search.order=2", "search.order: pc-darts steps alphas by the first order"),
+        ("darts", "search.order=3", "search.order: there is no order 3; state 1 or 2"),
+        ("darts", second_stage, "search.stages: darts searches in one stage, not 2; state one with keep = 1"),
+        ("darts", "search.stages.0.skip_dropout=0.3", "search.stages.0.skip_dropout: darts has no dropout"),
+        ("darts", "search.partial_channels=4", "search.partial_channels: darts mixes all channels, not one of 4 parts"),
+        ("p-darts", "search.partial_channels=2", "search.partial_channels: p-darts mixes all channels"),
+        ("pc-darts", "search.partial_channels=1", "search.partial_channels: 1 leaves no channels that pass; state 4"),
+        (
+            "pc-darts",
+            "search.partial_channels=8",
+            "search.partial_channels: a reduction cannot halve one of 8 parts of",
+        ),
+        ("darts", "search.strategy=drats", "search.strategy"),
+    ] {
+        let strategy = format!("search.strategy={strategy}");
+        let line = folder.refusal(&[&START[..], &["--set", &strategy, "--set", change]].concat(), 2);
+        assert!(line.contains(part), "{line}");
+        assert!(!folder.path("run").exists());
+    }
+}
+
+#[test]
+fn run_of_one_strategy_cannot_go_on_with_another() {
+    let folder = folder();
+    folder.search(&[&START[..], &["--set", "search.strategy=darts", "--set", "search.epochs=1"]].concat());
+    for (change, part) in [
+        (
+            "search.strategy=p-darts",
+            "--resume run: search.strategy = \"p-darts\" instead of \"darts\", which cannot change",
+        ),
+        ("search.order=2", "--resume run: search.order = 2 instead of 1, which cannot change"),
+    ] {
+        let line = folder.refusal(&["--resume", "run", "--set", change], 2);
+        assert!(line.contains(part), "{line}");
+    }
+}
