@@ -9,8 +9,6 @@ use crate::config::{
 use crate::genotype::{FeatureMap, Genotype, NetworkShape, Operation, walk, walk_auxiliary_head};
 
 const MIB: f64 = (1u64 << 20) as f64;
-/// Side of the images of CIFAR and photodigits.
-const SMALL_IMAGE: u64 = 32;
 
 /// From the operation that searches keep most to the one that they keep least, where it is not known which they keep.
 const SURVIVORS: [Operation; 8] = [
@@ -119,7 +117,12 @@ impl Course {
         let (search, global_batch) = (&config.search, config.search.global_batch);
         let images = data.limited(config.data.limit);
         let train = (config.data.train_fraction * images as f64).floor() as usize;
+        let alphas = match config.data.alpha_fraction {
+            0.0 => images - train,
+            fraction => (fraction * images as f64).floor() as usize,
+        };
         let steps_per_epoch = train / global_batch;
+        let side = config.data.side() as u64;
         let mut live = SURVIVORS.to_vec();
         live.retain(|operation| search.operations.contains(operation));
         let mut phases = Vec::new();
@@ -129,7 +132,8 @@ impl Course {
                 channels: config.model.channels as u64,
                 partial_channels: search.partial_channels as u64,
                 num_classes: data.classes as u64,
-                image_size: SMALL_IMAGE,
+                stem: config.network_kind(),
+                image_size: side,
                 operations: live.clone(),
                 skip_dropout: stage.skip_dropout > 0.0,
             };
@@ -139,14 +143,14 @@ impl Course {
             phases.push(Phase {
                 name: format!("stage {} ({} cells, {} operations)", index + 1, stage.cells, live.len()),
                 network,
-                image_size: SMALL_IMAGE,
+                image_size: side,
                 steps: Steps::Search {
                     alpha_epochs: search.epochs.saturating_sub(search.alpha_start_epoch),
                     second_order: search.order == 2,
                 },
                 steps_per_epoch,
                 epochs: search.epochs,
-                evaluated_images: validations * (images - train),
+                evaluated_images: validations * alphas,
             });
             live.truncate(stage.keep);
         }
@@ -159,7 +163,7 @@ impl Course {
             checkpoint_cells: config.model.checkpoint_cells,
             buckets: buckets(&config.parallel),
             loader_threads: config.data.loader_threads,
-            decodes: false,
+            decodes: config.data.dataset == DatasetName::Images,
             phases,
         })
     }

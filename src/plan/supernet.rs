@@ -1,13 +1,17 @@
 //! The layers of a supernet, arranged by source state as `search` computes them.
 
 use super::counter::{Branch, Counter};
-use crate::genotype::{CellKind, Convolution, FeatureMap, Layers, NUM_INPUTS, NUM_NODES, Operation, Separable};
+use crate::genotype::{
+    CellKind, Convolution, FeatureMap, Layers, NUM_INPUTS, NUM_NODES, NetworkKind, Operation, Separable,
+};
 
 const STEM_MULTIPLIER: u64 = 3;
 
 /// The sizes of a supernet, all edges of which keep the same operations.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SupernetSize {
+    /// Whose stem stands before the cells.
+    pub stem: NetworkKind,
     /// Cells.
     pub cells: usize,
     /// Channels of the states of the first cells.
@@ -26,10 +30,7 @@ pub struct SupernetSize {
 
 /// Tells `counter` of the supernet's layers.
 pub fn walk_supernet(size: &SupernetSize, counter: &mut Counter) {
-    let stem = counter
-        .convolution(FeatureMap::image(size.image_size), Convolution::square(STEM_MULTIPLIER * size.channels, 3, 1));
-    let stem = counter.norm(stem, true);
-    let (mut older, mut newer, mut channels) = (stem, stem, size.channels);
+    let ((mut older, mut newer), mut channels) = (walk_stem(size, counter), size.channels);
     for index in 0..size.cells {
         let kind = CellKind::at(index, size.cells);
         if kind == CellKind::Reduction {
@@ -38,6 +39,28 @@ pub fn walk_supernet(size: &SupernetSize, counter: &mut Counter) {
         (older, newer) = (newer, walk_cell(size, kind, [older, newer], channels, counter));
     }
     counter.linear(newer.channels, size.num_classes);
+}
+
+/// Returns the inputs of the first cell.
+fn walk_stem(size: &SupernetSize, counter: &mut Counter) -> (FeatureMap, FeatureMap) {
+    let (image, channels) = (FeatureMap::image(size.image_size), STEM_MULTIPLIER * size.channels);
+    let layer = |counter: &mut Counter, x: FeatureMap, channels: u64, stride: u64| {
+        let x = counter.convolution(x, Convolution::square(channels, 3, stride));
+        counter.norm(x, true)
+    };
+    match size.stem {
+        NetworkKind::Cifar => {
+            let stem = layer(counter, image, channels, 1);
+            (stem, stem)
+        }
+        NetworkKind::ImageNet => {
+            let half = layer(counter, image, channels / 2, 2);
+            let half = counter.relu(half);
+            let quarter = layer(counter, half, channels, 2);
+            let relu = counter.relu(quarter);
+            (quarter, layer(counter, relu, channels, 2))
+        }
+    }
 }
 
 /// Returns the cell's output.

@@ -287,7 +287,6 @@ impl<'a> Cursor<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
 
     use super::*;
 
@@ -359,18 +358,10 @@ mod tests {
 
     /// ImageNet's training images.
     #[test]
-    fn index_of_1_281_167_images_is_read_in_a_second() {
+    fn index_of_imagenets_size_takes_20_bytes_an_image() {
         let (_dir, path) = written(&index(1_281_167).to_bytes());
         let read = Index::read(&path).unwrap();
-        // The best of several, for other programs may be at work.
-        let seconds = (0..5).map(|_| {
-            let start = Instant::now();
-            assert_eq!(Index::read(&path).unwrap().len(), 1_281_167);
-            start.elapsed().as_secs_f64()
-        });
-        let seconds = seconds.fold(f64::INFINITY, f64::min);
-        println!("{} images in {seconds:.3} s", read.len());
-        assert!(seconds < 1.0, "{seconds} s");
+        assert_eq!(read.len(), 1_281_167);
         assert!(read.entries.capacity() <= 1_281_167 * ENTRY_BYTES * 2);
     }
 }

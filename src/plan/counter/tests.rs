@@ -1,10 +1,11 @@
 //! Counts of small cases, by hand, and of whole networks, by other counts.
 
 use super::*;
-use crate::genotype::{NetworkShape, count, library, walk, walk_auxiliary_head};
+use crate::genotype::{NetworkKind, NetworkShape, count, library, walk, walk_auxiliary_head};
 use crate::plan::{SupernetSize, walk_supernet};
 
 const PAPER: SupernetSize = SupernetSize {
+    stem: NetworkKind::Cifar,
     cells: 5,
     channels: 16,
     partial_channels: 1,
