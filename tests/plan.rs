@@ -33,30 +33,32 @@ fn json(name: &str, arguments: &[&str]) -> Value {
 fn supernet_counts_as_many_parameters_as_the_network_has() {
     let operations =
         [Operation::None, Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv5x5, Operation::DilConv3x3];
-    let switches = Switches::full(&operations).unwrap();
-    let shape = SupernetShape {
-        stem: NetworkKind::Cifar,
-        num_cells: 6,
-        channels: 4,
-        num_classes: 7,
-        partial_channels: 1,
-        switches,
-    };
-    let network = Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap();
-    let trainable = network.parameters().trainable();
-    let parameters: usize = trainable.iter().map(|named| named.tensor.numel()).sum();
-    let size = SupernetSize {
-        cells: 6,
-        channels: 4,
-        partial_channels: 1,
-        num_classes: 7,
-        image_size: 32,
-        operations: operations.to_vec(),
-        skip_dropout: false,
-    };
-    let mut counter = Counter::new(Kernels::Own, false, false);
-    walk_supernet(&size, &mut counter);
-    assert_eq!(counter.parameters, parameters as u64);
+    for partial_channels in [1, 2] {
+        let switches = Switches::full(&operations).unwrap();
+        let shape = SupernetShape {
+            stem: NetworkKind::Cifar,
+            num_cells: 6,
+            channels: 4,
+            num_classes: 7,
+            partial_channels,
+            switches,
+        };
+        let network = Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap();
+        let trainable = network.parameters().trainable();
+        let parameters: usize = trainable.iter().map(|named| named.tensor.numel()).sum();
+        let size = SupernetSize {
+            cells: 6,
+            channels: 4,
+            partial_channels: partial_channels as u64,
+            num_classes: 7,
+            image_size: 32,
+            operations: operations.to_vec(),
+            skip_dropout: false,
+        };
+        let mut counter = Counter::new(Kernels::Own, false, false);
+        walk_supernet(&size, &mut counter);
+        assert_eq!(counter.parameters, parameters as u64);
+    }
 }
 
 #[test]
