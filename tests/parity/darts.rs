@@ -15,7 +15,7 @@ fn subject<'a>(fixture: &'a Fixture, case: &SupernetCase) -> Subject<'a> {
     let subject = Subject::new(fixture, case, StrategyName::Darts);
     momentum(&subject, |name, view| {
         no_grad(|| {
-            let _ = view.shallow_clone().copy_(&fixture.tensor(&format!("momentum.{name}")).view_as(view));
+            view.shallow_clone().copy_(&fixture.tensor(&format!("momentum.{name}")).view_as(view));
         })
     });
     subject

@@ -107,6 +107,11 @@ fn strategy_refuses_what_it_cannot_do_and_names_the_key() {
             "search.partial_channels=8",
             "search.partial_channels: a reduction cannot halve one of 8 parts of",
         ),
+        (
+            "pc-darts",
+            "search.partial_channels=9223372036854775807",
+            "search.partial_channels: a reduction cannot halve",
+        ),
         ("darts", "search.strategy=drats", "search.strategy"),
     ] {
         let strategy = format!("search.strategy={strategy}");

@@ -38,7 +38,7 @@ fn validate_partial_channels(strategy: StrategyName, parts: usize, channels: usi
     require(parts >= 2, key, || {
         format!("{parts} leaves no channels that pass; state 4 as on CIFAR, or 2 as on ImageNet")
     })?;
-    require(channels.is_multiple_of(2 * parts), key, || {
+    require(channels.is_multiple_of(parts.saturating_mul(2)), key, || {
         format!(
             "a reduction cannot halve one of {parts} parts of model.channels = {channels}; state half a divisor of it"
         )
