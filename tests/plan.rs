@@ -33,9 +33,10 @@ fn json(name: &str, arguments: &[&str]) -> Value {
 fn supernet_counts_as_many_parameters_as_the_network_has() {
     let operations =
         [Operation::None, Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv5x5, Operation::DilConv3x3];
-    for (stem, image_size) in [(NetworkKind::Cifar, 32), (NetworkKind::ImageNet, 64)] {
+    let (cifar, imagenet) = ((NetworkKind::Cifar, 32), (NetworkKind::ImageNet, 64));
+    for ((stem, image_size), partial_channels) in [(cifar, 1), (cifar, 2), (imagenet, 1)] {
         let switches = Switches::full(&operations).unwrap();
-        let shape = SupernetShape { stem, num_cells: 6, channels: 4, num_classes: 7, partial_channels: 1, switches };
+        let shape = SupernetShape { stem, num_cells: 6, channels: 4, num_classes: 7, partial_channels, switches };
         let network = Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap();
         let trainable = network.parameters().trainable();
         let parameters: usize = trainable.iter().map(|named| named.tensor.numel()).sum();
@@ -43,7 +44,7 @@ fn supernet_counts_as_many_parameters_as_the_network_has() {
             stem,
             cells: 6,
             channels: 4,
-            partial_channels: 1,
+            partial_channels: partial_channels as u64,
             num_classes: 7,
             image_size,
             operations: operations.to_vec(),
