@@ -32,8 +32,8 @@ const AUXILIARY_HEAD: &str = "auxiliary_head.";
 /// Channels of CIFAR's stem for each channel of the first cell's states.
 const STEM_MULTIPLIER: i64 = 3;
 
-/// Networks have far fewer; beyond, the numbers of their parameters cannot be counted.
-const MOST_CHANNELS: i64 = 1 << 16;
+/// Networks have far fewer; beyond, the numbers of a single layer cannot be counted.
+const MOST_CHANNELS: i64 = 1 << 20;
 const MOST_CLASSES: i64 = 1 << 24;
 const MOST_CELLS: usize = 1 << 10;
 const MOST_PIXELS: u64 = 1 << 16;
