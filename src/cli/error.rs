@@ -89,7 +89,7 @@ pub fn advise_on_memory(error: anyhow::Error) -> anyhow::Error {
     }
 }
 
-/// An error and its causes, outermost first.
+/// An error and its causes, outermost first, fit for a terminal: what it quotes of a file may be anything.
 ///
 /// A cause that the message already states is not repeated, and of a cause with several lines (libtorch appends
 /// the stack of its C++) only the first counts.
@@ -103,7 +103,23 @@ pub fn one_line(error: &anyhow::Error) -> String {
             message = format!("{message}: {line}");
         }
     }
-    message
+    printable(&message)
+}
+
+/// `text` with control characters escaped, and its middle left out if it is longer than anybody reads.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 2000;
+    let mut shown = String::new();
+    let (length, half) = (text.chars().count(), LONGEST / 2);
+    for (place, letter) in text.chars().enumerate() {
+        match place {
+            _ if length > LONGEST && place == half => shown.push_str(" ... "),
+            _ if length > LONGEST && (half..length - half).contains(&place) => {}
+            _ if letter.is_control() => shown.extend(letter.escape_debug()),
+            _ => shown.push(letter),
+        }
+    }
+    shown
 }
 
 fn report_panic(panic: &PanicHookInfo<'_>) {
@@ -185,5 +201,8 @@ mod tests {
         assert_eq!(one_line(&genotype), "cell.json: genotype text, line 1, column 2: expected a value, found the end");
         let torch = anyhow!("shapes differ\nframe #0: at::native\n").context("stage 2").context("search");
         assert_eq!(one_line(&torch), "search: stage 2: shapes differ");
+        let quoted = anyhow!("a file named \u{1b}[2J\u{7}").context("x".repeat(3000));
+        let line = one_line(&quoted);
+        assert!(line.ends_with("x: a file named \\u{1b}[2J\\u{7}") && line.len() < 2100, "{line}");
     }
 }

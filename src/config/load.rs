@@ -6,7 +6,8 @@
 //! its type refuses is known by its key.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::ops::Range;
 use std::path::Path;
 
@@ -21,13 +22,28 @@ use super::{ConfigError, Origin, Settings};
 /// Least similarity, of 0 to 1, at which a known key is offered for an unknown one.
 const MIN_SIMILARITY: f64 = 0.4;
 
+/// A longer key is no slip for a known one.
+const LONGEST_KEY: usize = 100;
+
+/// No configuration is as long: a device or a data set was named.
+const MOST_BYTES: u64 = 1 << 20;
+
 /// [`Settings::load`].
 pub(super) fn load<C: Settings>(path: &Path, overrides: &[String]) -> Result<C, ConfigError> {
-    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut loader = Loader::<C>::new()?;
     loader.read_file(path, &text)?;
     loader.apply_overrides(overrides)?;
     loader.finish(Some(path))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_BYTES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 1 MiB, no configuration"));
+    }
+    Ok(text)
 }
 
 /// [`Settings::from_overrides`].
@@ -47,8 +63,8 @@ impl Source<'_> {
     fn origin(&self, span: Range<usize>) -> Origin {
         match self {
             Self::File { path, text } => {
-                let before = text.bytes().take(span.start);
-                Origin::File { path: path.to_path_buf(), line: Some(1 + before.filter(|byte| *byte == b'\n').count()) }
+                let before = &text.as_bytes()[..span.start.min(text.len())];
+                Origin::File { path: path.to_path_buf(), line: Some(1 + memchr::memchr_iter(b'\n', before).count()) }
             }
             Self::Override(assignment) => Origin::Override((*assignment).to_owned()),
         }
@@ -300,6 +316,9 @@ fn unknown_key<C: Settings>(schema: &Value, key: &str, origin: Origin) -> Config
 
 /// The known key most similar to an unknown one, by its whole path and by its last name.
 fn nearest_key(schema: &Value, unknown: &str) -> Option<String> {
+    if unknown.len() > LONGEST_KEY {
+        return None;
+    }
     let index = unknown.split('.').find(|name| name.parse::<usize>().is_ok());
     let mut known = Vec::new();
     collect_keys(schema, "", index.unwrap_or("0"), &mut known);

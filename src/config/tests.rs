@@ -262,3 +262,14 @@ fn home_folder_is_known_in_paths_of_files_and_overrides_and_nowhere_else() {
     let message = SearchConfig::from_overrides(&["data.dataset=~".to_owned()]).unwrap_err().to_string();
     assert!(message.contains("`~`"), "{message}");
 }
+
+#[test]
+fn what_is_too_long_for_a_configuration_is_not_read_to_its_end() {
+    let expected = "cannot read the config run.toml: longer than 1 MiB, no configuration";
+    assert_eq!(error(&"# and so on\n".repeat(100_000), &[]), expected);
+    let device = SearchConfig::load(Path::new("/dev/zero"), &[]).unwrap_err().to_string();
+    assert_eq!(device, expected.replace("run.toml", "/dev/zero"));
+    // Nor compared with all known keys.
+    let key = "é".repeat(200_000);
+    assert!(error(&format!("\"{key}\" = 1"), &[]).contains("unknown key"));
+}

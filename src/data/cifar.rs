@@ -138,6 +138,13 @@ impl Release {
             Split::Test => self.test,
         }
     }
+
+    /// The most bytes that a file of `split` may have: the Python files have names and labels beside the images.
+    fn most_bytes(&self, split: Split) -> u64 {
+        const BESIDE_AN_IMAGE: usize = 256;
+        const BESIDE_ALL: usize = 1 << 16;
+        (self.files(split).num_records * (IMAGE_BYTES + BESIDE_AN_IMAGE) + BESIDE_ALL) as u64
+    }
 }
 
 #[cfg(test)]

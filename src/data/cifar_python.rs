@@ -5,6 +5,8 @@
 //! object it belongs to, so the buffer can be read without numpy. The dtype is lost on the way; the length of the
 //! buffer shows that there is one byte per element.
 
+mod opcodes;
+
 use std::path::Path;
 
 use serde::{Deserialize, de::IgnoredAny};
@@ -42,13 +44,16 @@ pub(super) fn append(
 ) -> Result<(), DataError> {
     let refuse = |reason: String| DataError::Pickle { path: path.into(), reason };
     let images_bytes = num_records * IMAGE_BYTES;
-    let PickledBatch { labels, data } = serde_pickle::from_slice(bytes, DeOptions::new()).map_err(|error| {
+    let undecodable = |reason: String| {
         refuse(if bytes.len() < images_bytes {
             format!("it has {} bytes, but {num_records} images alone take {images_bytes}", bytes.len())
         } else {
-            describe(error)
+            reason
         })
-    })?;
+    };
+    opcodes::check(bytes).map_err(undecodable)?;
+    let decoded = serde_pickle::from_slice(bytes, DeOptions::new());
+    let PickledBatch { labels, data } = decoded.map_err(|error| undecodable(describe(error)))?;
     let Value::Bytes(buffer) = data.buffer else {
         return Err(refuse("its `data` is not an array of bytes".to_owned()));
     };

@@ -102,11 +102,14 @@ pub fn count(genotype: &Genotype, shape: &NetworkShape) -> Cost {
         parameters: tally.parameters,
         auxiliary_parameters: head.parameters,
         multiply_adds: tally.multiply_adds,
-        multiply_adds_all: tally.multiply_adds + 2 * tally.batch_norm_elements + tally.relu_elements,
+        multiply_adds_all: tally
+            .multiply_adds
+            .saturating_add(tally.batch_norm_elements.saturating_mul(2))
+            .saturating_add(tally.relu_elements),
     }
 }
 
-/// Running totals over the layers seen so far.
+/// Running totals over the layers seen so far; they stay at their largest number where a shape from a file is absurd.
 #[derive(Default)]
 struct Tally {
     parameters: u64,
@@ -119,26 +122,30 @@ impl Layers for Tally {
     fn convolution(&mut self, x: FeatureMap, convolution: Convolution) -> FeatureMap {
         let weights = convolution.weights(x.channels);
         let out = x.strided(convolution.stride).with_channels(convolution.out_channels);
-        self.parameters += weights;
-        self.multiply_adds += weights * out.height * out.width;
+        add(&mut self.parameters, weights);
+        add(&mut self.multiply_adds, weights.saturating_mul(out.height * out.width));
         out
     }
 
     fn batch_norm(&mut self, x: FeatureMap) -> FeatureMap {
-        self.parameters += 2 * x.channels;
-        self.batch_norm_elements += x.elements();
+        add(&mut self.parameters, 2 * x.channels);
+        add(&mut self.batch_norm_elements, x.elements());
         x
     }
 
     fn relu(&mut self, x: FeatureMap) -> FeatureMap {
-        self.relu_elements += x.elements();
+        add(&mut self.relu_elements, x.elements());
         x
     }
 
     fn linear(&mut self, inputs: u64, outputs: u64) {
-        self.parameters += inputs * outputs + outputs;
-        self.multiply_adds += inputs * outputs;
+        add(&mut self.parameters, inputs * outputs + outputs);
+        add(&mut self.multiply_adds, inputs * outputs);
     }
+}
+
+fn add(total: &mut u64, number: u64) {
+    *total = total.saturating_add(number);
 }
 
 #[cfg(test)]

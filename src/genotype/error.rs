@@ -42,6 +42,12 @@ pub enum GenotypeError {
         /// The forms that are read.
         forms: &'static str,
     },
+    /// A text that would take too long to look through.
+    #[error("it has {found}: give a shorter text, with the cell alone")]
+    TooMuch {
+        /// What there is too much of.
+        found: &'static str,
+    },
     /// A text with several cells, of which none was chosen.
     #[error("it has several cells: {listed}; choose one by its name or number behind a colon, as in FILE:NAME")]
     SeveralCells {
@@ -106,9 +112,12 @@ pub enum GenotypeError {
 impl GenotypeError {
     /// The error for `name`, with the nearest of the `known` names.
     pub(super) fn unknown_name<'a>(what: &'static str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        /// A longer name is no slip for a known one.
+        const LONGEST: usize = 100;
         let known: Vec<&str> = known.into_iter().collect();
         let nearest = known
             .iter()
+            .filter(|_| name.len() <= LONGEST)
             .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
             .min()
             // Further away than a third of the name is another word, not a slip.

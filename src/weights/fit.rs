@@ -32,6 +32,12 @@ const AUXILIARY_HEAD: &str = "auxiliary_head.";
 /// Channels of CIFAR's stem for each channel of the first cell's states.
 const STEM_MULTIPLIER: i64 = 3;
 
+/// Networks have far fewer; beyond, the numbers of a single layer cannot be counted.
+const MOST_CHANNELS: i64 = 1 << 20;
+const MOST_CLASSES: i64 = 1 << 24;
+const MOST_CELLS: usize = 1 << 10;
+const MOST_PIXELS: u64 = 1 << 16;
+
 /// A network this much larger than the file is not built only to list the differences.
 const LARGEST_MISFIT: u64 = 16;
 
@@ -122,6 +128,10 @@ impl StateDict {
             (Some(Ok(own)), _) => {
                 // Tensors do not tell it.
                 shape.image_size = own.shape.image_size;
+                if !(1..=MOST_PIXELS).contains(&shape.image_size) {
+                    let what = format!("its description of the network: images of {} pixels", shape.image_size);
+                    return Err(WeightsProblem::damaged(what));
+                }
                 own.genotype
             }
             (None, Some(given)) => given.clone(),
@@ -216,17 +226,20 @@ fn infer_shape(tensors: &BTreeMap<String, Tensor>) -> Result<NetworkShape, Weigh
     };
     let classes = rows("classifier.weight");
     let classes = classes.ok_or_else(|| WeightsProblem::unsupported("it has no classifier.weight"))?;
+    let cells = count_cells(tensors)?;
+    // Tensors without elements can have any lengths.
+    let is_possible =
+        (1..=MOST_CHANNELS).contains(&stem) && (1..=MOST_CLASSES).contains(&classes) && cells <= MOST_CELLS;
+    if !is_possible {
+        return Err(WeightsProblem::unsupported(format!(
+            "its tensors are of no network that can be built: {stem} channels, {cells} cells, {classes} classes"
+        )));
+    }
     let image_size = match kind {
         NetworkKind::Cifar => IMAGE_SIDE as u64,
         NetworkKind::ImageNet => NetworkShape::imagenet().image_size,
     };
-    Ok(NetworkShape {
-        kind,
-        channels: stem.unsigned_abs(),
-        cells: count_cells(tensors)?,
-        num_classes: classes.unsigned_abs(),
-        image_size,
-    })
+    Ok(NetworkShape { kind, channels: stem.unsigned_abs(), cells, num_classes: classes.unsigned_abs(), image_size })
 }
 
 /// Cells are numbered from 0 without a gap.

@@ -68,7 +68,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<(Values<'_>, TorchLegacy<'_>), Weight
 /// The storages that the object names, by key.
 fn storages_of<'a>(values: &Values<'a>) -> HashMap<&'a str, StorageRef<'a>> {
     let storage = |value: &Value<'a>| match value {
-        Value::Storage(storage) => Some((storage.key, *storage)),
+        Value::Storage(storage) => Some((storage.key, **storage)),
         _ => None,
     };
     values.all().filter_map(storage).collect()

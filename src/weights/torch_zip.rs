@@ -15,8 +15,8 @@ pub(super) struct TorchZip<'a> {
     archive: ZipArchive<IoCursor<&'a [u8]>>,
     /// The folder in the archive, with its slash.
     folder: String,
-    /// Nothing in the archive is longer.
-    file_bytes: u64,
+    /// Bytes of the file less those that were read: entries that overlap are a bomb.
+    bytes_left: u64,
 }
 
 impl<'a> TorchZip<'a> {
@@ -35,7 +35,7 @@ impl<'a> TorchZip<'a> {
                  torch.save wrote",
             ));
         };
-        let mut file = Self { archive, folder, file_bytes: bytes.len() as u64 };
+        let mut file = Self { archive, folder, bytes_left: bytes.len() as u64 };
         if file.has("constants.pkl") {
             return Err(WeightsProblem::unsupported(
                 "a TorchScript program, not a file of weights; in Python: torch.save(torch.jit.load(FILE).state_dict(), \
@@ -73,9 +73,9 @@ impl<'a> TorchZip<'a> {
             return Err(problem(&ZipError::UnsupportedArchive("compressed")));
         }
         let size = entry.size();
-        if size > self.file_bytes {
-            return Err(WeightsProblem::damaged(format!("{} is longer than the file", quoted(name))));
-        }
+        self.bytes_left = self.bytes_left.checked_sub(size).ok_or_else(|| {
+            WeightsProblem::damaged(format!("{} and what was read before are longer than the file", quoted(name)))
+        })?;
         let mut bytes = Vec::with_capacity(size as usize);
         // The reader compares the checksum at the end.
         let read = entry.read_to_end(&mut bytes);

@@ -89,7 +89,28 @@ pub(super) fn launcher(variable: impl Fn(&str) -> Option<String>) -> Option<&'st
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// What a variable of the environment may hold.
+    fn garbage() -> impl Strategy<Value = String> {
+        const WORDS: [&str; 12] = [
+            "",
+            " ",
+            "0",
+            "-1",
+            " 4 ",
+            "4,2",
+            "2(x3)",
+            "4294967291",
+            "18446744073709551615",
+            "18446744073709551616",
+            "nan",
+            "8",
+        ];
+        prop_oneof![prop::sample::select(&WORDS[..]).prop_map(str::to_owned), any::<String>()]
+    }
 
     fn detect_in(variables: &[(&str, &str)]) -> Launch {
         detect(|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
@@ -158,6 +179,20 @@ mod tests {
         assert_eq!(size_in(&[&shell_of_srun[..], &mpirun].concat()), Some(1));
         let node = [("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "1"), ("RANK", "7"), ("WORLD_SIZE", "8")];
         assert_eq!(size_in(&node), Some(8));
+    }
+
+    proptest! {
+        #[test]
+        fn no_environment_makes_a_number_up(values in prop::collection::vec((0..LAUNCHERS.len(), any::<bool>(), garbage()), 0..12)) {
+            let name = |of: usize, size: bool| if size { LAUNCHERS[of].size } else { LAUNCHERS[of].rank };
+            let variables: Vec<(&str, &str)> =
+                values.iter().map(|(of, size, value)| (name(*of, *size), value.as_str())).chain([("PMIX_RANK", "-1")]).collect();
+            let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            launcher(find);
+            if let Some(Announced { variable, size, .. }) = detect(find).announced {
+                prop_assert_eq!(find(variable).unwrap().trim().parse::<usize>().unwrap(), size);
+            }
+        }
     }
 
     #[test]

@@ -78,6 +78,8 @@ fn fair_threads(own: &[usize], all: &[Vec<usize>]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn reader<'a>(variables: &'a [(&'a str, &'a str)]) -> impl Fn(&str) -> Option<String> + 'a {
@@ -107,6 +109,27 @@ mod tests {
             assert_eq!(omp_threads(reader(&[("OMP_NUM_THREADS", value)])), threads, "{value:?}");
         }
         assert_eq!(omp_threads(|_| None), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_environment_says_there_is_a_thread(
+            values in prop::collection::vec(
+                prop_oneof![any::<String>(), any::<u64>().prop_map(|number| number.to_string()), "-?[0-9]{1,3}(,[0-9])?"],
+                4,
+            ),
+            num_ranks in 1..1000_usize,
+        ) {
+            const NAMES: [&str; 4] = ["OMP_NUM_THREADS", "SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK", "SLURM_STEP_ID"];
+            let variables: Vec<(&str, &str)> = NAMES.into_iter().zip(values.iter().map(String::as_str)).collect();
+            let slurm = slurm_threads(num_ranks, reader(&variables));
+            let omp = omp_threads(reader(&variables));
+            let (threads, _) = least([
+                (Some(4), ThreadBound::Cores), (None, ThreadBound::CpuQuota), (slurm, ThreadBound::Slurm),
+                (omp, ThreadBound::OmpNumThreads),
+            ]);
+            prop_assert!((1..=4).contains(&threads));
+        }
     }
 
     #[test]

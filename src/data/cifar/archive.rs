@@ -13,6 +13,9 @@ use crate::data::{DataError, Split};
 /// Where a tar header says that it is one.
 const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
+/// More than any of the archives unpacks to: what goes on further is not looked at, for a small file can go on for long.
+const MOST_BYTES: u64 = 512 << 20;
+
 /// How an archive is packed, by its first bytes.
 enum Packing {
     Gzip,
@@ -32,9 +35,10 @@ pub(super) fn read<'a>(cifar: &'a Cifar, path: &Path, split: Split) -> Result<(&
     let open = || File::open(path).map_err(|source| DataError::Read { path: path.into(), source });
     let file = open()?;
     let wanted: Vec<&str> = cifar.releases.iter().flat_map(|release| release.files(split).names).copied().collect();
+    let most_bytes = cifar.releases.iter().map(|release| release.most_bytes(split)).max().unwrap_or(0);
     let members = match packing(&file).map_err(|source| DataError::Read { path: path.into(), source })? {
-        Packing::Tar => unpack(BufReader::new(file), &wanted),
-        Packing::Gzip | Packing::Unknown => unpack(GzDecoder::new(BufReader::new(file)), &wanted),
+        Packing::Tar => unpack(BufReader::new(file), &wanted, most_bytes),
+        Packing::Gzip | Packing::Unknown => unpack(GzDecoder::new(BufReader::new(file)), &wanted, most_bytes),
         Packing::Other(packing) => return Err(DataError::Packing { path: path.into(), packing }),
     };
     let mut members = members.map_err(|source| DataError::Archive { path: path.into(), source })?;
@@ -77,14 +81,24 @@ fn packing(mut file: &File) -> io::Result<Packing> {
     })
 }
 
-/// The members of a tar that are called one of `names`, in any folder, in the archive's order.
-fn unpack(reader: impl Read, names: &[&str]) -> io::Result<NamedBytes> {
-    let mut archive = tar::Archive::new(reader);
-    let mut members = Vec::new();
-    for entry in archive.entries()? {
+/// The members of a tar that are called one of `names`, in any folder, in the archive's order; each once, and none may
+/// have more than `most_bytes`.
+fn unpack(reader: impl Read, names: &[&str], most_bytes: u64) -> io::Result<NamedBytes> {
+    let mut archive = tar::Archive::new(reader.take(MOST_BYTES));
+    let mut members: NamedBytes = Vec::new();
+    // Raw: the library would read long names and attributes into memory, however long they are; these names are short.
+    for entry in archive.entries()?.raw(true) {
         let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        if entry.header().entry_type().is_file() && names.iter().any(|name| path.ends_with(name)) {
+        let path = entry.header().path()?.into_owned();
+        let is_new = || members.iter().all(|(found, _)| *found != path);
+        if entry.header().entry_type().is_file() && names.iter().any(|name| path.ends_with(name)) && is_new() {
+            if entry.size() > most_bytes {
+                return Err(io::Error::other(format!(
+                    "{} has {} bytes, at most {most_bytes} are right",
+                    path.display(),
+                    entry.size()
+                )));
+            }
             let mut bytes = Vec::new();
             entry.read_to_end(&mut bytes)?;
             members.push((path, bytes));

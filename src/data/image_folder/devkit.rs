@@ -13,8 +13,8 @@ use flate2::read::ZlibDecoder;
 use super::label_file;
 use crate::data::DataError;
 
-/// The file of the devkit is 40 kB, 150 kB unpacked.
-const MOST_BYTES: u64 = 64 << 20;
+/// The file of the devkit is 40 kB, 150 kB unpacked: neither may have more, all variables together.
+const MOST_BYTES: u64 = 16 << 20;
 
 // Types of elements.
 const MATRIX: u32 = 14;
@@ -55,14 +55,16 @@ fn read(path: &Path) -> Result<HashMap<String, String>, DataError> {
     let file = fs::File::open(path).map_err(|error| refused(&error.to_string()))?;
     let mut bytes = Vec::new();
     file.take(MOST_BYTES).read_to_end(&mut bytes).map_err(|error| refused(&error.to_string()))?;
+    let mut unpacked_left = MOST_BYTES;
     let mut rest = bytes.get(HEADER_BYTES..).ok_or_else(|| refused("it is too short"))?;
     while let Some(element) = Element::next(&mut rest) {
         let unpacked;
         let mut element = element;
         if element.kind == COMPRESSED {
             let mut buffer = Vec::new();
-            let decoder = ZlibDecoder::new(element.data).take(MOST_BYTES);
+            let decoder = ZlibDecoder::new(element.data).take(unpacked_left);
             { decoder }.read_to_end(&mut buffer).map_err(|error| refused(&error.to_string()))?;
+            unpacked_left -= buffer.len() as u64;
             unpacked = buffer;
             let mut inner = unpacked.as_slice();
             element = Element::next(&mut inner).ok_or_else(|| refused("a variable is cut short"))?;

@@ -4,6 +4,8 @@
 //! its first edge. Version 1: `{"normal_n2_p0": "sepconv3x3", "normal_n2_switch": ["normal_n2_p0", ...], ...}`, where
 //! p0 reads state 0. Cells output all of their nodes.
 
+use std::collections::HashMap;
+
 use super::cells::Interpreter;
 use super::value::{Form, Value, error_at};
 use crate::genotype::cell::NUM_INPUTS;
@@ -27,12 +29,14 @@ const OPERATIONS: [(&str, Operation); 8] = [
 
 /// The cell in a dict of either version; `None` when it is another dict.
 pub(super) fn cell(interpreter: &Interpreter, entries: &[(String, &Value)]) -> Option<Result<Fields, GenotypeError>> {
-    let find = |key: String| entries.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+    let has = |key: &str| entries.iter().any(|(name, _)| name == key);
     let edges: fn(&Interpreter, &Lookup, &str) -> Result<Edges, GenotypeError> = match () {
-        () if find("normal/op_2_0".to_owned()).is_some() => newer,
-        () if find("normal_n2_switch".to_owned()).is_some() => older,
+        () if has("normal/op_2_0") => newer,
+        () if has("normal_n2_switch") => older,
         () => return None,
     };
+    // The first of several stays.
+    let find: Lookup = entries.iter().rev().map(|(name, value)| (name.as_str(), *value)).collect();
     let both = || Ok((edges(interpreter, &find, "normal")?, edges(interpreter, &find, "reduce")?));
     Some(both().map(|(normal, reduce)| Fields {
         normal_concat: nodes(&normal),
@@ -42,7 +46,7 @@ pub(super) fn cell(interpreter: &Interpreter, entries: &[(String, &Value)]) -> O
     }))
 }
 
-type Lookup<'f, 'v> = dyn Fn(String) -> Option<&'v Value> + 'f;
+type Lookup<'v> = HashMap<&'v str, &'v Value>;
 
 fn nodes(edges: &Edges) -> Vec<usize> {
     (NUM_INPUTS..NUM_INPUTS + edges.len() / EDGES_PER_NODE).collect()
@@ -52,9 +56,10 @@ fn newer(interpreter: &Interpreter, find: &Lookup, cell: &str) -> Result<Edges, 
     let mut edges = Vec::new();
     for state in NUM_INPUTS.. {
         for edge in 0..EDGES_PER_NODE {
-            let Some(operation) = find(format!("{cell}/op_{state}_{edge}")) else { return Ok(edges) };
+            let Some(operation) = find.get(format!("{cell}/op_{state}_{edge}").as_str()) else { return Ok(edges) };
             let key = format!("{cell}/input_{state}_{edge}");
-            let source = find(key.clone())
+            let source = find
+                .get(key.as_str())
                 .ok_or_else(|| error_at(interpreter.text, operation.at, format!("`{key}` is missing")))?;
             edges.push((interpreter.operation(operation)?, interpreter.state(source)?));
         }
@@ -65,7 +70,7 @@ fn newer(interpreter: &Interpreter, find: &Lookup, cell: &str) -> Result<Edges, 
 fn older(interpreter: &Interpreter, find: &Lookup, cell: &str) -> Result<Edges, GenotypeError> {
     let mut edges = Vec::new();
     for state in NUM_INPUTS.. {
-        let Some(switch) = find(format!("{cell}_n{state}_switch")) else { break };
+        let Some(switch) = find.get(format!("{cell}_n{state}_switch").as_str()) else { break };
         let Form::List(inputs) = &switch.form else {
             let problem = format!("expected a list of inputs, found {}", switch.form.describe());
             return Err(error_at(interpreter.text, switch.at, problem));
@@ -81,8 +86,9 @@ fn older(interpreter: &Interpreter, find: &Lookup, cell: &str) -> Result<Edges, 
                 error_at(interpreter.text, input.at, problem)
             })?;
             let key = format!("{cell}_n{state}_p{source}");
-            let value =
-                find(key.clone()).ok_or_else(|| error_at(interpreter.text, input.at, format!("`{key}` is missing")))?;
+            let value = find
+                .get(key.as_str())
+                .ok_or_else(|| error_at(interpreter.text, input.at, format!("`{key}` is missing")))?;
             edges.push((operation(interpreter, value)?, source));
         }
     }

@@ -277,3 +277,20 @@ fn wrong_text_is_reported_with_line_and_column() {
     let deep = "[".repeat(5000);
     assert!(problem_of(&deep).contains("nested more than"));
 }
+
+#[test]
+fn texts_made_to_take_long_are_refused() {
+    // In each of 31 brackets a text is read again, and in it 31 brackets that are never closed.
+    let inner = format!("x {}{}", "{".repeat(31), "1,".repeat(20_000));
+    let nested = format!("{}\"{inner}\"{}", "{".repeat(31), "}".repeat(31));
+    for (text, found) in [(nested, "too many brackets"), ("Genotype(\n".repeat(5_000), "more than 4,000 cells")] {
+        let problem = problem_of(&text);
+        assert!(problem.contains(found), "{problem}");
+    }
+}
+
+#[test]
+fn cells_behind_a_name_of_other_letters_are_found() {
+    let text = format!("é.Genotype(\nFIRST = {TEXT}");
+    assert_eq!(read_cell(&text, Some("FIRST")).unwrap().genotype, expected());
+}

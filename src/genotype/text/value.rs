@@ -49,6 +49,20 @@ impl Form {
     }
 }
 
+/// Why a text is no value, before anybody has looked for the line: most are never told.
+#[derive(Debug)]
+pub(super) struct Misread {
+    at: usize,
+    problem: String,
+}
+
+impl Misread {
+    /// The error with its place in `text`, which was read.
+    pub fn in_text(self, text: &str) -> GenotypeError {
+        error_at(text, self.at, self.problem)
+    }
+}
+
 /// A text and how far it has been read.
 pub(super) struct Reader<'a> {
     text: &'a str,
@@ -72,8 +86,8 @@ impl<'a> Reader<'a> {
     /// The value that comes next.
     ///
     /// # Errors
-    /// [`GenotypeError::Syntax`] with the place, what was expected and what stands there.
-    pub fn value(&mut self) -> Result<Value, GenotypeError> {
+    /// The place, what was expected and what stands there.
+    pub fn value(&mut self) -> Result<Value, Misread> {
         let mut value = self.operand()?;
         while let Some(sign @ ('+' | '-')) = self.peek() {
             let Form::Number(left) = value.form else { return Ok(value) };
@@ -85,7 +99,7 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
-    fn operand(&mut self) -> Result<Value, GenotypeError> {
+    fn operand(&mut self) -> Result<Value, Misread> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(self.error(format!("nested more than {MAX_DEPTH} deep")));
@@ -110,7 +124,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Items between brackets, with an optional comma after the last; whether there was a comma.
-    fn items(&mut self, open: char, close: char) -> Result<(Vec<Value>, bool), GenotypeError> {
+    fn items(&mut self, open: char, close: char) -> Result<(Vec<Value>, bool), Misread> {
         self.require(open)?;
         let (mut items, mut has_comma) = (Vec::new(), false);
         while !self.take(close) {
@@ -125,7 +139,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A dict, or a set.
-    fn braces(&mut self) -> Result<Form, GenotypeError> {
+    fn braces(&mut self) -> Result<Form, Misread> {
         self.require('{')?;
         let (mut entries, mut items) = (Vec::new(), Vec::new());
         while !self.take('}') {
@@ -146,13 +160,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Form, GenotypeError> {
+    fn number(&mut self) -> Result<Form, Misread> {
         let digits = self.take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
         let number = digits.replace('_', "").parse::<f64>();
         number.map(Form::Number).map_err(|_| self.error(format!("{digits} is no number")))
     }
 
-    fn name_or_call(&mut self) -> Result<Form, GenotypeError> {
+    fn name_or_call(&mut self) -> Result<Form, Misread> {
         let name = self.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.'));
         // u'text', as Python 2 prints it.
         if name.len() <= 2 && self.rest().starts_with(['\'', '"']) {
@@ -177,7 +191,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text in quotes, also in those that word processors make of them, or in three.
-    fn quoted(&mut self) -> Result<String, GenotypeError> {
+    fn quoted(&mut self) -> Result<String, Misread> {
         let Some(open) = self.peek() else { return Err(self.unexpected("a text in quotes")) };
         let close = closing_quote(open).ok_or_else(|| self.unexpected("a text in quotes"))?;
         let triple = [close; 3].iter().collect::<String>();
@@ -256,7 +270,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn require(&mut self, wanted: char) -> Result<(), GenotypeError> {
+    fn require(&mut self, wanted: char) -> Result<(), Misread> {
         if self.take(wanted) {
             return Ok(());
         }
@@ -270,14 +284,14 @@ impl<'a> Reader<'a> {
         &start[..end]
     }
 
-    fn unexpected(&mut self, expected: &str) -> GenotypeError {
+    fn unexpected(&mut self, expected: &str) -> Misread {
         let found = self.peek().map_or("the end".to_owned(), |c| format!("`{c}`"));
         self.error(format!("expected {expected}, found {found}"))
     }
 
     /// An error at the token that was looked at last.
-    fn error(&self, problem: String) -> GenotypeError {
-        error_at(self.text, self.token, problem)
+    fn error(&self, problem: String) -> Misread {
+        Misread { at: self.token, problem }
     }
 }
 
@@ -290,7 +304,7 @@ pub(super) fn error_at(text: &str, at: usize, problem: String) -> GenotypeError 
 
 /// The line of a byte, from 1.
 pub(super) fn line_of(text: &str, at: usize) -> usize {
-    text[..at].matches('\n').count() + 1
+    memchr::memchr_iter(b'\n', &text.as_bytes()[..at]).count() + 1
 }
 
 fn closing_quote(open: char) -> Option<char> {

@@ -173,11 +173,11 @@ impl<'m, 'a> Arguments<'m, 'a> {
 
     /// `(storage, offset, size, stride, ...)`; what follows concerns training alone.
     fn tensor(&self, kind: Option<Kind>) -> Result<Value<'a>, WeightsProblem> {
-        let Value::Storage(storage) = *self.get(0)? else { return Err(unexpected("a tensor's storage", self.get(0)?)) };
+        let Value::Storage(storage) = self.get(0)? else { return Err(unexpected("a tensor's storage", self.get(0)?)) };
         let Value::Int(offset) = *self.get(1)? else { return Err(unexpected("a tensor's offset", self.get(1)?)) };
         let kind = kind.or(storage.kind).ok_or_else(|| WeightsProblem::damaged("a tensor in it has no type"))?;
         let (size, stride) = (self.integers(2)?, self.integers(3)?);
-        Ok(Value::Tensor(TensorRef { storage, kind, offset, size, stride }))
+        Ok(Value::Tensor(Box::new(TensorRef { storage: **storage, kind, offset, size, stride })))
     }
 
     /// `()`, `(dict,)` or `([[key, value], ...],)`, as Python 2 wrote it.

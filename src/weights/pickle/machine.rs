@@ -238,7 +238,7 @@ impl<'a> Machine<'a> {
             _ => {
                 let id = self.pop()?;
                 let storage = build::persistent(self, id)?;
-                self.push(Value::Storage(storage))
+                self.push(Value::Storage(Box::new(storage)))
             }
         }
     }

@@ -36,10 +36,10 @@ pub enum Value<'a> {
     Global(Global),
     /// The type of a numpy scalar.
     NumpyType(NumpyType),
-    /// Where elements lie.
-    Storage(StorageRef<'a>),
+    /// Where elements lie; boxed, for an opcode of one byte makes a value, which should be small.
+    Storage(Box<StorageRef<'a>>),
     /// A tensor whose elements have not been read.
-    Tensor(TensorRef<'a>),
+    Tensor(Box<TensorRef<'a>>),
 }
 
 /// `numpy.dtype` of a number.
@@ -143,6 +143,8 @@ impl Value<'_> {
             Value::Tuple(items) | Value::List(items) => items.len(),
             Value::Dict(pairs) => 2 * pairs.len(),
             Value::Tensor(tensor) => tensor.size.len() + tensor.stride.len(),
+            // Others are a part of the file.
+            Value::Bytes(Cow::Owned(bytes)) => bytes.len() / size_of::<Id>(),
             _ => 0,
         }
     }

@@ -85,6 +85,9 @@ pub enum JpegError {
     },
 }
 
+/// Programs write about ten. A scan of few bytes can pass over the whole image, so that many of them would take hours.
+const MOST_SCANS: usize = 100;
+
 /// Decodes one file after the other with the same memory.
 #[derive(Debug, Default)]
 pub struct JpegDecoder {
@@ -177,6 +180,7 @@ impl JpegDecoder {
     }
 
     fn read_scans(&mut self, file: &[u8], frame: &Frame) -> Result<(), JpegError> {
+        let mut num_scans = 0;
         self.tables.reset();
         self.quantisers.clear();
         self.quantisers.resize(frame.components.len(), None);
@@ -189,6 +193,10 @@ impl JpegDecoder {
                 Next::Frame(_) if num_frames == 0 => num_frames = 1,
                 Next::Frame(_) => return Err(JpegError::Damaged("has two headers")),
                 Next::Scan(header, start) => {
+                    num_scans += 1;
+                    if num_scans > MOST_SCANS {
+                        return Err(JpegError::Damaged("has more scans than any program writes"));
+                    }
                     position = self.data.read(file, start)?;
                     self.latch_quantisers(&header, frame)?;
                     if frame.is_progressive {

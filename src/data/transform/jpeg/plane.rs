@@ -25,7 +25,7 @@ impl Plane {
     pub fn place(&self, row: usize, column: usize) -> Option<usize> {
         let (row, column) = (row.wrapping_sub(self.rows.start), column.wrapping_sub(self.columns.start));
         let is_inside = row < self.rows.len() && column < self.columns.len();
-        is_inside.then_some((row * self.stride + column) * self.side)
+        is_inside.then(|| (row * self.stride + column) * self.side)
     }
 
     /// Makes room for its blocks.
