@@ -42,7 +42,7 @@ fn memory_files_and_threads_stay_what_they_are() {
             Task::Search => ("search.epochs", 2),
             Task::Train => ("train.epochs", 1),
         };
-        let steps = amount(400, 10_000);
+        let steps = amount(200, 10_000);
         let epochs = format!("{epochs_key}={}", steps / 4 / stages);
         let rare = ["run.checkpoint_every_epochs=50", "run.checkpoint_every_minutes=0.05"];
         let arguments = [&task.start()[..], &["--set", &epochs, "--set", rare[0], "--set", rare[1]]].concat();
