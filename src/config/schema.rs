@@ -127,6 +127,8 @@ pub enum StrategyName {
     Darts,
     /// PC-DARTS (arXiv:1907.05737): DARTS on a part of the channels, with weights of the edges.
     PcDarts,
+    /// SNAS (arXiv:1812.09926): sampled weights of the operations, one loss for alphas and weights.
+    Snas,
 }
 
 impl fmt::Display for StrategyName {
@@ -298,8 +300,9 @@ section! {
 section! {
     /// The search: its strategy and its stages. P-DARTS's paper: sections 3.2 and 3.3.
     SearchSection at "search" {
-        /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage) or "pc-darts" (one stage, operations
-        /// on a part of the channels, weights of the edges).
+        /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage), "pc-darts" (one stage, operations
+        /// on a part of the channels, weights of the edges) or "snas" (one stage, sampled weights, alphas and weights by one
+        /// loss).
         strategy: StrategyName = StrategyName::PDarts,
         /// Approximation of the alphas' gradient: 1 (weights taken as they are) or 2 (as they would be after a step; for
         /// darts, some three times as slow).
@@ -307,6 +310,10 @@ section! {
         /// Operations work on one of so many parts of a state's channels, the others pass; 1 = on all. For pc-darts: 4 in the
         /// paper on CIFAR, 2 on ImageNet.
         partial_channels: usize = 1,
+        /// Temperature of the samples in the first epoch; only for snas.
+        temperature: f64 = 1.0,
+        /// Temperature in the last epoch, above 0; linear between the two.
+        temperature_end: f64 = 0.03,
         /// Images of one step, over all ranks.
         global_batch: usize = 96,
         /// Parts of a step's images that go through the network one after the other, to need less memory.

@@ -53,6 +53,8 @@ impl Settings for SearchConfig {
         "search.strategy",
         "search.order",
         "search.partial_channels",
+        "search.temperature",
+        "search.temperature_end",
     ];
 
     const COMMAND: &'static str = "pdarts search";

@@ -4,7 +4,8 @@ use super::counter::{Counter, Kernels};
 use super::error::PlanError;
 use super::supernet::{SupernetSize, walk_supernet};
 use crate::config::{
-    Compression, DatasetName, OptimizerKind, ParallelSection, Precision, SearchConfig, TrainConfig, image_size_at,
+    Compression, DatasetName, OptimizerKind, ParallelSection, Precision, SearchConfig, SearchSection, StrategyName,
+    TrainConfig, image_size_at,
 };
 use crate::genotype::{FeatureMap, Genotype, NetworkShape, Operation, walk, walk_auxiliary_head};
 
@@ -60,7 +61,7 @@ pub enum Steps {
         /// Whether it is that of DARTS's second order.
         second_order: bool,
     },
-    /// A step of the weights.
+    /// A step of the weights, or of all together.
     Train,
 }
 
@@ -144,10 +145,7 @@ impl Course {
                 name: format!("stage {} ({} cells, {} operations)", index + 1, stage.cells, live.len()),
                 network,
                 image_size: side,
-                steps: Steps::Search {
-                    alpha_epochs: search.epochs.saturating_sub(search.alpha_start_epoch),
-                    second_order: search.order == 2,
-                },
+                steps: steps_of_search(search),
                 steps_per_epoch,
                 epochs: search.epochs,
                 evaluated_images: validations * alphas,
@@ -230,6 +228,17 @@ impl Course {
     /// Images of one part of the step of one of `ranks`.
     pub fn images_of_part(&self, ranks: usize) -> usize {
         self.global_batch / (ranks * self.parts)
+    }
+}
+
+fn steps_of_search(search: &SearchSection) -> Steps {
+    match search.strategy {
+        // One pass for weights and alphas.
+        StrategyName::Snas => Steps::Train,
+        _ => Steps::Search {
+            alpha_epochs: search.epochs.saturating_sub(search.alpha_start_epoch),
+            second_order: search.order == 2,
+        },
     }
 }
 

@@ -9,6 +9,7 @@ use super::cell::{CellPlace, SearchCell};
 use super::layout::{OperationEdges, operations_by_source};
 use super::mixing::{Mixing, MixingWeights};
 use super::partial::PartialChannels;
+use super::sampling::Sampling;
 use crate::genotype::{CellKind, NUM_NODES, NetworkKind, Switches};
 use crate::model::{Checkpointed, Linear, ParameterStore, Stem, StemOutput, channels_last};
 use crate::torch::TorchError;
@@ -40,17 +41,19 @@ pub struct ForwardMode {
     pub training: bool,
     /// Probability to drop an element of a stride-1 skip connection, in training.
     pub skip_dropout: f64,
+    /// What strategies that draw samples draw by, in training.
+    pub sampling: Sampling,
 }
 
 impl ForwardMode {
     /// Training with `skip_dropout`.
     pub fn training(skip_dropout: f64) -> Self {
-        Self { training: true, skip_dropout }
+        Self { training: true, skip_dropout, sampling: Sampling::default() }
     }
 
     /// Evaluation.
     pub fn evaluation() -> Self {
-        Self { training: false, skip_dropout: 0.0 }
+        Self { training: false, skip_dropout: 0.0, sampling: Sampling::default() }
     }
 }
 

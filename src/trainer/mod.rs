@@ -51,9 +51,9 @@ pub use retrain::{
     TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training,
 };
 pub use search::{
-    ArchitectureStep, FirstOrder, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd, SearchEpochRecord,
-    SearchObserver, SearchProgress, SearchRecords, SearchResult, SearchState, SearchStepRecord, SecondOrder,
-    StageRecord, StepInputs, architecture_step,
+    ArchitectureStep, FirstOrder, Joint, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd,
+    SearchEpochRecord, SearchObserver, SearchProgress, SearchRecords, SearchResult, SearchState, SearchStepRecord,
+    SecondOrder, StageRecord, StepInputs, Stepped, architecture_step,
 };
 pub use seed::derive_seed;
 pub use step_images::StepImages;

@@ -42,7 +42,7 @@ fn architecture_step(subject: &mut Subject<'_>, case: &SupernetCase, step: usize
         learning_rate: case.weight_opt.lr,
         mode: ForwardMode::training(0.0),
     };
-    SecondOrder.step(&mut subject.state, inputs).unwrap().loss.double_value(&[])
+    SecondOrder.step(&mut subject.state, inputs).unwrap().result().loss.double_value(&[])
 }
 
 #[test]

@@ -9,5 +9,6 @@ mod fixture;
 mod kernels;
 mod networks;
 mod pc_darts;
+mod snas;
 mod subject;
 mod supernet;

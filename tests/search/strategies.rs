@@ -40,9 +40,10 @@ skip_dropout = 0.0
 "#;
 
 /// Each strategy with the settings that are its own.
-const STRATEGIES: [&[&str]; 2] = [
+const STRATEGIES: [&[&str]; 3] = [
     &["--set", "search.strategy=darts", "--set", "search.order=2"],
     &["--set", "search.strategy=pc-darts", "--set", "search.partial_channels=4"],
+    &["--set", "search.strategy=snas", "--set", "search.temperature_end=0.1"],
 ];
 
 fn folder() -> Folder {
@@ -112,6 +113,10 @@ fn strategy_refuses_what_it_cannot_do_and_names_the_key() {
             "search.partial_channels=9223372036854775807",
             "search.partial_channels: a reduction cannot halve",
         ),
+        ("snas", "search.temperature_end=0", "search.temperature_end: 0 cannot be used; state a finite number above 0"),
+        ("snas", "search.temperature_end=2", "search.temperature_end: 2 is above search.temperature"),
+        ("darts", "search.temperature=2", "search.temperature: darts draws no samples; leave it at 1"),
+        ("snas", "search.order=2", "search.order: snas steps alphas by the first order"),
         ("darts", "search.strategy=drats", "search.strategy"),
     ] {
         let strategy = format!("search.strategy={strategy}");

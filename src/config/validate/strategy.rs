@@ -1,6 +1,6 @@
 //! What each search strategy can do.
 
-use super::require;
+use super::{positive, require};
 use crate::config::{SearchSection, StrategyName, Violation};
 
 /// The keys whose values `search.strategy` does not know.
@@ -14,6 +14,7 @@ pub(super) fn validate_strategy(search: &SearchSection, channels: usize) -> Resu
         _ => format!("there is no order {order}; state 1 or 2"),
     })?;
     validate_partial_channels(*strategy, search.partial_channels, channels)?;
+    validate_temperatures(search)?;
     if *strategy == StrategyName::PDarts {
         return Ok(());
     }
@@ -42,5 +43,22 @@ fn validate_partial_channels(strategy: StrategyName, parts: usize, channels: usi
         format!(
             "a reduction cannot halve one of {parts} parts of model.channels = {channels}; state half a divisor of it"
         )
+    })
+}
+
+fn validate_temperatures(search: &SearchSection) -> Result<(), Violation> {
+    let SearchSection { strategy, temperature, temperature_end, .. } = search;
+    let defaults = SearchSection::default();
+    for (key, value, default) in [
+        ("search.temperature", *temperature, defaults.temperature),
+        ("search.temperature_end", *temperature_end, defaults.temperature_end),
+    ] {
+        positive(key, value)?;
+        require(*strategy == StrategyName::Snas || value == default, key, || {
+            format!("{strategy} draws no samples; leave it at {default}, or state search.strategy = \"snas\"")
+        })?;
+    }
+    require(temperature_end <= temperature, "search.temperature_end", || {
+        format!("{temperature_end} is above search.temperature; state a number above 0, at most {temperature}")
     })
 }

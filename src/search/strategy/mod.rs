@@ -5,11 +5,13 @@
 //! `config/validate/strategy`.
 
 mod pc_darts;
+mod snas;
 mod softmax;
 
 use std::fmt::Debug;
 
 pub use pc_darts::PcDarts;
+pub use snas::{Snas, concrete_sample};
 pub use softmax::Softmax;
 
 use super::cell_parameters::ArchitectureOptions;
@@ -56,5 +58,6 @@ pub fn new_strategy(name: StrategyName, options: ArchitectureOptions) -> Result<
         // They differ in stages and steps alone.
         StrategyName::PDarts | StrategyName::Darts => Box::new(Softmax::random(options)?),
         StrategyName::PcDarts => Box::new(PcDarts::random(options)?),
+        StrategyName::Snas => Box::new(Snas::random(options)?),
     })
 }

@@ -14,7 +14,7 @@ mod task;
 
 use tch::Kind;
 
-pub use architecture_step::{ArchitectureStep, FirstOrder, SecondOrder, StepInputs, architecture_step};
+pub use architecture_step::{ArchitectureStep, FirstOrder, Joint, SecondOrder, StepInputs, Stepped, architecture_step};
 pub use data::{SearchData, SearchDataError};
 pub use observer::SearchObserver;
 pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};

@@ -170,12 +170,41 @@ impl SearchState {
     ) -> Result<StepResult, TrainError> {
         let guard = self.guard()?;
         let result = self.gradients(images, mode, Trained::WEIGHTS)?;
+        let norm = self.weight_norm(guard, &result)?;
+        self.move_weights(&norm, learning_rate)?;
+        Ok(result)
+    }
+
+    /// One step of the weights and one of the alphas along the gradients of one pass over `images`.
+    ///
+    /// # Errors
+    /// Those of [`weight_step`](Self::weight_step); then neither step was taken.
+    pub fn joint_step(
+        &mut self,
+        images: &mut StepImages<'_>,
+        learning_rate: f64,
+        mode: ForwardMode,
+    ) -> Result<StepResult, TrainError> {
+        let (of_weights, of_alphas) = (self.guard()?, self.guard()?);
+        let result = self.gradients(images, mode, Trained::BOTH)?;
+        let (weights, alphas) = (self.weight_norm(of_weights, &result)?, self.alpha_norm(of_alphas, &result)?);
+        self.move_weights(&weights, learning_rate)?;
+        self.move_alphas(&alphas)?;
+        Ok(result)
+    }
+
+    /// The norm of the weights' gradient, which is finite.
+    fn weight_norm(&self, guard: StepGuard, result: &StepResult) -> Result<Tensor, TrainError> {
         let _span = activity::phase("SGD");
         let norm = gradient_norm(self.weights.gradients())?;
-        guard.check(StepKind::Weights, &self.weights, &norm, &result)?;
-        limit_gradient_norm(self.weights.gradients(), &norm, self.weight_clip)?;
-        self.sgd.step(&self.weights, learning_rate)?;
-        Ok(result)
+        guard.check(StepKind::Weights, &self.weights, &norm, result)?;
+        Ok(norm)
+    }
+
+    fn move_weights(&mut self, norm: &Tensor, learning_rate: f64) -> Result<(), TrainError> {
+        let _span = activity::phase("SGD");
+        limit_gradient_norm(self.weights.gradients(), norm, self.weight_clip)?;
+        Ok(self.sgd.step(&self.weights, learning_rate)?)
     }
 
     /// One Adam step of the alphas on `images`, this rank's share of the global batch, the weights being fixed; the
@@ -229,13 +258,24 @@ impl SearchState {
     /// # Errors
     /// Those of [`alpha_step`](Self::alpha_step).
     pub(super) fn step_alphas(&mut self, guard: StepGuard, result: &StepResult) -> Result<(), TrainError> {
+        let norm = self.alpha_norm(guard, result)?;
+        self.move_alphas(&norm)
+    }
+
+    /// Averages the alphas' gradient over ranks; returns its norm, which is finite.
+    fn alpha_norm(&mut self, guard: StepGuard, result: &StepResult) -> Result<Tensor, TrainError> {
         if let Some(ranks) = &mut self.ranks {
             ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
         }
         let _span = activity::phase("Adam");
         let norm = gradient_norm(self.flat_alphas.gradients())?;
         guard.check(StepKind::Alphas, &self.flat_alphas, &norm, result)?;
-        limit_gradient_norm(self.flat_alphas.gradients(), &norm, self.alpha_clip)?;
+        Ok(norm)
+    }
+
+    fn move_alphas(&mut self, norm: &Tensor) -> Result<(), TrainError> {
+        let _span = activity::phase("Adam");
+        limit_gradient_norm(self.flat_alphas.gradients(), norm, self.alpha_clip)?;
         Ok(self.adam.step(&self.flat_alphas, self.alpha_learning_rate)?)
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use tch::Kind;
 
 use super::progress::{SearchEpochRecord, SearchRecords, SearchStepRecord};
-use super::{Search, SearchState, StepInputs};
+use super::{Search, SearchState, StepInputs, Stepped};
 use crate::config::SearchConfig;
 use crate::data::Batches;
 use crate::genotype::{Switches, mean_entropy};
 use crate::optim::{Cosine, CoursePlace, LearningRate};
 use crate::run::AlphasFile;
-use crate::search::{ForwardMode, Stage, skip_dropout};
+use crate::search::{ForwardMode, Sampling, Stage, skip_dropout, temperature};
 use crate::trainer::divergence::DivergenceSite;
 use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::error::MemoryDemand;
@@ -68,6 +68,16 @@ impl StageTask<'_, '_> {
         EpochSettings::new(self.search.config, self.stage, epoch)
     }
 
+    /// What is drawn in a step by strategies that draw: the same on all ranks, so that they mix alike.
+    fn sampling(&self, StepPlace { epoch, step }: StepPlace) -> Sampling {
+        let SearchConfig { run, search, .. } = self.search.config;
+        let place = [self.stage.index, epoch, step].map(|part| part as u64);
+        Sampling {
+            temperature: temperature(search.temperature, search.temperature_end, epoch, search.epochs),
+            seed: derive_seed(run.seed, "architecture", &place).unsigned_abs(),
+        }
+    }
+
     /// Names the random stream of a step, so that a resumed run draws the same.
     fn seed_step(&self, StepPlace { epoch, step }: StepPlace) {
         let place = [self.stage.index, epoch, step, self.search.world.rank].map(|part| part as u64);
@@ -118,14 +128,21 @@ impl Task for StageTask<'_, '_> {
         let device = self.search.world.device;
         let mut weight_images = StepImages::next_of(&mut batches.weights, device, Kind::Float);
         self.seed_step(at);
-        let mode = ForwardMode::training(skip_dropout);
+        let mode = ForwardMode { sampling: self.sampling(at), ..ForwardMode::training(skip_dropout) };
         if let Some(alpha_batches) = &mut batches.alphas {
             let alpha_images = &mut StepImages::next_of(alpha_batches, device, Kind::Float);
             let inputs =
                 StepInputs { alpha_images: &mut *alpha_images, weight_images: &mut weight_images, learning_rate, mode };
-            let result = self.search.architecture_step.step(&mut self.state, inputs)?;
-            tally.alphas.add(&result)?;
-            tally.alphas.add_digest(alpha_images.digest());
+            match self.search.architecture_step.step(&mut self.state, inputs)? {
+                Stepped::Alphas(result) => {
+                    tally.alphas.add(&result)?;
+                    tally.alphas.add_digest(alpha_images.digest());
+                }
+                Stepped::Both(result) => {
+                    tally.weights.add_digest(weight_images.digest());
+                    return Ok(tally.weights.add(&result)?);
+                }
+            }
         }
         let result = self.state.weight_step(&mut weight_images, learning_rate, mode)?;
         tally.weights.add_digest(weight_images.digest());

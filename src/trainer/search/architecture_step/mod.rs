@@ -1,11 +1,13 @@
 //! How the architecture parameters are stepped: the seam for other bilevel optimizers.
 
+mod joint;
 mod second_order;
 
+pub use joint::Joint;
 pub use second_order::SecondOrder;
 
 use super::SearchState;
-use crate::config::SearchSection;
+use crate::config::{SearchSection, StrategyName};
 use crate::search::ForwardMode;
 use crate::trainer::{StepImages, StepResult, TrainError};
 
@@ -22,18 +24,37 @@ pub struct StepInputs<'s, 'a> {
     pub mode: ForwardMode,
 }
 
+/// What an architecture step has stepped, with loss and logits there.
+#[derive(Debug)]
+pub enum Stepped {
+    /// The alphas, on their images.
+    Alphas(StepResult),
+    /// Alphas and weights, on the images of the weights: no weight step follows.
+    Both(StepResult),
+}
+
+impl Stepped {
+    /// Loss and logits.
+    pub fn result(&self) -> &StepResult {
+        match self {
+            Self::Alphas(result) | Self::Both(result) => result,
+        }
+    }
+}
+
 /// Steps the alphas of a search.
 pub trait ArchitectureStep {
-    /// One step; returns loss and logits on the alpha batch.
+    /// One step.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_, '_>) -> Result<StepResult, TrainError>;
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_, '_>) -> Result<Stepped, TrainError>;
 }
 
 /// How a search with these settings steps its alphas.
 pub fn architecture_step(search: &SearchSection) -> Box<dyn ArchitectureStep> {
     match search.order {
+        _ if search.strategy == StrategyName::Snas => Box::new(Joint),
         2 => Box::new(SecondOrder),
         _ => Box::new(FirstOrder),
     }
@@ -46,7 +67,7 @@ pub fn architecture_step(search: &SearchSection) -> Box<dyn ArchitectureStep> {
 pub struct FirstOrder;
 
 impl ArchitectureStep for FirstOrder {
-    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_, '_>) -> Result<StepResult, TrainError> {
-        state.alpha_step(inputs.alpha_images, inputs.mode)
+    fn step(&mut self, state: &mut SearchState, inputs: StepInputs<'_, '_>) -> Result<Stepped, TrainError> {
+        Ok(Stepped::Alphas(state.alpha_step(inputs.alpha_images, inputs.mode)?))
     }
 }

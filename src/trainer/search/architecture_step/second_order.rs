@@ -7,7 +7,7 @@
 
 use tch::{Tensor, no_grad};
 
-use super::{ArchitectureStep, StepInputs};
+use super::{ArchitectureStep, StepInputs, Stepped};
 use crate::optim::{Optimizer, gradient_norm};
 use crate::trainer::search::SearchState;
 use crate::trainer::search::state::Trained;
@@ -22,7 +22,7 @@ const SHIFT: f64 = 0.01;
 pub struct SecondOrder;
 
 impl ArchitectureStep for SecondOrder {
-    fn step(&mut self, state: &mut SearchState, mut inputs: StepInputs<'_, '_>) -> Result<StepResult, TrainError> {
+    fn step(&mut self, state: &mut SearchState, mut inputs: StepInputs<'_, '_>) -> Result<Stepped, TrainError> {
         inputs.weight_images.keep()?;
         let guard = state.guard()?;
         let (weights, momentum) = (copy(state.weights.values())?, copy(state.sgd.momentum())?);
@@ -32,7 +32,7 @@ impl ArchitectureStep for SecondOrder {
         let (result, gradient) = outcome?;
         put_back(state.flat_alphas.gradients(), &gradient)?;
         state.step_alphas(guard, &result)?;
-        Ok(result)
+        Ok(Stepped::Alphas(result))
     }
 }
 
