@@ -137,7 +137,12 @@ fn files_of_alphas() {
     let rows = |scale: f64| -> Vec<Vec<f64>> {
         (0..14).map(|edge| (0..8).map(|place| f64::from((edge * 5 + place * 3) % 11) * scale).collect()).collect()
     };
-    let file = AlphasFile { stage: 1, epoch: 3, live, alphas: Alphas { normal: rows(0.01), reduction: rows(-0.02) } };
+    let file = AlphasFile {
+        stage: 1,
+        epoch: 3,
+        live,
+        alphas: Alphas { normal: rows(0.01), reduction: rows(-0.02), betas: None },
+    };
     let valid = vec![serde_json::to_vec(&file).unwrap()];
     Target { name: "alphas", valid, hostile: vec![deep("[")], tokens: TOKENS, expansion: 100 }.run(
         amount(1000, 500_000),
