@@ -175,7 +175,13 @@ fn png_reader(file: &[u8]) -> Result<PngReader<'_>, ImageError> {
     let mut decoder = png::Decoder::new(Cursor::new(file));
     // Colours without their palette, 8 bits a sample.
     decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
-    decoder.read_info().map_err(png_error)
+    let reader = decoder.read_info().map_err(png_error)?;
+    // The library panics on a palette that is no list of at most 256 colours.
+    let palette = reader.info().palette.as_deref().unwrap_or_default();
+    if !palette.len().is_multiple_of(CHANNELS) || palette.len() > 256 * CHANNELS {
+        return Err(ImageError::Png(format!("its palette has {} bytes, which are no colours", palette.len())));
+    }
+    Ok(reader)
 }
 
 fn png_error(error: png::DecodingError) -> ImageError {
@@ -197,5 +203,40 @@ fn format_name(file: &[u8]) -> &'static str {
         [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "a TIFF",
         _ if file.iter().all(|&byte| byte == 0) => "a file of zeros",
         _ => "a file of an unknown kind",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A chunk of a PNG file.
+    fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+        let mut checksum = flate2::Crc::new();
+        checksum.update(kind);
+        checksum.update(data);
+        let (length, sum) = ((data.len() as u32).to_be_bytes(), checksum.sum().to_be_bytes());
+        [&length[..], kind, data, &sum].concat()
+    }
+
+    #[test]
+    fn palettes_that_are_no_colours_are_refused() {
+        for (bytes, is_right) in [(6, true), (5, false), (768, true), (769, false), (771, false)] {
+            let file = [
+                b"\x89PNG\r\n\x1a\n".to_vec(),
+                chunk(b"IHDR", &[0, 0, 0, 1, 0, 0, 0, 1, 8, 3, 0, 0, 0]),
+                chunk(b"PLTE", &vec![7; bytes]),
+                // A stored block of a row: no filter, colour 0.
+                chunk(b"IDAT", &[0x78, 1, 1, 2, 0, 0xfd, 0xff, 0, 0, 0, 2, 0, 1]),
+                chunk(b"IEND", &[]),
+            ]
+            .concat();
+            let mut decoder = ImageDecoder::default();
+            let read = decoder.open(StoredImage::Encoded(&file)).and_then(|picture| {
+                let area = picture.area();
+                decoder.decode(&picture, &area, Shrink::Full).map(|decoded| decoded.pixels.to_vec())
+            });
+            assert_eq!(read.is_ok(), is_right, "{bytes} bytes: {read:?}");
+        }
     }
 }

@@ -294,3 +294,9 @@ fn cells_behind_a_name_of_other_letters_are_found() {
     let text = format!("é.Genotype(\nFIRST = {TEXT}");
     assert_eq!(read_cell(&text, Some("FIRST")).unwrap().genotype, expected());
 }
+
+#[test]
+fn digits_of_an_escape_end_where_others_begin() {
+    let text = format!("{{'a\\u1\u{fffd}aaa': {TEXT}}}");
+    reads(&text);
+}

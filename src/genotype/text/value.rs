@@ -236,7 +236,7 @@ impl<'a> Reader<'a> {
             'u' => 4,
             other => return Some(other),
         };
-        let code: String = rest.take(digits).filter(char::is_ascii_hexdigit).collect();
+        let code: String = rest.take(digits).take_while(char::is_ascii_hexdigit).collect();
         self.position += code.len();
         u32::from_str_radix(&code, 16).ok().and_then(char::from_u32)
     }
