@@ -54,7 +54,7 @@ sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 	$(CARGO) test --release $(KERNEL_TESTS:%=--test %)
 
 soak: build ## hundreds of kills, thousands of steps, millions of broken inputs: an hour, beside `make test` (PDARTS_SOAK_SEED)
-	PDARTS_SOAK=1 $(CARGO) test --release $(TEST_PROFILE) --test durability -- --nocapture --test-threads=1
+	PDARTS_SOAK=1 $(CARGO) test --release $(TEST_PROFILE) --test durability --test hostile -- --nocapture --test-threads=1
 
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
 	@set -e; for stage in 1 2 3; do \
