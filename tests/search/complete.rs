@@ -198,10 +198,13 @@ fn json_summary_is_the_summary_file_with_everything_promised() {
             "images_per_second",
             "ranks",
             "communicator",
+            "dropped_steps",
+            "rewinds",
             "stages",
             "result",
             "weights_hash",
             "alphas_hash",
+            "bad_images",
         ],
     );
     assert_eq!(printed["status"], "complete");
