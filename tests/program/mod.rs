@@ -211,6 +211,13 @@ pub fn texts(output: &Output) -> (String, String) {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8(bytes.clone()).unwrap()).into()
 }
 
+/// Whether a message about a stall names `whom`, as in `rank 1 on `. A rank can be stopped on its way to an operation or
+/// within one that all have come to; with limits longer than a rank may be silent (2 s) it is named in both cases.
+pub fn names_who_is_waited_for(line: &str, whom: &str) -> bool {
+    let on_its_way = line.contains(" has waited ") && line.contains(&format!(" s for {whom}"));
+    on_its_way || line.contains(&format!("no sign of life from {whom}"))
+}
+
 /// A search under way; killed should its test fail.
 pub struct Process {
     child: Option<Child>,
