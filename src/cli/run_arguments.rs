@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use serde::{Deserialize, Serialize};
 
 use super::error::UsageError;
 use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output::OutputFile;
-use super::ranks::known_to_all;
+use super::ranks::{agree, known_to_all};
 use crate::config::Settings;
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
@@ -46,6 +47,56 @@ pub struct RunArguments {
     /// Print the summary as JSON instead of a text
     #[arg(long)]
     pub json: bool,
+}
+
+/// The run directory of a task.
+pub enum RunPlace {
+    /// To be made by rank 0.
+    New(PathBuf),
+    /// To go on in.
+    Resumed {
+        root: PathBuf,
+        /// On rank 0, which alone writes it.
+        run: Option<RunDirectory>,
+    },
+}
+
+/// How far the run in a folder has come.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Standing {
+    Complete,
+    Begun,
+    New,
+}
+
+impl Standing {
+    /// That of the run in `root`, as rank 0 sees it. All ranks call this together.
+    pub fn of(root: &Path, ranks: &Ranks) -> anyhow::Result<Self> {
+        let standing = match () {
+            () if RunDirectory::is_complete_in(root) => Self::Complete,
+            () if RunDirectory::config_path_in(root).is_file() => Self::Begun,
+            () => Self::New,
+        };
+        Ok(ranks.gather(&standing, Label::new("standing of a run"))?.swap_remove(0))
+    }
+}
+
+impl RunPlace {
+    /// That of a run in `root` that is not complete. All ranks call this together.
+    pub fn of(root: PathBuf, standing: Standing, ranks: &Ranks) -> anyhow::Result<Self> {
+        let open = || if ranks.is_root() { RunDirectory::open(&root).map(Some) } else { Ok(None) };
+        Ok(match standing {
+            Standing::New => Self::New(root),
+            _ => {
+                let run = agree(ranks, open().map_err(Into::into))?;
+                Self::Resumed { root, run }
+            }
+        })
+    }
+
+    pub fn is_resumed(&self) -> bool {
+        matches!(self, Self::Resumed { .. })
+    }
 }
 
 impl RunArguments {
@@ -145,7 +196,9 @@ fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
     let Ok(text) = std::fs::read_to_string(path) else { return Ok(()) };
     let Ok(stored) = text.parse::<toml::Table>() else { return Ok(()) };
     let sections = C::SECTIONS.iter().filter_map(|section| section.path.split('.').next());
-    let missing: Vec<&str> = sections.filter(|name| !stored.contains_key(*name)).collect();
+    // Runs of earlier versions lack the sections that did not exist then.
+    let is_later = |name: &str| C::LATER_KEYS.iter().any(|key| key.starts_with(&format!("{name}.")) && !is_old::<C>(name));
+    let missing: Vec<&str> = sections.filter(|name| !stored.contains_key(*name) && !is_later(name)).collect();
     let kinds = [("search", "a search", "pdarts search"), ("train", "a training", "pdarts train")];
     let is_ours = |section: &str| C::SECTIONS.iter().any(|known| known.path == section);
     let other = kinds.into_iter().find(|(section, ..)| stored.contains_key(*section) && !is_ours(section));
@@ -161,6 +214,12 @@ fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
         Some(section) => format!("does not have the section [{section}] that every run states"),
     };
     Err(RunError::Config { path: path.to_owned(), problem }.into())
+}
+
+/// Whether some key of the section `name` is not a later one.
+fn is_old<C: Settings>(name: &str) -> bool {
+    let sections = C::SECTIONS.iter().filter(|section| section.path.split('.').next() == Some(name));
+    sections.flat_map(|section| section.keys().map(|(key, ..)| format!("{}.{key}", section.path))).any(|key| !C::LATER_KEYS.contains(&key.as_str()))
 }
 
 /// What helps whoever wants this change.

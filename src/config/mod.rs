@@ -30,7 +30,7 @@ pub use error::{ConfigError, Origin, Violation};
 pub use home::{NoHome, expand_home};
 pub use schema::{
     AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, DivergencePolicy,
-    ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection,
+    EvaluationSection, EvolutionSection, ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection,
     SearchSection, SkipDropoutSchedule, StageSection, StrategyName, WeightOptimizerSection,
     image_sizes::{ImageSizeSection, image_size_at},
     images::{ImageKeys, Interpolation, NetworkChoice, OnBadImage},

@@ -28,6 +28,10 @@ pub struct SearchConfig {
     pub parallel: ParallelSection,
     /// `[optimizer.weights]` and `[optimizer.alphas]`
     pub optimizer: SearchOptimizerSection,
+    /// `[evaluation]`
+    pub evaluation: EvaluationSection,
+    /// `[evolution]`
+    pub evolution: EvolutionSection,
 }
 
 /// The two optimizers of the bilevel search.
@@ -129,6 +133,17 @@ pub enum StrategyName {
     PcDarts,
     /// SNAS (arXiv:1812.09926): sampled weights of the operations, one loss for alphas and weights.
     Snas,
+    /// Cells drawn at random, each trained for a short time (arXiv:1902.07638).
+    Random,
+    /// Regularized evolution (arXiv:1802.01548): cells that descend from others, each trained for a short time.
+    Evolution,
+}
+
+impl StrategyName {
+    /// Whether it trains single cells, instead of a supernet.
+    pub fn trains_cells(self) -> bool {
+        matches!(self, Self::Random | Self::Evolution)
+    }
 }
 
 impl fmt::Display for StrategyName {
@@ -209,7 +224,7 @@ pub(super) mod images;
 pub(super) mod train;
 
 /// Every section, in the order of the file.
-pub(super) const SECTIONS: [Section; 8] = [
+pub(super) const SECTIONS: [Section; 10] = [
     RunSection::SECTION,
     SearchDataSection::SECTION,
     SearchModelSection::SECTION,
@@ -218,6 +233,8 @@ pub(super) const SECTIONS: [Section; 8] = [
     ParallelSection::SECTION,
     WeightOptimizerSection::SECTION,
     AlphaOptimizerSection::SECTION,
+    EvaluationSection::SECTION,
+    EvolutionSection::SECTION,
 ];
 
 section! {
@@ -301,8 +318,8 @@ section! {
     /// The search: its strategy and its stages. P-DARTS's paper: sections 3.2 and 3.3.
     SearchSection at "search" {
         /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage), "pc-darts" (one stage, operations
-        /// on a part of the channels, weights of the edges) or "snas" (one stage, sampled weights, alphas and weights by one
-        /// loss).
+        /// on a part of the channels, weights of the edges), "snas" (one stage, sampled weights, alphas and weights by one
+        /// loss), "random" (cells drawn, each trained briefly) or "evolution" (cells that descend from the best of others).
         strategy: StrategyName = StrategyName::PDarts,
         /// Approximation of the alphas' gradient: 1 (weights taken as they are) or 2 (as they would be after a step; for
         /// darts, some three times as slow).
@@ -333,6 +350,14 @@ section! {
         skip_dropout_schedule: SkipDropoutSchedule = SkipDropoutSchedule::Authors,
         /// Most skip_connect edges in the resulting normal cell, 0 to 8.
         max_skip_connects: usize = 2,
+        /// Most parameters of the network that a cell is evaluated in (limit_network), without the auxiliary head; 0 = no
+        /// limit. The most probable cell within all limits is the result.
+        max_parameters: u64 = 0,
+        /// Most multiply-adds of that network for one image, of convolutions and linear layers; 0 = no limit.
+        max_multiply_adds: u64 = 0,
+        /// Network of both limits: "cifar" (36 channels, 20 cells), "imagenet" (48 channels, 14 cells, 224 pixels) or
+        /// "auto": that of the images that are searched on.
+        limit_network: NetworkChoice = NetworkChoice::Auto,
         /// Stages in their order, at least one.
         stages: Vec<StageSection> = vec![
             StageSection { cells: 5, keep: 5, skip_dropout: 0.0 },
@@ -405,5 +430,37 @@ section! {
         weight_decay: f64 = 1e-3,
         /// Largest L2 norm of the whole gradient.
         gradient_clip: f64 = 5.0,
+    }
+}
+
+section! {
+    /// How random and evolution train a cell, to learn how good it is: with [optimizer.weights] and the images of [data], of
+    /// which those that train_fraction leaves decide.
+    EvaluationSection at "evaluation" {
+        /// Cells that are evaluated in all; of a single one nothing is trained.
+        candidates: usize = 24,
+        /// Passes over the training images for each.
+        epochs: usize = 25,
+        /// Cells of the network, at least 3; those at 1/3 and 2/3 reduce.
+        cells: usize = 8,
+        /// Channels of a node in the first cell; even.
+        channels: usize = 16,
+        /// Images of one step.
+        global_batch: usize = 96,
+        /// Probability to leave out a branch of a cell at the end; it grows linearly from 0.
+        drop_path: f64 = 0.0,
+    }
+}
+
+section! {
+    /// Regularized evolution. Paper: arXiv:1802.01548, section 3.2.
+    EvolutionSection at "evolution" {
+        /// Cells that live at a time; the oldest dies for each new one. The first so many are drawn.
+        population: usize = 100,
+        /// Cells of the population that are drawn for each new one; the best of them is its parent.
+        tournament: usize = 25,
+        /// New cells that are made before any of them is evaluated: ranks share these evaluations, and the cells are the
+        /// same for any number of ranks. 1 as in the paper, on one worker.
+        generation: usize = 8,
     }
 }

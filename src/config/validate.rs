@@ -55,6 +55,18 @@ impl Settings for SearchConfig {
         "search.partial_channels",
         "search.temperature",
         "search.temperature_end",
+        "search.max_parameters",
+        "search.max_multiply_adds",
+        "search.limit_network",
+        "evaluation.candidates",
+        "evaluation.epochs",
+        "evaluation.cells",
+        "evaluation.channels",
+        "evaluation.global_batch",
+        "evaluation.drop_path",
+        "evolution.population",
+        "evolution.tournament",
+        "evolution.generation",
     ];
 
     const COMMAND: &'static str = "pdarts search";
@@ -74,7 +86,9 @@ impl Settings for SearchConfig {
         validate_parallel(&self.parallel)?;
         validate_weight_optimizer(&self.optimizer.weights)?;
         validate_alpha_optimizer(&self.optimizer.alphas)?;
-        validate_supernet_size(self)
+        validate_supernet_size(self)?;
+        cells::validate_cells_alone(self)?;
+        cells::validate_limits(self)
     }
 }
 
@@ -144,10 +158,14 @@ fn validate_loader_threads(threads: usize) -> Result<(), Violation> {
 }
 
 fn validate_channels(channels: usize) -> Result<(), Violation> {
-    require(channels > 0 && channels.is_multiple_of(2), "model.channels", || {
+    validate_channels_of("model.channels", channels)
+}
+
+fn validate_channels_of(key: &str, channels: usize) -> Result<(), Violation> {
+    require(channels > 0 && channels.is_multiple_of(2), key, || {
         format!("a reduction cannot halve {channels} channels; state an even number above 0")
     })?;
-    require(channels <= MAX_CHANNELS, "model.channels", || {
+    require(channels <= MAX_CHANNELS, key, || {
         format!("{channels} channels are too many; state {MAX_CHANNELS} or fewer")
     })
 }
@@ -278,6 +296,7 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
     Err(Violation { key: key.into(), message: message() })
 }
 
+mod cells;
 mod image_sizes;
 mod images;
 mod optimizer;

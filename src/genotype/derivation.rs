@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::alphas::{Alphas, CellAlphas};
-use super::cell::{CellKind, Edge, NUM_INPUTS, NUM_NODES, edges};
+use super::cell::{CellKind, Edge, NUM_NODES, edges};
 use super::error::GenotypeError;
 use super::genotype::{EDGES_PER_NODE, Genotype};
 use super::operation::Operation;
@@ -29,20 +29,15 @@ pub struct Variant {
 
 impl Variant {
     fn new(max_skip_connects: usize, normal: &[Choice], reduce: &[Choice]) -> Self {
-        let states: Vec<usize> = (NUM_INPUTS..NUM_INPUTS + NUM_NODES).collect();
         let edges = |cell: &[Choice]| -> Vec<(Operation, usize)> {
             cell.iter().map(|choice| (choice.operation, choice.edge.source)).collect()
         };
-        Variant {
-            max_skip_connects,
-            skip_connects: skip_connects(normal).count(),
-            genotype: Genotype {
-                normal: edges(normal),
-                normal_concat: states.clone(),
-                reduce: edges(reduce),
-                reduce_concat: states,
-            },
-        }
+        Self::of(max_skip_connects, Genotype::of_edges(edges(normal), edges(reduce)))
+    }
+
+    /// `genotype` as what holds under the limit `max_skip_connects`.
+    pub fn of(max_skip_connects: usize, genotype: Genotype) -> Self {
+        Self { max_skip_connects, skip_connects: genotype.skip_connects(), genotype }
     }
 }
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{CellKind, NUM_INPUTS};
+use super::cell::{CellKind, NUM_INPUTS, NUM_NODES};
 use super::error::GenotypeError;
 use super::operation::Operation;
 use super::text;
@@ -39,6 +39,12 @@ pub struct Genotype {
 }
 
 impl Genotype {
+    /// Cells of this search space, whose output concatenates all of their four nodes; two edges a node, from earlier states.
+    pub(super) fn of_edges(normal: Vec<(Operation, usize)>, reduce: Vec<(Operation, usize)>) -> Self {
+        let states: Vec<usize> = (NUM_INPUTS..NUM_INPUTS + NUM_NODES).collect();
+        Genotype { normal, normal_concat: states.clone(), reduce, reduce_concat: states }
+    }
+
     /// The edges of one cell.
     pub fn edges(&self, kind: CellKind) -> &[(Operation, usize)] {
         match kind {

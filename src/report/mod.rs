@@ -1,6 +1,7 @@
 //! What a search or a retraining leaves behind: its course recorded in the run directory, figures, the
 //! result, and all of it as a page.
 
+mod cell_recorder;
 mod course;
 mod figures;
 mod page;
@@ -12,9 +13,10 @@ mod tolerance;
 mod train_recorder;
 mod train_summary;
 
+pub use cell_recorder::CellRecorder;
 pub use page::{PageError, duration, page};
 pub use recorder::RunRecorder;
 pub use results::{ResultRow, ResultsError, collect as collect_results};
-pub use summary::{SearchSummary, Status};
+pub use summary::{EvaluatedCells, SearchSummary, Status};
 pub use train_recorder::TrainRecorder;
 pub use train_summary::{NetworkSize, SeedsSummary, Spread, TrainSummary};

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::genotype::Genotype;
 use crate::run::GenotypeFile;
-use crate::trainer::{SearchProgress, SearchResult, StageRecord};
+use crate::trainer::{CellRecord, SearchProgress, SearchResult, StageRecord, best_of};
 use crate::world::World;
 
 /// How a run ended.
@@ -46,6 +46,24 @@ pub struct SearchSummary {
     pub alphas_hash: Option<String>,
     /// Different images that could not be read and were replaced by others since the last start.
     pub bad_images: usize,
+    /// Of a search that trains single cells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cells: Option<EvaluatedCells>,
+}
+
+/// The cells of a search that trains each for a short time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluatedCells {
+    /// So far.
+    pub evaluated: usize,
+    /// In all.
+    pub candidates: usize,
+    /// Those of them whose training diverged.
+    pub diverged: usize,
+    /// Number of the best, from 1.
+    pub best: Option<usize>,
+    /// Its accuracy on the validation images, percent.
+    pub best_valid_top1: Option<f64>,
 }
 
 /// The resulting cell and its size in the CIFAR-10 network (36 channels, 20 cells).
@@ -64,15 +82,9 @@ pub struct FoundCell {
 impl SearchSummary {
     /// Of a search with a result.
     pub fn complete(result: &SearchResult, genotypes: &GenotypeFile, world: &World) -> Self {
-        let found = genotypes.result().map(|priced| FoundCell {
-            genotype: priced.variant.genotype.clone(),
-            skip_connects: priced.variant.skip_connects,
-            parameters: priced.costs.cifar10.parameters,
-            multiply_adds: priced.costs.cifar10.multiply_adds,
-        });
         Self {
             status: Status::Complete,
-            result: found,
+            result: FoundCell::of(genotypes),
             weights_hash: Some(result.hashes.weights.clone()),
             alphas_hash: Some(result.hashes.alphas.clone()),
             ..Self::stopped(&result.progress, result.bad_images, world)
@@ -94,6 +106,45 @@ impl SearchSummary {
             weights_hash: None,
             alphas_hash: None,
             bad_images,
+            cells: None,
         }
+    }
+
+    /// Of a search of single cells: of all that it was to evaluate if there is a result.
+    pub fn of_cells(records: &[CellRecord], candidates: usize, result: Option<&GenotypeFile>, world: &World) -> Self {
+        let best = best_of(records);
+        let cells = EvaluatedCells {
+            evaluated: records.len(),
+            candidates,
+            diverged: records.iter().filter(|record| record.evaluation.diverged.is_some()).count(),
+            best: best.map(|record| record.number),
+            best_valid_top1: best.and_then(CellRecord::valid_top1),
+        };
+        Self {
+            status: if result.is_some() { Status::Complete } else { Status::Stopped },
+            seconds: records.iter().map(|record| record.evaluation.seconds).sum(),
+            images_per_second: None,
+            ranks: world.size,
+            communicator: world.communicator().name().to_owned(),
+            dropped_steps: 0,
+            rewinds: 0,
+            stages: Vec::new(),
+            result: result.and_then(FoundCell::of),
+            weights_hash: None,
+            alphas_hash: None,
+            bad_images: 0,
+            cells: Some(cells),
+        }
+    }
+}
+
+impl FoundCell {
+    fn of(genotypes: &GenotypeFile) -> Option<Self> {
+        genotypes.result().map(|priced| Self {
+            genotype: priced.variant.genotype.clone(),
+            skip_connects: priced.variant.skip_connects,
+            parameters: priced.costs.cifar10.parameters,
+            multiply_adds: priced.costs.cifar10.multiply_adds,
+        })
     }
 }

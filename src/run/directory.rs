@@ -205,9 +205,19 @@ impl RunDirectory {
     }
 
     fn is_complete(&self) -> bool {
-        let summary = fs::read_to_string(self.summary_path()).unwrap_or_default();
+        Self::is_complete_in(&self.root)
+    }
+
+    /// Whether the run in `root` has ended with a result.
+    pub fn is_complete_in(root: &Path) -> bool {
+        let summary = fs::read_to_string(root.join("summary.json")).unwrap_or_default();
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap_or_default();
         summary["status"] == "complete"
+    }
+
+    /// `metrics.jsonl`.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.root.join("metrics.jsonl")
     }
 
     /// A checkpoint at this place, to be written; see [`RunDirectory::checkpoint_path`].

@@ -2,6 +2,7 @@
 //!
 //! - `search`: a search (stages, epochs, steps); read it from the top
 //! - `retrain`: the retraining of a cell (epochs, steps); likewise
+//! - `cells`: searches that train single cells, each as a retraining does
 //! - `epoch`: the loop that both are written against
 //! - `parallel`: how ranks work together in both
 //!
@@ -11,6 +12,7 @@ mod accumulate;
 mod bad_images;
 mod batch;
 mod batch_norm_values;
+mod cells;
 mod checkpoint;
 mod divergence;
 mod epoch;
@@ -37,6 +39,9 @@ mod test_data;
 mod views;
 
 pub use batch::ImageBatch;
+pub use cells::{
+    CellData, CellObserver, CellRecord, CellSearch, CellSearchEnd, CellSearchError, Proposal, best_of, check_records,
+};
 pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
 pub use divergence::{Divergence, DivergenceSite, NotFinite};
 pub use error::TrainError;

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+pub(super) use self::single::{Outcome, Start, Task};
 use super::logging::Logging;
 use super::ranks::agree;
 use super::run_arguments::RunArguments;

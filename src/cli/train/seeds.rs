@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
 
-use super::single::{Outcome, RunPlace, Start, Task, read_cell};
+use super::single::{Outcome, Start, Task, read_cell};
 use super::{Call, text};
 use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::cli::report::write_beside;
+use crate::cli::run_arguments::{RunPlace, Standing};
 use crate::config::TrainConfig;
 use crate::report::{SeedsSummary, Status, TrainSummary};
-use crate::run::{RunDirectory, RunError, TrainedCell, write_json_atomic};
+use crate::run::{RunError, TrainedCell, write_json_atomic};
 use crate::trainer::Signal;
 use crate::world::Label;
 
@@ -36,14 +37,6 @@ struct Plan {
 /// Whether `root` was begun with several seeds.
 pub(super) fn is_root(root: &Path) -> bool {
     root.join(PLAN).is_file()
-}
-
-/// How far the training with one seed has come.
-#[derive(Copy, Clone, Serialize, Deserialize)]
-enum Standing {
-    Complete,
-    Begun,
-    New,
 }
 
 /// Returns the signal that stopped the trainings.
@@ -131,25 +124,11 @@ impl Plan {
     /// The training with one seed, from where it stands.
     fn train(&self, call: &Call, root: PathBuf, seed: u64) -> anyhow::Result<Outcome> {
         let ranks = &call.ranks;
-        let complete = complete_summary(&root);
-        // Rank 0's view of the folder counts.
-        let standing = match &complete {
-            Some(_) => Standing::Complete,
-            None if RunDirectory::config_path_in(&root).is_file() => Standing::Begun,
-            None => Standing::New,
-        };
-        let standing = ranks.gather(&standing, Label::new("standing of a training"))?.swap_remove(0);
-        let place = match standing {
-            Standing::Complete => {
-                return Ok(Outcome { summary: complete.filter(|_| ranks.is_root()), signal: None });
-            }
-            Standing::Begun if ranks.is_root() => {
-                let run = Some(agree(ranks, RunDirectory::open(&root).map_err(Into::into))?);
-                RunPlace::Resumed { root, run }
-            }
-            Standing::Begun => RunPlace::Resumed { root, run: agree(ranks, Ok(None))? },
-            Standing::New => RunPlace::New(root),
-        };
+        let standing = Standing::of(&root, ranks)?;
+        if standing == Standing::Complete {
+            return Ok(Outcome { summary: complete_summary(&root).filter(|_| ranks.is_root()), signal: None });
+        }
+        let place = RunPlace::of(root, standing, ranks)?;
         let mut config = call.arguments.apply(self.config.clone());
         config.run.seed = seed;
         Start::new(Task { config, cell: self.cell.clone(), initial: self.initial.clone(), place }, ranks)?

@@ -13,7 +13,7 @@ use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
+use crate::cli::run_arguments::{RunPlace, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
 use crate::report::{TrainRecorder, TrainSummary};
@@ -26,7 +26,7 @@ use crate::weights::{StateDict, WeightsError, to_safetensors};
 use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
 
 /// What to train, and where its run goes.
-pub(super) struct Task {
+pub(in crate::cli) struct Task {
     pub config: TrainConfig,
     pub cell: TrainedCell,
     /// File of weights to begin with, instead of fresh ones.
@@ -34,20 +34,8 @@ pub(super) struct Task {
     pub place: RunPlace,
 }
 
-/// The run directory of a task.
-pub(super) enum RunPlace {
-    /// To be made by rank 0.
-    New(PathBuf),
-    /// To go on in.
-    Resumed {
-        root: PathBuf,
-        /// On rank 0, which alone writes it.
-        run: Option<RunDirectory>,
-    },
-}
-
 /// A rank ready to train.
-pub(super) struct Start {
+pub(in crate::cli) struct Start {
     /// On rank 0, which alone writes it.
     run: Option<RunDirectory>,
     root: PathBuf,
@@ -66,7 +54,7 @@ pub(super) struct Prepared {
 }
 
 /// How a training ended.
-pub(super) struct Outcome {
+pub(in crate::cli) struct Outcome {
     /// On rank 0.
     pub summary: Option<TrainSummary>,
     /// The signal that stopped it.
@@ -185,13 +173,13 @@ impl Start {
     /// together.
     pub fn new(task: Task, ranks: &Ranks) -> anyhow::Result<Self> {
         let Task { config, cell, mut initial, place } = task;
-        let is_resumed = matches!(place, RunPlace::Resumed { .. });
+        let is_resumed = place.is_resumed();
         if let RunPlace::Resumed { root, .. } = &place {
             initial = Some(RunDirectory::initial_weights_in(root)).filter(|weights| weights.is_file());
         }
         let prepared = Prepared::new(config, cell, initial, ranks)?;
         let Prepared { config, cell, world, data, initial } = &prepared;
-        let run = agree(world, place.open(world, config, cell, initial.as_ref()))?;
+        let run = agree(world, open_run(place, world, config, cell, initial.as_ref()))?;
         let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_digest);
         agree(world, run.as_ref().map_or(Ok(()), check))?;
         let newest = |run| newest_whole_checkpoint::<TrainProgress>(run, &data.run_digest);
@@ -251,27 +239,25 @@ impl Start {
     }
 }
 
-impl RunPlace {
-    /// The run directory, on rank 0.
-    fn open(
-        self,
-        ranks: &Ranks,
-        config: &TrainConfig,
-        cell: &TrainedCell,
-        initial: Option<&StateDict>,
-    ) -> anyhow::Result<Option<RunDirectory>> {
-        match self {
-            Self::Resumed { run, .. } => Ok(run),
-            Self::New(_) if !ranks.is_root() => Ok(None),
-            Self::New(root) => {
-                let run = RunDirectory::create(&root, &config.to_toml()?)?;
-                write_json_atomic(&run.genotype_path(), cell)?;
-                if let Some(initial) = initial {
-                    let bytes = to_safetensors(&initial.tensors, initial.metadata.clone())?;
-                    write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&bytes))?;
-                }
-                Ok(Some(run))
+/// The run directory of `place`, on rank 0.
+fn open_run(
+    place: RunPlace,
+    ranks: &Ranks,
+    config: &TrainConfig,
+    cell: &TrainedCell,
+    initial: Option<&StateDict>,
+) -> anyhow::Result<Option<RunDirectory>> {
+    match place {
+        RunPlace::Resumed { run, .. } => Ok(run),
+        RunPlace::New(_) if !ranks.is_root() => Ok(None),
+        RunPlace::New(root) => {
+            let run = RunDirectory::create(&root, &config.to_toml()?)?;
+            write_json_atomic(&run.genotype_path(), cell)?;
+            if let Some(initial) = initial {
+                let bytes = to_safetensors(&initial.tensors, initial.metadata.clone())?;
+                write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&bytes))?;
             }
+            Ok(Some(run))
         }
     }
 }

@@ -37,7 +37,7 @@ impl TrainDataSection {
 
 impl NetworkChoice {
     /// The network for images of `side` pixels.
-    fn of_side(self, side: usize) -> NetworkKind {
+    pub(super) fn of_side(self, side: usize) -> NetworkKind {
         match self {
             Self::Cifar => NetworkKind::Cifar,
             Self::Imagenet => NetworkKind::ImageNet,

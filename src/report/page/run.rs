@@ -9,7 +9,7 @@ use crate::config::{Change, ConfigError, SearchConfig, Settings, TrainConfig};
 use crate::genotype::Genotype;
 use crate::report::{SearchSummary, Status, TrainSummary};
 use crate::run::{AlphasFile, Environment, GenotypeFile, RunDirectory, TrainedCell, writer_of};
-use crate::trainer::{SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
+use crate::trainer::{CellRecord, SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
 
 /// One search or training.
 pub struct ReportedRun {
@@ -55,6 +55,8 @@ pub struct SearchRun {
     pub alphas: Vec<AlphasFile>,
     pub genotypes: Option<GenotypeFile>,
     pub summary: Option<SearchSummary>,
+    /// Of a search that trains single cells.
+    pub cells: Vec<CellRecord>,
 }
 
 pub struct TrainingRun {
@@ -163,6 +165,12 @@ impl ReportedRun {
 impl SearchRun {
     fn read(config: SearchConfig, root: &Path, reader: &mut Reader) -> Self {
         let (num_stages, num_epochs) = (config.search.stages.len(), config.search.epochs);
+        if config.search.strategy.trains_cells() {
+            let is_cell = |record: &CellRecord| (1..=config.evaluation.candidates).contains(&record.number);
+            let cells = reader.lines("metrics.jsonl", is_cell);
+            let (genotypes, summary) = (reader.json("genotype.json"), reader.json("summary.json"));
+            return Self { config, epochs: Vec::new(), last_steps: None, alphas: Vec::new(), genotypes, summary, cells };
+        }
         let is_place = |stage, epoch| (1..=num_stages).contains(&stage) && (1..=num_epochs).contains(&epoch);
         let metrics =
             reader.lines("metrics.jsonl", |metric: &Metric<SearchStepRecord, SearchEpochRecord>| match metric {
@@ -178,7 +186,8 @@ impl SearchRun {
         if num_damaged > 0 {
             reader.notes.push(format!("{num_damaged} of {num_files} files in alphas/ are damaged and left out."));
         }
-        Self { config, epochs, last_steps: steps.into_iter().last(), alphas, genotypes, summary }
+        let last_steps = steps.into_iter().last();
+        Self { config, epochs, last_steps, alphas, genotypes, summary, cells: Vec::new() }
     }
 
     /// The alphas of `stage`, from 1.

@@ -59,5 +59,8 @@ pub fn new_strategy(name: StrategyName, options: ArchitectureOptions) -> Result<
         StrategyName::PDarts | StrategyName::Darts => Box::new(Softmax::random(options)?),
         StrategyName::PcDarts => Box::new(PcDarts::random(options)?),
         StrategyName::Snas => Box::new(Snas::random(options)?),
+        StrategyName::Random | StrategyName::Evolution => {
+            return Err(TorchError::Shim(format!("{name} has no supernet whose operations it could weigh")));
+        }
     })
 }

@@ -94,6 +94,11 @@ impl TrainData {
 }
 
 impl TrainData {
+    /// Puts `genotype` in the place of the cell. The digest of the run stays that of the first: there are no checkpoints.
+    pub(in crate::trainer) fn set_cell(&mut self, genotype: &Genotype) {
+        self.network.genotype = genotype.clone();
+    }
+
     /// Batches to train on in `epoch`, from 0, in the size that its images have.
     pub fn train_loader_in(&self, epoch: usize) -> &Loader {
         let side = image_size_at(&self.image_sizes, epoch);

@@ -81,12 +81,63 @@ pub struct TrainResult {
     pub bad_images: usize,
 }
 
+/// How a training ended that is not tested.
+pub(in crate::trainer) enum Trained {
+    /// By a signal.
+    Stopped(Signal),
+    /// After its last epoch.
+    Complete {
+        /// On the images that were left for validation.
+        valid: Option<Scores>,
+        /// See [`TrainResult::weights_hash`].
+        weights_hash: String,
+    },
+}
+
+/// How the epochs of a training ended.
+enum EpochsEnd {
+    Stopped(Signal, TrainProgress),
+    Complete(TrainProgress, TrainState),
+}
+
 impl<'a> Training<'a> {
     /// Runs the training from its start or from `resume` to its end or to a stop signal.
     ///
     /// # Errors
     /// When loading, libtorch or recording fails, and when the loss diverges. What was checkpointed stays.
     pub fn run(mut self, resume: Option<&ResumePoint<TrainProgress>>) -> Result<TrainEnd, TrainError> {
+        let (progress, state) = match self.run_epochs(resume)? {
+            EpochsEnd::Complete(progress, state) => (progress, state),
+            EpochsEnd::Stopped(signal, progress) => return self.stopped(signal, progress),
+        };
+        self.observer.ends(&progress)?;
+        let _span = activity::phase("test");
+        let test_loader = &self.data.test_loader;
+        let mut task = TrainTask { training: &mut self, state };
+        let BothScores { plain: test, ema: test_ema } = match task.score(test_loader)? {
+            Ok(scores) => scores,
+            Err(signal) => return task.training.stopped(signal, progress),
+        };
+        let (bad_images, state) = (task.training.count_bad_images()?, task.state);
+        let weights_hash = hash_values(&[state.weights.values(), state.statistics.values()])?;
+        Ok(TrainEnd::Complete(Box::new(TrainResult { progress, state, test, test_ema, weights_hash, bad_images })))
+    }
+
+    /// Runs the training from its start to its end or to a stop signal, without the test images.
+    ///
+    /// # Errors
+    /// Those of [`Training::run`].
+    pub(in crate::trainer) fn train(mut self) -> Result<Trained, TrainError> {
+        let (progress, state) = match self.run_epochs(None)? {
+            EpochsEnd::Complete(progress, state) => (progress, state),
+            EpochsEnd::Stopped(signal, _) => return Ok(Trained::Stopped(signal)),
+        };
+        let valid = progress.records.epochs.last().and_then(|epoch| epoch.valid);
+        let weights_hash = hash_values(&[state.weights.values(), state.statistics.values()])?;
+        Ok(Trained::Complete { valid, weights_hash })
+    }
+
+    fn run_epochs(&mut self, resume: Option<&ResumePoint<TrainProgress>>) -> Result<EpochsEnd, TrainError> {
         if self.config.model.batch_norm == BatchNormMode::Sync {
             synchronise_batch_norm(self.world);
         }
@@ -98,20 +149,12 @@ impl<'a> Training<'a> {
         }
         state.replicate(self.world, (&self.config.parallel).into())?;
         self.begin(&progress);
-        let (plan, test_loader) = (self.plan(), &self.data.test_loader);
-        let mut task = TrainTask { training: &mut self, state };
-        if let Some(signal) = EpochLoop::new(plan, &mut task, &mut progress).run()? {
-            return task.training.stopped(signal, progress);
-        }
-        task.training.observer.ends(&progress)?;
-        let _span = activity::phase("test");
-        let BothScores { plain: test, ema: test_ema } = match task.score(test_loader)? {
-            Ok(scores) => scores,
-            Err(signal) => return task.training.stopped(signal, progress),
-        };
-        let (bad_images, state) = (task.training.count_bad_images()?, task.state);
-        let weights_hash = hash_values(&[state.weights.values(), state.statistics.values()])?;
-        Ok(TrainEnd::Complete(Box::new(TrainResult { progress, state, test, test_ema, weights_hash, bad_images })))
+        let plan = self.plan();
+        let mut task = TrainTask { training: self, state };
+        Ok(match EpochLoop::new(plan, &mut task, &mut progress).run()? {
+            Some(signal) => EpochsEnd::Stopped(signal, progress),
+            None => EpochsEnd::Complete(progress, task.state),
+        })
     }
 
     fn stopped(&self, signal: Signal, progress: TrainProgress) -> Result<TrainEnd, TrainError> {

@@ -21,7 +21,7 @@ pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepR
 pub use state::{ReplicaHashes, SearchState};
 
 use crate::config::{BatchNormMode, DivergencePolicy, SearchConfig};
-use crate::genotype::{Alphas, Switches, Variant};
+use crate::genotype::{Alphas, Switches, Variant, variants_within};
 use crate::search::{Stage, SupernetShape};
 use crate::trainer::accumulate::describe_batch;
 use crate::trainer::bad_images::count_bad_images;
@@ -198,6 +198,7 @@ impl<'a> Search<'a> {
         alphas: &Alphas,
     ) -> Result<SearchResult, TrainError> {
         let variants = state.strategy().derive(switches, alphas)?;
+        let variants = variants_within(variants, switches, alphas, self.config.cost_limits())?;
         check_derived("the genotypes", &format!("{variants:?}"), self.world, progress.global_step)?;
         let (hashes, bad_images) = (ReplicaHashes::of(state)?, self.count_bad_images()?);
         Ok(SearchResult { variants, hashes, progress, bad_images })

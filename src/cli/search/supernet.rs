@@ -1,20 +1,19 @@
-//! `pdarts search`: from a configuration to a run directory with a cell in it.
+//! A search of alphas, in one supernet or several.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Args;
 
-use super::dry_run::{self, Images};
-use super::genotype::describe;
-use super::logging::Logging;
-use super::output::{self, note_bad_images};
-use super::ranks::{agree, compare_configs, compare_programs};
-use super::report::write_beside;
-use super::run_arguments::{RunArguments, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
-use super::table::Table;
-use crate::config::{SearchConfig, Settings};
+use super::{Outcome, SearchArguments, Task, open_run};
+use crate::cli::dry_run::{self, Images};
+use crate::cli::genotype::describe;
+use crate::cli::logging::Logging;
+use crate::cli::output::note_bad_images;
+use crate::cli::ranks::{agree, compare_configs, compare_programs};
+use crate::cli::report::write_beside;
+use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
+use crate::cli::table::Table;
+use crate::config::SearchConfig;
 use crate::report::{RunRecorder, SearchSummary};
 use crate::run::{Environment, GenotypeFile, RunDirectory};
 use crate::torch::{chosen_kernels, libtorch_version};
@@ -23,13 +22,6 @@ use crate::trainer::{
     architecture_step,
 };
 use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
-
-/// Search a cell: three stages (or as many as the configuration has), then the result with figures in a run directory
-#[derive(Debug, Args)]
-pub struct SearchArguments {
-    #[command(flatten)]
-    run: RunArguments,
-}
 
 /// A rank with all that a search works on.
 struct Prepared {
@@ -47,37 +39,39 @@ struct Start {
     resume: Option<ResumePoint<SearchProgress>>,
 }
 
-pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
-    let stop = arguments.run.listen()?;
-    let ranks = arguments.run.join_ranks(logging)?;
-    if arguments.run.dry_run {
-        Prepared::new(arguments, ranks)?.rehearse(stop, arguments)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let start = Start::new(arguments, ranks)?;
+/// Searches in the run directory of `task`, from where it stands. All ranks call this together.
+pub(super) fn run(task: Task, ranks: &Ranks, stop: StopSignal, logging: &Logging) -> anyhow::Result<Outcome> {
+    let start = Start::new(task, ranks)?;
     let Prepared { config, world, .. } = &start.prepared;
     let heartbeats = RunDirectory::heartbeats_in(&start.root);
     let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits());
     let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
-    let end = match &start.run {
-        Some(run) => start.search_and_record(run, stop, arguments, logging)?,
-        None => start.search(stop, &mut Silent)?,
-    };
-    arguments.run.write_trace(world)?;
-    match end {
-        SearchEnd::Complete(_) => Ok(ExitCode::SUCCESS),
-        SearchEnd::Stopped { signal, .. } => Ok(ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))),
+    match &start.run {
+        Some(run) => start.search_and_record(run, stop, logging),
+        None => Ok(Outcome::elsewhere(match start.search(stop, &mut Silent)? {
+            SearchEnd::Complete(_) => None,
+            SearchEnd::Stopped { signal, .. } => Some(signal),
+        })),
     }
+}
+
+/// Tells what the search would take.
+pub(super) fn rehearse(
+    config: SearchConfig,
+    ranks: &Ranks,
+    stop: StopSignal,
+    arguments: &SearchArguments,
+) -> anyhow::Result<()> {
+    Prepared::new(config, ranks)?.rehearse(stop, arguments)
 }
 
 impl Prepared {
     /// All ranks take each step together.
-    fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
-        let config = agree(&ranks, arguments.load_config())?;
-        compare_configs(&ranks, &config)?;
-        let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
+    fn new(config: SearchConfig, ranks: &Ranks) -> anyhow::Result<Self> {
+        compare_configs(ranks, &config)?;
+        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
         let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
-        let world = agree(&ranks, world.map_err(Into::into))?;
+        let world = agree(ranks, world.map_err(Into::into))?;
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         Ok(Self { config, world, data })
@@ -116,13 +110,11 @@ impl Prepared {
 impl Start {
     /// Everything that can be wrong with the call is found before the run directory is made. All ranks take each step
     /// together.
-    fn new(arguments: &SearchArguments, ranks: Ranks) -> anyhow::Result<Self> {
-        agree(&ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
-        let resumed = agree(&ranks, arguments.run.open_resumed(&ranks))?;
-        let prepared = Prepared::new(arguments, ranks)?;
+    fn new(Task { config, place }: Task, ranks: &Ranks) -> anyhow::Result<Self> {
+        let prepared = Prepared::new(config, ranks)?;
         let Prepared { config, world, data } = &prepared;
-        let run = agree(world, arguments.create_run(world, config, resumed))?;
-        let is_resumed = arguments.run.resume.is_some();
+        let is_resumed = place.is_resumed();
+        let run = agree(world, open_run(place, world, config))?;
         let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_digest);
         agree(world, run.as_ref().map_or(Ok(()), check))?;
         let newest = |run| newest_whole_checkpoint::<SearchProgress>(run, &data.config_digest);
@@ -143,9 +135,8 @@ impl Start {
         &self,
         run: &RunDirectory,
         stop: StopSignal,
-        arguments: &SearchArguments,
         logging: &Logging,
-    ) -> anyhow::Result<SearchEnd> {
+    ) -> anyhow::Result<Outcome> {
         let Self { root, resume, prepared, .. } = self;
         let Prepared { config, world, data } = prepared;
         logging.record_to(&run.log_path())?;
@@ -160,54 +151,18 @@ impl Start {
         }
         let header = resume.as_ref().map(|point| &point.checkpoint.header);
         let mut recorder = RunRecorder::open(run, config, world, header, logging.bars())?;
-        let end = self.search(stop, &mut recorder)?;
-        match &end {
+        let (summary, text, signal) = match self.search(stop, &mut recorder)? {
             SearchEnd::Complete(result) => {
-                let (genotypes, summary) = recorder.finish(result, &data.config_digest)?;
-                write_beside(root);
-                print_summary(arguments, &summary, || report(run, &genotypes, &summary))?;
+                let (genotypes, summary) = recorder.finish(&result, &data.config_digest)?;
+                let text = report(run, &genotypes, &summary);
+                (summary, text, None)
             }
             SearchEnd::Stopped { signal, progress, bad_images } => {
-                let summary = recorder.stopped(progress, *bad_images)?;
-                write_beside(root);
-                let root = root.display();
-                tracing::warn!("stopped by signal {signal}; go on with: pdarts search --resume {root}");
-                print_summary(arguments, &summary, String::new)?;
+                (recorder.stopped(&progress, bad_images)?, String::new(), Some(signal))
             }
-        }
-        Ok(end)
-    }
-}
-
-impl SearchArguments {
-    fn load_config(&self) -> anyhow::Result<SearchConfig> {
-        let mut config: SearchConfig = self.run.load_config()?;
-        self.run.apply_data(&mut config.data.dir);
-        Ok(config)
-    }
-
-    /// The directory of a new run, or `resumed`; on rank 0.
-    fn create_run(
-        &self,
-        ranks: &Ranks,
-        config: &SearchConfig,
-        resumed: Option<RunDirectory>,
-    ) -> anyhow::Result<Option<RunDirectory>> {
-        if resumed.is_some() || !ranks.is_root() {
-            return Ok(resumed);
-        }
-        Ok(Some(RunDirectory::create(&self.run.new_root(), &config.to_toml()?)?))
-    }
-}
-
-fn print_summary(
-    arguments: &SearchArguments,
-    summary: &SearchSummary,
-    text: impl FnOnce() -> String,
-) -> anyhow::Result<()> {
-    match arguments.run.json {
-        true => output::print_json(summary),
-        false => Ok(output::print(text())?),
+        };
+        write_beside(root);
+        Ok(Outcome { root: root.clone(), summary: Some(summary), text, signal })
     }
 }
 

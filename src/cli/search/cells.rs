@@ -1,0 +1,200 @@
+//! A search that trains single cells.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use super::{Outcome, SearchArguments, Task, open_run};
+use crate::cli::dry_run::{self, Images};
+use crate::cli::error::UsageError;
+use crate::cli::genotype::describe;
+use crate::cli::logging::Logging;
+use crate::cli::ranks::{agree, compare_configs, compare_programs};
+use crate::cli::report::write_beside;
+use crate::cli::run_arguments::{RunPlace, check_origin};
+use crate::cli::table::Table;
+use crate::config::{SearchConfig, Settings};
+use crate::report::CellRecorder;
+use crate::run::{Environment, GenotypeFile, RunDirectory};
+use crate::torch::{chosen_kernels, libtorch_version};
+use crate::trainer::{
+    CellData, CellRecord, CellSearch, CellSearchEnd, CellSearchError, Signal, Silent, StopSignal, TrainError,
+    check_records,
+};
+use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
+
+/// Cells in the table at the end.
+const NUM_SHOWN: usize = 10;
+
+/// A rank with all that a search works on.
+struct Prepared {
+    config: SearchConfig,
+    world: World,
+    data: CellData,
+}
+
+impl Prepared {
+    /// All ranks take each step together.
+    fn new(config: SearchConfig, ranks: &Ranks) -> anyhow::Result<Self> {
+        compare_configs(ranks, &config)?;
+        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
+        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
+        let world = agree(ranks, world.map_err(Into::into))?;
+        let data = agree(&world, CellData::load(&config, &world).map_err(in_words))?;
+        compare_programs(&world, data.data_digest())?;
+        Ok(Self { config, world, data })
+    }
+}
+
+/// Limits and changed records are the caller's to repair.
+fn in_words(error: CellSearchError) -> anyhow::Error {
+    match error {
+        CellSearchError::NoCells | CellSearchError::OtherCells { .. } => UsageError::new(error).into(),
+        error => error.into(),
+    }
+}
+
+/// Searches in the run directory of `task`, from where it stands. All ranks call this together.
+pub(super) fn run(Task { config, place }: Task, ranks: &Ranks, stop: StopSignal, logging: &Logging) -> anyhow::Result<Outcome> {
+    let Prepared { config, world, data } = Prepared::new(config, ranks)?;
+    let is_resumed = place.is_resumed();
+    let root = match &place {
+        RunPlace::New(root) | RunPlace::Resumed { root, .. } => root.clone(),
+    };
+    let run = agree(&world, open_run(place, &world, &config))?;
+    let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, data.data_digest());
+    agree(&world, run.as_ref().map_or(Ok(()), check))?;
+    let root = world.gather(&root, Label::new("name of the run directory"))?.swap_remove(0);
+    let heartbeats = RunDirectory::heartbeats_in(&root);
+    let watch = StallWatch::start(&heartbeats, &world, config.parallel.stall_limits());
+    let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
+    let mut recorder = None;
+    let mut own_records = Vec::new();
+    let opened = run.as_ref().map(|run| open_recorder(run, &config, &world, logging)).transpose();
+    if let Some((opened, records)) = agree(&world, opened)? {
+        (recorder, own_records) = (Some(opened), records);
+    }
+    let records = world.gather(&own_records, Label::new("cells of the run"))?.swap_remove(0);
+    if run.is_some() {
+        let strategy = config.search.strategy;
+        tracing::info!("searching on {} in {} by {strategy} ({world})", config.data.dataset, root.display());
+        if !records.is_empty() {
+            tracing::info!("going on after {} cells", records.len());
+        }
+    }
+    let mut silent = Silent;
+    let search = CellSearch {
+        config: &config,
+        world: &world,
+        data,
+        stop,
+        observer: match &mut recorder {
+            Some(recorder) => recorder,
+            None => &mut silent,
+        },
+    };
+    let end = search.run(records).map_err(|error| with_root(error, run.as_ref()))?;
+    let (records, signal) = match end {
+        CellSearchEnd::Complete(records) => (records, None),
+        CellSearchEnd::Stopped { signal, records } => (records, Some(signal)),
+    };
+    match recorder {
+        None => Ok(Outcome::elsewhere(signal)),
+        Some(recorder) => conclude(recorder, root, &config, &records, signal),
+    }
+}
+
+/// Opens the records of `run` and checks that they are of its search.
+fn open_recorder<'a>(
+    run: &'a RunDirectory,
+    config: &'a SearchConfig,
+    world: &'a World,
+    logging: &Logging,
+) -> anyhow::Result<(CellRecorder<'a>, Vec<CellRecord>)> {
+    let (recorder, records) = CellRecorder::open(run, config, world)?;
+    check_records(config, &records).map_err(in_words).with_context(|| run.root().display().to_string())?;
+    logging.record_to(&run.log_path())?;
+    let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
+    let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
+    run.record_environment(&environment)?;
+    Ok((recorder, records))
+}
+
+/// Says how a search goes on that has failed.
+fn with_root(error: TrainError, run: Option<&RunDirectory>) -> anyhow::Error {
+    match run {
+        Some(run) if error.can_be_resumed() => {
+            anyhow::anyhow!("{error}; the cells so far are recorded: pdarts search --resume {}", run.root().display())
+        }
+        _ => error.into(),
+    }
+}
+
+/// What rank 0 leaves behind at the end.
+fn conclude(
+    mut recorder: CellRecorder,
+    root: PathBuf,
+    config: &SearchConfig,
+    records: &[CellRecord],
+    signal: Option<Signal>,
+) -> anyhow::Result<Outcome> {
+    let (summary, text) = match signal {
+        Some(_) => (recorder.stopped(records)?, String::new()),
+        None => {
+            let (genotypes, summary) = recorder.finish(records, &config.digest()?)?;
+            let text = report(&root, &genotypes, records);
+            (summary, text)
+        }
+    };
+    write_beside(&root);
+    Ok(Outcome { root, summary: Some(summary), text, signal })
+}
+
+/// The best cells, and what to look at next.
+fn report(root: &std::path::Path, genotypes: &GenotypeFile, records: &[CellRecord]) -> String {
+    let mut sorted: Vec<&CellRecord> = records.iter().filter(|record| record.same_as.is_none()).collect();
+    sorted.sort_by(|a, b| b.valid_top1().unwrap_or(-1.0).total_cmp(&a.valid_top1().unwrap_or(-1.0)));
+    let mut table = Table::new(&[&["cell", "from", "valid top-1", "skips", "parameters, M", "seconds"]]);
+    for record in sorted.iter().take(NUM_SHOWN) {
+        table.row([
+            record.number.to_string(),
+            record.parent.map_or("-".to_owned(), |parent| parent.to_string()),
+            record.valid_top1().map_or("-".to_owned(), |top1| format!("{top1:.2} %")),
+            record.skip_connects.to_string(),
+            format!("{:.2}", record.parameters as f64 / 1e6),
+            format!("{:.1}", record.evaluation.seconds),
+        ]);
+    }
+    let more = sorted.len().saturating_sub(NUM_SHOWN);
+    let more = if more > 0 { format!("and {more} more\n") } else { String::new() };
+    let cell = genotypes.result().map_or(String::new(), |priced| describe(&priced.variant.genotype));
+    format!(
+        "{table}{more}\n{cell}\n\nThe result is {}.\nIn {}: report.html (all of it, for a browser), genotype.json, metrics.jsonl (every cell)",
+        genotypes.result.why,
+        root.display()
+    )
+}
+
+/// Tells what the search would take.
+pub(super) fn rehearse(
+    config: SearchConfig,
+    ranks: &Ranks,
+    stop: StopSignal,
+    arguments: &SearchArguments,
+) -> anyhow::Result<()> {
+    let Prepared { config, world, data } = Prepared::new(config, ranks)?;
+    let root = arguments.run.new_root();
+    dry_run::check_place(&root, &world)?;
+    let (parts, num_images, steps) = agree(&world, data.rehearse(&config, stop).map_err(Into::into))?;
+    let to_be = dry_run::RunToBe {
+        root,
+        images: vec![Images { purpose: "to train each cell on", count: num_images }],
+        epochs: config.evaluation.epochs,
+        steps,
+        log_every_steps: config.run.log_every_steps,
+        num_checkpoints: 0,
+        num_weight_files: 0,
+        num_runs: config.evaluation.candidates.div_ceil(world.size),
+    };
+    dry_run::conclude(to_be, parts, &world, arguments.run.json)
+}
