@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::output;
-use crate::config::{ConfigError, SearchConfig, Settings, TrainConfig};
+use crate::config::{CompareConfig, ConfigError, SearchConfig, Settings, TrainConfig};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,6 +47,8 @@ enum Kind {
     Search,
     /// `pdarts train`
     Train,
+    /// `pdarts compare`
+    Compare,
 }
 
 pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
@@ -54,6 +56,7 @@ pub fn run(command: ConfigCommand) -> anyhow::Result<()> {
     match arguments.kind {
         Kind::Search => show::<SearchConfig>(&arguments),
         Kind::Train => show::<TrainConfig>(&arguments),
+        Kind::Compare => show::<CompareConfig>(&arguments),
     }
 }
 

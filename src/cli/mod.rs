@@ -9,6 +9,7 @@
 
 mod arguments;
 mod bench;
+mod compare;
 mod completions;
 mod config;
 mod data;
@@ -47,6 +48,7 @@ Examples:
   pdarts search --config configs/search-quickstart.toml      a cell in minutes, on images that are built in
   pdarts train --config configs/train-quickstart.toml --genotype PDARTS_C10   a network of it, trained and tested
   pdarts eval --checkpoint runs/train --on photodigits   how often a trained network is right
+  pdarts compare --config configs/compare-quickstart.toml   strategies beside random cells, with a test of significance
   pdarts plan --config configs/train-imagenet.toml --gpus 8   what it will need, and for how long
   pdarts results runs/search runs/train            the table of both beside the published results
   pdarts report runs/search                        the run as a page for a browser
@@ -79,6 +81,8 @@ enum Command {
     Search(search::SearchArguments),
     /// Train a network of a found or published cell and test it
     Train(train::TrainArguments),
+    /// Run a whole experiment: searches by several strategies with several seeds, and a training of each cell
+    Compare(compare::CompareArguments),
     /// List, show, draw and derive cells
     #[command(subcommand)]
     Genotype(genotype::GenotypeCommand),
@@ -111,7 +115,7 @@ impl Command {
     /// Whether all ranks of a launch work on it together; of the others rank 0 does all.
     fn is_of_all_ranks(&self) -> bool {
         match self {
-            Self::Search(_) | Self::Train(_) | Self::Eval(_) | Self::Doctor(_) => true,
+            Self::Search(_) | Self::Train(_) | Self::Compare(_) | Self::Eval(_) | Self::Doctor(_) => true,
             Self::Bench(command) => command.is_of_all_ranks(),
             Self::Data(command) => command.is_of_all_ranks(),
             _ => false,
@@ -140,6 +144,7 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Search(arguments) => return search::run(&arguments, &logging),
         Command::Train(arguments) => return train::run(&arguments, &logging),
+        Command::Compare(arguments) => return compare::run(&arguments, &logging),
         Command::Genotype(command) => genotype::run(command)?,
         Command::Config(command) => config::run(command)?,
         Command::Data(command) => data::run(command, &logging)?,

@@ -32,6 +32,7 @@ pub use schema::{
     AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, DivergencePolicy,
     EvaluationSection, EvolutionSection, ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection,
     SearchSection, SkipDropoutSchedule, StageSection, StrategyName, WeightOptimizerSection,
+    compare::{CommonSearchSection, CommonTrainSection, CompareConfig, CompareSection, ComparedSection},
     image_sizes::{ImageSizeSection, image_size_at},
     images::{ImageKeys, Interpolation, NetworkChoice, OnBadImage},
     train::{

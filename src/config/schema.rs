@@ -220,6 +220,7 @@ macro_rules! section {
 pub(super) mod image_sizes;
 
 // Below the macro, which they use.
+pub(super) mod compare;
 pub(super) mod images;
 pub(super) mod train;
 

@@ -297,6 +297,7 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
 }
 
 mod cells;
+mod compare;
 mod image_sizes;
 mod images;
 mod optimizer;

@@ -2,6 +2,7 @@
 //! result, and all of it as a page.
 
 mod cell_recorder;
+mod compare;
 mod course;
 mod figures;
 mod page;
@@ -14,6 +15,7 @@ mod train_recorder;
 mod train_summary;
 
 pub use cell_recorder::CellRecorder;
+pub use compare::{ComparedRun, ComparedRuns, ComparedStrategy, Comparison, Significance};
 pub use page::{PageError, duration, page};
 pub use recorder::RunRecorder;
 pub use results::{ResultRow, ResultsError, collect as collect_results};

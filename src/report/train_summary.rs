@@ -131,7 +131,7 @@ pub struct SeedsSummary {
 }
 
 /// Mean and deviation of several figures.
-#[derive(Copy, Clone, Debug, PartialEq, Serialize)]
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Their mean.
     pub mean: f64,

@@ -17,8 +17,11 @@ pub(super) const LOCK: &str = ".lock";
 /// Several runs of one call are on one file system.
 static LOCK_WARNING: Once = Once::new();
 
-/// Takes the lock of `root` and notes in it who holds it.
-pub(super) fn lock(root: &Path) -> Result<File, RunError> {
+/// Takes the lock of `root` and notes in it who holds it; it goes with the file.
+///
+/// # Errors
+/// [`RunError::InUse`] or [`RunError::Write`].
+pub fn lock(root: &Path) -> Result<File, RunError> {
     let path = root.join(LOCK);
     let unwritable = RunError::write(&path);
     let mut options = OpenOptions::new();

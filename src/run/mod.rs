@@ -48,6 +48,6 @@ pub use events::EventWriter;
 pub use free_space::free_bytes;
 pub use genotype_file::{GenotypeFile, PricedVariant, Provenance, ResultChoice};
 pub use json_log::JsonLog;
-pub use lock::writer_of;
+pub use lock::{lock as lock_folder, writer_of};
 pub use origin::RunOrigin;
 pub use trained_cell::TrainedCell;

@@ -1,0 +1,205 @@
+//! `pdarts compare`: a whole experiment in one folder.
+//!
+//! Each strategy searches once with each seed, each cell that was found is trained, and all runs end in one table. The runs
+//! are ordinary ones, in folders `STRATEGY/seedN/search` and `train`; what is complete is not repeated, what was stopped
+//! goes on. They run in this process, one after the other on all ranks, so that ranks join once and signals reach the run
+//! under way.
+//!
+//! - `experiment`: what runs, and where it is noted
+//! - `text`: what a person reads at the end
+
+mod experiment;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use self::experiment::Experiment;
+use super::genotype::{NamedGenotype, read_genotype};
+use super::kernels::KernelsArgument;
+use super::logging::Logging;
+use super::output;
+use super::ranks::agree;
+use super::report::write_beside;
+use super::run_arguments::{RunPlace, Standing};
+use super::{search, train};
+use crate::report::Comparison;
+use crate::run::{TrainedCell, write_atomic, write_json_atomic};
+use crate::trainer::{Signal, StopSignal};
+use crate::world::{Label, Ranks};
+
+const EXAMPLES: &str = "\
+Examples:
+  pdarts compare --config configs/compare-quickstart.toml
+  pdarts compare --config configs/compare-cifar10.toml --data DIR --out runs/compare
+  pdarts compare --resume runs/compare-quickstart
+  pdarts compare --resume runs/compare-quickstart --results   the table of what is complete so far
+
+The same call again goes on where the experiment was stopped. The table has the mean test accuracy of each strategy with its
+standard deviation over the seeds, and two tests of the difference from the reference (random cells): an exact permutation
+test and Welch's t test, both two-sided.";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CompareArguments {
+    /// The experiment, as in configs/; `pdarts config show --kind compare` explains every key
+    #[arg(long, value_name = "FILE", required_unless_present = "resume", conflicts_with = "resume")]
+    config: Option<PathBuf>,
+    /// Change one key of the experiment, as in compare.seeds=[0,1]; can be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    overrides: Vec<String>,
+    /// Folder with the data set, instead of data.dir of all runs
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of the experiment: new, empty, or that of the same experiment [default: runs/CONFIG]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    out: Option<PathBuf>,
+    /// Go on with the experiment in this folder as it was begun
+    #[arg(long, value_name = "DIR")]
+    resume: Option<PathBuf>,
+    /// Run nothing: make the table of the runs that are complete
+    #[arg(long, requires = "resume")]
+    results: bool,
+    #[command(flatten)]
+    kernels: KernelsArgument,
+    /// Print the table as JSON, with every figure
+    #[arg(long)]
+    json: bool,
+}
+
+impl CompareArguments {
+    fn root(&self) -> PathBuf {
+        let config = self.config.as_deref().unwrap_or(Path::new("compare"));
+        let name = config.file_stem().unwrap_or(config.as_os_str());
+        self.resume.clone().or_else(|| self.out.clone()).unwrap_or_else(|| Path::new("runs").join(name))
+    }
+
+    /// What is to run, and noted in the folder on rank 0.
+    fn experiment(&self, ranks: &Ranks) -> anyhow::Result<Experiment> {
+        let root = self.root();
+        let stated = match &self.config {
+            Some(file) => Some(Experiment::load(file, &self.overrides)?),
+            None => None,
+        };
+        let mut experiment = match stated {
+            None => Experiment::read(&root)?,
+            Some(stated) if ranks.is_root() => stated.noted_in(&root)?,
+            Some(stated) => stated,
+        };
+        if let Some(data) = &self.data {
+            experiment.set_data(data);
+        }
+        Ok(experiment)
+    }
+}
+
+pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
+    let stop = StopSignal::listen()?;
+    arguments.kernels.apply();
+    let ranks = Ranks::join()?;
+    if !ranks.is_root() {
+        logging.quieten();
+    }
+    let experiment = agree(&ranks, arguments.experiment(&ranks))?;
+    let root = ranks.gather(&arguments.root(), Label::new("name of the experiment's folder"))?.swap_remove(0);
+    let signal = match arguments.results {
+        true => None,
+        false => {
+            let _lock = agree(&ranks, if ranks.is_root() { experiment::lock(&root).map(Some) } else { Ok(None) })?;
+            Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?
+        }
+    };
+    if ranks.is_root() {
+        let comparison = experiment.results(&root)?;
+        record(&root, &comparison)?;
+        match (arguments.json, signal) {
+            (true, _) => output::print_json(&comparison)?,
+            (false, None) => output::print(text::report(&root, &comparison))?,
+            (false, Some(_)) => {}
+        }
+    }
+    if let Some(signal) = signal.filter(|_| ranks.is_root()) {
+        tracing::warn!("stopped by signal {signal}; go on with: pdarts compare --resume {}", root.display());
+    }
+    Ok(signal.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))))
+}
+
+/// Leaves the table in the folder, as JSON, as text and as a page.
+fn record(root: &Path, comparison: &Comparison) -> anyhow::Result<()> {
+    write_json_atomic(&root.join("results.json"), comparison)?;
+    let table = text::table(comparison);
+    write_atomic(&root.join("results.txt"), |writer| writer.write_all(table.as_bytes()))?;
+    write_beside(root);
+    Ok(())
+}
+
+/// Runs what is left of an experiment.
+struct Conductor<'a> {
+    experiment: &'a Experiment,
+    root: &'a Path,
+    ranks: &'a Ranks,
+    stop: StopSignal,
+    logging: &'a Logging,
+}
+
+impl Conductor<'_> {
+    /// Returns the signal that stopped it.
+    fn run_all(&self) -> anyhow::Result<Option<Signal>> {
+        let Experiment { seeds, strategies, .. } = self.experiment;
+        let num_pairs = seeds.len() * strategies.len();
+        // Seed by seed, so that a table of what is complete compares all strategies.
+        let pairs = seeds.iter().flat_map(|&seed| (0..strategies.len()).map(move |strategy| (seed, strategy)));
+        for (number, (seed, strategy)) in (1usize..).zip(pairs) {
+            let name = &strategies[strategy].name;
+            if self.ranks.is_root() {
+                tracing::info!("{number}/{num_pairs}: {name}, seed {seed}");
+            }
+            let folder = self.root.join(name).join(format!("seed{seed}"));
+            let search_root = folder.join("search");
+            if let Some(signal) = self.search(strategy, seed, &search_root)? {
+                return Ok(Some(signal));
+            }
+            if let Some(signal) = self.train(name, seed, &search_root, folder.join("train"))? {
+                return Ok(Some(signal));
+            }
+        }
+        Ok(None)
+    }
+
+    fn search(&self, strategy: usize, seed: u64, root: &Path) -> anyhow::Result<Option<Signal>> {
+        if let Some(signal) = self.stop.agreed(self.ranks)? {
+            return Ok(Some(signal));
+        }
+        let standing = Standing::of(root, self.ranks)?;
+        if standing == Standing::Complete {
+            return Ok(None);
+        }
+        let mut config = self.experiment.strategies[strategy].search.clone();
+        config.run.seed = seed;
+        let place = RunPlace::of(root.to_owned(), standing, self.ranks)?;
+        Ok(search::Task { config, place }.run(self.ranks, self.stop.clone(), self.logging)?.signal)
+    }
+
+    fn train(&self, name: &str, seed: u64, search_root: &Path, root: PathBuf) -> anyhow::Result<Option<Signal>> {
+        if let Some(signal) = self.stop.agreed(self.ranks)? {
+            return Ok(Some(signal));
+        }
+        let standing = Standing::of(&root, self.ranks)?;
+        if standing == Standing::Complete {
+            return Ok(None);
+        }
+        let mut config = self.experiment.train.clone();
+        config.run.seed = seed;
+        let read = || {
+            let NamedGenotype { genotype, provenance, .. } = read_genotype(&search_root.display().to_string())?;
+            anyhow::Ok(TrainedCell::new(name.to_owned(), genotype, provenance))
+        };
+        let cell = agree(self.ranks, read())?;
+        let place = RunPlace::of(root, standing, self.ranks)?;
+        let task = train::Task { config, cell, initial: None, place };
+        let outcome: train::Outcome = train::Start::new(task, self.ranks)?.train(self.logging, &self.stop)?;
+        Ok(outcome.signal)
+    }
+}
