@@ -21,14 +21,14 @@ const SGD: SgdOptions = SgdOptions { momentum: 0.9, nesterov: true };
 const LARS: LarsOptions = LarsOptions { momentum: 0.9, nesterov: false, trust_coefficient: 0.001, epsilon: 1e-8 };
 const MOMENTS: MomentOptions = MomentOptions { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 };
 
-type New = fn(&FlatParameters, &ParameterGroups) -> Box<dyn Optimizer>;
+type New = fn(&FlatParameters, &ParameterGroups) -> Result<Box<dyn Optimizer>, TorchError>;
 
 pub fn cases() -> Vec<Case> {
     let optimizers: [(&str, New); 4] = [
-        ("SGD", |parameters, groups| Box::new(Sgd::new(parameters, groups, SGD))),
-        ("Adam", |parameters, groups| Box::new(Adam::new(parameters, groups, MOMENTS, AdamDecay::Gradient))),
-        ("LARS", |parameters, groups| Box::new(Lars::new(parameters, groups, LARS))),
-        ("LAMB", |parameters, groups| Box::new(Lamb::new(parameters, groups, MOMENTS))),
+        ("SGD", |parameters, groups| Ok(Box::new(Sgd::new(parameters, groups, SGD)?))),
+        ("Adam", |parameters, groups| Ok(Box::new(Adam::new(parameters, groups, MOMENTS, AdamDecay::Gradient)?))),
+        ("LARS", |parameters, groups| Ok(Box::new(Lars::new(parameters, groups, LARS)?))),
+        ("LAMB", |parameters, groups| Ok(Box::new(Lamb::new(parameters, groups, MOMENTS)?))),
     ];
     optimizers
         .map(|(name, new)| Case::operation(format!("clipped steps of {name}"), move |values| steps(values, new)))
@@ -43,7 +43,7 @@ fn steps(values: &mut Values, new: New) -> Result<Computed, Failure> {
     };
     let tensors = shapes.iter().enumerate().map(named).collect::<Result<Vec<_>, TorchError>>()?;
     let parameters = FlatParameters::flatten(&tensors)?;
-    let mut optimizer = new(&parameters, &ParameterGroups::sparing_norms_and_biases(&parameters, WEIGHT_DECAY));
+    let mut optimizer = new(&parameters, &ParameterGroups::sparing_norms_and_biases(&parameters, WEIGHT_DECAY))?;
     for _ in 0..STEPS {
         for part in parameters.split(parameters.gradients()) {
             let gradient = values.tensor(&part.size())?;
