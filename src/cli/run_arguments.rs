@@ -197,7 +197,8 @@ fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
     let Ok(stored) = text.parse::<toml::Table>() else { return Ok(()) };
     let sections = C::SECTIONS.iter().filter_map(|section| section.path.split('.').next());
     // Runs of earlier versions lack the sections that did not exist then.
-    let is_later = |name: &str| C::LATER_KEYS.iter().any(|key| key.starts_with(&format!("{name}.")) && !is_old::<C>(name));
+    let is_later =
+        |name: &str| C::LATER_KEYS.iter().any(|key| key.starts_with(&format!("{name}.")) && !is_old::<C>(name));
     let missing: Vec<&str> = sections.filter(|name| !stored.contains_key(*name) && !is_later(name)).collect();
     let kinds = [("search", "a search", "pdarts search"), ("train", "a training", "pdarts train")];
     let is_ours = |section: &str| C::SECTIONS.iter().any(|known| known.path == section);
@@ -219,7 +220,9 @@ fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
 /// Whether some key of the section `name` is not a later one.
 fn is_old<C: Settings>(name: &str) -> bool {
     let sections = C::SECTIONS.iter().filter(|section| section.path.split('.').next() == Some(name));
-    sections.flat_map(|section| section.keys().map(|(key, ..)| format!("{}.{key}", section.path))).any(|key| !C::LATER_KEYS.contains(&key.as_str()))
+    sections
+        .flat_map(|section| section.keys().map(|(key, ..)| format!("{}.{key}", section.path)))
+        .any(|key| !C::LATER_KEYS.contains(&key.as_str()))
 }
 
 /// What helps whoever wants this change.

@@ -30,8 +30,9 @@ pub use error::{ConfigError, Origin, Violation};
 pub use home::{NoHome, expand_home};
 pub use schema::{
     AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, DivergencePolicy,
-    EvaluationSection, EvolutionSection, ParallelSection, RunSection, SearchConfig, SearchDataSection, SearchModelSection, SearchOptimizerSection,
-    SearchSection, SkipDropoutSchedule, StageSection, StrategyName, WeightOptimizerSection,
+    EvaluationSection, EvolutionSection, ParallelSection, RunSection, SearchConfig, SearchDataSection,
+    SearchModelSection, SearchOptimizerSection, SearchSection, SkipDropoutSchedule, StageSection, StrategyName,
+    WeightOptimizerSection,
     compare::{CommonSearchSection, CommonTrainSection, CompareConfig, CompareSection, ComparedSection},
     image_sizes::{ImageSizeSection, image_size_at},
     images::{ImageKeys, Interpolation, NetworkChoice, OnBadImage},

@@ -197,20 +197,21 @@ impl PriceList {
     /// The cheapest network of a cell with these operations, by `measure`, whose normal cell has at most `max_skips` skip
     /// connections; nothing where that cannot be.
     fn cheapest(&self, live: &Switches, max_skips: usize, measure: fn(&Price) -> u64) -> Option<(Price, Genotype)> {
-        let open = PriceList { limits: CostLimits { max_parameters: None, max_multiply_adds: None, ..self.limits }, ..self.clone() };
+        let open = PriceList {
+            limits: CostLimits { max_parameters: None, max_multiply_adds: None, ..self.limits },
+            ..self.clone()
+        };
         let weights = |kind: CellKind| live.cell(kind).iter().map(|live| vec![1.0; live.len()]).collect::<Vec<_>>();
         let cheapest = |kind| {
             let front = open.front(kind, live, &weights(kind), max_skips);
-            front.into_iter().min_by_key(|((price, _), _)| (measure(price), *price)).map(|((price, _), cell)| (price, cell.choices))
+            front
+                .into_iter()
+                .min_by_key(|((price, _), _)| (measure(price), *price))
+                .map(|((price, _), cell)| (price, cell.choices))
         };
         let (normal, reduction) = (cheapest(CellKind::Normal)?, cheapest(CellKind::Reduction)?);
         let price = self.base.plus(normal.0).plus(reduction.0);
         Some((price, Genotype::of_edges(normal.1, reduction.1)))
-    }
-
-    /// Whether `genotype`'s network is within the limits.
-    pub fn allow_cell(&self, genotype: &Genotype) -> bool {
-        self.limits.allow_cell(genotype)
     }
 }
 

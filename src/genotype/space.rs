@@ -74,7 +74,8 @@ impl CellSpace {
         let edge = random.random_range(0..cell.len());
         let pair = edge / EDGES_PER_NODE * EDGES_PER_NODE..(edge / EDGES_PER_NODE + 1) * EDGES_PER_NODE;
         if random.random_bool(0.5) {
-            let others: Vec<Operation> = self.operations.iter().copied().filter(|other| *other != cell[edge].0).collect();
+            let others: Vec<Operation> =
+                self.operations.iter().copied().filter(|other| *other != cell[edge].0).collect();
             let index = (!others.is_empty()).then(|| random.random_range(0..others.len()))?;
             cell[edge].0 = others[index];
         } else {

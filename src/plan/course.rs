@@ -113,6 +113,9 @@ impl Course {
     /// # Errors
     /// When the configuration does not fit the data or the ranks.
     pub fn of_search(config: &SearchConfig, data: DataSize, ranks: usize, kernels: Kernels) -> Result<Self, PlanError> {
+        if config.search.strategy.trains_cells() {
+            return Err(PlanError::SingleCells(config.search.strategy));
+        }
         config.validate_with_dataset(data.train)?;
         config.validate_with_ranks(ranks)?;
         let (search, global_batch) = (&config.search, config.search.global_batch);

@@ -82,12 +82,9 @@ impl<'a> CellRecorder<'a> {
         self.write_summary(records, None)
     }
 
-    fn write_summary(
-        &self,
-        records: &[CellRecord],
-        result: Option<&GenotypeFile>,
-    ) -> Result<SearchSummary, RunError> {
-        let summary = SearchSummary::of_cells(records, self.config.evaluation.candidates, result, self.world);
+    fn write_summary(&self, records: &[CellRecord], result: Option<&GenotypeFile>) -> Result<SearchSummary, RunError> {
+        let summary =
+            SearchSummary::of_cells(records, self.config.evaluation.candidates, result, &self.config.run, self.world);
         write_json_atomic(&self.run.summary_path(), &summary)?;
         Ok(summary)
     }

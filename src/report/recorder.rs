@@ -59,12 +59,18 @@ impl<'a> RunRecorder<'a> {
         self.course.settle_tolerantly()?;
         let dataset = self.config.data.dataset.to_string();
         let provenance = Provenance::now(self.course.run().root(), &dataset, self.config.run.seed, config_digest);
-        let genotypes = GenotypeFile::new(&result.variants, self.config.search.max_skip_connects, Some(provenance));
+        let genotypes = GenotypeFile::new(&result.variants, self.config.search.max_skip_connects, Some(provenance))
+            .within(&self.config.cost_limits());
+        if let Some(chosen) = genotypes.result()
+            && !self.config.cost_limits().allow_cell(&chosen.variant.genotype)
+        {
+            tracing::warn!("the result is {}", genotypes.result.why);
+        }
         write_json_atomic(&self.course.run().genotype_path(), &genotypes)?;
         if let Some(chosen) = genotypes.result() {
             write_figures(self.course.run(), genotype_figures(&chosen.variant.genotype))?;
         }
-        let summary = SearchSummary::complete(result, &genotypes, self.world);
+        let summary = SearchSummary::complete(result, &genotypes, &self.config.run, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok((genotypes, summary))
     }
@@ -75,7 +81,7 @@ impl<'a> RunRecorder<'a> {
     /// When it cannot be written.
     pub fn stopped(&mut self, progress: &SearchProgress, bad_images: usize) -> Result<SearchSummary, RunError> {
         self.course.line().end();
-        let summary = SearchSummary::stopped(progress, bad_images, self.world);
+        let summary = SearchSummary::stopped(progress, bad_images, &self.config.run, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
     }

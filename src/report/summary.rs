@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::RunSection;
 use crate::genotype::Genotype;
 use crate::run::GenotypeFile;
 use crate::trainer::{CellRecord, SearchProgress, SearchResult, StageRecord, best_of};
@@ -49,6 +50,9 @@ pub struct SearchSummary {
     /// Of a search that trains single cells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cells: Option<EvaluatedCells>,
+    /// Whether the GPU's numbers were compared with the CPU's before the last start; none of a run on CPUs.
+    #[serde(default)]
+    pub numerics_checked: Option<bool>,
 }
 
 /// The cells of a search that trains each for a short time.
@@ -81,18 +85,18 @@ pub struct FoundCell {
 
 impl SearchSummary {
     /// Of a search with a result.
-    pub fn complete(result: &SearchResult, genotypes: &GenotypeFile, world: &World) -> Self {
+    pub fn complete(result: &SearchResult, genotypes: &GenotypeFile, run: &RunSection, world: &World) -> Self {
         Self {
             status: Status::Complete,
             result: FoundCell::of(genotypes),
             weights_hash: Some(result.hashes.weights.clone()),
             alphas_hash: Some(result.hashes.alphas.clone()),
-            ..Self::stopped(&result.progress, result.bad_images, world)
+            ..Self::stopped(&result.progress, result.bad_images, run, world)
         }
     }
 
     /// Of a search that a signal stopped.
-    pub fn stopped(progress: &SearchProgress, bad_images: usize, world: &World) -> Self {
+    pub fn stopped(progress: &SearchProgress, bad_images: usize, run: &RunSection, world: &World) -> Self {
         Self {
             status: Status::Stopped,
             seconds: progress.seconds(),
@@ -106,12 +110,19 @@ impl SearchSummary {
             weights_hash: None,
             alphas_hash: None,
             bad_images,
+            numerics_checked: numerics_checked(run, world),
             cells: None,
         }
     }
 
     /// Of a search of single cells: of all that it was to evaluate if there is a result.
-    pub fn of_cells(records: &[CellRecord], candidates: usize, result: Option<&GenotypeFile>, world: &World) -> Self {
+    pub fn of_cells(
+        records: &[CellRecord],
+        candidates: usize,
+        result: Option<&GenotypeFile>,
+        run: &RunSection,
+        world: &World,
+    ) -> Self {
         let best = best_of(records);
         let cells = EvaluatedCells {
             evaluated: records.len(),
@@ -134,6 +145,7 @@ impl SearchSummary {
             alphas_hash: None,
             bad_images: 0,
             cells: Some(cells),
+            numerics_checked: numerics_checked(run, world),
         }
     }
 }
@@ -147,4 +159,9 @@ impl FoundCell {
             multiply_adds: priced.costs.cifar10.multiply_adds,
         })
     }
+}
+
+/// Before the last start of a run; none on CPUs.
+pub(super) fn numerics_checked(run: &RunSection, world: &World) -> Option<bool> {
+    world.device.is_cuda().then_some(run.check_numerics)
 }

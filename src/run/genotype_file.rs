@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use super::environment::{COMMIT, rfc3339};
-use crate::genotype::{Costs, Variant, variant_within};
+use crate::genotype::{CostLimits, Costs, Variant, variant_within};
 
 /// The content of the file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -70,6 +70,25 @@ impl GenotypeFile {
             variants: variants.iter().map(priced).collect(),
             provenance,
         }
+    }
+
+    /// Says of the result how it stands to `limits`, under which the variants were derived.
+    #[must_use]
+    pub fn within(mut self, limits: &CostLimits) -> Self {
+        let Some(result) = self.result().filter(|_| !limits.are_open()) else { return self };
+        let named = [(limits.max_parameters, "parameters"), (limits.max_multiply_adds, "multiply-adds")];
+        let named = named.into_iter().filter_map(|(most, what)| Some(format!("{} {what}", most?)));
+        let named = named.collect::<Vec<_>>().join(" and ");
+        let (cells, channels) = (limits.shape.cells, limits.shape.channels);
+        let network = format!("in the network of {cells} cells and {channels} channels");
+        let note = match limits.allow_cell(&result.variant.genotype) {
+            true => format!("; of the cells within {named} {network}, the most probable"),
+            false => {
+                format!("; no cell of the operations that were left is within {named} {network}: this is the smallest")
+            }
+        };
+        self.result.why += &note;
+        self
     }
 
     /// The variant that is the result; `None` only if the file does not hold it.

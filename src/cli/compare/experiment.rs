@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::error::UsageError;
 use crate::config::{CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
-use crate::report::{Comparison, ComparedRuns};
+use crate::report::{ComparedRuns, Comparison};
 use crate::run::{RunDirectory, RunError, lock_folder, write_json_atomic};
 
 pub const FILE: &str = "experiment.json";
@@ -59,7 +59,10 @@ impl Experiment {
     pub fn read(root: &Path) -> anyhow::Result<Self> {
         let path = root.join(FILE);
         let text = std::fs::read_to_string(&path).map_err(|cause| {
-            UsageError::new(anyhow!("{} is not the folder of an experiment: {FILE} cannot be read ({cause})", root.display()))
+            UsageError::new(anyhow!(
+                "{} is not the folder of an experiment: {FILE} cannot be read ({cause})",
+                root.display()
+            ))
         })?;
         let damaged = || format!("{} is damaged: restore it, or start a new experiment", path.display());
         Ok(serde_json::from_str(&text).with_context(damaged).map_err(UsageError::new)?)

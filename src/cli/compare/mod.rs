@@ -14,6 +14,7 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 
 use self::experiment::Experiment;
@@ -156,12 +157,14 @@ impl Conductor<'_> {
             if self.ranks.is_root() {
                 tracing::info!("{number}/{num_pairs}: {name}, seed {seed}");
             }
+            let of_pair = || format!("{name}, seed {seed}");
             let folder = self.root.join(name).join(format!("seed{seed}"));
             let search_root = folder.join("search");
-            if let Some(signal) = self.search(strategy, seed, &search_root)? {
+            if let Some(signal) = self.search(strategy, seed, &search_root).with_context(of_pair)? {
                 return Ok(Some(signal));
             }
-            if let Some(signal) = self.train(name, seed, &search_root, folder.join("train"))? {
+            let trained = self.train(name, seed, &search_root, folder.join("train"));
+            if let Some(signal) = trained.with_context(of_pair)? {
                 return Ok(Some(signal));
             }
         }

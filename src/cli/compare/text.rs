@@ -36,7 +36,8 @@ pub fn table(comparison: &Comparison) -> String {
         })
     };
     for strategy in &comparison.strategies {
-        let ComparedStrategy { name, test_top1, valid_top1, parameters, skip_connects, search_seconds, test, .. } = strategy;
+        let ComparedStrategy { name, test_top1, valid_top1, parameters, skip_connects, search_seconds, test, .. } =
+            strategy;
         let p = |value: Option<f64>| value.map_or("-".to_owned(), |p| format!("{p:.4}"));
         table.row([
             name.clone(),

@@ -1,9 +1,9 @@
 //! `pdarts genotype derive`: from the architecture parameters of any epoch to cells.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::argument::read_text;
 use super::millions;
@@ -11,13 +11,14 @@ use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::SearchConfig;
-use crate::genotype::restrict;
+use crate::genotype::{CostLimits, NetworkShape, restrict, variants_within};
 use crate::run::{AlphasFile, GenotypeFile, PricedVariant};
 
 const EXAMPLES: &str = "\
 Examples:
   pdarts genotype derive runs/first/alphas/stage3-epoch025.json
-  pdarts genotype derive runs/first/alphas/stage3-epoch025.json --max-skip-connects 4 --json > genotype.json";
+  pdarts genotype derive runs/first/alphas/stage3-epoch025.json --max-skip-connects 4 --json > genotype.json
+  pdarts genotype derive runs/first/alphas/stage3-epoch025.json --max-multiply-adds 600000000 --limit-network imagenet";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -28,13 +29,40 @@ pub struct DeriveArguments {
     /// Limit on skip connections in the normal cell, 0 to 8, that decides which cell is the result
     #[arg(long, value_name = "M", default_value_t = SearchConfig::default().search.max_skip_connects)]
     max_skip_connects: usize,
+    /// Most parameters of the network, as search.max_parameters
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_parameters: Option<u64>,
+    /// Most multiply-adds of the network for one image, as search.max_multiply_adds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_multiply_adds: Option<u64>,
+    /// The network that these limits are on: 36 channels and 20 cells, or 48 and 14
+    #[arg(long, value_enum, value_name = "NETWORK", default_value_t = LimitedNetwork::Cifar)]
+    limit_network: LimitedNetwork,
     /// Print JSON: what a search writes as genotype.json
     #[arg(long)]
     json: bool,
 }
 
+/// The networks of the papers.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum LimitedNetwork {
+    Cifar,
+    Imagenet,
+}
+
+impl DeriveArguments {
+    fn limits(&self) -> CostLimits {
+        let shape = match self.limit_network {
+            LimitedNetwork::Cifar => NetworkShape::cifar(10),
+            LimitedNetwork::Imagenet => NetworkShape::imagenet(),
+        };
+        let (max_parameters, max_multiply_adds) = (self.max_parameters, self.max_multiply_adds);
+        CostLimits { shape, max_parameters, max_multiply_adds }
+    }
+}
+
 pub fn run(arguments: &DeriveArguments) -> anyhow::Result<()> {
-    let file = derive(&arguments.alphas, arguments.max_skip_connects).map_err(UsageError::new)?;
+    let file = derive(arguments).map_err(UsageError::new)?;
     if arguments.json {
         return output::print_json(&file);
     }
@@ -44,12 +72,13 @@ pub fn run(arguments: &DeriveArguments) -> anyhow::Result<()> {
     Ok(output::print(format_args!("{table}\nIn millions. * {why}\n\n{}", texts.join("\n\n")))?)
 }
 
-fn derive(path: &Path, max_skip_connects: usize) -> anyhow::Result<GenotypeFile> {
-    let (name, text) = read_text(path)?;
+fn derive(arguments: &DeriveArguments) -> anyhow::Result<GenotypeFile> {
+    let (name, text) = read_text(&arguments.alphas)?;
     let AlphasFile { live, alphas, .. } =
         serde_json::from_str(&text).with_context(|| format!("{name} is not a file of alphas"))?;
-    let variants = restrict(&live, &alphas).context(name)?;
-    Ok(GenotypeFile::new(&variants, max_skip_connects, None))
+    let limits = arguments.limits();
+    let variants = restrict(&live, &alphas).and_then(|variants| variants_within(variants, &live, &alphas, limits));
+    Ok(GenotypeFile::new(&variants.context(name)?, arguments.max_skip_connects, None).within(&limits))
 }
 
 /// One line for each variant, the result with a star.

@@ -9,6 +9,7 @@ use crate::cli::dry_run::{self, Images};
 use crate::cli::error::UsageError;
 use crate::cli::genotype::describe;
 use crate::cli::logging::Logging;
+use crate::cli::numerics::check_before_run;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, check_origin};
@@ -40,6 +41,7 @@ impl Prepared {
         let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
         let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
         let world = agree(ranks, world.map_err(Into::into))?;
+        check_before_run(&config.run, &world)?;
         let data = agree(&world, CellData::load(&config, &world).map_err(in_words))?;
         compare_programs(&world, data.data_digest())?;
         Ok(Self { config, world, data })
@@ -55,7 +57,12 @@ fn in_words(error: CellSearchError) -> anyhow::Error {
 }
 
 /// Searches in the run directory of `task`, from where it stands. All ranks call this together.
-pub(super) fn run(Task { config, place }: Task, ranks: &Ranks, stop: StopSignal, logging: &Logging) -> anyhow::Result<Outcome> {
+pub(super) fn run(
+    Task { config, place }: Task,
+    ranks: &Ranks,
+    stop: StopSignal,
+    logging: &Logging,
+) -> anyhow::Result<Outcome> {
     let Prepared { config, world, data } = Prepared::new(config, ranks)?;
     let is_resumed = place.is_resumed();
     let root = match &place {

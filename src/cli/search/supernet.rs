@@ -8,6 +8,7 @@ use super::{Outcome, SearchArguments, Task, open_run};
 use crate::cli::dry_run::{self, Images};
 use crate::cli::genotype::describe;
 use crate::cli::logging::Logging;
+use crate::cli::numerics::check_before_run;
 use crate::cli::output::note_bad_images;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
@@ -72,6 +73,7 @@ impl Prepared {
         let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
         let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
         let world = agree(ranks, world.map_err(Into::into))?;
+        check_before_run(&config.run, &world)?;
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         Ok(Self { config, world, data })
@@ -131,12 +133,7 @@ impl Start {
     }
 
     /// The search of rank 0, with what it leaves behind.
-    fn search_and_record(
-        &self,
-        run: &RunDirectory,
-        stop: StopSignal,
-        logging: &Logging,
-    ) -> anyhow::Result<Outcome> {
+    fn search_and_record(&self, run: &RunDirectory, stop: StopSignal, logging: &Logging) -> anyhow::Result<Outcome> {
         let Self { root, resume, prepared, .. } = self;
         let Prepared { config, world, data } = prepared;
         logging.record_to(&run.log_path())?;

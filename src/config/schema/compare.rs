@@ -43,12 +43,8 @@ impl Default for CompareConfig {
 }
 
 /// Every section, in the order of the file.
-pub(in crate::config) const SECTIONS: [Section; 4] = [
-    CompareSection::SECTION,
-    CommonSearchSection::SECTION,
-    CommonTrainSection::SECTION,
-    ComparedSection::SECTION,
-];
+pub(in crate::config) const SECTIONS: [Section; 4] =
+    [CompareSection::SECTION, CommonSearchSection::SECTION, CommonTrainSection::SECTION, ComparedSection::SECTION];
 
 section! {
     /// An experiment: each strategy searches once with each seed, and each cell is trained with the seed of its search.

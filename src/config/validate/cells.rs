@@ -28,13 +28,22 @@ impl SearchConfig {
     /// How a search of single cells trains one of them: as a retraining, on the images that train weights.
     pub fn evaluation_config(&self) -> TrainConfig {
         let (evaluation, weights) = (&self.evaluation, &self.optimizer.weights);
-        let mut config = TrainConfig { run: self.run.clone(), parallel: self.parallel.clone(), ..TrainConfig::default() };
+        let mut config =
+            TrainConfig { run: self.run.clone(), parallel: self.parallel.clone(), ..TrainConfig::default() };
         // Nothing is kept of a training.
         config.run.checkpoint_every_epochs = evaluation.epochs;
         config.run.checkpoint_every_minutes = 0.0;
         config.run.keep_best_checkpoint = false;
-        let SearchDataSection { dataset, train_fraction, crop_padding, horizontal_flip, cutout, loader_threads, limit, .. } =
-            self.data;
+        let SearchDataSection {
+            dataset,
+            train_fraction,
+            crop_padding,
+            horizontal_flip,
+            cutout,
+            loader_threads,
+            limit,
+            ..
+        } = self.data;
         config.data.dir.clone_from(&self.data.dir);
         config.data.images = self.data.images.clone();
         (config.data.dataset, config.data.train_fraction, config.data.limit) = (dataset, train_fraction, limit);
@@ -64,7 +73,9 @@ pub(super) fn validate_cells_alone(config: &SearchConfig) -> Result<(), Violatio
             ("evolution", config.evolution == EvolutionSection::default()),
         ] {
             require(is_default, key, || {
-                format!("{strategy} trains a supernet, no single cells; leave the table out, or state search.strategy = \"random\"")
+                format!(
+                    "{strategy} trains a supernet, no single cells; leave the table out, or state search.strategy = \"random\""
+                )
             })?;
         }
         return Ok(());
@@ -138,11 +149,15 @@ pub(super) fn validate_limits(config: &SearchConfig) -> Result<(), Violation> {
         None => return Ok(()),
         Some(TooSmall::Parameters { smallest }) => (
             "search.max_parameters",
-            format!("no cell's network has so few parameters; the smallest has {smallest}: state that or more, or 0 for no limit"),
+            format!(
+                "no cell's network has so few parameters; the smallest has {smallest}: state that or more, or 0 for no limit"
+            ),
         ),
         Some(TooSmall::MultiplyAdds { smallest }) => (
             "search.max_multiply_adds",
-            format!("no cell's network has so few multiply-adds; the smallest has {smallest}: state that or more, or 0 for no limit"),
+            format!(
+                "no cell's network has so few multiply-adds; the smallest has {smallest}: state that or more, or 0 for no limit"
+            ),
         ),
         Some(TooSmall::Both { parameters }) => (
             "search.max_parameters",

@@ -108,7 +108,8 @@ impl ComparedStrategy {
     fn read(compared: &ComparedRuns) -> Result<Self, RunError> {
         let runs = compared.folders.iter().map(|folder| ComparedRun::read(folder)).collect::<Result<Vec<_>, _>>()?;
         let runs: Vec<ComparedRun> = runs.into_iter().flatten().collect();
-        let spread = |value: fn(&ComparedRun) -> Option<f64>| Spread::of(&runs.iter().filter_map(value).collect::<Vec<_>>());
+        let spread =
+            |value: fn(&ComparedRun) -> Option<f64>| Spread::of(&runs.iter().filter_map(value).collect::<Vec<_>>());
         Ok(Self {
             name: compared.name.clone(),
             complete: runs.len(),
@@ -150,6 +151,7 @@ impl ComparedRun {
 /// `None` where there is no file.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RunError> {
     let Ok(text) = fs::read_to_string(path) else { return Ok(None) };
-    let damaged = |error: serde_json::Error| RunError::Config { path: path.to_owned(), problem: format!("is damaged ({error})") };
+    let damaged =
+        |error: serde_json::Error| RunError::Config { path: path.to_owned(), problem: format!("is damaged ({error})") };
     serde_json::from_str(&text).map(Some).map_err(damaged)
 }

@@ -33,6 +33,9 @@ pub fn article(run: &ReportedRun, index: usize, is_one_of_several: bool, folder:
 fn kind(run: &ReportedRun) -> String {
     let of_stages = |count: usize| if count == 1 { "one stage".to_owned() } else { format!("{count} stages") };
     match &run.kind {
+        RunKind::Search(search) if search.config.search.strategy.trains_cells() => {
+            format!("Search on {} by {}, seed {}", run.dataset(), search.config.search.strategy, run.seed())
+        }
         RunKind::Search(search) => {
             let stages = of_stages(search.config.search.stages.len());
             format!("Search on {}, {stages}, seed {}", run.dataset(), run.seed())
@@ -66,6 +69,9 @@ fn standing(run: &ReportedRun) -> Markup {
 fn reached(run: &ReportedRun) -> String {
     let in_stage = |stage, epoch, of| format!("in stage {stage} after epoch {epoch} of {of}");
     match &run.kind {
+        RunKind::Search(run) if run.config.search.strategy.trains_cells() => {
+            run.cells.last().map(|last| format!("after cell {} of {}", last.number, run.config.evaluation.candidates))
+        }
         RunKind::Search(run) => {
             run.epochs.last().map(|last| in_stage(last.stage, last.epoch, run.config.search.epochs))
         }

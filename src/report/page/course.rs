@@ -5,12 +5,18 @@ use maud::{Markup, html};
 use super::figure;
 use super::quantity::{Unit, duration};
 use super::run::{ReportedRun, RunKind, SearchRun};
+use crate::figures::{Comparison, ComparisonPanel, Line, comparison_svg};
 use crate::report::Status;
 use crate::report::figures::{search_curves, stage_figures, train_curves};
 use crate::search::Stage;
 use crate::trainer::StageRecord;
 
 pub fn course(run: &ReportedRun) -> Markup {
+    if let RunKind::Search(search) = &run.kind
+        && search.config.search.strategy.trains_cells()
+    {
+        return cells(search);
+    }
     let curves = match &run.kind {
         RunKind::Search(run) if !run.epochs.is_empty() => Some(search_curves(&run.config, &run.epochs)),
         RunKind::Training(run) if !run.epochs.is_empty() => Some(train_curves(&run.config, &run.epochs)),
@@ -25,6 +31,54 @@ pub fn course(run: &ReportedRun) -> Markup {
             }
         }
         @if let RunKind::Search(run) = &run.kind { (stages(run)) }
+    }
+}
+
+/// The cells of a search that trains each.
+fn cells(run: &SearchRun) -> Markup {
+    let values: Vec<f64> = run.cells.iter().map(|cell| cell.valid_top1().unwrap_or(f64::NAN)).collect();
+    let best = values.iter().scan(f64::NAN, |best, value| {
+        *best = best.max(*value);
+        Some(*best)
+    });
+    let lines = vec![Line { colour: 1, values: best.collect() }, Line { colour: 0, values: values.clone() }];
+    let panel = ComparisonPanel { title: "validation top-1 of each cell and the best so far, %".to_owned(), lines };
+    let curves = Comparison { title: "Cells in their order".to_owned(), panels: vec![panel] };
+    let number = |number: Option<usize>| number.map_or("–".to_owned(), |number| number.to_string());
+    html! {
+        section {
+            h2 { "Cells" }
+            @if run.cells.is_empty() { p.muted { "No cell was evaluated." } }
+            @if values.iter().filter(|value| value.is_finite()).count() > 1 { (figure(&comparison_svg(&curves))) }
+            div.table tabindex="0" { table {
+                thead { tr {
+                    th { "cell" }
+                    @for heading in ["from", "same as", "validation top-1", "skip connections", "parameters", "multiply-adds", "time"] {
+                        th.number { (heading) }
+                    }
+                } }
+                tbody {
+                    @for cell in &run.cells {
+                        tr {
+                            td { (cell.number) }
+                            td.number { (number(cell.parent)) }
+                            td.number { (number(cell.same_as)) }
+                            td.number {
+                                @match (cell.valid_top1(), &cell.evaluation.diverged) {
+                                    (Some(top1), _) => (Unit::Percent.show(top1)),
+                                    (None, Some(_)) => "diverged",
+                                    (None, None) => "–",
+                                }
+                            }
+                            td.number { (cell.skip_connects) }
+                            td.number { (Unit::Millions.show(cell.parameters as f64)) }
+                            td.number { (Unit::Millions.show(cell.multiply_adds as f64)) }
+                            td.number { (duration(cell.evaluation.seconds)) }
+                        }
+                    }
+                }
+            } }
+        }
     }
 }
 

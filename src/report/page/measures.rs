@@ -29,6 +29,11 @@ impl SearchRun {
         let rate = steps.map(|steps| steps.images_per_second);
         vec![
             measure("supernet top-1", Unit::Percent, self.epochs.iter().rev().find_map(|e| e.valid_top1)),
+            measure(
+                "best cell's top-1",
+                Unit::Percent,
+                summary.and_then(|summary| summary.cells.as_ref()?.best_valid_top1),
+            ),
             measure("skip connections", Unit::Count, result.map(|cell| cell.skip_connects as f64)),
             measure("parameters", Unit::Millions, result.map(|cell| cell.parameters as f64)),
             measure("multiply-adds", Unit::Millions, result.map(|cell| cell.multiply_adds as f64)),

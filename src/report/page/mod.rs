@@ -7,6 +7,7 @@
 //! - `roots`, `run`, `read`: from folders to what the page shows
 //! - `measures`, `quantity`: its figures
 //! - `article`: the part of one run; `cell`, `course`, `place`, `settings`, `files`: its sections
+//! - `experiment`: the page of a whole experiment
 //! - `comparison`: what several runs have in common, and what not
 //! - `style`, `page.css`, `link`: how it looks, light and dark, and where it leads
 
@@ -14,6 +15,7 @@ mod article;
 mod cell;
 mod comparison;
 mod course;
+mod experiment;
 mod files;
 mod link;
 mod measures;
@@ -33,6 +35,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 pub use self::quantity::duration;
 use self::roots::Runs;
 use crate::config::ConfigError;
+use crate::report::Comparison;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +67,16 @@ pub enum PageError {
 
 /// The page of the runs in `roots`, to be saved in `folder`, from which its links lead to their files.
 ///
-/// A folder of several seeds stands for its trainings.
+/// A folder of several seeds stands for its trainings; that of an experiment, named alone, has a page of its own.
 ///
 /// # Errors
 /// A folder that is no run, or whose configuration cannot be read. Whatever else is damaged or missing the page says.
 pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
+    if let [root] = roots
+        && root.join("experiment.json").is_file()
+    {
+        return experiment_page(root, folder);
+    }
     let Runs { runs, notes } = Runs::read(roots)?;
     let folder = absolute(folder);
     let count = format!("{} runs", runs.len());
@@ -80,6 +88,40 @@ pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
     let compared = if runs.len() > 1 { comparison::comparison(&runs)? } else { html!() };
     let articles = runs.iter().enumerate().map(|(index, run)| article::article(run, index, runs.len() > 1, &folder));
     let articles: Vec<Markup> = articles.collect::<Result<_, _>>()?;
+    let body = html! {
+        @if runs.len() != 1 {
+            header {
+                p.kind { (count) }
+                h1 { (title) }
+            }
+        }
+        @for note in &notes { p.note { (note) } }
+        (compared)
+        @for article in &articles { (article) }
+    };
+    Ok(document(&title, &body))
+}
+
+/// The page of the experiment in `root`.
+fn experiment_page(root: &Path, folder: &Path) -> Result<String, PageError> {
+    let path = root.join("results.json");
+    let damaged = |problem: String| PageError::Damaged { path: path.clone(), problem };
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| damaged(format!("{error}; pdarts compare --resume {} --results makes it", root.display())))?;
+    let comparison: Comparison = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    let title = absolute(root).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let body = html! {
+        header {
+            p.kind { "Experiment" }
+            h1 { (title) }
+        }
+        (experiment::experiment(&comparison, &absolute(folder)))
+    };
+    Ok(document(&title, &body))
+}
+
+/// A whole page.
+fn document(title: &str, body: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -93,21 +135,13 @@ pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
             }
             body {
                 main {
-                    @if runs.len() != 1 {
-                        header {
-                            p.kind { (count) }
-                            h1 { (title) }
-                        }
-                    }
-                    @for note in &notes { p.note { (note) } }
-                    (compared)
-                    @for article in &articles { (article) }
+                    (body)
                     footer { "pdarts " (env!("CARGO_PKG_VERSION")) }
                 }
             }
         }
     };
-    Ok(page.into_string())
+    page.into_string()
 }
 
 /// `path` from the root, with links followed where it is there.

@@ -169,7 +169,15 @@ impl SearchRun {
             let is_cell = |record: &CellRecord| (1..=config.evaluation.candidates).contains(&record.number);
             let cells = reader.lines("metrics.jsonl", is_cell);
             let (genotypes, summary) = (reader.json("genotype.json"), reader.json("summary.json"));
-            return Self { config, epochs: Vec::new(), last_steps: None, alphas: Vec::new(), genotypes, summary, cells };
+            return Self {
+                config,
+                epochs: Vec::new(),
+                last_steps: None,
+                alphas: Vec::new(),
+                genotypes,
+                summary,
+                cells,
+            };
         }
         let is_place = |stage, epoch| (1..=num_stages).contains(&stage) && (1..=num_epochs).contains(&epoch);
         let metrics =

@@ -66,7 +66,11 @@ impl CellData {
     ///
     /// # Errors
     /// When loading or libtorch fails.
-    pub fn rehearse(&self, config: &SearchConfig, stop: StopSignal) -> Result<(Vec<Rehearsal>, usize, usize), TrainError> {
+    pub fn rehearse(
+        &self,
+        config: &SearchConfig,
+        stop: StopSignal,
+    ) -> Result<(Vec<Rehearsal>, usize, usize), TrainError> {
         let config = config.evaluation_config();
         let (world, data) = (&self.world, &self.data);
         let training = Training { config: &config, world, data, initial: None, stop, observer: &mut Silent };

@@ -73,7 +73,9 @@ pub enum CellSearchError {
     #[error(transparent)]
     World(#[from] WorldError),
     /// Records that are not of this search.
-    #[error("cell {number} in metrics.jsonl is not the one that this search makes there: restore the file, or start a new run")]
+    #[error(
+        "cell {number} in metrics.jsonl is not the one that this search makes there: restore the file, or start a new run"
+    )]
     OtherCells {
         /// From 1.
         number: usize,
@@ -104,7 +106,12 @@ impl CellData {
             1 => world.clone(),
             _ => World::new(Ranks::alone(), world.device, world.threads, CommunicatorChoice::Auto)?,
         };
-        let data = TrainData::load(&config.evaluation_config(), &first.genotype, &alone)?;
+        let mut training = config.evaluation_config();
+        if config.evaluation.candidates == 1 {
+            // Nothing is trained: whatever the images are, they are enough.
+            training.train.global_batch = 2;
+        }
+        let data = TrainData::load(&training, &first.genotype, &alone)?;
         Ok(Self { world: alone, data })
     }
 
