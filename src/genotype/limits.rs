@@ -353,3 +353,158 @@ pub fn check_limits(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::cell::NUM_EDGES;
+    use super::super::derivation::restrict;
+    use super::super::space::CellSpace;
+    use super::super::switches::CellSwitches;
+    use super::*;
+
+    const SMALL: NetworkShape = NetworkShape { channels: 4, cells: 5, ..NetworkShape::cifar(10) };
+
+    fn limits(shape: NetworkShape, max_parameters: Option<u64>, max_multiply_adds: Option<u64>) -> CostLimits {
+        CostLimits { shape, max_parameters, max_multiply_adds }
+    }
+
+    /// Every way to choose the edges of a cell with one live operation an edge, and its log-probability.
+    fn all_cells(live: &CellSwitches, strengths: &[Vec<f64>]) -> Vec<(Vec<Choice>, f64)> {
+        let edges: Vec<Edge> = edges().collect();
+        edges.chunk_by(|a, b| a.node == b.node).fold(vec![(Vec::new(), 0.0)], |cells, incoming| {
+            let choice = |edge: &Edge| ((live.live(edge.index)[0], edge.source), strengths[edge.index][0].ln());
+            let pairs = incoming
+                .iter()
+                .enumerate()
+                .flat_map(|(index, one)| incoming[index + 1..].iter().map(move |other| (choice(one), choice(other))));
+            let pairs: Vec<_> = pairs.collect();
+            let longer = cells.iter().flat_map(|(cell, log)| {
+                pairs.iter().map(move |(one, other)| ([&cell[..], &[one.0, other.0]].concat(), log + one.1 + other.1))
+            });
+            longer.collect()
+        })
+    }
+
+    #[test]
+    fn best_cell_within_limits_is_that_of_trying_all() {
+        for seed in 0..2 {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut cell = || -> CellSwitches {
+                let live: Vec<_> =
+                    (0..NUM_EDGES).map(|_| vec![*Operation::SEARCH_SPACE[1..].choose(&mut random).unwrap()]).collect();
+                live.try_into().unwrap()
+            };
+            let switches = Switches { normal: cell(), reduction: cell() };
+            let mut weights =
+                || (0..NUM_EDGES).map(|_| vec![random.random_range(0.01..1.0)]).collect::<Vec<Vec<f64>>>();
+            let (of_normal, of_reduction) = (weights(), weights());
+            let (normals, reductions) =
+                (all_cells(&switches.normal, &of_normal), all_cells(&switches.reduction, &of_reduction));
+            assert_eq!((normals.len(), reductions.len()), (180, 180));
+            let mut all: Vec<(f64, Genotype, Price)> = Vec::new();
+            for (normal, log_normal) in &normals {
+                for (reduction, log_reduction) in &reductions {
+                    let genotype = Genotype::of_edges(normal.clone(), reduction.clone());
+                    let price = price_of(&genotype, &SMALL);
+                    all.push((log_normal + log_reduction, genotype, price));
+                }
+            }
+            let mut parameters: Vec<u64> = all.iter().map(|(.., price)| price.parameters).collect();
+            let mut multiply_adds: Vec<u64> = all.iter().map(|(.., price)| price.multiply_adds).collect();
+            parameters.sort_unstable();
+            multiply_adds.sort_unstable();
+            for (share, max_skips) in [(0.0, 8), (0.01, 8), (0.2, 1), (0.5, 8), (1.0, 0), (1.0, 8)] {
+                let at = |sorted: &[u64]| Some(sorted[((sorted.len() - 1) as f64 * share) as usize]);
+                let limits = limits(SMALL, at(&parameters), at(&multiply_adds));
+                let is_within = |(_, genotype, price): &&(f64, Genotype, Price)| {
+                    limits.allow(*price) && genotype.skip_connects() <= max_skips
+                };
+                let expected = all.iter().filter(is_within).map(|(log, ..)| *log).fold(f64::NEG_INFINITY, f64::max);
+                let found = PriceList::new(limits).best(&switches, [&of_normal, &of_reduction], max_skips);
+                let Some(found) = found else {
+                    assert_eq!(expected, f64::NEG_INFINITY, "{share} {max_skips}");
+                    continue;
+                };
+                assert!(limits.allow_cell(&found) && found.skip_connects() <= max_skips);
+                let log = all.iter().find(|(_, genotype, _)| *genotype == found).unwrap().0;
+                assert!((log - expected).abs() < 1e-9, "{share} {max_skips}: {log} instead of {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn prices_add_up_to_the_count_of_any_cell() {
+        let mut random = ChaCha8Rng::seed_from_u64(7);
+        for shape in [NetworkShape::cifar(10), NetworkShape::imagenet(), SMALL] {
+            let prices = PriceList::new(limits(shape, None, None));
+            let space = CellSpace::new(&Operation::SEARCH_SPACE, 8, prices.limits);
+            for _ in 0..20 {
+                let cell = space.draw(&mut random).unwrap();
+                let of_kind = |kind| {
+                    let edges = cell.edges(kind).iter();
+                    edges.fold(Price::default(), |sum, &(operation, source)| {
+                        sum.plus(prices.price(kind, operation, source))
+                    })
+                };
+                let sum = prices.base.plus(of_kind(CellKind::Normal)).plus(of_kind(CellKind::Reduction));
+                assert_eq!(sum, price_of(&cell, &shape));
+            }
+        }
+    }
+
+    #[test]
+    fn variants_within_limits_stay_and_the_others_are_the_best_that_are() {
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let mut cell = || (0..NUM_EDGES).map(|_| (0..8).map(|_| random.random_range(-1.0..1.0)).collect()).collect();
+        let alphas = Alphas { normal: cell(), reduction: cell(), betas: None };
+        let switches = Switches::full(&Operation::SEARCH_SPACE).unwrap();
+        let free = restrict(&switches, &alphas).unwrap();
+        let within = |limits| variants_within(free.clone(), &switches, &alphas, limits).unwrap();
+        let shape = NetworkShape::cifar(10);
+        assert_eq!(within(limits(shape, None, None)), free);
+        let largest = free.iter().map(|variant| price_of(&variant.genotype, &shape).parameters).max().unwrap();
+        assert_eq!(within(limits(shape, Some(largest), None)), free);
+        let tight = limits(shape, Some(2_000_000), None);
+        let limited = within(tight);
+        assert!(limited.iter().all(|variant| tight.allow_cell(&variant.genotype)) && limited != free);
+        assert!(limited.iter().all(|variant| variant.skip_connects <= variant.max_skip_connects));
+        assert_eq!(limited.last().unwrap().skip_connects, 0);
+        // Below the smallest of all, it is the smallest.
+        let none = within(limits(shape, Some(1), None));
+        let Some(TooSmall::Parameters { smallest }) =
+            check_limits(&Operation::SEARCH_SPACE, 8, limits(shape, Some(1), None)).unwrap()
+        else {
+            panic!("a network of one parameter");
+        };
+        assert_eq!((none.len(), price_of(&none[0].genotype, &shape).parameters), (1, smallest));
+        assert_eq!(check_limits(&Operation::SEARCH_SPACE, 8, limits(shape, Some(smallest), None)).unwrap(), None);
+    }
+
+    #[test]
+    fn mutants_differ_in_one_place_and_are_within_the_limits() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let limits = limits(NetworkShape::cifar(10), Some(3_000_000), None);
+        let space = CellSpace::new(&Operation::SEARCH_SPACE, 2, limits);
+        let mut cell = space.draw(&mut random).unwrap();
+        let mut num_changed = 0;
+        for _ in 0..200 {
+            let mutant = space.mutate(&cell, &mut random);
+            assert!(limits.allow_cell(&mutant) && mutant.skip_connects() <= 2);
+            let mut differences = 0;
+            for kind in CellKind::ALL {
+                for (one, other) in cell.edges(kind).chunks(2).zip(mutant.edges(kind).chunks(2)) {
+                    assert!(other[0].1 < other[1].1);
+                    differences += usize::from(one != other);
+                }
+            }
+            assert!(differences <= 1);
+            num_changed += differences;
+            cell = mutant;
+        }
+        assert!(num_changed > 150, "{num_changed}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Searches by the program itself on the embedded images: what they leave behind, that a stopped or killed one
 //! resumes as if nothing had been, and what they refuse.
 
+mod cells;
 mod complete;
 mod full_disk;
 mod images;

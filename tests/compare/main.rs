@@ -1,0 +1,222 @@
+//! Whole experiments by the program itself: what they leave behind, that killed ones go on, and what they refuse.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+#[path = "../program/mod.rs"]
+mod program;
+
+use program::{Folder, json, texts};
+
+/// An experiment of seconds.
+const CONFIG: &str = r#"
+[compare]
+seeds = [3, 4]
+
+[search]
+set = ["run.threads=1", "run.device=cpu", "data.dataset=photodigits", "data.limit=64"]
+
+[train]
+config = "train.toml"
+set = ["train.epochs=1"]
+
+[[strategies]]
+name = "darts"
+config = "darts.toml"
+set = []
+
+[[strategies]]
+name = "random"
+config = ""
+set = ["search.strategy=random", "evaluation.candidates=1"]
+"#;
+
+const DARTS: &str = r#"
+[model]
+channels = 4
+
+[search]
+strategy = "darts"
+global_batch = 8
+epochs = 1
+alpha_start_epoch = 0
+operations = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"]
+max_skip_connects = 8
+
+[[search.stages]]
+cells = 3
+keep = 1
+skip_dropout = 0.0
+"#;
+
+const TRAIN: &str = r#"
+[run]
+threads = 1
+device = "cpu"
+
+[data]
+dataset = "photodigits"
+limit = 64
+train_fraction = 0.5
+
+[model]
+channels = 4
+cells = 3
+auxiliary_head = false
+
+[train]
+global_batch = 8
+epochs = 7
+"#;
+
+const START: [&str; 4] = ["--config", "compare.toml", "--out", "all"];
+
+fn folder() -> Folder {
+    let folder = Folder::with("compare", CONFIG);
+    fs::write(folder.path("darts.toml"), DARTS).unwrap();
+    fs::write(folder.path("train.toml"), TRAIN).unwrap();
+    folder
+}
+
+/// What all runs come to, without times and places.
+fn scores(root: &Path) -> Vec<Value> {
+    let results = json(&root.join("results.json"));
+    let runs =
+        results["strategies"].as_array().unwrap().iter().flat_map(|strategy| strategy["runs"].as_array().unwrap());
+    let kept = ["seed", "test_top1", "valid_top1", "parameters", "skip_connects"];
+    runs.map(|run| kept.iter().map(|key| run[key].clone()).collect()).collect()
+}
+
+fn weights_hashes(root: &Path) -> Vec<Value> {
+    let folders = ["darts/seed3", "darts/seed4", "random/seed3", "random/seed4"];
+    let summary =
+        |folder: &str, part: &str| json(&root.join(folder).join(part).join("summary.json"))["weights_hash"].clone();
+    folders.iter().flat_map(|folder| [summary(folder, "search"), summary(folder, "train")]).collect()
+}
+
+#[test]
+fn experiment_ends_in_a_table_with_a_test_and_is_not_repeated() {
+    let folder = folder();
+    let printed = folder.run(&START);
+    let root = folder.path("all");
+    assert!(printed.contains("p (permutation)") && printed.lines().any(|line| line.starts_with("darts ")), "{printed}");
+    let results = json(&root.join("results.json"));
+    assert_eq!((&results["status"], &results["reference"]), (&Value::from("complete"), &Value::from("random")));
+    let darts = &results["strategies"][0];
+    assert_eq!((&darts["complete"], &darts["test"]["runs"]), (&Value::from(2), &Value::from(2)));
+    let p = darts["test"]["permutation_p"].as_f64().unwrap();
+    assert!((0.33..=1.0).contains(&p), "{p}");
+    assert!(results["strategies"][1]["test"].is_null());
+    // Figures are those of the runs.
+    let train = json(&root.join("darts/seed4/train/summary.json"));
+    assert_eq!(scores(&root)[1][1], train["test"]["top1"]);
+    assert_eq!(scores(&root)[1][2], train["valid"]["top1"]);
+    assert_eq!(train["cell"]["provenance"]["seed"], 4);
+    let page = fs::read_to_string(root.join("report.html")).unwrap();
+    assert!(page.contains("./darts/seed3/search/report.html") && page.contains("p, permutation"));
+    assert!(fs::read_to_string(root.join("results.txt")).unwrap().contains("random"));
+
+    let before = fs::metadata(root.join("darts/seed3/train/summary.json")).unwrap().modified().unwrap();
+    folder.run(&START);
+    let after = fs::metadata(root.join("darts/seed3/train/summary.json")).unwrap().modified().unwrap();
+    assert_eq!(before, after);
+    let again = folder.run(&["--resume", "all", "--results", "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&again).unwrap(), json(&root.join("results.json")));
+    // The table of results knows the runs as any others.
+    let table = folder.command(&["results", "all/darts/seed3/search", "all/darts/seed3/train"]).output().unwrap();
+    assert!(table.status.success());
+}
+
+#[test]
+fn killed_experiment_goes_on_as_if_nothing_had_been() {
+    let (whole, killed) = (folder(), folder());
+    whole.run(&START);
+    let steps = killed.path("all/darts/seed3/search/metrics.jsonl");
+    let of_second = killed.path("all/darts/seed4/train/config.toml");
+    // Within the first search, then within a training.
+    let mut experiment = killed.start(&START);
+    experiment.wait_until(|| steps.exists());
+    experiment.signal("KILL");
+    experiment.end();
+    let mut experiment = killed.start(&START);
+    experiment.wait_until(|| of_second.exists());
+    experiment.signal("KILL");
+    experiment.end();
+    killed.warnings(&["--resume", "all"]);
+    let [ours, theirs] = [&killed, &whole].map(|folder| folder.path("all"));
+    assert_eq!(scores(&ours), scores(&theirs));
+    assert_eq!(weights_hashes(&ours), weights_hashes(&theirs));
+}
+
+#[test]
+fn stopped_experiment_says_how_it_goes_on() {
+    let folder = folder();
+    // A training that could not end before the signal comes.
+    let mut experiment = folder.start(&[&START[..], &["--set", "train.set=[\"train.epochs=5000\"]"]].concat());
+    let first = folder.path("all/darts/seed3/search/config.toml");
+    experiment.wait_until(|| first.exists());
+    experiment.signal("TERM");
+    let output = experiment.end();
+    let (_, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(143), "{stderr}");
+    assert!(stderr.contains("stopped by signal 15; go on with: pdarts compare --resume all"), "{stderr}");
+    assert_eq!(json(&folder.path("all/results.json"))["status"], "stopped");
+}
+
+#[test]
+fn experiment_runs_on_ranks() {
+    let folder = folder();
+    folder.search_on_ranks(2, &[&START[..], &["--set", "compare.seeds=[3]"]].concat());
+    assert_eq!(scores(&folder.path("all")).len(), 2);
+    assert_eq!(json(&folder.path("all/darts/seed3/train/summary.json"))["ranks"], 2);
+    // What differs between ranks or is refused is told once.
+    let output = folder.ranks_command(2, &START).output().unwrap();
+    let (_, stderr) = texts(&output);
+    let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
+    assert!(
+        errors == 1 && stderr.contains("is the folder of another experiment (seeds [3, 4] instead of [3])"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn what_is_no_experiment_is_refused_in_one_line() {
+    let folder = folder();
+    fs::create_dir(folder.path("thesis")).unwrap();
+    fs::write(folder.path("thesis/chapter.tex"), "").unwrap();
+    for (arguments, part) in [
+        (&["--config", "none.toml"][..], "cannot read the config none.toml"),
+        (&["--config", "compare.toml", "--out", "thesis"], "thesis is not empty (it holds `chapter.tex`)"),
+        (&["--resume", "thesis"], "thesis is not the folder of an experiment: experiment.json cannot be read"),
+        (&["--config", "compare.toml", "--set", "compare.seeds=[1,1]"], "compare.seeds: 1 is listed twice"),
+        (&["--config", "compare.toml", "--set", "compare.seeds=[]"], "compare.seeds: there is none"),
+        (
+            &["--config", "compare.toml", "--set", "compare.reference=chance"],
+            "compare.reference: there is no strategy chance; name one of darts, random",
+        ),
+        (
+            &["--config", "compare.toml", "--set", "strategies.0.name=random"],
+            "strategies.1.name: random is listed twice",
+        ),
+        (
+            &["--config", "compare.toml", "--set", "strategies.0.name=a/b"],
+            "strategies.0.name: \"a/b\" cannot be a folder",
+        ),
+        (
+            &["--config", "compare.toml", "--set", "train.set=[\"train.epoch=1\"]"],
+            "compare.toml: [train]: --set train.epoch=1",
+        ),
+        (&["--config", "compare.toml", "--set", "search.set=[\"search.order=2\"]"], "compare.toml: strategy random: "),
+        (&["--config", "compare.toml", "--set", "search.sett=[]"], "did you mean"),
+    ] {
+        let line = folder.refusal(arguments, 2);
+        assert!(line.contains(part), "{line}");
+        assert!(!folder.path("runs/compare/darts").exists());
+    }
+    // A run that cannot begin is named.
+    let arguments = [&START[..], &["--set", "train.set=[\"train.global_batch=64\"]"]].concat();
+    let line = folder.refusal(&arguments, 2);
+    assert!(line.starts_with("darts, seed 3: train.global_batch: a batch of 64 is larger than the 32"), "{line}");
+}
