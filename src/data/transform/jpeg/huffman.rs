@@ -1,4 +1,6 @@
-//! Huffman tables, laid out so that one look at the next bits gives a coefficient or skips several.
+//! Huffman tables, laid out so that one look at the next bits gives a coefficient or two.
+
+use multiversion::multiversion;
 
 use super::{
     JpegError,
@@ -45,8 +47,8 @@ impl Difference {
     }
 }
 
-/// What the next bits say of AC coefficients: nothing (the first code with its bits is too long), an end of block, or one
-/// or two coefficients, perhaps with the end of block behind them.
+/// What the next bits say of AC coefficients: nothing (the first code with its bits is too long), an end of block, one or
+/// two coefficients, or one with the end of block behind it.
 ///
 /// From the lowest on: 6 bits: how many to consume; 1: whether the block ends; 5: by how much the first coefficient
 /// advances, 0 if there is none; 6: how far all reaches, the end of the block counting as one; twice 7: the two values.
@@ -69,14 +71,11 @@ impl Look {
     }
 
     /// With `next` behind it, for which there must be room.
+    #[inline(always)]
     fn followed_by(self, next: Look) -> Look {
         let last = if next.first() > 0 { next } else { self };
         let fields = (self.0 & 0x3_ffff) + (next.0 & (63 | Self::END | Self::REACH));
         Look(fields | self.0 & 127 << 18 | last.0 & 127 << 25)
-    }
-
-    fn followed_by_end(self, end: Look) -> Look {
-        Look(self.0 + (end.0 & (63 | Self::END | Self::REACH)))
     }
 
     #[inline(always)]
@@ -184,9 +183,9 @@ impl HuffmanTable {
         Difference(bits | (signed(value as i32, size) as u32) << 16)
     }
 
-    /// All looks: at one code each, then with as many of the two behind it as fit.
+    /// All looks: at one code each, then with the next one where it fits.
     fn looks(&self) -> Box<[Look]> {
-        let mut alone = vec![Look::default(); LOOKS].into_boxed_slice();
+        let mut alone = Box::new([Look::default(); LOOKS]);
         let mut start = 0;
         while start < LOOKS {
             let (length, symbol) = self.codes[start >> (LOOK_BITS - CODE_BITS)];
@@ -194,21 +193,7 @@ impl HuffmanTable {
             look_at_code(&mut alone[start..end], length.into(), symbol);
             start = end;
         }
-        let look = |next: usize| {
-            let first = alone[next];
-            if first.bits() == 0 || first.is_end() {
-                return first;
-            }
-            let second = alone[next << first.bits() & (LOOKS - 1)];
-            if second.bits() == 0 || first.bits() + second.bits() > LOOK_BITS {
-                return first;
-            }
-            let both = first.followed_by(second);
-            let third = alone[next << both.bits() & (LOOKS - 1)];
-            let ends = third.is_end() && !both.is_end() && both.bits() + third.bits() <= LOOK_BITS;
-            if ends { both.followed_by_end(third) } else { both }
-        };
-        (0..LOOKS).map(look).collect()
+        with_what_follows(&alone)
     }
 
     /// The next DC code with its difference; 0 bits if it needs [`Self::symbol`].
@@ -260,4 +245,17 @@ fn look_at_code(looks: &mut [Look], length: u32, symbol: u8) {
             }
         }
     }
+}
+
+/// Looks at two codes where both fit from those at one each. Without branches, for files often have tables of their own.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt+popcnt+movbe+fma"))]
+fn with_what_follows(alone: &[Look; LOOKS]) -> Box<[Look]> {
+    let mut looks = vec![Look::default(); LOOKS].into_boxed_slice();
+    for (next, look) in looks.iter_mut().enumerate() {
+        let first = alone[next];
+        let second = alone[next << first.bits() & (LOOKS - 1)];
+        let fits = (first.first() > 0) & (second.bits() > 0) & (first.bits() + second.bits() <= LOOK_BITS);
+        *look = if fits { first.followed_by(second) } else { first };
+    }
+    looks
 }
