@@ -15,6 +15,7 @@ pub mod model;
 pub mod weights;
 pub mod optim;
 pub mod search;
+pub mod numerics;
 pub mod run;
 pub mod figures;
 pub mod trainer;

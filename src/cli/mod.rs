@@ -18,6 +18,7 @@ mod error;
 mod genotype;
 mod kernels;
 mod logging;
+mod numerics;
 mod output;
 mod plan;
 mod ranks;

@@ -9,6 +9,7 @@ use clap::Args;
 use super::dry_run::{self, Images};
 use super::genotype::describe;
 use super::logging::Logging;
+use super::numerics::check_before_run;
 use super::output::{self, note_bad_images};
 use super::ranks::{agree, compare_configs, compare_programs};
 use super::report::write_beside;
@@ -78,6 +79,7 @@ impl Prepared {
         let device = agree(&ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
         let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
         let world = agree(&ranks, world.map_err(Into::into))?;
+        check_before_run(&config.run, &world)?;
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         Ok(Self { config, world, data })

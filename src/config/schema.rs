@@ -249,6 +249,9 @@ section! {
         divergence_limit: usize = 5,
         /// Whether metrics hold a digest of the images of the steps, the same for any number of ranks.
         digest_batches: bool = false,
+        /// Whether a run on a GPU first compares its operations with the CPU's, forward and backward, and refuses to start on
+        /// wrong numbers; `pdarts doctor --numerics` does more of it.
+        check_numerics: bool = true,
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Change {
 }
 
 /// Keys that may differ between a run of any kind and its continuation.
-pub(super) const CHANGEABLE_KEYS: [&str; 21] = [
+pub(super) const CHANGEABLE_KEYS: [&str; 22] = [
     "run.threads",
     "run.device",
     "run.log_every_steps",
@@ -35,6 +35,7 @@ pub(super) const CHANGEABLE_KEYS: [&str; 21] = [
     "run.on_divergence",
     "run.divergence_limit",
     "run.digest_batches",
+    "run.check_numerics",
     "data.dir",
     "data.loader_threads",
     "model.checkpoint_cells",

@@ -27,13 +27,16 @@ pub struct Adam {
 
 impl Adam {
     /// With zero moments for `parameters`, whose values decay as `groups` say.
+    ///
+    /// # Errors
+    /// When libtorch has no memory for its state.
     pub fn new(
         parameters: &FlatParameters,
         groups: &ParameterGroups,
         options: MomentOptions,
         decays: AdamDecay,
-    ) -> Self {
-        Self { decay: groups.weight_decay(parameters), decays, moments: Moments::new(parameters, options) }
+    ) -> Result<Self, TorchError> {
+        Ok(Self { decay: groups.weight_decay(parameters)?, decays, moments: Moments::new(parameters, options)? })
     }
 }
 

@@ -17,8 +17,12 @@ pub struct Ema {
 
 impl Ema {
     /// Starts with the values of `buffers`; `decay` is below 1.
-    pub fn new(decay: f64, buffers: &[&Tensor]) -> Self {
-        Self { decay, averages: buffers.iter().map(|buffer| buffer.copy()).collect(), num_updates: 0 }
+    ///
+    /// # Errors
+    /// When libtorch has no memory for the averages.
+    pub fn new(decay: f64, buffers: &[&Tensor]) -> Result<Self, TorchError> {
+        let averages = buffers.iter().map(|buffer| buffer.f_detach_copy()).collect::<Result<_, _>>()?;
+        Ok(Self { decay, averages, num_updates: 0 })
     }
 
     /// Moves each average towards its buffer: by `1 - decay`, or by more while few steps have been made.
@@ -76,7 +80,7 @@ mod tests {
     #[test]
     fn average_follows_quickly_at_first_and_slowly_later() {
         let mut value = Tensor::from_slice(&[0.0f64]);
-        let mut ema = Ema::new(0.9, &[&value]);
+        let mut ema = Ema::new(0.9, &[&value]).unwrap();
         let _ = value.fill_(1.0);
         let mut expected = 0.0;
         for step in 1..=200 {
@@ -90,7 +94,7 @@ mod tests {
     #[test]
     fn exchanging_twice_changes_nothing() {
         let mut value = Tensor::from_slice(&[1.0f64]);
-        let mut ema = Ema::new(0.5, &[&value]);
+        let mut ema = Ema::new(0.5, &[&value]).unwrap();
         let _ = value.fill_(2.0);
         ema.exchange(&[&value]).unwrap();
         assert_eq!((value.double_value(&[0]), ema.averages()[0].double_value(&[0])), (1.0, 2.0));

@@ -30,7 +30,7 @@ impl FlatParameters {
     /// When libtorch refuses, for example for want of memory.
     pub fn flatten(tensors: &[NamedTensor]) -> Result<Self, TorchError> {
         let (values, views) = move_into_one_buffer(tensors)?;
-        let gradients = values.zeros_like();
+        let gradients = values.f_zeros_like()?;
         let mut handles = Vec::with_capacity(tensors.len());
         for (NamedTensor { tensor, .. }, view) in tensors.iter().zip(&views) {
             set_grad(tensor, &view.of(&gradients))?;

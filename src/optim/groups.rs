@@ -59,31 +59,33 @@ impl ParameterGroups {
     }
 
     /// What each value of the buffer decays by.
-    pub fn weight_decay(&self, parameters: &FlatParameters) -> WeightDecay {
+    ///
+    /// # Errors
+    /// When libtorch has no memory for it.
+    pub fn weight_decay(&self, parameters: &FlatParameters) -> Result<WeightDecay, TchError> {
         let mut rates = self.of_tensors().map(|group| group.weight_decay);
         let first = rates.next().unwrap_or(0.0);
         if rates.all(|rate| rate == first) {
-            return WeightDecay::Uniform(first);
+            return Ok(WeightDecay::Uniform(first));
         }
-        let buffer = parameters.values().zeros_like();
+        let buffer = parameters.values().f_zeros_like()?;
         no_grad(|| {
-            for (mut view, group) in parameters.split(&buffer).into_iter().zip(self.of_tensors()) {
-                let _ = view.fill_(group.weight_decay);
-            }
-        });
-        WeightDecay::PerValue(buffer)
+            let views = parameters.split(&buffer).into_iter();
+            views.zip(self.of_tensors()).try_for_each(|(mut view, group)| view.f_fill_(group.weight_decay).map(drop))
+        })?;
+        Ok(WeightDecay::PerValue(buffer))
     }
 
     /// Weight decay of each tensor, `[tensors]` in double precision.
-    pub(super) fn decay_of_tensors(&self, parameters: &FlatParameters) -> Tensor {
+    pub(super) fn decay_of_tensors(&self, parameters: &FlatParameters) -> Result<Tensor, TchError> {
         let rates: Vec<f64> = self.of_tensors().map(|group| group.weight_decay).collect();
-        Tensor::from_slice(&rates).to_device(parameters.values().device())
+        Tensor::f_from_slice(&rates)?.f_to_device(parameters.values().device())
     }
 
     /// Which tensors adapt, `[tensors]`.
-    pub(super) fn adapting_tensors(&self, parameters: &FlatParameters) -> Tensor {
+    pub(super) fn adapting_tensors(&self, parameters: &FlatParameters) -> Result<Tensor, TchError> {
         let adapts: Vec<bool> = self.of_tensors().map(|group| group.adapts).collect();
-        Tensor::from_slice(&adapts).to_kind(Kind::Bool).to_device(parameters.values().device())
+        Tensor::f_from_slice(&adapts)?.f_to_kind(Kind::Bool)?.f_to_device(parameters.values().device())
     }
 }
 
@@ -143,7 +145,7 @@ mod tests {
     #[test]
     fn decay_reaches_the_values_of_its_group_only() {
         let parameters = parameters();
-        let spared = ParameterGroups::sparing_norms_and_biases(&parameters, 0.5).weight_decay(&parameters);
+        let spared = ParameterGroups::sparing_norms_and_biases(&parameters, 0.5).weight_decay(&parameters).unwrap();
         let decayed = parameters.split(&spared.of(parameters.values()).unwrap());
         let sums: Vec<f64> = decayed.iter().map(|tensor| tensor.sum(Kind::Double).double_value(&[])).collect();
         assert_eq!(sums, [54.0, 0.0, 0.0, 20.0, 0.0]);
@@ -163,8 +165,8 @@ mod tests {
     fn equal_rates_are_one_number() {
         let parameters = parameters();
         let groups = ParameterGroups::uniform(&parameters, 3e-4);
-        assert!(matches!(groups.weight_decay(&parameters), WeightDecay::Uniform(rate) if rate == 3e-4));
+        assert!(matches!(groups.weight_decay(&parameters).unwrap(), WeightDecay::Uniform(rate) if rate == 3e-4));
         let groups = ParameterGroups::sparing_norms_and_biases(&parameters, 0.0);
-        assert!(matches!(groups.weight_decay(&parameters), WeightDecay::Uniform(rate) if rate == 0.0));
+        assert!(matches!(groups.weight_decay(&parameters).unwrap(), WeightDecay::Uniform(rate) if rate == 0.0));
     }
 }

@@ -23,13 +23,20 @@ pub struct Lamb {
 
 impl Lamb {
     /// With zero moments for `parameters`, whose tensors decay and adapt as `groups` say.
-    pub fn new(parameters: &FlatParameters, groups: &ParameterGroups, options: MomentOptions) -> Self {
-        Self {
-            decay: groups.weight_decay(parameters),
-            adapts: groups.adapting_tensors(parameters),
-            segments: Segments::of(parameters),
-            moments: Moments::new(parameters, options),
-        }
+    ///
+    /// # Errors
+    /// When libtorch has no memory for its state.
+    pub fn new(
+        parameters: &FlatParameters,
+        groups: &ParameterGroups,
+        options: MomentOptions,
+    ) -> Result<Self, TorchError> {
+        Ok(Self {
+            decay: groups.weight_decay(parameters)?,
+            adapts: groups.adapting_tensors(parameters)?,
+            segments: Segments::of(parameters)?,
+            moments: Moments::new(parameters, options)?,
+        })
     }
 }
 

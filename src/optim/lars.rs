@@ -38,15 +38,22 @@ pub struct Lars {
 
 impl Lars {
     /// With zero momentum for `parameters`, whose tensors decay and adapt as `groups` say.
-    pub fn new(parameters: &FlatParameters, groups: &ParameterGroups, options: LarsOptions) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When libtorch has no memory for its state.
+    pub fn new(
+        parameters: &FlatParameters,
+        groups: &ParameterGroups,
+        options: LarsOptions,
+    ) -> Result<Self, TorchError> {
+        Ok(Self {
             options,
-            decay: groups.weight_decay(parameters),
-            decay_of_tensors: groups.decay_of_tensors(parameters),
-            adapts: groups.adapting_tensors(parameters),
-            segments: Segments::of(parameters),
-            momentum: parameters.values().zeros_like(),
-        }
+            decay: groups.weight_decay(parameters)?,
+            decay_of_tensors: groups.decay_of_tensors(parameters)?,
+            adapts: groups.adapting_tensors(parameters)?,
+            segments: Segments::of(parameters)?,
+            momentum: parameters.values().f_zeros_like()?,
+        })
     }
 
     /// The factor of each tensor's gradient, `[tensors]`.

@@ -27,9 +27,9 @@ pub(super) struct Moments {
 const STEPS: &str = "steps";
 
 impl Moments {
-    pub fn new(parameters: &FlatParameters, options: MomentOptions) -> Self {
-        let zeros = || parameters.values().zeros_like();
-        Self { options, first: zeros(), second: zeros(), num_steps: 0 }
+    pub fn new(parameters: &FlatParameters, options: MomentOptions) -> Result<Self, TchError> {
+        let zeros = || parameters.values().f_zeros_like();
+        Ok(Self { options, first: zeros()?, second: zeros()?, num_steps: 0 })
     }
 
     /// Takes the gradient of one more step.

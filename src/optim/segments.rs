@@ -20,15 +20,15 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    pub fn of(parameters: &FlatParameters) -> Self {
+    pub fn of(parameters: &FlatParameters) -> Result<Self, TchError> {
         let block = parameters.alignment();
         let lengths: Vec<i64> =
             parameters.ranges().map(|range| (range.end - range.start + block - 1) / block).collect();
         let numbers = lengths.iter().enumerate();
         let tensor_of_block: Vec<i64> =
             numbers.flat_map(|(number, &blocks)| std::iter::repeat_n(number as i64, blocks as usize)).collect();
-        let on_device = |numbers: &[i64]| Tensor::from_slice(numbers).to_device(parameters.values().device());
-        Self { block, lengths: on_device(&lengths), tensor_of_block: on_device(&tensor_of_block) }
+        let on_device = |numbers: &[i64]| Tensor::f_from_slice(numbers)?.f_to_device(parameters.values().device());
+        Ok(Self { block, lengths: on_device(&lengths)?, tensor_of_block: on_device(&tensor_of_block)? })
     }
 
     /// The L2 norm of each tensor in `buffer`, `[tensors]` in double precision.
@@ -80,7 +80,7 @@ mod tests {
     fn norms_are_those_of_the_single_tensors() {
         for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::Double, 1e-14)] {
             let parameters = parameters(kind);
-            let norms = no_grad(|| Segments::of(&parameters).norms(parameters.values())).unwrap();
+            let norms = no_grad(|| Segments::of(&parameters).unwrap().norms(parameters.values())).unwrap();
             for (index, tensor) in parameters.tensors().into_iter().enumerate() {
                 let expected = tensor.to_kind(Kind::Double).norm().double_value(&[]);
                 let found = norms.double_value(&[index as i64]);
@@ -94,7 +94,7 @@ mod tests {
         let parameters = parameters(Kind::Double);
         let buffer = parameters.values().detach().copy();
         let factors = Tensor::from_slice(&[1.0, -2.0, 0.5, 3.0, 0.0]);
-        Segments::of(&parameters).scale(&buffer, &factors).unwrap();
+        Segments::of(&parameters).unwrap().scale(&buffer, &factors).unwrap();
         for (index, (scaled, tensor)) in parameters.split(&buffer).iter().zip(parameters.tensors()).enumerate() {
             let expected = tensor.detach() * factors.double_value(&[index as i64]);
             assert_eq!(*scaled, expected, "tensor {index}");

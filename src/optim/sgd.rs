@@ -27,8 +27,12 @@ pub struct Sgd {
 
 impl Sgd {
     /// With zero momentum for `parameters`, whose values decay as `groups` say: added to the gradient.
-    pub fn new(parameters: &FlatParameters, groups: &ParameterGroups, options: SgdOptions) -> Self {
-        Self { options, decay: groups.weight_decay(parameters), momentum: parameters.values().zeros_like() }
+    ///
+    /// # Errors
+    /// When libtorch has no memory for its state.
+    pub fn new(parameters: &FlatParameters, groups: &ParameterGroups, options: SgdOptions) -> Result<Self, TorchError> {
+        let momentum = parameters.values().f_zeros_like()?;
+        Ok(Self { options, decay: groups.weight_decay(parameters)?, momentum })
     }
 
     /// The momentum, `[buffer length]`.

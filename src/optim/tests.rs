@@ -85,14 +85,14 @@ impl Case {
         };
         let moments = MomentOptions { beta1, beta2, epsilon };
         match self.kind.as_str() {
-            "sgd" => Box::new(Sgd::new(parameters, &groups, SgdOptions { momentum, nesterov })),
+            "sgd" => Box::new(Sgd::new(parameters, &groups, SgdOptions { momentum, nesterov }).unwrap()),
             "lars" => {
                 let options = LarsOptions { momentum, nesterov, trust_coefficient, epsilon };
-                Box::new(Lars::new(parameters, &groups, options))
+                Box::new(Lars::new(parameters, &groups, options).unwrap())
             }
-            "lamb" => Box::new(Lamb::new(parameters, &groups, moments)),
-            "adam" => Box::new(Adam::new(parameters, &groups, moments, AdamDecay::Gradient)),
-            "adamw" => Box::new(Adam::new(parameters, &groups, moments, AdamDecay::Values)),
+            "lamb" => Box::new(Lamb::new(parameters, &groups, moments).unwrap()),
+            "adam" => Box::new(Adam::new(parameters, &groups, moments, AdamDecay::Gradient).unwrap()),
+            "adamw" => Box::new(Adam::new(parameters, &groups, moments, AdamDecay::Values).unwrap()),
             other => panic!("no optimizer {other}"),
         }
     }

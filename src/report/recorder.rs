@@ -64,7 +64,7 @@ impl<'a> RunRecorder<'a> {
         if let Some(chosen) = genotypes.result() {
             write_figures(self.course.run(), genotype_figures(&chosen.variant.genotype))?;
         }
-        let summary = SearchSummary::complete(result, &genotypes, self.world);
+        let summary = SearchSummary::complete(result, &genotypes, &self.config.run, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok((genotypes, summary))
     }
@@ -75,7 +75,7 @@ impl<'a> RunRecorder<'a> {
     /// When it cannot be written.
     pub fn stopped(&mut self, progress: &SearchProgress, bad_images: usize) -> Result<SearchSummary, RunError> {
         self.course.line().end();
-        let summary = SearchSummary::stopped(progress, bad_images, self.world);
+        let summary = SearchSummary::stopped(progress, bad_images, &self.config.run, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok(summary)
     }

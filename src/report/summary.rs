@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::RunSection;
 use crate::genotype::Genotype;
 use crate::run::GenotypeFile;
 use crate::trainer::{SearchProgress, SearchResult, StageRecord};
@@ -46,6 +47,9 @@ pub struct SearchSummary {
     pub alphas_hash: Option<String>,
     /// Different images that could not be read and were replaced by others since the last start.
     pub bad_images: usize,
+    /// Whether the GPU's numbers were compared with the CPU's before the last start; none of a run on CPUs.
+    #[serde(default)]
+    pub numerics_checked: Option<bool>,
 }
 
 /// The resulting cell and its size in the CIFAR-10 network (36 channels, 20 cells).
@@ -63,7 +67,7 @@ pub struct FoundCell {
 
 impl SearchSummary {
     /// Of a search with a result.
-    pub fn complete(result: &SearchResult, genotypes: &GenotypeFile, world: &World) -> Self {
+    pub fn complete(result: &SearchResult, genotypes: &GenotypeFile, run: &RunSection, world: &World) -> Self {
         let found = genotypes.result().map(|priced| FoundCell {
             genotype: priced.variant.genotype.clone(),
             skip_connects: priced.variant.skip_connects,
@@ -75,12 +79,12 @@ impl SearchSummary {
             result: found,
             weights_hash: Some(result.hashes.weights.clone()),
             alphas_hash: Some(result.hashes.alphas.clone()),
-            ..Self::stopped(&result.progress, result.bad_images, world)
+            ..Self::stopped(&result.progress, result.bad_images, run, world)
         }
     }
 
     /// Of a search that a signal stopped.
-    pub fn stopped(progress: &SearchProgress, bad_images: usize, world: &World) -> Self {
+    pub fn stopped(progress: &SearchProgress, bad_images: usize, run: &RunSection, world: &World) -> Self {
         Self {
             status: Status::Stopped,
             seconds: progress.seconds(),
@@ -94,6 +98,12 @@ impl SearchSummary {
             weights_hash: None,
             alphas_hash: None,
             bad_images,
+            numerics_checked: numerics_checked(run, world),
         }
     }
+}
+
+/// Before the last start of a run; none on CPUs.
+pub(super) fn numerics_checked(run: &RunSection, world: &World) -> Option<bool> {
+    world.device.is_cuda().then_some(run.check_numerics)
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::Status;
+use super::summary::{Status, numerics_checked};
 use crate::config::{DatasetName, TrainConfig};
 use crate::genotype::{Cost, count};
 use crate::run::TrainedCell;
@@ -53,6 +53,9 @@ pub struct TrainSummary {
     /// Different images that could not be read and were replaced by others since the last start.
     #[serde(default)]
     pub bad_images: usize,
+    /// Whether the GPU's numbers were compared with the CPU's before the last start; none of a run on CPUs.
+    #[serde(default)]
+    pub numerics_checked: Option<bool>,
 }
 
 /// What the network costs.
@@ -113,6 +116,7 @@ impl TrainSummary {
             rewinds: progress.rewinds,
             weights_hash: None,
             bad_images,
+            numerics_checked: numerics_checked(&config.run, world),
         }
     }
 }

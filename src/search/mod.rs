@@ -17,6 +17,7 @@ pub use authors::AuthorsTensor;
 pub use cell_parameters::{ArchitectureOptions, CellParameters};
 pub use dropout::skip_dropout;
 pub use mixing::{CellMixing, Mixing};
+pub use partial::PartialChannels;
 pub use sampling::{Sampling, temperature};
 pub use stage::Stage;
 pub use strategy::{PcDarts, Snas, Softmax, Strategy, concrete_sample, new_strategy};

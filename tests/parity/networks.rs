@@ -116,7 +116,7 @@ fn check_training(kind: NetworkKind, name: &str) {
         let mut subject = Subject::new(&fixture, kind);
         let WeightOptimizer { lr, momentum, weight_decay, grad_clip } = subject.case.weight_opt;
         let groups = ParameterGroups::uniform(&subject.weights, weight_decay);
-        let mut sgd = Sgd::new(&subject.weights, &groups, SgdOptions { momentum, nesterov: false });
+        let mut sgd = Sgd::new(&subject.weights, &groups, SgdOptions { momentum, nesterov: false }).unwrap();
         let mut losses = Vec::new();
         for step in 0..subject.case.steps {
             losses.push(subject.backward(step + 1));

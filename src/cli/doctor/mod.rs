@@ -4,9 +4,11 @@
 //! - `driver`: NVIDIA's driver, and whether libtorch's CUDA runs on it
 //! - `together`: the ranks take places and sum something
 //! - `screen`: the findings of all ranks, as text
+//! - `numerics`: whether the devices compute what they should
 
 mod checks;
 mod driver;
+mod numerics;
 mod screen;
 mod together;
 
@@ -21,13 +23,15 @@ use self::together::Launch;
 use super::logging::Logging;
 use super::output;
 use super::ranks::agree;
+use crate::config::DeviceChoice;
 use crate::world::{Label, Ranks, WorldError};
 
 const EXAMPLES: &str = "\
 Examples:
   pdarts doctor                                    this machine
   pdarts doctor --require mpi                      after `mpirun -n 2`: its ranks, and whether they can sum
-  pdarts doctor --require cuda,nccl                in a job script: fails, and says why, before hours are spent";
+  pdarts doctor --require cuda,nccl                in a job script: fails, and says why, before hours are spent
+  pdarts doctor --numerics                         every operation, forward and backward, against the CPU's numbers";
 
 /// Tell what this machine and this launch can do: libraries, driver, GPUs, ranks, and the time of a sum over the ranks
 #[derive(Debug, Args)]
@@ -36,6 +40,13 @@ pub struct DoctorArguments {
     /// Fail unless all of these work on every rank
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     require: Vec<Requirement>,
+    /// Compute every operation of searches and trainings, forward and backward, on the device and on the CPU in double
+    /// precision, and compare; fails when one is wrong
+    #[arg(long, conflicts_with = "require")]
+    numerics: bool,
+    /// The device whose numbers are compared
+    #[arg(long, value_name = "DEVICE", default_value = "auto", requires = "numerics")]
+    device: DeviceChoice,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -95,6 +106,9 @@ pub fn run(arguments: &DoctorArguments, logging: &Logging) -> anyhow::Result<()>
     };
     if !ranks.is_root() {
         logging.quieten();
+    }
+    if arguments.numerics {
+        return numerics::run(&ranks, arguments.device, arguments.json);
     }
     let mut launch = Launch::try_out(&ranks, &mut machine)?;
     if let Some(text) = refusal {

@@ -10,6 +10,7 @@ use crate::cli::dry_run::{self, Images};
 use crate::cli::error::UsageError;
 use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
+use crate::cli::numerics::check_before_run;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
@@ -142,6 +143,7 @@ impl Prepared {
         let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
         let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
         let world = agree(ranks, world.map_err(Into::into))?;
+        check_before_run(&config.run, &world)?;
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;

@@ -99,7 +99,7 @@ fn cut_and_paste(images: &Tensor, share: f64, centre: [f64; 2]) -> Result<(Tenso
     let rectangle = |images: &Tensor| {
         images.f_narrow(2, rows.start, rows.end - rows.start)?.f_narrow(3, columns.start, columns.end - columns.start)
     };
-    let mixed = images.copy();
+    let mixed = images.f_detach_copy()?;
     rectangle(&mixed)?.f_copy_(&rectangle(&neighbours(images)?)?)?;
     let cut_pixels = (rows.end - rows.start) * (columns.end - columns.start);
     Ok((mixed, 1.0 - cut_pixels as f64 / (height * width) as f64))

@@ -9,6 +9,7 @@ use crate::optim::{
     LearningRate, MomentOptions, Optimizer, ParameterGroups, Polynomial, Schedule, Sgd, SgdOptions, StepDecay, WarmUp,
     batch_factor,
 };
+use crate::torch::TorchError;
 use crate::trainer::derive_seed;
 
 /// What one step of a training is made with.
@@ -36,7 +37,13 @@ impl StepSettings {
 }
 
 /// The optimizer that `config` asks for, of `weights`.
-pub(super) fn optimizer(config: &TrainOptimizerSection, weights: &FlatParameters) -> Box<dyn Optimizer> {
+///
+/// # Errors
+/// When libtorch has no memory for its state.
+pub(super) fn optimizer(
+    config: &TrainOptimizerSection,
+    weights: &FlatParameters,
+) -> Result<Box<dyn Optimizer>, TorchError> {
     let TrainOptimizerSection { momentum, nesterov, weight_decay, epsilon, beta1, beta2, trust_coefficient, .. } =
         *config;
     let groups = match config.no_decay_on_norm_and_bias {
@@ -44,16 +51,16 @@ pub(super) fn optimizer(config: &TrainOptimizerSection, weights: &FlatParameters
         false => ParameterGroups::uniform(weights, weight_decay),
     };
     let moments = MomentOptions { beta1, beta2, epsilon };
-    match config.kind {
-        OptimizerKind::Sgd => Box::new(Sgd::new(weights, &groups, SgdOptions { momentum, nesterov })),
+    Ok(match config.kind {
+        OptimizerKind::Sgd => Box::new(Sgd::new(weights, &groups, SgdOptions { momentum, nesterov })?),
         OptimizerKind::Lars => {
             let options = LarsOptions { momentum, nesterov, trust_coefficient, epsilon };
-            Box::new(Lars::new(weights, &groups, options))
+            Box::new(Lars::new(weights, &groups, options)?)
         }
-        OptimizerKind::Lamb => Box::new(Lamb::new(weights, &groups, moments)),
-        OptimizerKind::Adam => Box::new(Adam::new(weights, &groups, moments, AdamDecay::Gradient)),
-        OptimizerKind::Adamw => Box::new(Adam::new(weights, &groups, moments, AdamDecay::Values)),
-    }
+        OptimizerKind::Lamb => Box::new(Lamb::new(weights, &groups, moments)?),
+        OptimizerKind::Adam => Box::new(Adam::new(weights, &groups, moments, AdamDecay::Gradient)?),
+        OptimizerKind::Adamw => Box::new(Adam::new(weights, &groups, moments, AdamDecay::Values)?),
+    })
 }
 
 /// The learning rate of every step of a training.

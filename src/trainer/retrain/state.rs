@@ -72,8 +72,8 @@ impl TrainState {
         let (train, optimizer) = (&config.train, &config.optimizer);
         let averages = train.ema_decay > 0.0;
         Ok(Self {
-            optimizer: recipe::optimizer(optimizer, &weights),
-            ema: averages.then(|| Ema::new(train.ema_decay, &[weights.values(), statistics.values()])),
+            optimizer: recipe::optimizer(optimizer, &weights)?,
+            ema: averages.then(|| Ema::new(train.ema_decay, &[weights.values(), statistics.values()])).transpose()?,
             options: StepOptions {
                 gradient_clip: optimizer.gradient_clip,
                 auxiliary_weight: train.auxiliary_weight,

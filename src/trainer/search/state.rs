@@ -90,8 +90,8 @@ impl SearchState {
         let (beta1, beta2) = (optimizer.alphas.beta1, optimizer.alphas.beta2);
         let adam_options = MomentOptions { beta1, beta2, epsilon: ADAM_EPSILON };
         Ok(Self {
-            sgd: Sgd::new(&weights, &groups, sgd_options),
-            adam: Adam::new(&flat_alphas, &alpha_groups, adam_options, AdamDecay::Gradient),
+            sgd: Sgd::new(&weights, &groups, sgd_options)?,
+            adam: Adam::new(&flat_alphas, &alpha_groups, adam_options, AdamDecay::Gradient)?,
             alpha_learning_rate: optimizer.alphas.learning_rate,
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
