@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use pdarts::torch::{Branch, RunningStatistics, mix};
 use random::draw_alone;
-use tch::{Device, Kind, Tensor, no_grad};
-use tensors::{error, leaf};
+use tch::{Kind, Tensor, no_grad};
+use tensors::{device, error, leaf};
 
 /// The tests set libtorch's number of threads, which the process shares.
 static THREADS: Mutex<()> = Mutex::new(());
@@ -56,7 +56,7 @@ impl Case {
 
     /// Drawn anew: outputs of operations whose means are far from zero, and weights.
     fn tensors(&self) -> State {
-        let options = (Kind::Double, Device::Cpu);
+        let options = (Kind::Double, device());
         let (height, width) = self.size;
         let mut ys = Vec::new();
         let mut running = Vec::new();
@@ -151,8 +151,7 @@ fn loss_of(sums: &[Option<Tensor>]) -> Tensor {
     let losses: Vec<Tensor> = (1..)
         .zip(sums.iter().flatten())
         .map(|(index, sum)| {
-            let wave =
-                Tensor::arange(sum.numel() as i64, (Kind::Double, Device::Cpu)).cos().view(sum.size().as_slice());
+            let wave = Tensor::arange(sum.numel() as i64, (Kind::Double, device())).cos().view(sum.size().as_slice());
             (sum * wave.to_kind(sum.kind()) * f64::from(index)).sum(sum.kind()) + (sum * sum).mean(sum.kind())
         })
         .collect();
@@ -298,12 +297,12 @@ fn gradients_in_any_layout_are_accepted() {
 #[test]
 fn statistics_keep_their_digits_far_from_zero() {
     let _alone = draw_alone(7);
-    let y = Tensor::randn([8, 4, 16, 16], (Kind::Double, Device::Cpu)) + 1000.0;
+    let y = Tensor::randn([8, 4, 16, 16], (Kind::Double, device())) + 1000.0;
     let y = y.to_kind(Kind::Float);
-    let (mean, var) = (Tensor::zeros([4], (Kind::Float, Device::Cpu)), Tensor::zeros([4], (Kind::Float, Device::Cpu)));
+    let (mean, var) = (Tensor::zeros([4], (Kind::Float, device())), Tensor::zeros([4], (Kind::Float, device())));
     let running = Some(RunningStatistics { mean: &mean, var: &var });
     let branch = Branch { y: y.shallow_clone(), per_edge: false, running, nodes: vec![0] };
-    mix(&mut no_sums(), &[branch], &Tensor::ones([1], (Kind::Float, Device::Cpu)), true).unwrap();
+    mix(&mut no_sums(), &[branch], &Tensor::ones([1], (Kind::Float, device())), true).unwrap();
     let expected = y.to_kind(Kind::Double).var_dim([0i64, 2, 3].as_slice(), true, false) * 0.1;
     assert!(error(&var, &expected) < 1e-6);
 }
@@ -379,7 +378,7 @@ fn what_does_not_fit_is_named() {
     };
     refused(&one_value, weights, "more than one value per channel");
     let mut sums = no_sums();
-    sums[1] = Some(Tensor::zeros([2, 4, 3, 3], (Kind::Double, Device::Cpu)));
+    sums[1] = Some(Tensor::zeros([2, 4, 3, 3], (Kind::Double, device())));
     let message = mix(&mut sums, &state.branches(&case), weights, true).unwrap_err().to_string();
     assert!(message.contains("did not begin"), "{message}");
 }

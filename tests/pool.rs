@@ -9,8 +9,8 @@ use std::process::Command;
 
 use pdarts::torch::{TorchError, avg_pool_3x3, gradients, max_pool_3x3};
 use random::draw_alone;
-use tch::{Device, Kind, Tensor, no_grad};
-use tensors::{error, leaf};
+use tch::{Kind, Tensor, no_grad};
+use tensors::{device, error, leaf};
 
 const SIZES: [(i64, i64); 8] = [(1, 1), (1, 5), (2, 2), (6, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
 
@@ -34,7 +34,7 @@ impl Case {
     /// Normally distributed values.
     fn random(&self) -> Tensor {
         let (height, width) = self.size;
-        let options = (Kind::Double, Device::Cpu);
+        let options = (Kind::Double, device());
         leaf(&Tensor::randn([self.batch, height, width, self.channels], options).permute([0, 3, 1, 2]))
     }
 
@@ -131,7 +131,7 @@ fn averages_and_their_gradients_equal_those_of_libtorch() {
 fn the_average_of_equal_values_is_that_value() {
     for case in Case::all() {
         let (height, width) = case.size;
-        let x = Tensor::ones([case.batch, case.channels, height, width], (Kind::Float, Device::Cpu));
+        let x = Tensor::ones([case.batch, case.channels, height, width], (Kind::Float, device()));
         let y = avg_pool_3x3(&x, case.stride).unwrap();
         assert_eq!(y, y.ones_like(), "{case:?}");
     }
@@ -173,7 +173,7 @@ fn any_memory_layout_of_the_input_gives_the_same() {
             let x = leaf(x);
             let y = pool.ours(&x, CASE.stride).unwrap();
             assert_eq!(y.stride()[1], 1);
-            let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Double, Device::Cpu)).sin().view_as(&y);
+            let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Double, device())).sin().view_as(&y);
             differentiate(y, &y_gradient, &x)
         };
         let expected = run(&x);
@@ -189,13 +189,13 @@ fn any_memory_layout_of_the_output_gradient_gives_the_same() {
     let x = CASE.random();
     for pool in [Pool::Max, Pool::Average] {
         let run = |y_gradient: &Tensor| differentiate(pool.ours(&x, CASE.stride).unwrap(), y_gradient, &x);
-        let y_gradient = Tensor::randn([3, 5, 7, 20], (Kind::Double, Device::Cpu)).permute([0, 3, 1, 2]);
+        let y_gradient = Tensor::randn([3, 5, 7, 20], (Kind::Double, device())).permute([0, 3, 1, 2]);
         let expected = run(&y_gradient);
         let channel_slice = Tensor::cat(&[&y_gradient, &y_gradient], 1).narrow(1, 20, 20);
         for other in [&y_gradient.contiguous(), &channel_slice] {
             assert_eq!(run(other), expected, "{pool:?}, strides {:?}", other.stride());
         }
-        let expanded = Tensor::ones([1, 1, 1, 1], (Kind::Double, Device::Cpu)).expand([3, 20, 5, 7], false);
+        let expanded = Tensor::ones([1, 1, 1, 1], (Kind::Double, device())).expand([3, 20, 5, 7], false);
         assert_eq!(run(&expanded), run(&expanded.contiguous()), "{pool:?}");
     }
 }
@@ -268,7 +268,7 @@ fn types_without_own_kernels_use_libtorch() {
 #[test]
 fn an_empty_batch_gives_an_empty_output_and_gradient() {
     for pool in [Pool::Max, Pool::Average] {
-        let x = leaf(&Tensor::zeros([0, 20, 9, 13], (Kind::Float, Device::Cpu)));
+        let x = leaf(&Tensor::zeros([0, 20, 9, 13], (Kind::Float, device())));
         let y = pool.ours(&x, 2).unwrap();
         assert_eq!(y.size(), [0, 20, 5, 7]);
         y.sum(Kind::Float).backward();

@@ -11,8 +11,8 @@ use pdarts::torch::{
     DepthwiseGeometry, InputNorm, RunningStatistics, SeparableWeights, num_layout_copies, separable_conv,
 };
 use random::draw_alone;
-use tch::{Device, Kind, Tensor, no_grad};
-use tensors::{error, leaf};
+use tch::{Kind, Tensor, no_grad};
+use tensors::{device, error, leaf};
 
 const SIZES: [(i64, i64); 4] = [(1, 1), (3, 2), (5, 7), (4, 19)];
 
@@ -62,7 +62,7 @@ impl Case {
 
     /// Input, two weights, scale and shift.
     fn leaves(&self) -> [Tensor; 5] {
-        let options = (Kind::Double, Device::Cpu);
+        let options = (Kind::Double, device());
         let ((height, width), middle) = (self.size, self.edges * self.channels);
         let x = Tensor::randn([self.batch, height, width, self.channels], options) * 2.0 + 0.5;
         [
@@ -76,7 +76,7 @@ impl Case {
 
     /// Mean and variance to begin with.
     fn running(&self, kind: Kind) -> (Tensor, Tensor) {
-        let values = |from: f64| Tensor::linspace(from, from + 1.0, self.channels, (kind, Device::Cpu));
+        let values = |from: f64| Tensor::linspace(from, from + 1.0, self.channels, (kind, device()));
         (values(-0.5), values(0.5))
     }
 
@@ -246,7 +246,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let case = Case { batch, size, channels: 36, outputs: 36, stride: 1, dilation: 2, ..CASE };
         let leaves = case.leaves();
         for leaves in [cast(&leaves, Kind::Float), bfloat16(&leaves, Kind::Float)] {
-            let y_gradient = Tensor::randn([batch, 3 * 36, size.0, size.1], (leaves[0].kind(), Device::Cpu));
+            let y_gradient = Tensor::randn([batch, 3 * 36, size.0, size.1], (leaves[0].kind(), device()));
             let run = |threads| {
                 tch::set_num_threads(threads);
                 differentiate(case.ours(&leaves, &case.running(Kind::Float)), &y_gradient, &leaves, 5)
@@ -266,7 +266,7 @@ fn any_memory_layout_gives_the_same() {
         let mut leaves = cast(&leaves, Kind::Float);
         leaves[0] = leaf(x);
         let y = CASE.ours(&leaves, &CASE.running(Kind::Float));
-        let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)).sin().view_as(&y.contiguous());
+        let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Float, device())).sin().view_as(&y.contiguous());
         differentiate(y, &y_gradient, &leaves, 5)
     };
     let x = &leaves[0].detach();

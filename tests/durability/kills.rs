@@ -16,7 +16,7 @@ use crate::tasks::{Task, command};
 
 /// A checkpoint after nearly every step.
 const OFTEN: [&str; 2] = ["--set", "run.checkpoint_every_minutes=0.0001"];
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Who is killed.
 #[derive(Copy, Clone, Debug)]

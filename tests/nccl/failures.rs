@@ -63,7 +63,7 @@ fn failures_to_join_name_the_call_and_the_reason() {
 fn join_that_never_ends_is_aborted_at_its_deadline() {
     let start = Instant::now();
     let (told, calls) = told_of("init-hangs");
-    assert!(start.elapsed() < Duration::from_secs(20));
+    assert!(start.elapsed() < Duration::from_secs(90));
     for line in &told {
         assert!(line.contains("have not found each other within 1 s (parallel.nccl_timeout_seconds)"), "{line}");
     }

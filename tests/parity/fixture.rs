@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::kernels::choose_kernels;
+use crate::tensors::device;
 
 const TOLERANCE: f64 = 1e-6;
 
@@ -64,7 +65,7 @@ impl Fixture {
 
     /// Compares a list of numbers with the tensor `what`.
     pub fn close_list(&self, what: &str, ours: &[f64]) {
-        self.close(what, &Tensor::from_slice(ours), what);
+        self.close(what, &Tensor::from_slice(ours).to_device(device()), what);
     }
 }
 
@@ -77,14 +78,14 @@ fn widened(view: &TensorView<'_>) -> Tensor {
         other => panic!("{other:?}"),
     };
     let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
-    let tensor = Tensor::from_data_size(view.data(), &shape, kind);
+    let tensor = Tensor::from_data_size(view.data(), &shape, kind).to_device(device());
     if kind == Kind::Float { tensor.to_kind(Kind::Double) } else { tensor }
 }
 
 /// [L2 norm, sum, sum of t_i cos(i)] in row-major order.
 pub fn fingerprint(view: &Tensor) -> Tensor {
     let flat = view.to_kind(Kind::Double).reshape([-1]);
-    let cosines = Tensor::arange(flat.numel() as i64, (Kind::Double, Device::Cpu)).cos();
+    let cosines = Tensor::arange(flat.numel() as i64, (Kind::Double, device())).cos();
     Tensor::stack(&[flat.norm(), flat.sum(Kind::Double), (flat * cosines).sum(Kind::Double)], 0)
 }
 

@@ -4,9 +4,10 @@ use pdarts::genotype::{Genotype, NetworkKind, NetworkShape, count};
 use pdarts::model::{EvaluationNetwork, NamedTensor, NetworkMode};
 use pdarts::optim::{FlatParameters, FlatStatistics, Optimizer, ParameterGroups, Sgd, SgdOptions, clip_gradient_norm};
 use serde::Deserialize;
-use tch::{Device, Kind, Reduction, Tensor, no_grad};
+use tch::{Kind, Reduction, Tensor, no_grad};
 
 use crate::fixture::{Fixture, WeightOptimizer, fingerprint, fixtures};
+use crate::tensors::device;
 
 const TRAINING: NetworkMode = NetworkMode::Training { drop_path: 0.0 };
 
@@ -39,7 +40,7 @@ impl<'a> Subject<'a> {
         let NetworkCase { layers: cells, init_channels: channels, num_classes, .. } = case;
         let shape = NetworkShape { kind, channels, cells, num_classes, image_size };
         assert_eq!(count(&case.genotype, &shape).parameters, case.params_without_aux);
-        let network = EvaluationNetwork::new(&case.genotype, &shape, true, Device::Cpu, Kind::Double).unwrap();
+        let network = EvaluationNetwork::new(&case.genotype, &shape, true, device(), Kind::Double).unwrap();
         let weights = FlatParameters::flatten(network.parameters().trainable()).unwrap();
         let statistics = FlatStatistics::flatten(network.parameters().statistics()).unwrap();
         let subject = Self { fixture, case, network, weights, _statistics: statistics };

@@ -4,6 +4,8 @@ use pdarts::search::concrete_sample;
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
+use crate::tensors::device;
+
 #[derive(Deserialize)]
 struct Fixture {
     cases: Vec<Case>,
@@ -20,7 +22,7 @@ struct Case {
 }
 
 fn tensor(rows: &[Vec<f64>]) -> Tensor {
-    Tensor::from_slice2(rows)
+    Tensor::from_slice2(rows).to_device(device())
 }
 
 fn assert_close(what: &str, tau: f64, ours: &Tensor, theirs: &Tensor) {

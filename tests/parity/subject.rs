@@ -5,9 +5,10 @@ use pdarts::genotype::{CellSwitches, NetworkKind, Switches};
 use pdarts::search::{AuthorsTensor, ForwardMode, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchState};
 use serde::Deserialize;
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 use crate::fixture::{Fixture, WeightOptimizer, fingerprint};
+use crate::tensors::device;
 
 /// Beyond any gradient: the authors do not clip.
 const UNCLIPPED: f64 = 1e9;
@@ -78,7 +79,7 @@ impl<'a> Subject<'a> {
                 reduction: CellSwitches::from_mask(&case.switches_reduce).unwrap(),
             },
         };
-        let state = SearchState::new(&shape, 1e-3, &case.optimizer(), strategy, Device::Cpu, Kind::Double).unwrap();
+        let state = SearchState::new(&shape, 1e-3, &case.optimizer(), strategy, device(), Kind::Double).unwrap();
         let subject = Self { fixture, state };
         subject.load_initial_values();
         subject

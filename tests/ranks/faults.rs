@@ -9,7 +9,7 @@ use crate::program::{Folder, Outcome, mpirun, names_who_is_waited_for, texts};
 
 /// A long search on two ranks.
 const ARGUMENTS: [&str; 6] = ["--config", "search.toml", "--out", "run", "--set", "search.epochs=500"];
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 #[test]
 fn killed_rank_ends_the_others_and_the_run_resumes() {
