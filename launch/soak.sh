@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The long versions of tests/durability and tests/hostile, about three quarters of an hour on two cores, and a summary of
+# The long versions of tests/durability and tests/hostile, most of an hour on two cores, and a summary of
 # them at the end, also when something failed. `make soak` calls it.
 #   usage: launch/soak.sh CARGO [OPTIONS OF CARGO TEST]
 #

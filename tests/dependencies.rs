@@ -1,7 +1,7 @@
 //! What the program is built from is what `deny.toml` allows: licences, versions beside each other, sources.
 //!
-//! The file is cargo-deny's own. Its program takes longer to compile than all else that `make test` installs, and these
-//! three of its checks need nothing but `cargo metadata`; advisories need its data base.
+//! The file is cargo-deny's own. Its program would bring 350 packages to compile, more than this one, and these three of its
+//! checks need nothing but `cargo metadata`; advisories need its data base.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
