@@ -17,7 +17,7 @@ const OPTIMIZER_LAUNCHES: f64 = 20.0;
 const ALPHA_BYTES: f64 = 224.0 * VALUE_BYTES;
 /// Images that a core decodes, crops and resizes in a second while all others do so too: `pdarts bench loader` on photos of
 /// ImageNet, docs/performance.md.
-const DECODED_IMAGES_PER_CORE: f64 = 486.0;
+const DECODED_IMAGES_PER_CORE: f64 = 630.0;
 /// Images that a core crops and mirrors in a second, of 32 pixels: assumed.
 const CROPPED_IMAGES_PER_CORE: f64 = 50_000.0;
 

@@ -103,7 +103,7 @@ fn hours_and_cores_follow_from_the_step() {
     let found = estimate(&course(), &hardware(Kernels::Own), &alone());
     let seconds = found.phases[0].weight_step.seconds;
     assert_close(found.totals.hours, 300.0 * seconds / 3600.0);
-    assert_close(found.loader.cores, 10.0 / seconds / 486.0);
+    assert_close(found.loader.cores, 10.0 / seconds / 630.0);
 }
 
 #[test]

@@ -28,8 +28,8 @@ const _: () = assert!(matches!(COLUMNS, [0, 4, 2, 5, 1, 6, 3, 7]));
 #[inline]
 pub(super) fn full(block: &Block, quantiser: &Block) -> [u64; 8] {
     let mut rows = [_mm_setzero_si128(); 8];
-    for row in 0..8 {
-        rows[row] = _mm_mullo_epi16(load(block, row), load(quantiser, row));
+    for (row, values) in rows.iter_mut().enumerate() {
+        *values = _mm_mullo_epi16(load(block, row), load(quantiser, row));
     }
     let (even, odd) = ([[0, 4], [2, 6]], [[1, 3], [5, 7]]);
     let mut pairs = [[_mm256_setzero_si256(); 2]; 2];
