@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use assert_cmd::Command;
-use pdarts::config::{SearchConfig, Settings, TrainConfig};
+use pdarts::config::{CompareConfig, SearchConfig, Settings, TrainConfig};
 use pdarts::genotype::{Alphas, Genotype, NUM_EDGES, Operation, Switches, library, restrict};
 use pdarts::run::{AlphasFile, GenotypeFile, Provenance};
 use serde_json::Value;
@@ -192,6 +192,8 @@ fn config_without_a_file_is_the_defaults_with_their_meaning() {
     assert_eq!(call.stdout(&["config", "show"]), SearchConfig::commented_defaults().unwrap());
     let json = call.stdout(&["config", "show", "--json"]);
     assert_eq!(serde_json::from_str::<SearchConfig>(&json).unwrap(), SearchConfig::default());
+    let of_experiment = ["config", "show", "--kind", "compare"];
+    assert_eq!(call.stdout(&of_experiment), CompareConfig::commented_defaults().unwrap());
     let of_training = ["config", "show", "--kind", "train"];
     assert_eq!(call.stdout(&of_training), TrainConfig::commented_defaults().unwrap());
 }
@@ -205,6 +207,8 @@ fn configurations_that_come_with_the_program_are_valid() {
         if path.file_name().unwrap().to_string_lossy().starts_with("train-") {
             TrainConfig::load(&path, &[]).unwrap();
             num_trainings += 1;
+        } else if path.file_name().unwrap().to_string_lossy().starts_with("compare-") {
+            CompareConfig::load(&path, &[]).unwrap();
         } else {
             SearchConfig::load(&path, &[]).unwrap();
         }

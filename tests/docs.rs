@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use pdarts::config::{SearchConfig, Settings, TrainConfig};
+use pdarts::config::{CompareConfig, SearchConfig, Settings, TrainConfig};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -216,6 +216,7 @@ fn every_page_is_in_the_contents() {
 fn pages_of_keys_are_what_the_program_prints() {
     for (name, page, call) in [
         ("docs/search-keys.md", SearchConfig::markdown().unwrap(), "pdarts config show --markdown"),
+        ("docs/compare-keys.md", CompareConfig::markdown().unwrap(), "pdarts config show --kind compare --markdown"),
         ("docs/train-keys.md", TrainConfig::markdown().unwrap(), "pdarts config show --kind train --markdown"),
     ] {
         let found = fs::read_to_string(root().join(name)).unwrap();

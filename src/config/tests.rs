@@ -243,6 +243,13 @@ fn shipped_configs_load() {
     assert_eq!((pc_darts.search.strategy, pc_darts.search.partial_channels), (StrategyName::PcDarts, 4));
     let snas = shipped("search-snas.toml");
     assert_eq!((snas.search.strategy, snas.search.temperature_end), (StrategyName::Snas, 0.03));
+    for (name, strategy, candidates) in
+        [("search-random.toml", StrategyName::Random, 24), ("search-evolution.toml", StrategyName::Evolution, 400)]
+    {
+        let config = shipped(name);
+        assert_eq!((config.search.strategy, config.evaluation.candidates), (strategy, candidates));
+        assert_eq!(config.evaluation_config().validate(), Ok(()));
+    }
     let quickstart = shipped("search-quickstart.toml");
     assert!(quickstart.validate_with_dataset(2200).is_ok());
 }
