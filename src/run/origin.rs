@@ -13,6 +13,7 @@ const FILES: [&str; 14] = [
     ".lock",
     "config.toml",
     "environment.jsonl",
+    "experiment.json",
     "genotype.json",
     "initial-weights.safetensors",
     "log.jsonl",
@@ -20,6 +21,7 @@ const FILES: [&str; 14] = [
     "metrics.jsonl",
     ORIGIN,
     "requeue.json",
+    "results.json",
     "seeds.json",
     "summary.json",
     "weights.safetensors",
@@ -40,7 +42,7 @@ pub struct RunOrigin {
 impl RunDirectory {
     /// Whether `folder` is a run and `path`, below it, one of the files that a run keeps.
     pub fn owns(folder: &Path, path: &Path) -> bool {
-        let is_run = ["config.toml", "seeds.json"].iter().any(|name| folder.join(name).is_file());
+        let is_run = ["config.toml", "experiment.json", "seeds.json"].iter().any(|name| folder.join(name).is_file());
         let Ok(below) = path.strip_prefix(folder) else { return false };
         let Some(first) = below.components().next().map(|first| first.as_os_str().to_string_lossy()) else {
             return false;

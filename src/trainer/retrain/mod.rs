@@ -97,7 +97,7 @@ pub(in crate::trainer) enum Trained {
 /// How the epochs of a training ended.
 enum EpochsEnd {
     Stopped(Signal, TrainProgress),
-    Complete(TrainProgress, TrainState),
+    Complete(TrainProgress, Box<TrainState>),
 }
 
 impl<'a> Training<'a> {
@@ -107,7 +107,7 @@ impl<'a> Training<'a> {
     /// When loading, libtorch or recording fails, and when the loss diverges. What was checkpointed stays.
     pub fn run(mut self, resume: Option<&ResumePoint<TrainProgress>>) -> Result<TrainEnd, TrainError> {
         let (progress, state) = match self.run_epochs(resume)? {
-            EpochsEnd::Complete(progress, state) => (progress, state),
+            EpochsEnd::Complete(progress, state) => (progress, *state),
             EpochsEnd::Stopped(signal, progress) => return self.stopped(signal, progress),
         };
         self.observer.ends(&progress)?;
@@ -129,7 +129,7 @@ impl<'a> Training<'a> {
     /// Those of [`Training::run`].
     pub(in crate::trainer) fn train(mut self) -> Result<Trained, TrainError> {
         let (progress, state) = match self.run_epochs(None)? {
-            EpochsEnd::Complete(progress, state) => (progress, state),
+            EpochsEnd::Complete(progress, state) => (progress, *state),
             EpochsEnd::Stopped(signal, _) => return Ok(Trained::Stopped(signal)),
         };
         let valid = progress.records.epochs.last().and_then(|epoch| epoch.valid);
@@ -153,7 +153,7 @@ impl<'a> Training<'a> {
         let mut task = TrainTask { training: self, state };
         Ok(match EpochLoop::new(plan, &mut task, &mut progress).run()? {
             Some(signal) => EpochsEnd::Stopped(signal, progress),
-            None => EpochsEnd::Complete(progress, task.state),
+            None => EpochsEnd::Complete(progress, Box::new(task.state)),
         })
     }
 
