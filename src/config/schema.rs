@@ -129,6 +129,8 @@ pub enum StrategyName {
     PcDarts,
     /// SNAS (arXiv:1812.09926): sampled weights of the operations, one loss for alphas and weights.
     Snas,
+    /// GDAS (arXiv:1910.04465): one sampled operation an edge, the only one that is computed.
+    Gdas,
 }
 
 impl fmt::Display for StrategyName {
@@ -304,8 +306,8 @@ section! {
     /// The search: its strategy and its stages. P-DARTS's paper: sections 3.2 and 3.3.
     SearchSection at "search" {
         /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage), "pc-darts" (one stage, operations
-        /// on a part of the channels, weights of the edges) or "snas" (one stage, sampled weights, alphas and weights by one
-        /// loss).
+        /// on a part of the channels, weights of the edges), "snas" (one stage, sampled weights, alphas and weights by one
+        /// loss) or "gdas" (one stage, one sampled operation an edge, the only one that is computed).
         strategy: StrategyName = StrategyName::PDarts,
         /// Approximation of the alphas' gradient: 1 (weights taken as they are) or 2 (as they would be after a step; for
         /// darts, some three times as slow).
@@ -313,7 +315,7 @@ section! {
         /// Operations work on one of so many parts of a state's channels, the others pass; 1 = on all. For pc-darts: 4 in the
         /// paper on CIFAR, 2 on ImageNet.
         partial_channels: usize = 1,
-        /// Temperature of the samples in the first epoch; only for snas.
+        /// Temperature of the samples in the first epoch; only for snas and gdas.
         temperature: f64 = 1.0,
         /// Temperature in the last epoch, above 0; linear between the two.
         temperature_end: f64 = 0.03,
