@@ -53,8 +53,8 @@ sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 	CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
 	$(CARGO) test --release $(KERNEL_TESTS:%=--test %)
 
-soak: build ## hundreds of kills, thousands of steps, millions of broken inputs: an hour, beside `make test` (PDARTS_SOAK_SEED)
-	PDARTS_SOAK=1 $(CARGO) test --release $(TEST_PROFILE) --test durability --test hostile -- --nocapture --test-threads=1
+soak: setup ## hundreds of kills, thousands of steps, millions of broken inputs, and a summary: beside `make test` (PDARTS_SOAK)
+	launch/soak.sh $(CARGO) --release $(TEST_PROFILE) --config 'profile.release.package.pdarts.overflow-checks=true'
 
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
 	@set -e; for stage in 1 2 3; do \

@@ -24,7 +24,7 @@ answering() {
 count() { wc -w <<<"${1//,/ }"; }
 
 # What the run's checkpoints are, to see whether there are new ones.
-checkpoints_of() { { find "$1/checkpoints" -name 'stage*.safetensors' -printf '%f %T@\n' 2>/dev/null || true; } | sort; }
+checkpoints_of() { { find "$1" -path '*/checkpoints/stage*.safetensors' -printf '%P %T@\n' 2>/dev/null || true; } | sort; }
 
 # Asks the ranks to save and end when a machine of $1 that $2 lacks answers again.
 watch_for_return() {

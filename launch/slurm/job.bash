@@ -3,7 +3,8 @@
 # all tasks of the job, pass SLURM's signal on, and return to the queue after it.
 #
 # They set: script (their own name), command, config, data, run, what (arguments of a new run), program, launcher, mpi and,
-# to copy the data to the nodes first, stage; "$@" is the user's.
+# to copy the data to the nodes first, stage; "$@" is the user's. elastic.sh sets PDARTS_NODES (the most the job may have),
+# PDARTS_RANKS_PER_NODE and PDARTS_SBATCH_OPTIONS.
 # shellcheck disable=SC2154
 
 set -uo pipefail
@@ -23,11 +24,14 @@ case $launcher in
         launch=(srun "--mpi=$mpi" --kill-on-bad-exit=1 --gpu-bind=none)
         # srun does not take this over from the job.
         [[ -z ${SLURM_CPUS_PER_TASK:-} ]] || launch+=("--cpus-per-task=$SLURM_CPUS_PER_TASK")
+        if [[ -n ${PDARTS_RANKS_PER_NODE:-} ]]; then
+            launch+=("--ntasks=$((SLURM_JOB_NUM_NODES * PDARTS_RANKS_PER_NODE))" "--ntasks-per-node=$PDARTS_RANKS_PER_NODE")
+        fi
         launch+=("$program")
         ;;
     mpirun)
         export PDARTS=$program
-        launch=(launch/mpirun.sh)
+        launch=(launch/mpirun.sh ${PDARTS_RANKS_PER_NODE:+-n "$PDARTS_RANKS_PER_NODE"})
         ;;
     *)
         echo "PDARTS_LAUNCHER=$launcher: give srun or mpirun" >&2
@@ -71,7 +75,48 @@ else
     # A new job compares: a run of the same name under another configuration is refused.
     arguments+=(--config "$config" --resume "$run" "$@")
 fi
-run_child "${launch[@]}" "${arguments[@]}"
+
+# Whether a job of one node with this one's options could begin now, by what SLURM says.
+is_a_node_free() {
+    local answer start
+    # The script that SLURM runs has the #SBATCH lines of its own.
+    answer=$(eval "sbatch --test-only --nodes=1 ${PDARTS_SBATCH_OPTIONS:-} \"\$0\"" 2>&1) || return 1
+    start=$(sed -n 's/.* to start at \([^ ]*\) using .*/\1/p' <<<"$answer")
+    [[ -n $start ]] && (($(date -d "$start" +%s) <= $(date +%s) + 30))
+}
+
+watch_for_nodes() {
+    while sleep "${PDARTS_ELASTIC_POLL:-600}"; do
+        if is_a_node_free; then
+            echo "a node is free: the job asks for more than $SLURM_JOB_NUM_NODES"
+            kill -USR1 $$
+            return
+        fi
+    done
+}
+
+# shellcheck source=launch/elastic.bash
+source launch/elastic.bash
+fruitless=0
+while :; do
+    before=$(checkpoints_of "$run") watcher=''
+    if ((SLURM_JOB_NUM_NODES < ${PDARTS_NODES:-0})); then
+        watch_for_nodes &
+        watcher=$!
+    fi
+    run_child "${launch[@]}" "${arguments[@]}"
+    [[ -z $watcher ]] || kill "$watcher" 2>/dev/null
+    # Only an elastic job goes on by itself when a rank is lost, as long as that leads to new checkpoints.
+    if [[ -z ${PDARTS_NODES:-} || -n $signal || ! -e $run ]] || ((code == 0 || code == 2)); then break; fi
+    [[ $(checkpoints_of "$run") == "$before" ]] || fruitless=0
+    fruitless=$((fruitless + 1))
+    if ((fruitless > max_fruitless)); then
+        echo "$max_fruitless starts in a row came to no new checkpoint: giving up" >&2
+        break
+    fi
+    echo "the run was lost (exit code $code): starting again from its last checkpoint"
+    [[ ! -e $run/config.toml && ! -e $run/seeds.json ]] || arguments=("$command" --data "$data" --resume "$run")
+done
 
 # 138 = 128 + SIGUSR1: stopped by it, and saved.
 if [[ -n $signal && $code == 138 ]]; then

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +19,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::prelude::*;
 
 use super::error::UsageError;
+use crate::run::RotatingLog;
 use crate::world::joined_rank;
 
 /// Whether another rank tells how the run goes.
@@ -30,7 +30,7 @@ const DEFAULT_FILTER: &str = "info";
 /// The log under way, and the progress bars that stand below it on a terminal.
 pub struct Logging {
     bars: MultiProgress,
-    record: Arc<Mutex<Option<File>>>,
+    record: Arc<Mutex<Option<RotatingLog>>>,
 }
 
 impl Logging {
@@ -72,7 +72,7 @@ impl Logging {
     /// # Errors
     /// When the file cannot be opened.
     pub fn record_to(&self, path: &Path) -> anyhow::Result<()> {
-        let file = File::options().create(true).append(true).open(path);
+        let file = RotatingLog::open(path, RotatingLog::MOST_BYTES);
         let file = file.with_context(|| format!("cannot write {}", path.display()))?;
         *self.record.lock().unwrap_or_else(PoisonError::into_inner) = Some(file);
         Ok(())
@@ -99,7 +99,7 @@ impl Write for AboveBars {
 }
 
 /// Writes to the file of [`Logging::record_to`], or nowhere before that.
-struct Record(Arc<Mutex<Option<File>>>);
+struct Record(Arc<Mutex<Option<RotatingLog>>>);
 
 impl Write for Record {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,5 +1,7 @@
 //! What a configuration does: networks, steps and epochs.
 
+use serde::Serialize;
+
 use super::counter::{Counter, Kernels};
 use super::error::PlanError;
 use super::supernet::{SupernetSize, walk_supernet};
@@ -65,6 +67,21 @@ pub enum Steps {
     Train,
 }
 
+/// How many times as long steps take as counts and peaks say: 1 unless steps were measured.
+#[derive(Copy, Clone, PartialEq, Debug, Serialize)]
+pub struct Pace {
+    /// Steps of the alphas.
+    pub alphas: f64,
+    /// Steps of the weights.
+    pub weights: f64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { alphas: 1.0, weights: 1.0 }
+    }
+}
+
 /// A part of a run in which all steps are alike.
 #[derive(Clone, Debug)]
 pub struct Phase {
@@ -74,6 +91,12 @@ pub struct Phase {
     pub network: Counter,
     /// Side of its images.
     pub image_size: u64,
+    /// Of the network.
+    pub cells: usize,
+    /// Of a search, what every edge computes.
+    pub operations: Vec<Operation>,
+    /// As measured.
+    pub pace: Pace,
     /// What a step does.
     pub steps: Steps,
     /// Of an epoch.
@@ -145,6 +168,9 @@ impl Course {
                 name: format!("stage {} ({} cells, {} operations)", index + 1, stage.cells, live.len()),
                 network,
                 image_size: side,
+                cells: stage.cells,
+                operations: live.clone(),
+                pace: Pace::default(),
                 steps: steps_of_search(search),
                 steps_per_epoch,
                 epochs: search.epochs,
@@ -193,6 +219,9 @@ impl Course {
                     name: format!("{side} pixels ({} cells, {} channels)", config.model.cells, config.model.channels),
                     network: evaluation_network(config, genotype, data.classes, side, kernels),
                     image_size: side,
+                    cells: config.model.cells,
+                    operations: Vec::new(),
+                    pace: Pace::default(),
                     steps: Steps::Train,
                     steps_per_epoch,
                     epochs: 1,

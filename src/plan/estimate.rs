@@ -17,7 +17,7 @@ const OPTIMIZER_LAUNCHES: f64 = 20.0;
 const ALPHA_BYTES: f64 = 224.0 * VALUE_BYTES;
 /// Images that a core decodes, crops and resizes in a second while all others do so too: `pdarts bench loader` on photos of
 /// ImageNet, docs/performance.md.
-const DECODED_IMAGES_PER_CORE: f64 = 486.0;
+const DECODED_IMAGES_PER_CORE: f64 = 630.0;
 /// Images that a core crops and mirrors in a second, of 32 pixels: assumed.
 const CROPPED_IMAGES_PER_CORE: f64 = 50_000.0;
 
@@ -199,10 +199,10 @@ const OF_ALPHAS: Backward = |layer| layer.input_gradient + layer.alpha_gradient;
 impl Model<'_> {
     fn phase(&self, phase: &Phase) -> PhaseEstimate {
         let network = &phase.network;
-        let weight_step = self.step(network, OF_WEIGHTS, self.gradient_bytes(network));
+        let weight_step = self.step(phase, OF_WEIGHTS, self.gradient_bytes(network));
         let (alpha_step, alpha_epochs) = match phase.steps {
             Steps::Search { alpha_epochs, second_order } => {
-                let first_order = self.step(network, OF_ALPHAS, 0.0);
+                let first_order = self.step(phase, OF_ALPHAS, 0.0);
                 // A pass on the weights as they are and as they would be, and one to both sides of these.
                 let passes = [weight_step, weight_step, first_order, first_order];
                 let step = if second_order { StepEstimate::sum(&passes) } else { first_order };
@@ -212,7 +212,8 @@ impl Model<'_> {
         };
         let seconds_of_alphas = alpha_step.map_or(0.0, |step| step.seconds);
         let steps = |epochs: usize| (phase.steps_per_epoch * epochs) as f64;
-        let evaluation = self.seconds(network, |layer| layer.forward).0 / self.images * phase.evaluated_images as f64
+        let evaluation = phase.pace.weights * self.seconds(network, |layer| layer.forward).0 / self.images
+            * phase.evaluated_images as f64
             / self.cluster.ranks as f64;
         let seconds = steps(phase.epochs) * weight_step.seconds + steps(alpha_epochs) * seconds_of_alphas + evaluation;
         let num_steps = if alpha_step.is_some() { 2.0 } else { 1.0 };
@@ -237,10 +238,13 @@ impl Model<'_> {
     }
 
     /// A step of which `gradients` bytes are averaged over the ranks while backward runs; those of alphas come at its end.
-    fn step(&self, network: &Counter, backward: Backward, gradients: f64) -> StepEstimate {
+    fn step(&self, phase: &Phase, backward: Backward, gradients: f64) -> StepEstimate {
+        let Phase { network, pace, .. } = phase;
+        let pace = if gradients > 0.0 { pace.weights } else { pace.alphas };
+        let at_pace = |(device, launches): (f64, f64)| (pace * device, pace * launches);
         let parts = self.course.parts as f64;
-        let forward = self.seconds(network, |layer| layer.forward);
-        let back = self.seconds(network, backward);
+        let forward = at_pace(self.seconds(network, |layer| layer.forward));
+        let back = at_pace(self.seconds(network, backward));
         let again = if self.course.checkpoint_cells { forward } else { (0.0, 0.0) };
         let optimizer = if gradients > 0.0 {
             let bytes = OPTIMIZER_PASSES * gradients;
@@ -248,6 +252,7 @@ impl Model<'_> {
         } else {
             (0.0, OPTIMIZER_LAUNCHES * self.hardware.launch_seconds)
         };
+        let optimizer = at_pace(optimizer);
         let sum =
             |which: fn((f64, f64)) -> f64| parts * (which(forward) + which(back) + which(again)) + which(optimizer);
         let (device_seconds, launch_seconds) = (sum(|seconds| seconds.0), sum(|seconds| seconds.1));

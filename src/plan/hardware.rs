@@ -176,6 +176,13 @@ impl Hardware {
         }
     }
 
+    /// All of a node of which this is the share of one of `ranks`.
+    pub fn of_ranks(&self, ranks: usize) -> Self {
+        let ranks = ranks as f64;
+        let (flops, bf16_flops) = (ranks * self.flops, ranks * self.bf16_flops);
+        Self { flops, bf16_flops, bandwidth: ranks * self.bandwidth, ..self.clone() }
+    }
+
     /// Of layers of `class`.
     pub fn efficiency_of(&self, class: Class) -> Efficiency {
         let position = Class::ALL.iter().position(|&other| other == class).unwrap_or_default();

@@ -20,7 +20,7 @@ mod link;
 mod supernet;
 
 pub use counter::{Counter, Kernels};
-pub use course::{Course, DataSize, Phase, Steps};
+pub use course::{Course, DataSize, Pace, Phase, Steps};
 pub use error::PlanError;
 pub use estimate::{Estimate, LoaderNeed, Memory, PhaseEstimate, StepEstimate, Totals, estimate};
 pub use hardware::{Calibration, Efficiency, Hardware, MachinePeaks};

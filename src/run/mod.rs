@@ -5,7 +5,7 @@
 //!   config.toml        the resolved configuration, written first
 //!   environment.jsonl  one object per start: a resumed run has several environments
 //!   metrics.jsonl      one object per step interval and per epoch
-//!   log.jsonl          the program's log
+//!   log.jsonl          the program's log; log.jsonl.1 what came before, once it is full
 //!   events/            TensorBoard event files, one per start
 //!   alphas/            of a search: stage1-epoch003.json, the architecture parameters after each epoch
 //!   checkpoints/       stage1-epoch003-step00000104.safetensors
@@ -34,6 +34,7 @@ mod genotype_file;
 mod json_log;
 mod lock;
 mod origin;
+mod rotating_log;
 #[cfg(test)]
 mod small_disk;
 mod trained_cell;
@@ -50,4 +51,5 @@ pub use genotype_file::{GenotypeFile, PricedVariant, Provenance, ResultChoice};
 pub use json_log::JsonLog;
 pub use lock::writer_of;
 pub use origin::RunOrigin;
+pub use rotating_log::RotatingLog;
 pub use trained_cell::TrainedCell;

@@ -9,13 +9,14 @@ use super::{RunDirectory, RunError, write_json_atomic};
 
 const ORIGIN: &str = "origin.json";
 /// Files at the root of a run that nothing else may replace.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     ".lock",
     "config.toml",
     "environment.jsonl",
     "genotype.json",
     "initial-weights.safetensors",
     "log.jsonl",
+    "log.jsonl.1",
     "metrics.jsonl",
     ORIGIN,
     "requeue.json",

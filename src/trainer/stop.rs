@@ -15,8 +15,9 @@ pub type Signal = i32;
 
 /// From a person, a terminal that is lost, and batch systems before a limit.
 const SIGNALS: [Signal; 6] = [SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU];
-/// The same again ends the run at once. Not SIGHUP: a lost terminal and its shell both send it.
-const IMPATIENT: [Signal; 2] = [SIGINT, SIGTERM];
+/// From somebody who presses Ctrl-C a second time. Not SIGTERM: at a time limit SLURM sends it to the step and to the job, and
+/// srun once more; nor SIGHUP: a lost terminal and its shell both send it. What asks so ends what does not answer by SIGKILL.
+const IMPATIENT: Signal = SIGINT;
 
 /// What a run is asked for between two steps.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -27,8 +28,8 @@ pub struct Asked {
     pub checkpoint: bool,
 }
 
-/// Whether a signal to stop has arrived: SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU. The same SIGINT or SIGTERM
-/// again ends the program at once. A signal that was ignored when the run began (nohup, a background job of a script)
+/// Whether a signal to stop has arrived: SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2 or SIGXCPU. A second SIGINT
+/// ends the program at once. A signal that was ignored when the run began (nohup, a background job of a script)
 /// stays ignored.
 #[derive(Clone, Debug, Default)]
 pub struct StopSignal {
@@ -44,11 +45,11 @@ impl StopSignal {
         let stop = Self::default();
         let is_heeded = |signal: &Signal| !is_ignored(*signal);
         let heeded: Vec<Signal> = SIGNALS.into_iter().filter(is_heeded).collect();
-        for signal in IMPATIENT.into_iter().filter(|signal| heeded.contains(signal)) {
+        if heeded.contains(&IMPATIENT) {
             // Registered first, so that it finds the flag down at the first signal and up at the second.
             let asked_before = Arc::new(AtomicBool::new(false));
-            flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&asked_before))?;
-            flag::register(signal, asked_before)?;
+            flag::register_conditional_shutdown(IMPATIENT, 128 + IMPATIENT, Arc::clone(&asked_before))?;
+            flag::register(IMPATIENT, asked_before)?;
         }
         for signal in heeded {
             flag::register_usize(signal, Arc::clone(&stop.number), signal.unsigned_abs() as usize)?;

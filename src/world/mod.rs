@@ -32,7 +32,7 @@ use tch::Device;
 pub use communicator::{Communicator, CommunicatorError, CommunicatorOptions, Label, Pending, ReduceOp, SingleRank};
 pub use device::usable_gpus;
 pub use heartbeat::Heartbeat;
-pub use host::{forget_peak_memory, hostname, peak_memory_mib};
+pub use host::{forget_peak_memory, hostname, peak_memory_mib, process_seconds};
 pub use mpi::MpiCommunicator;
 pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, VisibleGpu, nccl_library, visible_gpus};
 pub use progress::OperationCounts;

@@ -11,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::amount;
 use crate::program::{Folder, Outcome, Process, names, texts};
+use crate::soak::{report, seed};
 use crate::tasks::{Task, command};
 
 /// A checkpoint after nearly every step.
@@ -50,7 +51,7 @@ fn survive(task: Task, num_ranks: usize, num_kills: usize, random: &mut ChaCha8R
         let start = Instant::now();
         (task.undisturbed(num_ranks, &OFTEN), start.elapsed())
     };
-    let (mut kills, mut runs, mut resumes) = (0, 0, 0);
+    let (mut kills, mut runs, mut resumes, mut compared) = (0, 0, 0, 0);
     while kills < num_kills || runs == 0 {
         let folder = task.folder();
         let mut patience = 100;
@@ -89,7 +90,9 @@ fn survive(task: Task, num_ranks: usize, num_kills: usize, random: &mut ChaCha8R
             patience -= 1;
         }
         let run = folder.path("run");
-        Outcome::of(&run).assert_same(&expected);
+        let outcome = Outcome::of(&run);
+        outcome.assert_same(&expected);
+        compared += outcome.metrics.iter().filter(|line| line["kind"] == "steps").count();
         assert!(
             names(&run.join("checkpoints")).iter().all(|name| name.ends_with(".safetensors")),
             "half-written files"
@@ -97,14 +100,15 @@ fn survive(task: Task, num_ranks: usize, num_kills: usize, random: &mut ChaCha8R
         assert!(!names(&run).iter().any(|name| name.starts_with(".partial")));
         runs += 1;
     }
-    println!("{task:?} on {num_ranks} rank(s): {kills} kills, {resumes} resumes, {runs} runs, equal bit for bit");
+    report(&format!(
+        "{task:?} on {num_ranks} rank(s): {kills} kills survived, {resumes} resumes, {runs} runs ended, {compared} steps \
+         compared with an undisturbed run's, equal bit for bit"
+    ));
 }
 
 #[test]
 fn killed_at_any_moment_a_run_comes_to_the_same_end() {
-    let seed = std::env::var("PDARTS_SOAK_SEED").map_or(0, |seed| seed.parse().unwrap());
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    println!("PDARTS_SOAK_SEED={seed}");
+    let mut random = ChaCha8Rng::seed_from_u64(seed());
     for task in Task::ALL {
         survive(task, 1, amount(4, 70), &mut random);
         survive(task, 2, amount(2, 30), &mut random);

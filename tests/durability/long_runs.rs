@@ -7,6 +7,7 @@ use std::{io, thread};
 
 use crate::amount;
 use crate::program::{Process, texts};
+use crate::soak::{is_long, report};
 use crate::tasks::{Task, command};
 
 /// What a process holds at a moment.
@@ -55,7 +56,7 @@ fn memory_files_and_threads_stay_what_they_are() {
                 samples.push((num_steps(&folder.path("run")) as f64, holding));
             }
             assert!(start.elapsed() < Duration::from_secs(3600), "{task:?} takes too long");
-            thread::sleep(Duration::from_millis(amount(50, 1000) as u64));
+            thread::sleep(Duration::from_millis(if is_long() { 200 } else { 50 }));
         }
         let output = process.end();
         assert!(output.status.success(), "{}", texts(&output).1);
@@ -64,21 +65,22 @@ fn memory_files_and_threads_stay_what_they_are() {
         samples.retain(|(steps, _)| *steps > end / 2.0 + 10.0 && *steps < end - 10.0);
         let highest = |value: fn(&Holding) -> usize| samples.iter().map(|(_, holding)| value(holding)).max().unwrap();
         let lowest = |value: fn(&Holding) -> usize| samples.iter().map(|(_, holding)| value(holding)).min().unwrap();
-        if std::env::var_os("PDARTS_SOAK").is_some() {
+        if is_long() {
             for (steps, holding) in samples.iter().step_by(samples.len().div_ceil(20)) {
                 println!("{steps} {holding:?}");
             }
         }
         let slope = slope(&samples.iter().map(|(steps, holding)| (*steps, holding.resident_kib)).collect::<Vec<_>>());
-        println!(
-            "{task:?}: {end} steps, {slope:.3} KiB a step, {} to {} files, {} to {} threads",
+        report(&format!(
+            "{task:?}: {end} steps in {:.0} s, memory grows by {slope:.3} KiB a step, {} to {} open files, {} to {} threads",
+            start.elapsed().as_secs_f64(),
             lowest(|holding| holding.files),
             highest(|holding| holding.files),
             lowest(|holding| holding.threads),
             highest(|holding| holding.threads)
-        );
+        ));
         // A step's activations are hundreds of KiB: what kept one of a hundred would show.
-        assert!(slope < amount(100, 1) as f64, "{task:?} gains {slope} KiB a step");
+        assert!(slope < if is_long() { 1.0 } else { 100.0 }, "{task:?} gains {slope} KiB a step");
         // A checkpoint that is being written has a thread and a file, an epoch's loader some of each.
         assert!(highest(|holding| holding.files) <= lowest(|holding| holding.files) + 8, "{task:?}");
         assert!(highest(|holding| holding.threads) <= lowest(|holding| holding.threads) + 8, "{task:?}");

@@ -34,6 +34,7 @@ unsafe impl GlobalAlloc for Counting {
             return std::ptr::null_mut();
         }
         count(layout.size() as isize);
+        // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
@@ -42,11 +43,13 @@ unsafe impl GlobalAlloc for Counting {
             return std::ptr::null_mut();
         }
         count(layout.size() as isize);
+        // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         count(-(layout.size() as isize));
+        // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(memory, layout) }
     }
 
@@ -57,6 +60,7 @@ unsafe impl GlobalAlloc for Counting {
         // Old and new may both be there while one is copied to the other.
         count(size as isize);
         count(-(layout.size() as isize));
+        // SAFETY: the caller's promises are passed on.
         unsafe { System.realloc(memory, layout, size) }
     }
 }

@@ -28,3 +28,12 @@ pub fn folder() -> TempDir {
 pub fn deep(text: &str) -> Vec<u8> {
     text.repeat(50_000).into_bytes()
 }
+
+/// Inputs that a target once failed on: `tests/fixtures/hostile/TARGET/*`.
+pub fn found(target: &str) -> Vec<Vec<u8>> {
+    let folder = format!("tests/fixtures/hostile/{target}");
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(&folder).exists() {
+        return Vec::new();
+    }
+    files_in(&folder).into_iter().map(|path| fs::read(path).unwrap()).collect()
+}

@@ -156,7 +156,7 @@ fn searches() {
         ("config.toml", "[run]\nseed = 1\n\n[search]\nepochs = 2\nalpha_start_epoch = 0\n".to_owned()),
         ("alphas/stage1-epoch001.json", alphas.to_string()),
     ])
-    .fuzz("run-search", amount(100, 60_000));
+    .fuzz("run-search", amount(100, 25_000));
 }
 
 #[test]
@@ -184,5 +184,5 @@ fn trainings() {
         ("environment.jsonl", environment()),
         ("config.toml", "[run]\nseed = 1\n[train]\nepochs = 2\n".to_owned()),
     ])
-    .fuzz("run-training", amount(100, 60_000));
+    .fuzz("run-training", amount(100, 25_000));
 }

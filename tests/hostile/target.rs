@@ -5,21 +5,25 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::allocations::peak_bytes;
+use crate::corpus::found;
 use crate::mutate::Mutator;
+use crate::soak::{report, seed};
 
 /// Memory that an input may take however small it is.
 const BASE_BYTES: usize = 64 << 20;
 /// Inputs that were refused for a reason that none before had are changed further, up to so many.
 const MOST_KEPT: usize = 300;
-
-/// Of an input that is changed further.
+/// Of an input that is changed further; one that is kept for its reason is shorter, as longer ones take their time.
 const LONGEST_CHANGED: usize = 1 << 15;
+const LONGEST_KEPT: usize = 1 << 12;
+/// What any input may take, on a machine that has other things to do.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Something that reads what others have written.
 pub struct Target {
@@ -35,25 +39,25 @@ pub struct Target {
     pub expansion: usize,
 }
 
-/// Seed of all targets: `PDARTS_SOAK_SEED`, else 1.
-fn seed() -> u64 {
-    std::env::var("PDARTS_SOAK_SEED").map_or(1, |seed| seed.parse().expect("PDARTS_SOAK_SEED is a number"))
-}
-
 impl Target {
     /// Gives `read` the corpus and then `executions` changed inputs. It returns why an input is refused.
     ///
     /// Each is written to a file before it is read, so that it is known whatever ends the process.
     pub fn run(self, executions: usize, mut read: impl FnMut(&[u8]) -> Result<(), String>) {
-        let (start, seed) = (Instant::now(), seed());
+        let seed = seed();
         let kept = Kept::new(self.name);
+        let mut slowest = (Duration::ZERO, 0);
         let mut check = |number: usize, input: &[u8]| {
             kept.write(input);
+            let start = Instant::now();
             let (outcome, bytes) = peak_bytes(|| catch_unwind(AssertUnwindSafe(|| read(input))));
+            let taken = start.elapsed();
             let place =
                 || format!("{} at execution {number} of seed {seed}, input in {}", self.name, kept.path.display());
             let refusal = outcome.unwrap_or_else(|_| panic!("panicked: {}", place())).err();
             let most = BASE_BYTES + input.len() * self.expansion;
+            assert!(taken < PATIENCE, "took {taken:?} for an input of {} bytes: {}", input.len(), place());
+            slowest = slowest.max((taken, input.len()));
             assert!(bytes <= most, "took {bytes} bytes for an input of {}: {}", input.len(), place());
             refusal
         };
@@ -61,19 +65,23 @@ impl Target {
             let refusal = check(0, input);
             assert_eq!(refusal, None, "{}: input {number} of the corpus", self.name);
         }
-        self.hostile.iter().for_each(|input| drop(check(0, input)));
+        self.hostile.iter().chain(&found(self.name)).for_each(|input| drop(check(0, input)));
         let (mut rng, mutator) = (ChaCha8Rng::seed_from_u64(seed), Mutator { tokens: self.tokens });
+        let are_short = |inputs: &[Vec<u8>]| inputs.iter().filter(|input| input.len() <= LONGEST_CHANGED).count();
+        let num_valid = are_short(&self.valid);
         let mut corpus: Vec<Vec<u8>> = [self.valid, self.hostile].concat();
         // The others take their time.
         corpus.retain(|input| input.len() <= LONGEST_CHANGED);
         let (mut reasons, most) = (HashSet::new(), corpus.len() + MOST_KEPT);
-        let mut num_read = 0;
+        let (mut num_read, start) = (0, Instant::now());
         for number in 1..=executions {
-            let input = mutator.next(&corpus, &mut rng);
+            // Half of them from what is read, to come behind the first check of a reader.
+            let inputs = if num_valid > 0 && rng.random() { &corpus[..num_valid] } else { &corpus[..] };
+            let input = mutator.next(inputs, &mut rng);
             match check(number, &input) {
                 None => num_read += 1,
                 Some(line) => {
-                    if corpus.len() < most && reasons.insert(outline(&line)) {
+                    if corpus.len() < most && input.len() <= LONGEST_KEPT && reasons.insert(outline(&line)) {
                         corpus.push(input);
                     }
                 }
@@ -81,12 +89,15 @@ impl Target {
         }
         kept.remove();
         let (seconds, refused) = (start.elapsed().as_secs_f64(), executions - num_read);
-        println!(
-            "{}: {executions} executions of seed {seed} ({num_read} read, {refused} refused, {} reasons), {:.0} a second",
+        report(&format!(
+            "{}: {executions} executions of seed {seed} ({num_read} read, {refused} refused, {} reasons), {:.0} a second, the \
+             slowest took {:.3} s for {} bytes",
             self.name,
             reasons.len(),
-            executions as f64 / seconds
-        );
+            executions as f64 / seconds,
+            slowest.0.as_secs_f64(),
+            slowest.1
+        ));
         assert!(refused > 0, "{}: nothing was refused", self.name);
     }
 }

@@ -119,3 +119,42 @@ fn machines_that_are_gone_are_left_out_and_taken_back() {
     assert!(calls[0].contains("search --config search.toml --out run"), "{}", calls[0]);
     assert!(calls[1].ends_with("search --resume run") && calls[2].ends_with("search --resume run"), "{calls:?}");
 }
+
+#[test]
+fn elastic_jobs_of_slurm_are_checked_before_they_are_submitted() {
+    let call = |arguments: &[&str]| {
+        let mut command = Command::new("launch/slurm/elastic.sh");
+        let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).args(arguments).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        (output.status.code(), stdout, stderr)
+    };
+    let search = "launch/slurm/search.sbatch";
+    let (code, stdout, stderr) = call(&[
+        "--nodes=4",
+        "--min-ranks=6",
+        "--cpus-per-task=3",
+        "--time=60",
+        "--dry-run",
+        search,
+        "--set",
+        "run.seed=%a",
+    ]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    // Four ranks a node by the script.
+    let expected = "PDARTS_NODES=4 PDARTS_RANKS_PER_NODE=4 'sbatch' '--nodes=2-4' '--mincpus=12' '--cpus-per-task=3' \
+                    '--time=60' launch/slurm/search.sbatch '--set' 'run.seed=%a'\n";
+    assert_eq!(stdout, expected);
+    for (arguments, told) in [
+        (&["--nodes=2", "--min-ranks=9", search][..], "2 nodes have 8 ranks"),
+        (&["--nodes=2-4", search], "--nodes=2-4: give the most nodes"),
+        (&["--nodes", "2", search], "--nodes: give each option as one word"),
+        (&["--nodes=2", "--ntasks=8", search], "--ntasks=8: give --ntasks-per-node"),
+        (&["--nodes=2", "nowhere.sbatch"], "there is no script nowhere.sbatch"),
+        (&["--nodes=2"], "which script?"),
+        (&[search], "--nodes=?"),
+    ] {
+        let (code, stdout, stderr) = call(arguments);
+        assert_eq!((code, stdout.as_str(), stderr.lines().count()), (Some(2), "", 1), "{arguments:?}: {stderr}");
+        assert!(stderr.contains(told), "{arguments:?}: {stderr}");
+    }
+}

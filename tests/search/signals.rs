@@ -137,16 +137,29 @@ fn signal_before_the_first_step_stops_after_it_and_metrics_of_several_steps_stay
 }
 
 #[test]
-fn second_signal_ends_at_once() {
+fn sigterm_may_come_several_times() {
+    let folder = Folder::new();
+    let run = folder.path("run");
+    let mut search = folder.start(&["--config", "search.toml", "--out", "run", "--set", "search.epochs=500"]);
+    search.wait_for_steps(&run, 1);
+    while !search.has_ended() {
+        search.signal("TERM");
+    }
+    assert_eq!(search.end().status.code(), Some(143));
+    assert_eq!(json(&run.join("summary.json"))["status"], "stopped");
+}
+
+#[test]
+fn second_ctrl_c_ends_at_once() {
     let folder = Folder::new();
     let metrics = folder.path("run/metrics.jsonl");
     let slow_steps = ["--set", "model.channels=64", "--set", "search.global_batch=32"];
     let mut search = folder.start(&[&["--config", "search.toml", "--out", "run"][..], &slow_steps].concat());
     search.wait_until(|| metrics.exists());
     while !search.has_ended() {
-        search.signal("TERM");
+        search.signal("INT");
     }
     let output = search.end();
-    assert_eq!(output.status.code(), Some(143));
+    assert_eq!(output.status.code(), Some(130));
     assert!(!folder.path("run/summary.json").exists(), "the step was completed and saved");
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::program::Folder;
+use crate::program::{Folder, json, step_lines};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slurm");
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -67,7 +68,7 @@ impl Cluster {
         environment: &[(&str, &str)],
         arguments: &[&str],
     ) -> Job<'_> {
-        let output = self.directory.path().join(run.file_name().unwrap()).with_extension("out");
+        let output = self.output_of(run);
         let mut command = self.command("sbatch");
         command.args(["--parsable", "--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1", "--time=5"]);
         command.args(["--chdir", env!("CARGO_MANIFEST_DIR"), "--output", output.to_str().unwrap()]).args(options);
@@ -77,6 +78,86 @@ impl Cluster {
         assert!(submitted.status.success(), "{submitted:?}");
         let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
         Job { cluster: self, id, output }
+    }
+
+    /// Submits a script by elastic.sh, for two tasks on each of at most two nodes.
+    pub fn submit_elastic(&self, script: &str, folder: &Folder, run: &Path, arguments: &[&str]) -> Job<'_> {
+        let output = self.output_of(run);
+        let mut command = self.command("launch/slurm/elastic.sh");
+        command.args(["--nodes=2", "--min-ranks=2", "--ntasks-per-node=2", "--gpus-per-node=2", "--cpus-per-task=1"]);
+        command.args(["--time=5", "--parsable", &format!("--output={}", output.display()), script]).args(arguments);
+        command.env("PDARTS", env!("CARGO_BIN_EXE_pdarts")).env("PDARTS_RUN", run).env("RUST_LOG", "warn");
+        command.env("PDARTS_CONFIG", folder.path("search.toml")).env("PDARTS_ELASTIC_POLL", "1");
+        let submitted = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+        assert!(submitted.status.success(), "{submitted:?}");
+        let id = String::from_utf8(submitted.stdout).unwrap().trim().to_owned();
+        Job { cluster: self, id, output }
+    }
+
+    fn output_of(&self, run: &Path) -> PathBuf {
+        self.directory.path().join(run.file_name().unwrap()).with_extension("out")
+    }
+
+    /// The processes of a node, its daemons before those of its jobs.
+    fn processes_of(&self, node: &str) -> Vec<String> {
+        let lab = self.directory.path().join("cluster");
+        let daemon = fs::read_to_string(lab.join(format!("slurmd.{node}.pid"))).unwrap().trim().to_owned();
+        let mine = format!("SLURM_CONF={}", lab.join("slurm.conf").display());
+        let node = format!("SLURMD_NODENAME={node}");
+        let (mut stewards, mut tasks) = (Vec::new(), Vec::new());
+        for process in fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+            let environment = fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+            let has = |entry: &str| environment.split(|&byte| byte == 0).any(|found| found == entry.as_bytes());
+            if !has(&mine) || !has(&node) {
+                continue;
+            }
+            // Its name is in brackets and may have spaces; the parent is the second field behind it.
+            let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            let parent = status.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(1)).unwrap_or("0").to_owned();
+            let name = fs::read_to_string(format!("/proc/{parent}/comm")).unwrap_or_default();
+            if name.starts_with("slurmstepd") {
+                stewards.push(parent);
+            }
+            tasks.push(process);
+        }
+        [vec![daemon], stewards, tasks].concat()
+    }
+
+    /// A node whose power is cut: SLURM finds out by itself.
+    pub fn cut_off(&self, node: &str) {
+        signal("KILL", &self.processes_of(node));
+    }
+
+    /// A node that stands still, and is set down by the administrator. Returns its processes.
+    pub fn set_down(&self, node: &str) -> Vec<String> {
+        let processes = self.processes_of(node);
+        signal("STOP", &processes);
+        let name = format!("NodeName={node}");
+        self.run("scontrol", &["update", &name, "State=DOWN", "Reason=test"]);
+        processes
+    }
+
+    /// The node is started anew; none of its `processes` from before is left.
+    pub fn start_node(&self, node: &str, processes: &[String]) {
+        signal("KILL", processes);
+        // What it had on its own disks is from another time: MPI's sockets of the step that was cut off stand in the way.
+        for folder in ["spool", "tmp"] {
+            let folder = self.directory.path().join(format!("cluster/{folder}.{node}"));
+            fs::remove_dir_all(&folder).unwrap();
+            fs::create_dir(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o1777)).unwrap();
+        }
+        let configuration = self.directory.path().join("cluster/slurm.conf").display().to_string();
+        // It is not on the PATH of a user who is not root.
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap());
+        let status =
+            Command::new("slurmd").env("PATH", path).args(["-N", node, "-f", &configuration]).status().unwrap();
+        assert!(status.success());
+    }
+
+    fn run(&self, command: &str, arguments: &[&str]) {
+        let output = self.command(command).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{command} {arguments:?}: {output:?}");
     }
 
     /// A job that has been submitted, and what it prints to.
@@ -151,8 +232,64 @@ impl Job<'_> {
         }
     }
 
+    /// Another limit for this start, in minutes.
+    pub fn set_time_limit(&self, minutes: usize) {
+        self.run("scontrol", &["update", &format!("JobId={}", self.id), &format!("TimeLimit={minutes}")]);
+    }
+
+    /// Its limit is a second from now.
+    pub fn reach_time_limit(&self) {
+        self.run("scontrol", &["update", &format!("JobId={}", self.id), "EndTime=now+1"]);
+    }
+
+    /// Ends its start and puts it back into the queue.
+    pub fn requeue(&self) {
+        self.run("scontrol", &["requeue", &self.id]);
+    }
+
+    pub fn cancel(&self) {
+        self.run("scancel", &[&self.id]);
+    }
+
+    /// The node of a job that runs on one.
+    pub fn node(&self) -> String {
+        let description = self.description();
+        let node = description.split_whitespace().find_map(|field| field.strip_prefix("NodeList="));
+        node.unwrap_or_else(|| panic!("no node: {description}")).to_owned()
+    }
+
+    /// Stops the ranks of `run` once they have come to `steps` steps, so that the job cannot end before what comes next.
+    /// SLURM lets processes go on when it asks them to end.
+    pub fn hold(&self, run: &Path, steps: usize, num_ranks: usize) -> Vec<String> {
+        self.wait_until("has taken steps", || step_lines(run).len() >= steps);
+        let process = |rank| json(&run.join(format!("heartbeats/rank{rank:05}.json")))["process"].to_string();
+        // One rank alone has no heartbeat; the lock has the number of its process.
+        let alone = || fs::read_to_string(run.join(".lock")).unwrap().split(' ').nth(1).unwrap().to_owned();
+        let processes: Vec<String> = if num_ranks == 1 { vec![alone()] } else { (0..num_ranks).map(process).collect() };
+        signal("STOP", &processes);
+        processes
+    }
+
+    /// Lets ranks that stand still go on once SIGUSR1 has come to all of them.
+    pub fn go_on_with_signal(&self, held: &[String]) {
+        const USR1: u64 = 1 << (10 - 1);
+        let is_pending = |process: &String| {
+            let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+            let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap_or("0").trim();
+            u64::from_str_radix(pending, 16).unwrap() & USR1 != 0
+        };
+        self.wait_until("is signalled", || held.iter().all(is_pending));
+        signal("CONT", held);
+    }
+
     fn run(&self, command: &str, arguments: &[&str]) {
-        let output = self.cluster.command(command).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{command} {arguments:?}: {output:?}");
+        self.cluster.run(command, arguments);
+    }
+}
+
+/// Sends a signal to processes, of which some may have ended.
+fn signal(name: &str, processes: &[String]) {
+    for process in processes {
+        let _ = Command::new("kill").args([&format!("-{name}"), process]).output();
     }
 }

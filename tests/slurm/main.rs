@@ -1,9 +1,12 @@
 //! The SLURM scripts on a real SLURM: a cluster of two nodes on this machine, started and ended here.
 
 mod cluster;
+mod losses;
 mod pipeline;
 #[path = "../program/mod.rs"]
 mod program;
+#[path = "../train/training.rs"]
+mod training;
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +29,9 @@ fn uninterrupted(folder: &Folder, num_ranks: usize) -> Outcome {
 #[test]
 fn jobs_end_with_what_the_same_ranks_find_elsewhere() {
     let cluster = Cluster::start();
+    losses::limits_are_reached_and_a_node_is_cut_off(&cluster);
+    losses::training_is_put_back_cancelled_and_submitted_again(&cluster);
+    losses::elastic_job_goes_on_with_what_is_left_and_takes_back_what_returns(&cluster);
     let folder = Folder::new();
     let four_ranks = uninterrupted(&folder, 4);
     job_on_one_node_is_signalled_returns_to_the_queue_and_completes(&cluster, &folder);

@@ -1,6 +1,7 @@
 //! `pdarts bench`: figures that anyone can repeat.
 
 mod allreduce;
+mod checkpoint;
 mod depthwise;
 mod loader;
 mod machine;
@@ -29,6 +30,8 @@ pub enum BenchCommand {
     AllReduce(allreduce::AllReduceArguments),
     /// Time the loading of photos: decoding, crops, resizing.
     Loader(loader::LoaderArguments),
+    /// Time a checkpoint: what the steps wait for, and what is written beside them.
+    Checkpoint(checkpoint::CheckpointArguments),
     /// Measure the machine's memory bandwidth and arithmetic, which bound everything else.
     Machine(machine::MachineArguments),
     /// Show where the time of the search's steps goes, by kind of operation.
@@ -50,6 +53,7 @@ pub fn run(command: BenchCommand) -> anyhow::Result<()> {
         BenchCommand::Pool(arguments) => pool::run(&arguments),
         BenchCommand::AllReduce(arguments) => allreduce::run(&arguments),
         BenchCommand::Loader(arguments) => loader::run(&arguments),
+        BenchCommand::Checkpoint(arguments) => checkpoint::run(&arguments).map_err(advise_on_memory),
         BenchCommand::Machine(arguments) => machine::run(&arguments),
         BenchCommand::Profile(arguments) => profile::run(&arguments),
     }

@@ -24,6 +24,7 @@ pub struct GenotypeArgument {
 }
 
 /// A genotype and what to call it.
+#[derive(Clone)]
 pub struct NamedGenotype {
     pub name: String,
     pub genotype: Genotype,

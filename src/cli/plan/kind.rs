@@ -12,6 +12,11 @@ pub(super) enum Planned {
     Training { config: Box<TrainConfig>, cell: Box<NamedGenotype> },
 }
 
+/// Cells of the networks whose steps are measured: at least one at each resolution, as many of each kind as in the others.
+const CELLS_OF_TRIAL: usize = 5;
+/// Images of their steps.
+const IMAGES_OF_TRIAL: usize = 32;
+
 /// Tables that only one kind of configuration has.
 const OF_TRAINING: [&str; 2] = ["train", "schedule"];
 
@@ -54,6 +59,26 @@ impl Planned {
         match self {
             Self::Search(config) => Course::of_search(config, data, ranks, kernels),
             Self::Training { config, cell } => Course::of_training(config, &cell.genotype, data, ranks, kernels),
+        }
+    }
+
+    /// The same with fewer cells and images, for one rank, of which steps can be measured in seconds.
+    pub fn small(&self) -> Self {
+        match self {
+            Self::Search(config) => {
+                let mut config = config.clone();
+                config.search.stages.iter_mut().for_each(|stage| stage.cells = stage.cells.min(CELLS_OF_TRIAL));
+                config.search.global_batch = config.search.global_batch.min(IMAGES_OF_TRIAL);
+                config.search.accumulate_steps = 1;
+                Self::Search(config)
+            }
+            Self::Training { config, cell } => {
+                let mut config = config.clone();
+                config.model.cells = config.model.cells.min(CELLS_OF_TRIAL);
+                config.train.global_batch = config.train.global_batch.min(IMAGES_OF_TRIAL);
+                config.train.accumulate_steps = 1;
+                Self::Training { config, cell: cell.clone() }
+            }
         }
     }
 }

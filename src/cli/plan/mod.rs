@@ -2,6 +2,7 @@
 
 mod kind;
 mod text;
+mod trial;
 
 use std::path::PathBuf;
 
@@ -9,13 +10,15 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use self::kind::Planned;
+use self::trial::Trial;
 use super::bench::machine_peaks;
 use super::error::UsageError;
 use super::output;
 use crate::config::DatasetName;
 use crate::data::{DatasetKind, Split, open};
 use crate::plan::{
-    Calibration, Cluster, Course, DataSize, Efficiency, Estimate, Hardware, Kernels, MachinePeaks, PlanError, estimate,
+    Calibration, Cluster, Course, DataSize, Efficiency, Estimate, Hardware, Kernels, MachinePeaks, Pace, PlanError,
+    estimate,
 };
 
 const EXAMPLES: &str = "\
@@ -60,7 +63,7 @@ pub struct PlanArguments {
     /// What connects the machines
     #[arg(long, value_enum, default_value_t = Network::Infiniband)]
     network: Network,
-    /// With --gpu cpu: what `pdarts bench machine` says of arithmetic, in GFLOP/s [default: measured now]
+    /// With --gpu cpu: what `pdarts bench machine` says of arithmetic, in GFLOP/s [default: measured now, by steps of the planned networks with fewer cells too]
     #[arg(long, value_name = "GFLOP/S", requires = "stream", value_parser = positive)]
     gemm: Option<f64>,
     /// With --gpu cpu: what it says of memory, in GB/s
@@ -133,6 +136,8 @@ struct Assumptions {
     node_link_gb_s: f64,
     /// From a node to its neighbour.
     network_gb_s: f64,
+    /// How many times as long steps of each phase take here as the figures above say, where some were taken.
+    paces: Vec<Pace>,
     /// In words.
     notes: Vec<String>,
 }
@@ -146,8 +151,12 @@ pub fn run(arguments: &PlanArguments) -> anyhow::Result<()> {
         return Err(UsageError::new(anyhow::anyhow!("--gemm and --stream are of --gpu cpu")).into());
     }
     let data = data_size(planned.dataset(), arguments)?;
-    let course = planned.course(data, arguments.gpus, arguments.kernels()).map_err(plan_error)?;
+    let mut course = planned.course(data, arguments.gpus, arguments.kernels()).map_err(plan_error)?;
     let hardware = arguments.hardware()?;
+    let trial = arguments.trial(&planned, data, &hardware)?;
+    if let Some(trial) = &trial {
+        course.phases.iter_mut().zip(&trial.paces).for_each(|(phase, &pace)| phase.pace = pace);
+    }
     let cluster = arguments.cluster(&hardware).map_err(plan_error)?;
     let plan = Plan {
         config: arguments.config.clone(),
@@ -160,7 +169,7 @@ pub fn run(arguments: &PlanArguments) -> anyhow::Result<()> {
         classes: data.classes,
         global_batch: course.global_batch,
         estimate: estimate(&course, &hardware, &cluster),
-        assumed: arguments.assumptions(&course, &hardware, &cluster),
+        assumed: arguments.assumptions(&course, &hardware, &cluster, trial.as_ref()),
     };
     if arguments.json { output::print_json(&plan) } else { Ok(output::print(text::report(&plan))?) }
 }
@@ -207,6 +216,15 @@ impl PlanArguments {
         Ok(Hardware::cpu(peaks, self.gpus / self.nodes))
     }
 
+    /// Steps on this machine, where nothing is told of it.
+    fn trial(&self, planned: &Planned, data: DataSize, hardware: &Hardware) -> anyhow::Result<Option<Trial>> {
+        if self.gpu != Gpu::Cpu || self.gemm.is_some() {
+            return Ok(None);
+        }
+        let all_cores = hardware.of_ranks(self.gpus / self.nodes);
+        Trial::run(planned, data, &all_cores).map(Some)
+    }
+
     fn cluster(&self, hardware: &Hardware) -> Result<Cluster, PlanError> {
         let node_link = match self.link {
             Link::Nvlink => hardware.node_link,
@@ -215,7 +233,13 @@ impl PlanArguments {
         Cluster::new(self.gpus, self.nodes, LINK_SHARE * node_link, LINK_SHARE * self.network.bandwidth())
     }
 
-    fn assumptions(&self, course: &Course, hardware: &Hardware, cluster: &Cluster) -> Assumptions {
+    fn assumptions(
+        &self,
+        course: &Course,
+        hardware: &Hardware,
+        cluster: &Cluster,
+        trial: Option<&Trial>,
+    ) -> Assumptions {
         Assumptions {
             calibration: hardware.calibration,
             peak_tflop_s: hardware.flops / (GIGA * 1e3),
@@ -225,7 +249,8 @@ impl PlanArguments {
             launch_microseconds: hardware.launch_seconds * 1e6,
             node_link_gb_s: cluster.node_link / GIGA,
             network_gb_s: cluster.network / GIGA,
-            notes: text::notes(course, hardware, self.kernels()),
+            paces: trial.map(|trial| trial.paces.clone()).unwrap_or_default(),
+            notes: text::notes(course, hardware, self.kernels(), trial),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The plan as a person reads it.
 
-use super::{Assumptions, Plan};
+use super::{Assumptions, Plan, trial::Trial};
 use crate::cli::genotype::millions;
 use crate::cli::table::Table;
 use crate::plan::{
-    Calibration, Course, Efficiency, Hardware, Kernels, LoaderNeed, Memory, PhaseEstimate, StepEstimate,
+    Calibration, Course, Efficiency, Hardware, Kernels, LoaderNeed, Memory, Pace, PhaseEstimate, StepEstimate,
 };
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -161,9 +161,11 @@ fn assumptions(assumed: &Assumptions) -> String {
 }
 
 /// What was measured and what was not, and what is left out.
-pub(super) fn notes(course: &Course, hardware: &Hardware, kernels: Kernels) -> Vec<String> {
+pub(super) fn notes(course: &Course, hardware: &Hardware, kernels: Kernels, trial: Option<&Trial>) -> Vec<String> {
     let mut notes: Vec<&str> = Vec::new();
+    let of_trial = trial.map(trial_note);
     match (kernels, hardware.calibration) {
+        (Kernels::Own, _) if trial.is_some() => notes.push("links between ranks are not calibrated"),
         (Kernels::Own, _) => notes.push(
             "calibrated by steps on CPUs with AVX-512 (docs/performance.md); links between ranks are not calibrated",
         ),
@@ -186,12 +188,28 @@ pub(super) fn notes(course: &Course, hardware: &Hardware, kernels: Kernels) -> V
         );
     }
     if course.decodes {
-        notes.push("a core decodes 486 photos of ImageNet a second (two cores of a Xeon, docs/performance.md)");
+        notes.push(
+            "a core decodes 630 photos of ImageNet a second (a Xeon whose other core does so too, docs/performance.md)",
+        );
     } else {
         notes.push("a core crops 50,000 small images a second: not calibrated");
     }
     notes.push("gradients are complete at an even pace in backward; checkpoints and figures take no time");
-    notes.into_iter().map(str::to_owned).collect()
+    of_trial.into_iter().chain(notes.into_iter().map(str::to_owned)).collect()
+}
+
+fn trial_note(trial: &Trial) -> String {
+    let paces = |of: fn(&Pace) -> f64| {
+        let paces: Vec<String> = trial.paces.iter().map(|pace| format!("{:.2}", of(pace))).collect();
+        paces.join(", ")
+    };
+    let ((least, greatest), alphas, weights) = (trial.spread, paces(|pace| pace.alphas), paces(|pace| pace.weights));
+    let alphas = if alphas == weights { String::new() } else { format!(" (of the alphas {alphas})") };
+    format!(
+        "calibrated on this machine as it is now, by {:.0} s of steps of these networks with at most 5 cells and 32 images: \
+         they took {weights}{alphas} times as long as the peaks say, single ones {least:.2} to {greatest:.2} times the median",
+        trial.seconds
+    )
 }
 
 fn bytes(bytes: f64) -> String {

@@ -137,10 +137,9 @@ impl ImageDecoder {
         match &picture.form {
             Form::Pixels(pixels) => Ok(Decoded { pixels, area: picture.area(), shrink: Shrink::Full }),
             Form::Jpeg(file, frame) => {
-                self.pixels.clear();
                 let shrink = frame.shrink(shrink);
                 let area = self.jpeg.decode(file, frame, area, shrink, &mut self.pixels)?;
-                Ok(Decoded { pixels: &self.pixels, area, shrink })
+                Ok(Decoded { pixels: &self.pixels[..area.width * area.height * CHANNELS], area, shrink })
             }
             Form::Png(file) => {
                 self.decode_png(file)?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{SearchConfig, TrainConfig};
 use crate::genotype::{Convolution, FeatureMap, Layers, library};
-use crate::plan::{Calibration, DataSize, Efficiency};
+use crate::plan::{Calibration, DataSize, Efficiency, Pace};
 
 const DATA: DataSize = DataSize { train: 1000, test: 100, classes: 10 };
 
@@ -36,6 +36,9 @@ fn course() -> Course {
         name: "only".to_owned(),
         network,
         image_size: 10,
+        cells: 1,
+        operations: Vec::new(),
+        pace: Pace::default(),
         steps: Steps::Train,
         steps_per_epoch: 100,
         epochs: 3,
@@ -100,7 +103,7 @@ fn hours_and_cores_follow_from_the_step() {
     let found = estimate(&course(), &hardware(Kernels::Own), &alone());
     let seconds = found.phases[0].weight_step.seconds;
     assert_close(found.totals.hours, 300.0 * seconds / 3600.0);
-    assert_close(found.loader.cores, 10.0 / seconds / 486.0);
+    assert_close(found.loader.cores, 10.0 / seconds / 630.0);
 }
 
 #[test]
@@ -161,4 +164,19 @@ fn image_sizes_are_phases_of_their_own() {
     let phases = Course::of_training(&config, &cell, DATA, 1, Kernels::Own).unwrap().phases;
     let found: Vec<_> = phases.iter().map(|phase| (phase.image_size, phase.epochs, phase.evaluated_images)).collect();
     assert_eq!(found, [(24, 2, 0), (32, 3, 100)]);
+}
+
+#[test]
+fn measured_paces_stretch_the_steps_that_they_were_measured_of() {
+    let plain = course();
+    let mut slow = course();
+    slow.phases[0].pace = Pace { alphas: 5.0, weights: 3.0 };
+    let step = |course: &Course| estimate(course, &hardware(Kernels::Own), &alone()).phases[0].weight_step;
+    assert_close(step(&slow).seconds, 3.0 * step(&plain).seconds);
+    let steps = Steps::Search { alpha_epochs: 1, second_order: false };
+    let alphas = |mut course: Course| {
+        course.phases[0].steps = steps;
+        estimate(&course, &hardware(Kernels::Own), &alone()).phases[0].alpha_step.unwrap().seconds
+    };
+    assert_close(alphas(slow), 5.0 * alphas(plain));
 }

@@ -10,7 +10,7 @@ use super::quantity::bytes;
 use super::run::ReportedRun;
 
 /// Files and folders of a run by name, with what they hold.
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 17] = [
     ("summary.json", "the result in a few figures"),
     ("genotype.json", "the cell; of a search every variant with its costs"),
     ("weights.safetensors", "the trained network"),
@@ -24,6 +24,7 @@ const FILES: [(&str, &str); 16] = [
     ("checkpoints", "where the run can go on from"),
     ("environment.jsonl", "what it ran on, a line for each start"),
     ("log.jsonl", "what the program said"),
+    ("log.jsonl.1", "what it said before"),
     ("origin.json", "configuration and data that the run began with"),
     ("heartbeats", "what each rank was doing"),
     ("seeds.json", "which seeds there are to be"),

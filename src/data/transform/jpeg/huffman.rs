@@ -1,15 +1,18 @@
-//! Huffman tables, laid out so that one look at the next bits gives a coefficient or skips several.
+//! Huffman tables, laid out so that one look at the next bits gives a coefficient or two.
+
+use multiversion::multiversion;
 
 use super::{
     JpegError,
     bits::{BitReader, signed},
 };
 
-/// Bits that one look covers: codes and the bits of their coefficient together are rarely longer.
-pub(super) const LOOKUP_BITS: u32 = 11;
-const ENTRIES: usize = 1 << LOOKUP_BITS;
-/// The advance of an end of block: past the last coefficient from wherever it is met.
-pub(super) const END_OF_BLOCK: u32 = 64;
+/// Bits that one look at AC codes covers: those of one or two coefficients, as a rule.
+pub(super) const LOOK_BITS: u32 = 12;
+/// The same for a code alone, and for a DC code with its difference.
+pub(super) const CODE_BITS: u32 = 11;
+const LOOKS: usize = 1 << LOOK_BITS;
+const CODES: usize = 1 << CODE_BITS;
 
 /// One table of a file, for DC or AC coefficients.
 #[derive(Debug)]
@@ -18,38 +21,93 @@ pub(super) struct HuffmanTable {
     counts: [u8; 16],
     symbols: Vec<u8>,
     is_ac: bool,
-    /// By the next bits: a [`Step`] over a code with its coefficient, if they fit.
-    steps: Box<[Step; ENTRIES]>,
-    /// By the next bits: the step over as many codes with their coefficients as fit.
-    skips: Box<[Step; ENTRIES]>,
+    /// By the next bits, of DC tables.
+    differences: Box<[Difference]>,
+    /// By the next bits, of AC tables.
+    looks: Box<[Look]>,
     /// By the next bits: length and symbol of a code that fits; length 0 for longer ones.
-    codes: Box<[(u8, u8); ENTRIES]>,
+    codes: Box<[(u8, u8); CODES]>,
     /// For each length from 1: the end of its codes, aligned to 16 bits, and what added to a code gives its symbol.
     longer: [(u32, i32); 16],
 }
 
-/// What the next bits say: `bits` to consume (0: look at the code itself), coefficients to advance, value to store.
+/// A DC code with its difference: bits to consume, 0 if they do not fit, and the difference.
 #[derive(Copy, Clone, Debug, Default)]
-pub(super) struct Step(u32);
+pub(super) struct Difference(u32);
 
-impl Step {
-    fn new(bits: u32, advance: u32, value: i32) -> Self {
-        Self(bits | advance << 8 | (value as u32) << 16)
-    }
-
+impl Difference {
     #[inline(always)]
     pub fn bits(self) -> u32 {
-        self.0 & 0xff
-    }
-
-    #[inline(always)]
-    pub fn advance(self) -> u32 {
-        self.0 >> 8 & 0xff
+        self.0 & 63
     }
 
     #[inline(always)]
     pub fn value(self) -> i32 {
         self.0 as i32 >> 16
+    }
+}
+
+/// What the next bits say of AC coefficients: nothing (the first code with its bits is too long), an end of block, one or
+/// two coefficients, or one with the end of block behind it.
+///
+/// From the lowest on: 6 bits: how many to consume; 1: whether the block ends; 5: by how much the first coefficient
+/// advances, 0 if there is none; 6: how far all reaches, the end of the block counting as one; twice 7: the two values.
+/// Where there is but one coefficient, it stands for the second too, in the same place.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Look(u32);
+
+impl Look {
+    const END: u32 = 1 << 6;
+    const REACH: u32 = 63 << 12;
+
+    fn end(bits: u32) -> Look {
+        Look(bits | Self::END | 1 << 12)
+    }
+
+    /// One coefficient, of whose value 7 bits are kept.
+    fn coefficient(bits: u32, advance: u32, value: i32) -> Look {
+        let value = value as u32 & 127;
+        Look(bits | advance << 7 | advance << 12 | value << 18 | value << 25)
+    }
+
+    /// With `next` behind it, for which there must be room.
+    #[inline(always)]
+    fn followed_by(self, next: Look) -> Look {
+        let last = if next.first() > 0 { next } else { self };
+        let fields = (self.0 & 0x3_ffff) + (next.0 & (63 | Self::END | Self::REACH));
+        Look(fields | self.0 & 127 << 18 | last.0 & 127 << 25)
+    }
+
+    #[inline(always)]
+    pub fn bits(self) -> u32 {
+        self.0 & 63
+    }
+
+    #[inline(always)]
+    pub fn is_end(self) -> bool {
+        self.0 & Self::END != 0
+    }
+
+    /// By how much the first coefficient advances; 0 if there is none.
+    #[inline(always)]
+    pub fn first(self) -> u32 {
+        self.0 >> 7 & 31
+    }
+
+    /// By how much all coefficients advance, and one more for the end of the block.
+    #[inline(always)]
+    pub fn reach(self) -> u32 {
+        self.0 >> 12 & 63
+    }
+
+    #[inline(always)]
+    pub fn first_value(self) -> i16 {
+        ((self.0 << 7) as i32 >> 25) as i16
+    }
+
+    #[inline(always)]
+    pub fn last_value(self) -> i16 {
+        (self.0 as i32 >> 25) as i16
     }
 }
 
@@ -75,19 +133,16 @@ impl HuffmanTable {
             counts,
             symbols: symbols.to_vec(),
             is_ac,
-            steps: Box::new([Step::default(); ENTRIES]),
-            skips: Box::new([Step::default(); ENTRIES]),
-            codes: Box::new([(0, 0); ENTRIES]),
+            differences: Box::default(),
+            looks: Box::default(),
+            codes: Box::new([(0, 0); CODES]),
             longer: [(0, 0); 16],
         };
         table.assign_codes()?;
-        for next in 0..ENTRIES {
-            table.steps[next] = table.step(next);
-        }
         if is_ac {
-            for next in 0..ENTRIES {
-                table.skips[next] = table.skip(next);
-            }
+            table.looks = table.looks();
+        } else {
+            table.differences = (0..CODES).map(|next| table.difference(next)).collect();
         }
         Ok(table)
     }
@@ -99,9 +154,9 @@ impl HuffmanTable {
             let symbols = self.symbols.get(first..first + usize::from(count)).ok_or(JpegError::HuffmanTable)?;
             self.longer[position].1 = first as i32 - code as i32;
             for &symbol in symbols {
-                if length <= LOOKUP_BITS {
-                    let start = (code << (LOOKUP_BITS - length)) as usize;
-                    let entries = self.codes.get_mut(start..start + (1 << (LOOKUP_BITS - length)));
+                if length <= CODE_BITS {
+                    let start = (code << (CODE_BITS - length)) as usize;
+                    let entries = self.codes.get_mut(start..start + (1 << (CODE_BITS - length)));
                     entries.ok_or(JpegError::HuffmanTable)?.fill((length as u8, symbol));
                 }
                 code += 1;
@@ -116,56 +171,47 @@ impl HuffmanTable {
         Ok(())
     }
 
-    /// The step for `next`, none if the code and its bits do not fit.
-    fn step(&self, next: usize) -> Step {
-        let (length, symbol) = self.codes[next];
-        let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-        let bits = u32::from(length) + size;
-        if length == 0 || bits > LOOKUP_BITS || (!self.is_ac && run > 0) {
-            return Step::default();
+    /// The difference that `next` begins with, none if the code and its bits do not fit.
+    fn difference(&self, next: usize) -> Difference {
+        let (length, size) = self.codes[next];
+        let (length, size) = (u32::from(length), u32::from(size));
+        let bits = length + size;
+        if length == 0 || bits > CODE_BITS {
+            return Difference::default();
         }
-        match (self.is_ac, run, size) {
-            (true, 0, 0) => Step::new(bits, END_OF_BLOCK, 0),
-            (true, 15, 0) => Step::new(bits, 16, 0),
-            (true, _, 0) => Step::default(),
-            _ => {
-                let value = next >> (LOOKUP_BITS - bits) & ((1 << size) - 1);
-                Step::new(bits, run + 1, signed(value as i32, size))
-            }
-        }
+        let value = next >> (CODE_BITS - bits) & ((1 << size) - 1);
+        Difference(bits | (signed(value as i32, size) as u32) << 16)
     }
 
-    fn skip(&self, next: usize) -> Step {
-        let (mut bits, mut advance) = (0, 0);
-        while bits < LOOKUP_BITS && advance < END_OF_BLOCK {
-            let step = self.steps[next << bits & (ENTRIES - 1)];
-            // What comes to a whole block without an end of block is no block: taken in single steps, it is refused.
-            let is_too_far = step.advance() < END_OF_BLOCK && advance + step.advance() >= END_OF_BLOCK;
-            if step.bits() == 0 || bits + step.bits() > LOOKUP_BITS || is_too_far {
-                break;
-            }
-            bits += step.bits();
-            advance += step.advance();
+    /// All looks: at one code each, then with the next one where it fits.
+    fn looks(&self) -> Box<[Look]> {
+        let mut alone = Box::new([Look::default(); LOOKS]);
+        let mut start = 0;
+        while start < LOOKS {
+            let (length, symbol) = self.codes[start >> (LOOK_BITS - CODE_BITS)];
+            let end = start + (LOOKS >> if length == 0 { CODE_BITS } else { length.into() });
+            look_at_code(&mut alone[start..end], length.into(), symbol);
+            start = end;
         }
-        Step::new(bits, advance, 0)
+        with_what_follows(&alone)
     }
 
-    /// The step over the next code and its coefficient; 0 bits if it needs [`Self::symbol`].
+    /// The next DC code with its difference; 0 bits if it needs [`Self::symbol`].
     #[inline(always)]
-    pub fn next_step(&self, bits: &BitReader) -> Step {
-        self.steps[bits.peek::<LOOKUP_BITS>()]
+    pub fn next_difference(&self, bits: &BitReader) -> Difference {
+        self.differences.get(bits.peek::<CODE_BITS>()).copied().unwrap_or_default()
     }
 
-    /// The step over the next few codes and their coefficients; 0 bits if not even one fits.
+    /// By the next [`LOOK_BITS`]; empty of a DC table.
     #[inline(always)]
-    pub fn next_skip(&self, bits: &BitReader) -> Step {
-        self.skips[bits.peek::<LOOKUP_BITS>()]
+    pub fn by_next_bits(&self) -> &[Look] {
+        &self.looks
     }
 
     /// Takes the next code; needs 16 bits available. `None` if there is no such code.
     #[inline(always)]
     pub fn symbol(&self, bits: &mut BitReader) -> Option<u8> {
-        let (length, symbol) = self.codes[bits.peek::<LOOKUP_BITS>()];
+        let (length, symbol) = self.codes[bits.peek::<CODE_BITS>()];
         if length > 0 {
             bits.consume(length.into());
             return Some(symbol);
@@ -181,4 +227,35 @@ impl HuffmanTable {
         bits.consume(position as u32 + 1);
         self.symbols.get(usize::try_from(code as i32 + self.longer[position].1).ok()?).copied()
     }
+}
+
+/// Fills `looks`, all of which begin with the code of `symbol`; 0 for a `length` that does not fit.
+fn look_at_code(looks: &mut [Look], length: u32, symbol: u8) {
+    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+    let bits = length + size;
+    match (run, size) {
+        _ if length == 0 || bits > LOOK_BITS => {}
+        (0, 0) => looks.fill(Look::end(bits)),
+        (15, 0) => looks.fill(Look::coefficient(bits, 16, 0)),
+        // Larger values have no room, and a run without a coefficient is no code.
+        (_, 0 | 7..) => {}
+        _ => {
+            for (value, looks) in looks.chunks_exact_mut(1 << (LOOK_BITS - bits)).enumerate() {
+                looks.fill(Look::coefficient(bits, run + 1, signed(value as i32, size)));
+            }
+        }
+    }
+}
+
+/// Looks at two codes where both fit from those at one each. Without branches, for files often have tables of their own.
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt+popcnt+movbe+fma"))]
+fn with_what_follows(alone: &[Look; LOOKS]) -> Box<[Look]> {
+    let mut looks = vec![Look::default(); LOOKS].into_boxed_slice();
+    for (next, look) in looks.iter_mut().enumerate() {
+        let first = alone[next];
+        let second = alone[next << first.bits() & (LOOKS - 1)];
+        let fits = (first.first() > 0) & (second.bits() > 0) & (first.bits() + second.bits() <= LOOK_BITS);
+        *look = if fits { first.followed_by(second) } else { first };
+    }
+    looks
 }

@@ -7,11 +7,16 @@
 //!
 //! Written on arrays of eight numbers, which the compiler turns into vector instructions.
 
-/// Coefficients of a block in natural order (rows of horizontal frequencies), already multiplied by their quantiser.
+/// Coefficients of a block, or their quantisers: rows of horizontal frequencies in the order of [`COLUMNS`].
 pub(super) type Block = [i16; 64];
+
+/// Where each horizontal frequency stands in a row, such that those that are added first stand side by side.
+pub(super) const COLUMNS: [usize; 8] = [0, 4, 2, 5, 1, 6, 3, 7];
 
 const CONST_BITS: u32 = 13;
 const PASS1_BITS: u32 = 2;
+/// Bits by which the results of the two passes are rounded.
+pub(super) const SHIFTS: [u32; 2] = [CONST_BITS - PASS1_BITS, CONST_BITS + PASS1_BITS + 3];
 
 /// The transform of eight points as the reference library computes it, before its result is rounded to fewer bits.
 #[inline(always)]
@@ -50,7 +55,7 @@ const fn transform(input: [i32; 8]) -> [i32; 8] {
 }
 
 /// What each frequency gives to each point, `[frequency][point]`: the transform is linear and rounds only its result.
-const POINTS8: [[i32; 8]; 8] = {
+pub(super) const POINTS8: [[i32; 8]; 8] = {
     let mut points = [[0; 8]; 8];
     let mut frequency = 0;
     while frequency < 8 {
@@ -62,37 +67,44 @@ const POINTS8: [[i32; 8]; 8] = {
     points
 };
 
-/// Writes the `[8, 8]` samples of a block to rows of `samples` that begin `stride` apart.
+/// The samples of a block, eight bytes a row from the lowest on.
+///
+/// What is between the passes is kept in 16 bits, which hold it in every image that was made by a forward transform; what
+/// a damaged file has beyond is cut off, as in the reference library's vector code.
 ///
 /// Both passes compute eight columns side by side, so that nothing is transposed: the first by the transform's flow
 /// graph, the second by its matrix.
 #[inline(always)]
-pub(super) fn full(block: &Block, samples: &mut [u8], stride: usize) {
-    const BITS: u32 = CONST_BITS - PASS1_BITS;
-    let mut rows = [0_i32; 64];
+pub(super) fn full(block: &Block, quantiser: &Block) -> [u64; 8] {
+    let mut rows = [0_i16; 64];
     for column in 0..8 {
-        let at = |row: usize| i32::from(block[row * 8 + column]);
+        let at = |row: usize| i32::from(value(block, quantiser, row, column));
         let points = transform([at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)]);
         for row in 0..8 {
-            rows[row * 8 + column] = points[row].wrapping_add(1 << (BITS - 1)) >> BITS;
+            let point = points[row].wrapping_add(1 << (SHIFTS[0] - 1)) >> SHIFTS[0];
+            rows[row * 8 + column] = point.clamp(i16::MIN.into(), i16::MAX.into()) as i16;
         }
     }
-    const LAST_BITS: u32 = CONST_BITS + PASS1_BITS + 3;
-    for (row, out) in rows.chunks_exact(8).zip(samples.chunks_mut(stride)) {
-        let Some(out) = out.first_chunk_mut::<8>() else { return };
-        let mut sums = [1 << (LAST_BITS - 1); 8];
+    std::array::from_fn(|row| {
+        let mut sums = [1 << (SHIFTS[1] - 1); 8];
         for frequency in 0..8 {
             for point in 0..8 {
-                sums[point] = row[frequency].wrapping_mul(POINTS8[frequency][point]).wrapping_add(sums[point]);
+                let value = i32::from(rows[row * 8 + frequency]);
+                sums[point] = value.wrapping_mul(POINTS8[frequency][point]).wrapping_add(sums[point]);
             }
         }
-        for point in 0..8 {
-            out[point] = level(sums[point] >> LAST_BITS);
-        }
-    }
+        u64::from_le_bytes(sums.map(|sum| level(sum >> SHIFTS[1])))
+    })
 }
 
-/// The same for a block of one coefficient.
+/// The coefficient of a vertical and a horizontal frequency.
+#[inline(always)]
+fn value(block: &Block, quantiser: &Block, row: usize, column: usize) -> i16 {
+    let place = row * 8 + COLUMNS[column];
+    block[place].wrapping_mul(quantiser[place])
+}
+
+/// Writes the samples of a block of one coefficient, already multiplied by its quantiser.
 #[inline(always)]
 pub(super) fn flat(coefficient: i16, side: usize, samples: &mut [u8], stride: usize) {
     let value = level((i32::from(coefficient) + 4) >> 3);
@@ -112,22 +124,28 @@ const POINTS2: [[f32; 2]; 2] = [[0.353_553_4, 0.353_553_4], [0.353_553_4, -0.353
 
 /// Writes the samples of a block at half size, `[4, 4]`.
 #[inline(always)]
-pub(super) fn half(block: &Block, samples: &mut [u8], stride: usize) {
-    reduced(block, &POINTS4, samples, stride);
+pub(super) fn half(block: &Block, quantiser: &Block, samples: &mut [u8], stride: usize) {
+    reduced(block, quantiser, &POINTS4, samples, stride);
 }
 
 /// Writes the samples of a block at a quarter of its size, `[2, 2]`.
 #[inline(always)]
-pub(super) fn quarter(block: &Block, samples: &mut [u8], stride: usize) {
-    reduced(block, &POINTS2, samples, stride);
+pub(super) fn quarter(block: &Block, quantiser: &Block, samples: &mut [u8], stride: usize) {
+    reduced(block, quantiser, &POINTS2, samples, stride);
 }
 
 #[inline(always)]
-fn reduced<const SIDE: usize>(block: &Block, points: &[[f32; SIDE]; SIDE], samples: &mut [u8], stride: usize) {
+fn reduced<const SIDE: usize>(
+    block: &Block,
+    quantiser: &Block,
+    points: &[[f32; SIDE]; SIDE],
+    samples: &mut [u8],
+    stride: usize,
+) {
     // [point, horizontal frequency]
     let columns: [[f32; SIDE]; SIDE] = std::array::from_fn(|point| {
         std::array::from_fn(|frequency| {
-            (0..SIDE).map(|row| points[point][row] * f32::from(block[row * 8 + frequency])).sum()
+            (0..SIDE).map(|row| points[point][row] * f32::from(value(block, quantiser, row, frequency))).sum()
         })
     });
     for (column, out) in columns.iter().zip(samples.chunks_mut(stride)) {

@@ -5,7 +5,7 @@
 //!
 //! Why an own one: three quarters of the time of an input pipeline are spent here, and what saves it is what a general
 //! decoder does not offer. Only the blocks that a crop touches are transformed and converted, the others are passed
-//! over several coefficients at a look; rows below the crop are not read at all; and an image that is to become much
+//! over a few coefficients at a look; rows below the crop are not read at all; and an image that is to become much
 //! smaller is decoded at a half, a quarter or an eighth of its size ([`Shrink`]). It also never makes pixels up: a
 //! file that ends before its end marker is refused, whichever part of it a crop needs, and so is data that ends before
 //! the crop does. It needs no library, no assembler and no `unsafe`.
@@ -16,6 +16,8 @@ mod bits;
 mod frame;
 mod huffman;
 mod idct;
+#[cfg(target_arch = "x86_64")]
+mod idct_avx2;
 mod pixels;
 mod plane;
 mod progressive;
@@ -120,9 +122,11 @@ impl JpegDecoder {
         Ok(frame)
     }
 
-    /// Decodes `area` of `file`, which [`Self::open`] has opened as `frame`, and appends it to `out`, RGB.
+    /// Decodes `area` of `file`, which [`Self::open`] has opened as `frame`, to the beginning of `out`, RGB.
     ///
-    /// Returns the part of the shrunken image that was appended: it covers `area`, with up to one pixel more on each
+    /// `out` becomes longer where it is too short; it is never cleared, so that it serves the next image too.
+    ///
+    /// Returns the part of the shrunken image that was written: it covers `area`, with up to one pixel more on each
     /// side where `area` does not begin and end at whole pixels.
     ///
     /// # Errors
@@ -145,7 +149,11 @@ impl JpegDecoder {
         self.plan(frame, area, divisor);
         self.read_scans(file, frame)?;
         let shrunken = Area { left, top, width, height };
-        pixels::convert(&self.planes, frame.colour, &shrunken, &mut self.rows, out);
+        let length = width * height * 3;
+        if out.len() < length {
+            out.resize(length, 0);
+        }
+        pixels::convert(&self.planes, frame.colour, &shrunken, &mut self.rows, &mut out[..length]);
         Ok(shrunken)
     }
 
@@ -267,7 +275,7 @@ impl JpegDecoder {
             let (across, down) = if is_alone { (1, 1) } else { (component.across, component.down) };
             let dc = self.tables.dc[dc].table().ok_or(NO_TABLE)?;
             let ac = self.tables.ac[ac].table().ok_or(NO_TABLE)?;
-            let quantiser = self.quantisers[plane].as_ref().ok_or(NO_TABLE)?;
+            let quantiser = scan::in_place(self.quantisers[plane].as_ref().ok_or(NO_TABLE)?);
             components.push(ScanComponent { plane, across, down, dc, ac, quantiser });
         }
         scan::decode(&units, &components, &self.data, &mut self.planes)

@@ -28,12 +28,10 @@ pub(super) struct Rows {
     spread: [Vec<u8>; 4],
 }
 
-/// Appends the pixels of `area`, in the coordinates of the planes' image, `[height, width, 3]`.
+/// Writes the pixels of `area`, in the coordinates of the planes' image, `[height, width, 3]`.
 #[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt+popcnt+movbe+fma"))]
-pub(super) fn convert(planes: &[Plane], colour: Colour, area: &Area, rows: &mut Rows, out: &mut Vec<u8>) {
-    let start = out.len();
-    out.resize(start + area.width * area.height * 3, 0);
-    for (row, out) in out[start..].chunks_exact_mut(area.width * 3).enumerate() {
+pub(super) fn convert(planes: &[Plane], colour: Colour, area: &Area, rows: &mut Rows, out: &mut [u8]) {
+    for (row, out) in out.chunks_exact_mut(area.width * 3).enumerate() {
         let Rows { sums, spread } = rows;
         for (plane, spread) in planes.iter().zip(spread.iter_mut()) {
             if plane.ratio != (1, 1) {
@@ -131,11 +129,42 @@ fn rgb(y: u8, cb: u8, cr: u8) -> [u8; 3] {
     .map(|value| value.clamp(0, 255) as u8)
 }
 
+/// Pixels that are converted side by side.
+const LANES: usize = 32;
+
 #[inline(always)]
 fn ycbcr_row(y: &[u8], cb: &[u8], cr: &[u8], out: &mut [u8]) {
-    for (((pixel, &y), &cb), &cr) in out.chunks_exact_mut(3).zip(y).zip(cb).zip(cr) {
+    let (ys, cbs, crs) = (y.chunks_exact(LANES), cb.chunks_exact(LANES), cr.chunks_exact(LANES));
+    let whole = out.len() / 3 / LANES * LANES;
+    for (((pixels, y), cb), cr) in out.chunks_exact_mut(3 * LANES).zip(ys).zip(cbs).zip(crs) {
+        let (Some(y), Some(cb), Some(cr)) = (y.first_chunk(), cb.first_chunk(), cr.first_chunk()) else { return };
+        let [red, green, blue] = rgb_lanes(y, cb, cr);
+        for (lane, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+            pixel.copy_from_slice(&[red[lane], green[lane], blue[lane]]);
+        }
+    }
+    let rest = out.chunks_exact_mut(3).zip(y).zip(cb).zip(cr).skip(whole);
+    for (((pixel, &y), &cb), &cr) in rest {
         pixel.copy_from_slice(&rgb(y, cb, cr));
     }
+}
+
+/// [`rgb`] in 16 bits, which hold all sums when the factors' whole parts are added for themselves.
+#[inline(always)]
+fn rgb_lanes(y: &[u8; LANES], cb: &[u8; LANES], cr: &[u8; LANES]) -> [[u8; LANES]; 3] {
+    // Half of the upper 16 bits of twice the product, rounded.
+    let part = |value: i16, factor: i32| ((((2 * i32::from(value) * factor) >> 16) as i16) + 1) >> 1;
+    let clamp = |value: i16| value.clamp(0, 255) as u8;
+    let [mut red, mut green, mut blue] = [[0; LANES]; 3];
+    for lane in 0..LANES {
+        let [y, cb, cr] = [y[lane], cb[lane], cr[lane]].map(i16::from);
+        let (cb, cr) = (cb - 128, cr - 128);
+        red[lane] = clamp(y + cr + part(cr, CR_RED - (1 << 16)));
+        let of_green = i32::from(cb) * CB_GREEN + i32::from(cr) * (CR_GREEN + (1 << 16));
+        green[lane] = clamp(y - cr + ((of_green + HALF) >> 16) as i16);
+        blue[lane] = clamp(y + 2 * cb + part(cb, CB_BLUE - (2 << 16)));
+    }
+    [red, green, blue]
 }
 
 /// `inks`: cyan, magenta and yellow from the first three components.

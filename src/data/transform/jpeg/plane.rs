@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 /// Samples of the blocks `rows` x `columns` of a component.
+///
+/// The memory is that of the largest image so far.
 #[derive(Debug, Default)]
 pub(super) struct Plane {
     pub samples: Vec<u8>,
@@ -31,7 +33,11 @@ impl Plane {
     /// Makes room for its blocks.
     pub fn allocate(&mut self) {
         self.stride = self.columns.len() * self.side;
-        self.samples.resize(self.stride * self.rows.len() * self.side, 0);
+        let length = self.stride * self.rows.len() * self.side;
+        // What an image before has left is written over.
+        if self.samples.len() < length {
+            self.samples.resize(length, 0);
+        }
     }
 
     /// Samples `columns` of a row; the last row and column of the image stand for what is beyond them.

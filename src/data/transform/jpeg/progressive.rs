@@ -1,13 +1,16 @@
 //! The scans of a progressive JPEG: each adds bits to the coefficients of the whole image.
 
-use multiversion::multiversion;
+use multiversion::{multiversion, target::match_target};
 
+#[cfg(target_arch = "x86_64")]
+use super::idct_avx2;
 use super::{
     JpegError,
     bits::{BitReader, EntropyCoded},
     huffman::HuffmanTable,
+    idct::{self, Block},
     plane::Plane,
-    scan::{Units, ZIGZAG, difference, for_each_unit, write},
+    scan::{Units, ZIGZAG, difference, for_each_unit, in_place, write},
 };
 
 /// All coefficients of a component, block after block.
@@ -227,16 +230,16 @@ pub(super) fn transform(
     quantiser: &[u16; 64],
     plane: &mut Plane,
 ) -> Result<(), JpegError> {
-    let mut natural = [0_i16; 64];
-    for (place, &factor) in ZIGZAG.iter().zip(quantiser) {
-        natural[usize::from(*place)] = factor as i16;
-    }
+    let full = match_target! {
+        "x86_64+avx2+bmi1+bmi2+lzcnt+popcnt+movbe+fma" => |block: &Block, quantiser: &Block| idct_avx2::full(block, quantiser),
+        _ => |block: &Block, quantiser: &Block| idct::full(block, quantiser),
+    };
+    let quantiser = in_place(quantiser);
     for row in plane.rows.clone() {
         for column in plane.columns.clone() {
-            let values = coefficients.block(row, column)?;
-            let mut block = std::array::from_fn(|place| values[place].wrapping_mul(natural[place]));
+            let mut block = *coefficients.block(row, column)?;
             if let Some(place) = plane.place(row, column) {
-                write(&mut block, 63, plane.side, &mut plane.samples[place..], plane.stride);
+                write(&mut block, &quantiser, 63, plane, place, full);
             }
         }
     }

@@ -3,22 +3,43 @@
 //! Codes have no index, so every block before the region's last row is decoded; but a block outside of the region is
 //! only skipped, several coefficients at a look, and rows below the region are not looked at.
 
-use multiversion::multiversion;
+use multiversion::{multiversion, target::match_target};
 
+#[cfg(target_arch = "x86_64")]
+use super::idct_avx2;
 use super::{
     JpegError,
     bits::{BitReader, EntropyCoded},
-    huffman::{END_OF_BLOCK, HuffmanTable},
-    idct::{self, Block},
+    huffman::{HuffmanTable, LOOK_BITS, Look},
+    idct::{self, Block, COLUMNS},
     plane::Plane,
 };
 
-/// Where the coefficients stand in a block, in the order in which they are written.
-pub(super) const ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21,
-    28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54,
-    47, 55, 62, 63,
-];
+/// Where the coefficients stand in a [`Block`], in the order in which they are written.
+pub(super) const ZIGZAG: [u8; 64] = {
+    const NATURAL: [u8; 64] = [
+        0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14,
+        21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60,
+        61, 54, 47, 55, 62, 63,
+    ];
+    let mut places = [0; 64];
+    let mut position = 0;
+    while position < 64 {
+        let (row, frequency) = (NATURAL[position] / 8, NATURAL[position] % 8);
+        places[position] = row * 8 + COLUMNS[frequency as usize] as u8;
+        position += 1;
+    }
+    places
+};
+
+/// A file's quantisers where a [`Block`] has the coefficients that they belong to.
+pub(super) fn in_place(quantiser: &[u16; 64]) -> Block {
+    let mut block = [0; 64];
+    for (&place, &factor) in ZIGZAG.iter().zip(quantiser) {
+        block[usize::from(place)] = factor as i16;
+    }
+    block
+}
 
 /// Where the units of a scan stand: of all its components together, or the blocks of its only one.
 #[derive(Debug)]
@@ -39,8 +60,8 @@ pub(super) struct ScanComponent<'a> {
     pub down: usize,
     pub dc: &'a HuffmanTable,
     pub ac: &'a HuffmanTable,
-    /// In the order of [`ZIGZAG`].
-    pub quantiser: &'a [u16; 64],
+    /// In the order of a [`Block`].
+    pub quantiser: Block,
 }
 
 /// Calls `unit` with row and column of each unit from the first needed one on, and with the reader of its segment,
@@ -89,6 +110,10 @@ pub(super) fn decode(
     data: &EntropyCoded,
     planes: &mut [Plane],
 ) -> Result<(), JpegError> {
+    let full = match_target! {
+        "x86_64+avx2+bmi1+bmi2+lzcnt+popcnt+movbe+fma" => |block: &Block, quantiser: &Block| idct_avx2::full(block, quantiser),
+        _ => |block: &Block, quantiser: &Block| idct::full(block, quantiser),
+    };
     let mut predictions = [0_i32; 4];
     let mut block: Block = [0; 64];
     for_each_unit(
@@ -107,9 +132,9 @@ pub(super) fn decode(
                             skip(bits, component.ac)?;
                             continue;
                         };
-                        let last = coefficients(bits, component.ac, component.quantiser, &mut block)?;
-                        block[0] = prediction.wrapping_mul(component.quantiser[0].into()) as i16;
-                        write(&mut block, last, plane.side, &mut plane.samples[place..], plane.stride);
+                        let last = coefficients(bits, component.ac, &mut block)?;
+                        block[0] = *prediction as i16;
+                        write(&mut block, &component.quantiser, last, plane, place, full);
                     }
                 }
             }
@@ -118,19 +143,33 @@ pub(super) fn decode(
     )
 }
 
-/// Writes a block's samples and clears it; `last` is the position of its last coefficient.
+/// Writes a block's samples to where they begin in `plane`, and clears it; `last` is the position of its last coefficient.
 #[inline(always)]
-pub(super) fn write(block: &mut Block, last: u32, side: usize, samples: &mut [u8], stride: usize) {
-    if last == 0 || side == 1 {
-        idct::flat(block[0], side, samples, stride);
+pub(super) fn write(
+    block: &mut Block,
+    quantiser: &Block,
+    last: u32,
+    plane: &mut Plane,
+    place: usize,
+    full: impl Fn(&Block, &Block) -> [u64; 8],
+) {
+    let (samples, stride) = (&mut plane.samples[place..], plane.stride);
+    if last == 0 || plane.side == 1 {
+        idct::flat(block[0].wrapping_mul(quantiser[0]), plane.side, samples, stride);
         if last == 0 {
             return;
         }
     } else {
-        match side {
-            8 => idct::full(block, samples, stride),
-            4 => idct::half(block, samples, stride),
-            _ => idct::quarter(block, samples, stride),
+        match plane.side {
+            8 => {
+                for (row, out) in full(block, quantiser).into_iter().zip(samples.chunks_mut(stride)) {
+                    if let Some(out) = out.first_chunk_mut() {
+                        *out = row.to_le_bytes();
+                    }
+                }
+            }
+            4 => idct::half(block, quantiser, samples, stride),
+            _ => idct::quarter(block, quantiser, samples, stride),
         }
     }
     *block = [0; 64];
@@ -138,90 +177,108 @@ pub(super) fn write(block: &mut Block, last: u32, side: usize, samples: &mut [u8
 
 const NO_CODE: JpegError = JpegError::Damaged("has a code that its tables do not");
 
-/// The difference of a block's mean to the one before.
+/// The difference of a block's mean to the one before. Leaves bits for [`LOOKS`] looks.
 #[inline(always)]
 pub(super) fn difference(bits: &mut BitReader, table: &HuffmanTable) -> Result<i32, JpegError> {
     bits.refill();
-    let step = table.next_step(bits);
-    if step.bits() > 0 {
-        bits.consume(step.bits());
-        return Ok(step.value());
+    let difference = table.next_difference(bits);
+    if difference.bits() > 0 {
+        bits.consume(difference.bits());
+        return Ok(difference.value());
     }
     let size = table.symbol(bits).filter(|&size| size < 16).ok_or(NO_CODE)?;
-    Ok(bits.take_signed(size.into()))
+    let value = bits.take_signed(size.into());
+    bits.refill();
+    Ok(value)
 }
+
+/// Looks at AC codes between two refills.
+const LOOKS: usize = 3;
 
 /// Reads a block's other coefficients; returns the position of the last.
 #[inline(always)]
-fn coefficients(
-    bits: &mut BitReader,
-    table: &HuffmanTable,
-    quantiser: &[u16; 64],
-    block: &mut Block,
-) -> Result<u32, JpegError> {
+fn coefficients(bits: &mut BitReader, table: &HuffmanTable, block: &mut Block) -> Result<u32, JpegError> {
+    let place = |position: u32| usize::from(ZIGZAG[position as usize & 63] & 63);
+    let looks = looks(table)?;
     let mut position = 0;
-    while position < 63 {
+    loop {
+        for _ in 0..LOOKS {
+            let look = looks[bits.peek::<LOOK_BITS>()];
+            let reach = position + look.reach();
+            if look.first() == 0 || reach > 63 {
+                if look.bits() > 0 && look.first() == 0 {
+                    bits.consume(look.bits());
+                    return Ok(position);
+                }
+                // A long code, or a look that leads into the next block.
+                let Some((advance, value)) = single(bits, table)? else { return Ok(position) };
+                position += advance;
+                if position > 63 {
+                    return Err(NO_CODE);
+                }
+                block[place(position)] = value as i16;
+                if position == 63 {
+                    return Ok(position);
+                }
+                break;
+            }
+            bits.consume(look.bits());
+            block[place(position + look.first())] = look.first_value();
+            position = reach - u32::from(look.is_end());
+            block[place(position)] = look.last_value();
+            if look.is_end() || position == 63 {
+                return Ok(position);
+            }
+        }
         bits.refill();
-        let step = table.next_step(bits);
-        let (advance, value) = if step.bits() > 0 {
-            bits.consume(step.bits());
-            (step.advance(), step.value())
-        } else {
-            long_step(bits, table)?
-        };
-        if advance == END_OF_BLOCK {
-            break;
-        }
-        position += advance;
-        if position > 63 {
-            return Err(NO_CODE);
-        }
-        let value = value.wrapping_mul(quantiser[position as usize & 63].into());
-        block[usize::from(ZIGZAG[position as usize & 63] & 63)] = value as i16;
-    }
-    Ok(position)
-}
-
-/// A code that does not fit into one look with its coefficient.
-#[inline(always)]
-fn long_step(bits: &mut BitReader, table: &HuffmanTable) -> Result<(u32, i32), JpegError> {
-    let symbol = table.symbol(bits).ok_or(NO_CODE)?;
-    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
-    match (run, size) {
-        (0, 0) => Ok((END_OF_BLOCK, 0)),
-        (15, 0) => Ok((16, 0)),
-        (_, 0) => Err(NO_CODE),
-        _ => Ok((run + 1, bits.take_signed(size))),
     }
 }
 
 /// Passes over a block's other coefficients.
 #[inline(always)]
 fn skip(bits: &mut BitReader, table: &HuffmanTable) -> Result<(), JpegError> {
+    let looks = looks(table)?;
     let mut position = 0;
-    while position < 63 {
-        bits.refill();
-        let skip = table.next_skip(bits);
-        let advance = skip.advance();
-        let is_end = advance >= END_OF_BLOCK;
-        // The codes of one look may go on into the next block, which only the coefficients so far tell.
-        let last = if is_end { END_OF_BLOCK + 62 } else { 63 };
-        if skip.bits() > 0 && position + advance <= last {
-            bits.consume(skip.bits());
-            if is_end {
+    loop {
+        for _ in 0..LOOKS {
+            let look = looks[bits.peek::<LOOK_BITS>()];
+            let reach = position + look.reach();
+            if look.bits() == 0 || reach > 63 {
+                let Some((advance, _)) = single(bits, table)? else { return Ok(()) };
+                position += advance;
+                if position > 63 {
+                    return Err(NO_CODE);
+                }
+                if position == 63 {
+                    return Ok(());
+                }
+                break;
+            }
+            bits.consume(look.bits());
+            position = reach;
+            if look.is_end() || position == 63 {
                 return Ok(());
             }
-            position += advance;
-            continue;
         }
-        let (advance, _) = long_step(bits, table)?;
-        if advance == END_OF_BLOCK {
-            return Ok(());
-        }
-        position += advance;
-        if position > 63 {
-            return Err(NO_CODE);
-        }
+        bits.refill();
     }
-    Ok(())
+}
+
+#[inline(always)]
+fn looks(table: &HuffmanTable) -> Result<&[Look; 1 << LOOK_BITS], JpegError> {
+    table.by_next_bits().first_chunk().ok_or(NO_CODE)
+}
+
+/// Takes one code with its coefficient, however long: by how much it advances, and the value; `None` at the end of a block.
+#[inline(always)]
+fn single(bits: &mut BitReader, table: &HuffmanTable) -> Result<Option<(u32, i32)>, JpegError> {
+    bits.refill();
+    let symbol = table.symbol(bits).ok_or(NO_CODE)?;
+    let (run, size) = (u32::from(symbol >> 4), u32::from(symbol & 15));
+    match (run, size) {
+        (0, 0) => Ok(None),
+        (15, 0) => Ok(Some((16, 0))),
+        (_, 0) => Err(NO_CODE),
+        _ => Ok(Some((run + 1, bits.take_signed(size)))),
+    }
 }

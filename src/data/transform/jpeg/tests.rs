@@ -215,3 +215,30 @@ fn rare_kinds_are_named() {
     changed[header + 4] = 12;
     assert!(JpegDecoder::default().open(&changed).unwrap_err().to_string().contains("8 bits"));
 }
+
+/// The transform of a block in vectors, where this processor has them.
+#[multiversion::multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt+popcnt+movbe+fma"))]
+fn in_vectors(block: &idct::Block, quantiser: &idct::Block) -> [u64; 8] {
+    multiversion::target::match_target! {
+        "x86_64+avx2+bmi1+bmi2+lzcnt+popcnt+movbe+fma" => idct_avx2::full(block, quantiser),
+        _ => idct::full(block, quantiser),
+    }
+}
+
+#[test]
+fn vectors_compute_the_same_samples_of_any_coefficients() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    for round in 0..20_000 {
+        let limit = [20, 200, 2000, 32_767][round % 4];
+        let block = std::array::from_fn(|_| rng.random_range(-limit..=limit));
+        let quantiser = std::array::from_fn(|_| [1, 3, 16][round % 3]);
+        assert_eq!(in_vectors(&block, &quantiser), idct::full(&block, &quantiser), "{block:?}");
+    }
+    for extreme in [i16::MIN, i16::MAX] {
+        for place in 0..64 {
+            let mut block = [extreme; 64];
+            block[place] = 1;
+            assert_eq!(in_vectors(&block, &[1; 64]), idct::full(&block, &[1; 64]), "{extreme} but at {place}");
+        }
+    }
+}
