@@ -158,7 +158,9 @@ class MixedOp(nn.Module):
         super().__init__()
         self.m_ops = nn.ModuleList(build_operation(name, channels, stride) for name in live)
 
-    def forward(self, x, weights):
+    def forward(self, x, weights, index=None):
+        if index is not None:
+            return self.m_ops[index](x) * weights[index]
         return sum(w * op(x) for w, op in zip(weights, self.m_ops))
 
 
@@ -181,12 +183,12 @@ class Cell(nn.Module):
             for live, source in zip(switches, sources)
         )
 
-    def forward(self, older, newer, weights):
+    def forward(self, older, newer, weights, indices):
         states = [self.preprocess0(older), self.preprocess1(newer)]
         edge = 0
         for _ in range(NUM_NODES):
             mixed = [
-                self.cell_ops[edge + source](state, weights[edge + source])
+                self.cell_ops[edge + source](state, weights[edge + source], indices[edge + source])
                 for source, state in enumerate(states)
             ]
             edge += len(states)
@@ -201,8 +203,11 @@ class Supernet(nn.Module):
     same number on every edge.
     """
 
-    def __init__(self, num_cells, channels, num_classes, switches_normal, switches_reduce):
+    def __init__(
+        self, num_cells, channels, num_classes, switches_normal, switches_reduce, strategy="p-darts"
+    ):
         super().__init__()
+        self.strategy = strategy
         self.stem = nn.Sequential(
             nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels)
         )
@@ -227,10 +232,19 @@ class Supernet(nn.Module):
 
     def forward(self, images):
         older = newer = self.stem(images)
+        normal, reduce = self.mix(self.alphas_normal), self.mix(self.alphas_reduce)
         for cell, reduction in zip(self.cells, self.reductions):
-            alphas = self.alphas_reduce if reduction else self.alphas_normal
-            older, newer = newer, cell(older, newer, F.softmax(alphas, dim=-1))
+            older, newer = newer, cell(older, newer, *(reduce if reduction else normal))
         return self.classifier(self.global_pooling(newer).flatten(1))
+
+    def mix(self, alphas):
+        """The weights of a cell's operations and, for GDAS, the one operation of each edge that runs."""
+        if self.strategy == "p-darts":
+            return F.softmax(alphas, dim=-1), [None] * len(alphas)
+        gumbel = -torch.empty_like(alphas).exponential_().log()
+        soft = F.softmax(F.log_softmax(alphas, dim=-1) + gumbel, dim=-1)
+        index = soft.argmax(dim=-1)
+        return F.one_hot(index, soft.shape[-1]) - soft.detach() + soft, index.tolist()
 
     def arch_parameters(self):
         return [self.alphas_normal, self.alphas_reduce]
@@ -272,7 +286,7 @@ def timed_step(*arguments):
     return time.perf_counter() - start
 
 
-def measure(stage, live, global_batch, repeats, warmups=2):
+def measure(stage, live, global_batch, repeats, warmups=2, strategy="p-darts"):
     """Median seconds of both steps at the paper's sizes, and the peak memory of this process.
 
     Under torchrun, with DistributedDataParallel over gloo: the ranks share the batch.
@@ -280,7 +294,7 @@ def measure(stage, live, global_batch, repeats, warmups=2):
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     num_cells, default_live = STAGES[stage]
     switches = [live or default_live] * sum(NUM_INPUTS + node for node in range(NUM_NODES))
-    model = Supernet(num_cells, INIT_CHANNELS, NUM_CLASSES, switches, switches)
+    model = Supernet(num_cells, INIT_CHANNELS, NUM_CLASSES, switches, switches, strategy)
     alphas, weights = model.arch_parameters(), model.weight_parameters()
     for_alphas, for_weights = alpha_optimizer(model), weight_optimizer(model)
     images = torch.randn(global_batch // ranks, 3, IMAGE_SIZE, IMAGE_SIZE)
@@ -328,6 +342,7 @@ def parse_arguments():
     parser.add_argument("--threads", type=positive, default=None, metavar="T")
     parser.add_argument("--repeats", type=positive, default=5, metavar="R")
     parser.add_argument("--live", type=operation_names, default=None, metavar="OP,OP,...")
+    parser.add_argument("--strategy", choices=("p-darts", "gdas"), default="p-darts")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a line of text")
     return parser.parse_args()
 
@@ -337,7 +352,7 @@ def main():
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    result = measure(arguments.stage, arguments.live, arguments.global_batch, arguments.repeats)
+    result = measure(arguments.stage, arguments.live, arguments.global_batch, arguments.repeats, strategy=arguments.strategy)
     if int(os.environ.get("RANK", "0")) > 0:
         return
     if arguments.json:

@@ -133,6 +133,8 @@ pub enum StrategyName {
     PcDarts,
     /// SNAS (arXiv:1812.09926): sampled weights of the operations, one loss for alphas and weights.
     Snas,
+    /// GDAS (arXiv:1910.04465): one sampled operation an edge, the only one that is computed.
+    Gdas,
     /// Cells drawn at random, each trained for a short time (arXiv:1902.07638).
     Random,
     /// Regularized evolution (arXiv:1802.01548): cells that descend from others, each trained for a short time.
@@ -323,7 +325,8 @@ section! {
     SearchSection at "search" {
         /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage), "pc-darts" (one stage, operations
         /// on a part of the channels, weights of the edges), "snas" (one stage, sampled weights, alphas and weights by one
-        /// loss), "random" (cells drawn, each trained briefly) or "evolution" (cells that descend from the best of others).
+        /// loss), "gdas" (one stage, one sampled operation an edge, the only one that is computed), "random" (cells drawn,
+        /// each trained briefly) or "evolution" (cells that descend from the best of others).
         strategy: StrategyName = StrategyName::PDarts,
         /// Approximation of the alphas' gradient: 1 (weights taken as they are) or 2 (as they would be after a step; for
         /// darts, some three times as slow).
@@ -331,7 +334,7 @@ section! {
         /// Operations work on one of so many parts of a state's channels, the others pass; 1 = on all. For pc-darts: 4 in the
         /// paper on CIFAR, 2 on ImageNet.
         partial_channels: usize = 1,
-        /// Temperature of the samples in the first epoch; only for snas.
+        /// Temperature of the samples in the first epoch; only for snas and gdas.
         temperature: f64 = 1.0,
         /// Temperature in the last epoch, above 0; linear between the two.
         temperature_end: f64 = 0.03,
@@ -438,7 +441,7 @@ section! {
 }
 
 section! {
-    /// How random and evolution train a cell, to learn how good it is: with [optimizer.weights] and the images of [data], of
+    /// How random and evolution train a cell, to learn how good it is: with optimizer.weights and the images of data, of
     /// which those that train_fraction leaves decide.
     EvaluationSection at "evaluation" {
         /// Cells that are evaluated in all; of a single one nothing is trained.

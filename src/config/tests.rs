@@ -241,6 +241,8 @@ fn shipped_configs_load() {
     let (darts, pc_darts) = (shipped("search-darts.toml"), shipped("search-pc-darts.toml"));
     assert_eq!((darts.search.strategy, darts.search.order), (StrategyName::Darts, 2));
     assert_eq!((pc_darts.search.strategy, pc_darts.search.partial_channels), (StrategyName::PcDarts, 4));
+    let gdas = shipped("search-gdas.toml");
+    assert_eq!((gdas.search.strategy, gdas.search.temperature), (StrategyName::Gdas, 10.0));
     let snas = shipped("search-snas.toml");
     assert_eq!((snas.search.strategy, snas.search.temperature_end), (StrategyName::Snas, 0.03));
     for (name, strategy, candidates) in

@@ -83,6 +83,7 @@ impl Settings for SearchConfig {
         validate_operations(&self.search.operations)?;
         validate_stages(&self.search)?;
         strategy::validate_strategy(&self.search, self.model.channels)?;
+        strategy::validate_batch_norm(self.search.strategy, self.model.batch_norm)?;
         validate_parallel(&self.parallel)?;
         validate_weight_optimizer(&self.optimizer.weights)?;
         validate_alpha_optimizer(&self.optimizer.alphas)?;

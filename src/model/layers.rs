@@ -126,10 +126,30 @@ impl BatchNorm {
         Ok(normalised?)
     }
 
+    /// That of one of `blocks` equal blocks of channels alone; the tensors are shared.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn of_block(&self, block: i64, blocks: i64) -> Result<Self, TorchError> {
+        let part = |tensor: &Tensor| block_of(tensor, block, blocks);
+        let affine = self.affine.as_ref().map(|(weight, bias)| Ok::<_, TorchError>((part(weight)?, part(bias)?)));
+        Ok(Self {
+            affine: affine.transpose()?,
+            running_mean: part(&self.running_mean)?,
+            running_var: part(&self.running_var)?,
+        })
+    }
+
     /// What evaluation normalises by.
     pub fn running(&self) -> RunningStatistics<'_> {
         RunningStatistics { mean: &self.running_mean, var: &self.running_var }
     }
+}
+
+/// One of `blocks` equal blocks of the first dimension.
+fn block_of(tensor: &Tensor, block: i64, blocks: i64) -> Result<Tensor, TorchError> {
+    let rows = tensor.size()[0] / blocks;
+    Ok(tensor.f_narrow(0, block * rows, rows)?)
 }
 
 /// ReLU, 1x1 convolution, BatchNorm without affine: brings a cell's input to the cell's width.
@@ -201,6 +221,21 @@ impl FactorizedReduce {
             bn: norm(store, &format!("{name}.bn"), edges * channels.1),
             edges,
         }
+    }
+
+    /// That of one edge alone; the tensors are shared.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn of_edge(&self, edge: i64) -> Result<Self, TorchError> {
+        let part =
+            |conv: &Conv2d| Ok::<_, TorchError>(Conv2d { weight: block_of(&conv.weight, edge, self.edges)?, ..*conv });
+        Ok(Self {
+            conv_even: part(&self.conv_even)?,
+            conv_odd: part(&self.conv_odd)?,
+            bn: self.bn.of_block(edge, self.edges)?,
+            edges: 1,
+        })
     }
 
     /// `relu` `[N, in, H, W]`, already through the ReLU, to `[N, edges * C, H/2, W/2]` before normalisation.

@@ -34,6 +34,16 @@ impl SeparableConv {
         }
     }
 
+    /// That of one edge alone; the weights are shared.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn of_edge(&self, edge: i64) -> Result<Self, TorchError> {
+        let channels = self.pointwise.size()[1];
+        let part = |weights: &Tensor| weights.f_narrow(0, edge * channels, channels);
+        Ok(Self { depthwise: part(&self.depthwise)?, pointwise: part(&self.pointwise)?, geometry: self.geometry })
+    }
+
     /// `x`: `[N, C, H, W]` for all edges, or `[N, E * C, H, W]` with the input of each. Returns
     /// `[N, E * C, H / stride, W / stride]`.
     ///

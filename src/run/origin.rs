@@ -9,7 +9,7 @@ use super::{RunDirectory, RunError, write_json_atomic};
 
 const ORIGIN: &str = "origin.json";
 /// Files at the root of a run that nothing else may replace.
-const FILES: [&str; 14] = [
+const FILES: [&str; 16] = [
     ".lock",
     "config.toml",
     "environment.jsonl",

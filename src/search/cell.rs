@@ -93,7 +93,14 @@ impl SearchCell {
                 1 => &newer,
                 _ => &nodes[source - NUM_INPUTS],
             };
-            operations.forward(&self.partial.mixed(state)?, weights.source(source), mode, &mut sums)?;
+            let state_of_operations = self.partial.mixed(state)?;
+            match weights.chosen() {
+                None => operations.forward(&state_of_operations, weights.source(source), mode, &mut sums)?,
+                Some(chosen) => {
+                    let (operations, weights) = operations.chosen(weights.source(source), &chosen)?;
+                    operations.forward(&state_of_operations, &weights, mode, &mut sums)?;
+                }
+            }
             if self.partial.has_passing() {
                 passing.push(self.partial.passing(state, stride_of(source, self.reduction))?);
             }

@@ -3,10 +3,13 @@
 //! All edges that leave one state have one stride and one input, so what they have in common is computed once and what
 //! is alike is computed together. This file is the pure part: it turns the switches of a cell into that arrangement.
 
-use crate::genotype::{CellSwitches, NUM_INPUTS, NUM_NODES, Operation, edge_index};
+use crate::genotype::{CellSwitches, NUM_EDGES, NUM_INPUTS, NUM_NODES, Operation, edge_index};
 
 /// States that edges leave: the inputs of a cell and all its nodes but the last.
 pub const NUM_SOURCES: usize = NUM_INPUTS + NUM_NODES - 1;
+
+/// For each edge the position of one operation among its live ones.
+pub type Chosen = [usize; NUM_EDGES];
 
 /// An operation that is live on one edge.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

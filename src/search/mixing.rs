@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::layout::{NUM_SOURCES, OperationEdges};
+use super::layout::{Chosen, NUM_SOURCES, OperationEdges};
 use crate::torch::TorchError;
 
 /// What a strategy makes of its parameters for one forward pass.
@@ -17,7 +17,7 @@ pub struct Mixing {
 impl Mixing {
     /// By these weights `[14, K]` of the operations alone.
     pub fn of_operations(normal: Tensor, reduction: Tensor) -> Self {
-        let cell = |operations| CellMixing { operations, edges: None };
+        let cell = |operations| CellMixing { operations, edges: None, chosen: None };
         Self { normal: cell(normal), reduction: cell(reduction) }
     }
 }
@@ -29,6 +29,8 @@ pub struct CellMixing {
     pub operations: Tensor,
     /// `[14]`: of the edges themselves, where they are weighed; otherwise 1 each.
     pub edges: Option<Tensor>,
+    /// The one operation of each edge that is computed; none where all are.
+    pub chosen: Option<Chosen>,
 }
 
 /// For every source state the weights of the operations that leave it: those of the first operation's edges, then
@@ -36,6 +38,7 @@ pub struct CellMixing {
 pub struct MixingWeights {
     sources: Vec<Tensor>,
     edges: Option<Tensor>,
+    chosen: Option<Chosen>,
 }
 
 impl MixingWeights {
@@ -56,21 +59,28 @@ impl MixingWeights {
             .collect();
         let index = Tensor::f_from_slice(&indices)?.f_to_device(weights.device())?;
         let sources = weights.f_flatten(0, 1)?.f_index_select(0, &index)?.f_split_with_sizes(&sizes, 0)?;
-        Ok(Self { sources, edges: mixing.edges.as_ref().map(Tensor::shallow_clone) })
+        let edges = mixing.edges.as_ref().map(Tensor::shallow_clone);
+        Ok(Self { sources, edges, chosen: mixing.chosen })
     }
 
-    /// As [`tensors`](Self::tensors) gave them.
-    pub fn from_tensors(tensors: &[Tensor]) -> Self {
+    /// As [`tensors`](Self::tensors) and [`chosen`](Self::chosen) gave them.
+    pub fn from_tensors(tensors: &[Tensor], chosen: Option<Chosen>) -> Self {
         let (sources, edges) = tensors.split_at(NUM_SOURCES.min(tensors.len()));
         Self {
             sources: sources.iter().map(Tensor::shallow_clone).collect(),
             edges: edges.first().map(Tensor::shallow_clone),
+            chosen,
         }
     }
 
     /// Those of every state in turn, then those of the edges, if there are any.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.sources.iter().chain(&self.edges)
+    }
+
+    /// The one operation of each edge that is computed; none where all are.
+    pub fn chosen(&self) -> Option<Chosen> {
+        self.chosen
     }
 
     /// The weight of edge `edge`, a scalar; none where edges are not weighed.

@@ -3,6 +3,7 @@
 mod authors;
 mod cell;
 mod cell_parameters;
+mod chosen;
 mod dropout;
 mod layout;
 mod mixing;
@@ -20,5 +21,5 @@ pub use mixing::{CellMixing, Mixing};
 pub use partial::PartialChannels;
 pub use sampling::{Sampling, temperature};
 pub use stage::Stage;
-pub use strategy::{PcDarts, Snas, Softmax, Strategy, concrete_sample, new_strategy};
+pub use strategy::{Gdas, PcDarts, Snas, Softmax, Strategy, concrete_sample, hard_sample, new_strategy};
 pub use supernet::{ForwardMode, Supernet, SupernetShape};

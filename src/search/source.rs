@@ -16,7 +16,7 @@ use crate::torch::{Branch, DepthwiseGeometry, TorchError, avg_pool_3x3, max_pool
 /// The operations that leave one state, with their parameters.
 #[derive(Debug)]
 pub struct SourceOperations {
-    groups: Vec<Group>,
+    pub(super) groups: Vec<Group>,
 }
 
 #[derive(Debug)]
@@ -79,6 +79,9 @@ impl SourceOperations {
         let branches: Vec<Vec<Branch<'_>>> =
             self.groups.iter().map(|group| group.branches(x, mode)).collect::<Result<_, _>>()?;
         let branches: Vec<_> = branches.into_iter().flatten().collect();
+        if branches.is_empty() {
+            return Ok(());
+        }
         mix(&mut sums.sums, &branches, weights, mode.training)
     }
 

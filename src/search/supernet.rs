@@ -87,8 +87,9 @@ impl PlacedCell {
     ) -> Result<Tensor, TorchError> {
         // The inputs of the first cell are one tensor, whose gradients backward adds in the order that it would without.
         let inputs: Vec<&Tensor> = [newer, older].into_iter().chain(weights.tensors()).collect();
+        let chosen = weights.chosen();
         self.cell.forward(&inputs, computes_again, move |cell, inputs| {
-            cell.forward(&inputs[1], &inputs[0], &MixingWeights::from_tensors(&inputs[2..]), mode)
+            cell.forward(&inputs[1], &inputs[0], &MixingWeights::from_tensors(&inputs[2..], chosen), mode)
         })
     }
 }

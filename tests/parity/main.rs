@@ -6,6 +6,7 @@
 
 mod darts;
 mod fixture;
+mod gdas;
 mod kernels;
 mod networks;
 mod pc_darts;

@@ -230,6 +230,7 @@ fn ranks_take_the_steps_of_one_with_every_strategy() {
         ["search.strategy=darts", "search.order=2"],
         ["search.strategy=pc-darts", "search.partial_channels=2"],
         ["search.strategy=snas", "search.temperature=0.5"],
+        ["search.strategy=gdas", "search.temperature=0.5"],
     ];
     for own in strategies {
         let settings = own.into_iter().chain([one_stage]).map(String::from).collect();

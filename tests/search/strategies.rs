@@ -40,10 +40,11 @@ skip_dropout = 0.0
 "#;
 
 /// Each strategy with the settings that are its own.
-const STRATEGIES: [&[&str]; 3] = [
+const STRATEGIES: [&[&str]; 4] = [
     &["--set", "search.strategy=darts", "--set", "search.order=2"],
     &["--set", "search.strategy=pc-darts", "--set", "search.partial_channels=4"],
     &["--set", "search.strategy=snas", "--set", "search.temperature_end=0.1"],
+    &["--set", "search.strategy=gdas", "--set", "search.temperature=10", "--set", "search.temperature_end=0.1"],
 ];
 
 fn folder() -> Folder {
@@ -116,6 +117,9 @@ fn strategy_refuses_what_it_cannot_do_and_names_the_key() {
         ("snas", "search.temperature_end=0", "search.temperature_end: 0 cannot be used; state a finite number above 0"),
         ("snas", "search.temperature_end=2", "search.temperature_end: 2 is above search.temperature"),
         ("darts", "search.temperature=2", "search.temperature: darts draws no samples; leave it at 1"),
+        ("gdas", "search.temperature_end=0", "search.temperature_end: 0 cannot be used; state a finite number above 0"),
+        ("gdas", "model.batch_norm=sync", "model.batch_norm: gdas normalises by the statistics of each rank; state"),
+        ("gdas", second_stage, "search.stages: gdas searches in one stage, not 2"),
         ("snas", "search.order=2", "search.order: snas steps alphas by the first order"),
         ("darts", "search.strategy=drats", "search.strategy"),
     ] {

@@ -10,7 +10,7 @@ use super::train_step::{Network, StepVariant, TrainSubject};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::table::Table;
-use crate::config::DeviceChoice;
+use crate::config::{DeviceChoice, StrategyName};
 use crate::search::ForwardMode;
 use crate::torch::{OperationTime, num_layout_copies, profile};
 use crate::world::World;
@@ -64,7 +64,13 @@ impl Steps {
             Some(network) => {
                 Self::Retraining(Box::new(TrainSubject::new(network, batch, StepVariant::default(), world)?))
             }
-            None => Self::Search(Box::new(Subject::new(arguments.stage.unwrap_or(1), &[], batch, world)?)),
+            None => Self::Search(Box::new(Subject::new(
+                StrategyName::PDarts,
+                arguments.stage.unwrap_or(1),
+                &[],
+                batch,
+                world,
+            )?)),
         })
     }
 

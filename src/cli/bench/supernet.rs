@@ -14,9 +14,9 @@ use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
-use crate::config::{CommunicatorChoice, DeviceChoice, SearchConfig};
+use crate::config::{CommunicatorChoice, DeviceChoice, SearchConfig, StrategyName};
 use crate::genotype::{NetworkKind, Operation, Switches};
-use crate::search::{ForwardMode, SupernetShape};
+use crate::search::{ForwardMode, Sampling, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
 use crate::world::{Ranks, World, peak_memory_mib};
 
@@ -42,6 +42,9 @@ pub struct SupernetArguments {
     /// Live operations of every edge, separated by commas, instead of the stage's.
     #[arg(long, value_delimiter = ',')]
     live: Vec<Operation>,
+    /// p-darts (all operations) or gdas (one sampled operation an edge).
+    #[arg(long, default_value = "p-darts", value_parser = parse_strategy)]
+    strategy: StrategyName,
     /// Compute each cell's forward pass again in backward instead of keeping its activations.
     #[arg(long)]
     checkpoint_cells: bool,
@@ -56,6 +59,14 @@ pub struct SupernetArguments {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+fn parse_strategy(text: &str) -> Result<StrategyName, String> {
+    match text {
+        "p-darts" => Ok(StrategyName::PDarts),
+        "gdas" => Ok(StrategyName::Gdas),
+        _ => Err("state p-darts or gdas".into()),
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -119,7 +130,13 @@ pub struct Subject {
 impl Subject {
     /// Of `stage`, with `live` operations on every edge or, if there are none, the stage's. All ranks call this
     /// together.
-    pub fn new(stage: u8, live: &[Operation], global_batch: u16, world: &World) -> anyhow::Result<Self> {
+    pub fn new(
+        strategy: StrategyName,
+        stage: u8,
+        live: &[Operation],
+        global_batch: u16,
+        world: &World,
+    ) -> anyhow::Result<Self> {
         let num_images = images_of_rank(global_batch, world)?;
         let defaults = SearchConfig::default();
         let (num_cells, live_in_paper) = stage_of_the_paper(stage);
@@ -133,7 +150,6 @@ impl Subject {
             switches: Switches::full(live).context("--live").map_err(UsageError::new)?,
         };
         let alpha_scale = defaults.search.alpha_init_scale;
-        let strategy = defaults.search.strategy;
         let mut state =
             SearchState::new(&shape, alpha_scale, &defaults.optimizer, strategy, world.device, Kind::Float)?;
         state.replicate(world, (&defaults.parallel).into())?;
@@ -147,9 +163,12 @@ impl Subject {
 
 fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
     let Subject { mut state, batch, learning_rate } =
-        Subject::new(arguments.stage, &arguments.live, arguments.global_batch, world)?;
+        Subject::new(arguments.strategy, arguments.stage, &arguments.live, arguments.global_batch, world)?;
     state.checkpoint_cells(arguments.checkpoint_cells);
-    let mode = ForwardMode::training(0.0);
+    let mode_of = |seed| {
+        let sampling = Sampling { seed, ..Sampling::default() };
+        ForwardMode { sampling, ..ForwardMode::training(0.0) }
+    };
     let (mut arch_seconds, mut weight_seconds) = (Vec::new(), Vec::new());
     let mut exposed_before = Duration::ZERO;
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
@@ -158,9 +177,12 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         }
         let start = Instant::now();
         // Reading a value waits for the device.
-        state.alpha_step(&mut (&batch).into(), mode)?.loss.f_double_value(&[])?;
+        state.alpha_step(&mut (&batch).into(), mode_of(2 * repeat as u64))?.loss.f_double_value(&[])?;
         let middle = Instant::now();
-        state.weight_step(&mut (&batch).into(), learning_rate, mode)?.loss.f_double_value(&[])?;
+        state
+            .weight_step(&mut (&batch).into(), learning_rate, mode_of(2 * repeat as u64 + 1))?
+            .loss
+            .f_double_value(&[])?;
         if repeat >= NUM_WARM_UPS {
             arch_seconds.push((middle - start).as_secs_f64());
             weight_seconds.push(middle.elapsed().as_secs_f64());

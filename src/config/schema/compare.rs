@@ -81,9 +81,9 @@ section! {
     ComparedSection at "strategies" {
         /// Its name in the table, and that of its folder.
         name: String = String::new(),
-        /// Configuration of its search instead of that of [search], seen from this file's folder; empty = that of [search].
+        /// Configuration of its search instead of the common one, seen from this file's folder; empty = the common one.
         config: PathBuf = PathBuf::new(),
-        /// Changes to it, behind those of [search].
+        /// Changes to it, behind the common ones.
         set: Vec<String> = Vec::new(),
     }
 }

@@ -1,7 +1,7 @@
 //! What each search strategy can do.
 
 use super::{positive, require};
-use crate::config::{SearchSection, StrategyName, Violation};
+use crate::config::{BatchNormMode, SearchSection, StrategyName, Violation};
 
 /// The keys whose values `search.strategy` does not know.
 pub(super) fn validate_strategy(search: &SearchSection, channels: usize) -> Result<(), Violation> {
@@ -24,6 +24,14 @@ pub(super) fn validate_strategy(search: &SearchSection, channels: usize) -> Resu
     let dropout = stages[0].skip_dropout;
     require(dropout == 0.0, "search.stages.0.skip_dropout", || {
         format!("{strategy} has no dropout on skip_connect; state 0, not {dropout}")
+    })
+}
+
+/// Whether the strategy can take BatchNorm's statistics over all ranks.
+pub(super) fn validate_batch_norm(strategy: StrategyName, mode: BatchNormMode) -> Result<(), Violation> {
+    let can = strategy != StrategyName::Gdas || mode == BatchNormMode::Rank;
+    require(can, "model.batch_norm", || {
+        format!("{strategy} normalises by the statistics of each rank; state \"rank\", not \"sync\"")
     })
 }
 
@@ -54,8 +62,10 @@ fn validate_temperatures(search: &SearchSection) -> Result<(), Violation> {
         ("search.temperature_end", *temperature_end, defaults.temperature_end),
     ] {
         positive(key, value)?;
-        require(*strategy == StrategyName::Snas || value == default, key, || {
-            format!("{strategy} draws no samples; leave it at {default}, or state search.strategy = \"snas\"")
+        require(matches!(strategy, StrategyName::Snas | StrategyName::Gdas) || value == default, key, || {
+            format!(
+                "{strategy} draws no samples; leave it at {default}, or state search.strategy = \"snas\" or \"gdas\""
+            )
         })?;
     }
     require(temperature_end <= temperature, "search.temperature_end", || {

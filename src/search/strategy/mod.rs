@@ -4,12 +4,14 @@
 //! what they say. How they are stepped stands in `trainer/search/architecture_step`, what a strategy refuses in
 //! `config/validate/strategy`.
 
+mod gdas;
 mod pc_darts;
 mod snas;
 mod softmax;
 
 use std::fmt::Debug;
 
+pub use gdas::{Gdas, hard_sample};
 pub use pc_darts::PcDarts;
 pub use snas::{Snas, concrete_sample};
 pub use softmax::Softmax;
@@ -58,6 +60,7 @@ pub fn new_strategy(name: StrategyName, options: ArchitectureOptions) -> Result<
         // They differ in stages and steps alone.
         StrategyName::PDarts | StrategyName::Darts => Box::new(Softmax::random(options)?),
         StrategyName::PcDarts => Box::new(PcDarts::random(options)?),
+        StrategyName::Gdas => Box::new(Gdas::random(options)?),
         StrategyName::Snas => Box::new(Snas::random(options)?),
         StrategyName::Random | StrategyName::Evolution => {
             return Err(TorchError::Shim(format!("{name} has no supernet whose operations it could weigh")));

@@ -56,7 +56,7 @@ impl Strategy for PcDarts {
 fn cell_mixing(alphas: &Tensor, betas: &Tensor) -> Result<CellMixing, TorchError> {
     let edges = softmax_by_node(betas)?;
     let operations = alphas.f_softmax(-1, alphas.kind())?.f_mul(&edges.f_unsqueeze(1)?)?;
-    Ok(CellMixing { operations, edges: Some(edges) })
+    Ok(CellMixing { operations, edges: Some(edges), chosen: None })
 }
 
 /// `[14]`: a softmax over the edges that lead to one node.

@@ -64,7 +64,7 @@ pub fn concrete_sample(alphas: &Tensor, uniform: &Tensor, temperature: f64) -> R
 }
 
 /// Noise of the size, type and place of `alphas`.
-fn uniform(alphas: &Tensor, generator: &mut impl Rng) -> Result<Tensor, TorchError> {
+pub(super) fn uniform(alphas: &Tensor, generator: &mut impl Rng) -> Result<Tensor, TorchError> {
     // Between two multiples of 2^-24: neither 0 nor 1 in single precision.
     let mut draw = || (f64::from(generator.random::<u32>() >> 9) + 0.5) / f64::from(1u32 << 23);
     let values: Vec<f64> = (0..alphas.numel()).map(|_| draw()).collect();
@@ -73,7 +73,7 @@ fn uniform(alphas: &Tensor, generator: &mut impl Rng) -> Result<Tensor, TorchErr
 }
 
 /// 1 for the strongest operation of each edge, 0 for the others.
-fn strongest(alphas: &Tensor) -> Result<Tensor, TorchError> {
+pub(super) fn strongest(alphas: &Tensor) -> Result<Tensor, TorchError> {
     let num_operations = alphas.size2()?.1;
     Ok(alphas.f_argmax(-1, false)?.f_one_hot(num_operations)?.f_to_kind(alphas.kind())?)
 }

@@ -68,13 +68,13 @@ impl StageTask<'_, '_> {
         EpochSettings::new(self.search.config, self.stage, epoch)
     }
 
-    /// What is drawn in a step by strategies that draw: the same on all ranks, so that they mix alike.
-    fn sampling(&self, StepPlace { epoch, step }: StepPlace) -> Sampling {
+    /// What is drawn by strategies that draw, under the name `stream`: the same on all ranks, so that they mix alike.
+    fn sampling(&self, stream: &str, StepPlace { epoch, step }: StepPlace) -> Sampling {
         let SearchConfig { run, search, .. } = self.search.config;
         let place = [self.stage.index, epoch, step].map(|part| part as u64);
         Sampling {
             temperature: temperature(search.temperature, search.temperature_end, epoch, search.epochs),
-            seed: derive_seed(run.seed, "architecture", &place).unsigned_abs(),
+            seed: derive_seed(run.seed, stream, &place).unsigned_abs(),
         }
     }
 
@@ -128,7 +128,7 @@ impl Task for StageTask<'_, '_> {
         let device = self.search.world.device;
         let mut weight_images = StepImages::next_of(&mut batches.weights, device, Kind::Float);
         self.seed_step(at);
-        let mode = ForwardMode { sampling: self.sampling(at), ..ForwardMode::training(skip_dropout) };
+        let mode = ForwardMode { sampling: self.sampling("architecture", at), ..ForwardMode::training(skip_dropout) };
         if let Some(alpha_batches) = &mut batches.alphas {
             let alpha_images = &mut StepImages::next_of(alpha_batches, device, Kind::Float);
             let inputs =
@@ -144,6 +144,8 @@ impl Task for StageTask<'_, '_> {
                 }
             }
         }
+        // Drawn anew.
+        let mode = ForwardMode { sampling: self.sampling("architecture of weights", at), ..mode };
         let result = self.state.weight_step(&mut weight_images, learning_rate, mode)?;
         tally.weights.add_digest(weight_images.digest());
         Ok(tally.weights.add(&result)?)
