@@ -48,7 +48,7 @@ pub struct CompareArguments {
     /// The experiment, as in configs/; `pdarts config show --kind compare` explains every key
     #[arg(long, value_name = "FILE", required_unless_present = "resume", conflicts_with = "resume")]
     config: Option<PathBuf>,
-    /// Change one key of the experiment, as in compare.seeds=[0,1]; can be repeated
+    /// Change one key of the experiment, as in compare.reference=darts; can be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
     overrides: Vec<String>,
     /// Folder with the data set, instead of data.dir of all runs
