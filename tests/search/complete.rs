@@ -205,6 +205,7 @@ fn json_summary_is_the_summary_file_with_everything_promised() {
             "weights_hash",
             "alphas_hash",
             "bad_images",
+            "numerics_checked",
         ],
     );
     assert_eq!(printed["status"], "complete");
