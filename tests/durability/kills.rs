@@ -37,10 +37,14 @@ fn kill(process: &str) {
     let _ = Command::new("kill").args(["-KILL", process]).output();
 }
 
-fn wait_until_gone(processes: &[String]) {
+/// Waits for the processes that work in `folder`: ranks that were starting when their launcher was killed outlive it, and are
+/// not all written down.
+fn wait_until_left(folder: &Folder) {
+    let folder = folder.path("").canonicalize().unwrap();
+    let works_there = |entry: &Path| fs::read_link(entry.join("cwd")).is_ok_and(|place| place == folder);
     let start = Instant::now();
-    while processes.iter().any(|process| Path::new("/proc").join(process).join("exe").exists()) {
-        assert!(start.elapsed() < PATIENCE, "{processes:?} go on without their launcher");
+    while fs::read_dir("/proc").unwrap().flatten().any(|entry| works_there(&entry.path())) {
+        assert!(start.elapsed() < PATIENCE, "ranks in {} go on without their launcher", folder.display());
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -84,7 +88,7 @@ fn survive(task: Task, num_ranks: usize, num_kills: usize, random: &mut ChaCha8R
                 _ => process.signal_launcher("KILL"),
             }
             let status = process.end().status;
-            wait_until_gone(&ranks.into_iter().flatten().collect::<Vec<_>>());
+            wait_until_left(&folder);
             // The last rank may have been past its work.
             kills += usize::from(!status.success());
             patience -= 1;
