@@ -19,5 +19,7 @@ fn reference_kernels_pass_every_case() {
     // Every case; this test has another name.
     let output = command.args(["parity_", "--test-threads=1"]).env(REFERENCE, "").output().unwrap();
     let [stdout, stderr] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
-    assert!(output.status.success() && stdout.contains("test result: ok. 13 passed"), "{stdout}\n{stderr}");
+    let passed =
+        stdout.split_once("test result: ok. ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<usize>().ok());
+    assert!(output.status.success() && passed.is_some_and(|passed| passed >= 14), "{stdout}\n{stderr}");
 }
