@@ -85,8 +85,8 @@ fn rank_that_stops() {
 fn stalled_sum_names_the_rank_that_is_behind_by_nccl_though_ahead_by_mpi() {
     // On a busy machine this launch has been seen to hang without a word until mpirun's time was up; why is not known.
     let is_told = |meeting: &Meeting| meeting.exit_code != Some(124) || !meeting.stderr.is_empty();
-    let meetings = (0..3).map(|_| meet("stalls::rank_that_stops", 2, None));
-    let meeting = meetings.into_iter().find(is_told).expect("no launch of three told anything");
+    let mut meetings = (0..3).map(|_| meet("stalls::rank_that_stops", 2, None));
+    let meeting = meetings.find(is_told).expect("no launch of three told anything");
     assert_eq!(meeting.exit_code, Some(1), "{}", meeting.stderr);
     let errors: Vec<_> = meeting.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
     assert_eq!(errors.len(), 1, "{}", meeting.stderr);
