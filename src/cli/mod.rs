@@ -27,6 +27,7 @@ mod report;
 mod results;
 mod run_arguments;
 mod search;
+mod start;
 mod table;
 mod train;
 mod weights;

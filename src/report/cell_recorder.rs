@@ -4,8 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::course::write_figures;
-use super::figures::genotype_figures;
+use super::course::write_genotypes;
 use super::summary::SearchSummary;
 use crate::config::SearchConfig;
 use crate::genotype::{Variant, variant_within};
@@ -66,10 +65,7 @@ impl<'a> CellRecorder<'a> {
         if let (Some(best), Some(_)) = (best, variant_within(&variants, limit)) {
             genotypes.result.why = why(best, records.len());
         }
-        write_json_atomic(&run.genotype_path(), &genotypes)?;
-        if let Some(chosen) = genotypes.result() {
-            write_figures(run, genotype_figures(&chosen.variant.genotype))?;
-        }
+        write_genotypes(run, &genotypes)?;
         let summary = self.write_summary(records, Some(&genotypes))?;
         Ok((genotypes, summary))
     }

@@ -4,10 +4,13 @@
 use indicatif::MultiProgress;
 use serde::Serialize;
 
+use super::figures::genotype_figures;
 use super::progress_line::{ProgressLine, Stretch};
 use super::tolerance::Tolerance;
 use crate::config::RunSection;
-use crate::run::{CheckpointWriter, EventWriter, JsonLog, RunDirectory, RunError, write_atomic};
+use crate::run::{
+    CheckpointWriter, EventWriter, GenotypeFile, JsonLog, RunDirectory, RunError, write_atomic, write_json_atomic,
+};
 use crate::trainer::{Checkpoint, Incident, Progress, Records};
 
 /// A line of `metrics.jsonl`.
@@ -145,6 +148,18 @@ impl<'a> Course<'a> {
             Some(outcome) => self.tolerance.checkpoint(outcome),
             None => Ok(()),
         }
+    }
+}
+
+/// Writes `genotype.json` and the figures of its result.
+///
+/// # Errors
+/// When a file cannot be written.
+pub(super) fn write_genotypes(run: &RunDirectory, genotypes: &GenotypeFile) -> Result<(), RunError> {
+    write_json_atomic(&run.genotype_path(), genotypes)?;
+    match genotypes.result() {
+        Some(chosen) => write_figures(run, genotype_figures(&chosen.variant.genotype)),
+        None => Ok(()),
     }
 }
 

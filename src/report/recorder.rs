@@ -2,8 +2,8 @@
 
 use indicatif::MultiProgress;
 
-use super::course::{Course, Metric, write_figures};
-use super::figures::{genotype_figures, search_curves, stage_figures};
+use super::course::{Course, Metric, write_figures, write_genotypes};
+use super::figures::{search_curves, stage_figures};
 use super::progress_line::Stretch;
 use super::summary::SearchSummary;
 use crate::config::{SearchConfig, SearchSection};
@@ -66,10 +66,7 @@ impl<'a> RunRecorder<'a> {
         {
             tracing::warn!("the result is {}", genotypes.result.why);
         }
-        write_json_atomic(&self.course.run().genotype_path(), &genotypes)?;
-        if let Some(chosen) = genotypes.result() {
-            write_figures(self.course.run(), genotype_figures(&chosen.variant.genotype))?;
-        }
+        write_genotypes(self.course.run(), &genotypes)?;
         let summary = SearchSummary::complete(result, &genotypes, &self.config.run, self.world);
         write_json_atomic(&self.course.run().summary_path(), &summary)?;
         Ok((genotypes, summary))

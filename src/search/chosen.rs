@@ -41,8 +41,8 @@ impl Group {
         if kept.is_empty() {
             return Ok(Vec::new());
         }
-        if let Some(kernel) = self.kernel.shared()? {
-            return Ok(vec![Group { edges: live(kept), kernel }]);
+        if self.kernel.is_shared() {
+            return Ok(vec![Group { edges: live(kept), kernel: self.kernel.of_edge(0, 1)? }]);
         }
         let of_edge = |index: &usize| {
             let kernel = self.kernel.of_edge(*index as i64, self.edges.len() as i64)?;
@@ -53,17 +53,15 @@ impl Group {
 }
 
 impl Kernel {
-    /// Itself, if it has nothing that belongs to one edge.
-    fn shared(&self) -> Result<Option<Kernel>, TorchError> {
-        Ok(match self {
-            Kernel::MaxPool { stride, bn } => Some(Kernel::MaxPool { stride: *stride, bn: bn.of_block(0, 1)? }),
-            Kernel::AvgPool { stride, bn } => Some(Kernel::AvgPool { stride: *stride, bn: bn.of_block(0, 1)? }),
-            Kernel::Identity => Some(Kernel::Identity),
-            Kernel::Reduce(_) | Kernel::Separable(_) | Kernel::Dilated(_) => None,
-        })
+    /// Whether nothing of it belongs to one edge.
+    fn is_shared(&self) -> bool {
+        match self {
+            Kernel::MaxPool { .. } | Kernel::AvgPool { .. } | Kernel::Identity => true,
+            Kernel::Reduce(_) | Kernel::Separable(_) | Kernel::Dilated(_) => false,
+        }
     }
 
-    /// The part of edge `edge` of `edges`.
+    /// The part of edge `edge` of `edges`; all of what is shared.
     fn of_edge(&self, edge: i64, edges: i64) -> Result<Kernel, TorchError> {
         Ok(match self {
             Kernel::Reduce(reduce) => Kernel::Reduce(reduce.of_edge(edge)?),

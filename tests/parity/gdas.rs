@@ -8,6 +8,8 @@ use pdarts::search::hard_sample;
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
+use crate::samples::{assert_close, tensor};
+
 #[derive(Deserialize)]
 struct Fixture {
     cases: Vec<Case>,
@@ -25,22 +27,12 @@ struct Case {
     grad_alphas_selected: Vec<Vec<f64>>,
 }
 
-fn tensor(rows: &[Vec<f64>]) -> Tensor {
-    Tensor::from_slice2(rows)
-}
-
 /// The gradient of the alphas from `upstream`, that of the sampled weights.
 fn gradient(case: &Case, upstream: &Tensor) -> Tensor {
     let alphas = tensor(&case.alphas).set_requires_grad(true);
     let weights = hard_sample(&alphas, &tensor(&case.exponential), case.tau).unwrap();
     (weights * upstream).sum(Kind::Double).backward();
     alphas.grad()
-}
-
-fn assert_close(what: &str, tau: f64, ours: &Tensor, theirs: &Tensor) {
-    let error = (ours - theirs).norm().double_value(&[]) / theirs.norm().double_value(&[]).max(1e-30);
-    println!("{what} at temperature {tau}: relative error {error:.1e}");
-    assert!(ours.kind() == Kind::Double && error < 1e-9, "{what} at temperature {tau}: relative error {error:e}");
 }
 
 /// Of the repository, and further ones where `PDARTS_PARITY_DIR` has any.

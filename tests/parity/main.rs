@@ -10,6 +10,7 @@ mod gdas;
 mod kernels;
 mod networks;
 mod pc_darts;
+mod samples;
 mod snas;
 mod subject;
 mod supernet;

@@ -2,9 +2,9 @@
 
 use pdarts::search::concrete_sample;
 use serde::Deserialize;
-use tch::{Kind, Tensor};
+use tch::Kind;
 
-use crate::tensors::device;
+use crate::samples::{assert_close, tensor};
 
 #[derive(Deserialize)]
 struct Fixture {
@@ -19,15 +19,6 @@ struct Case {
     upstream: Vec<Vec<f64>>,
     weights: Vec<Vec<f64>>,
     grad_alphas: Vec<Vec<f64>>,
-}
-
-fn tensor(rows: &[Vec<f64>]) -> Tensor {
-    Tensor::from_slice2(rows).to_device(device())
-}
-
-fn assert_close(what: &str, tau: f64, ours: &Tensor, theirs: &Tensor) {
-    let error = (ours - theirs).norm().double_value(&[]) / theirs.norm().double_value(&[]);
-    assert!(ours.kind() == Kind::Double && error < 1e-9, "{what} at temperature {tau}: relative error {error:e}");
 }
 
 #[test]

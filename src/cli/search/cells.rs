@@ -9,20 +9,19 @@ use crate::cli::dry_run::{self, Images};
 use crate::cli::error::UsageError;
 use crate::cli::genotype::describe;
 use crate::cli::logging::Logging;
-use crate::cli::numerics::check_before_run;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, check_origin};
+use crate::cli::start::{open_world, record_start};
 use crate::cli::table::Table;
 use crate::config::{SearchConfig, Settings};
 use crate::report::CellRecorder;
-use crate::run::{Environment, GenotypeFile, RunDirectory};
-use crate::torch::{chosen_kernels, libtorch_version};
+use crate::run::{GenotypeFile, RunDirectory};
 use crate::trainer::{
     CellData, CellRecord, CellSearch, CellSearchEnd, CellSearchError, Signal, Silent, StopSignal, TrainError,
     check_records,
 };
-use crate::world::{DeviceName, Label, Ranks, World};
+use crate::world::{Label, Ranks, World};
 
 /// Cells in the table at the end.
 const NUM_SHOWN: usize = 10;
@@ -38,10 +37,7 @@ impl Prepared {
     /// All ranks take each step together.
     fn new(config: SearchConfig, ranks: &Ranks) -> anyhow::Result<Self> {
         compare_configs(ranks, &config)?;
-        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
-        let world = agree(ranks, world.map_err(Into::into))?;
-        check_before_run(&config.run, &world)?;
+        let world = open_world(ranks, &config.run, &config.parallel)?;
         let data = agree(&world, CellData::load(&config, &world).map_err(in_words))?;
         compare_programs(&world, data.data_digest())?;
         Ok(Self { config, world, data })
@@ -118,10 +114,7 @@ fn open_recorder<'a>(
 ) -> anyhow::Result<(CellRecorder<'a>, Vec<CellRecord>)> {
     let (recorder, records) = CellRecorder::open(run, config, world)?;
     check_records(config, &records).map_err(in_words).with_context(|| run.root().display().to_string())?;
-    logging.record_to(&run.log_path())?;
-    let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
-    let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
-    run.record_environment(&environment)?;
+    record_start(run, world, logging)?;
     Ok((recorder, records))
 }
 

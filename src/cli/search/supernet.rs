@@ -8,21 +8,20 @@ use super::{Outcome, SearchArguments, Task, open_run};
 use crate::cli::dry_run::{self, Images};
 use crate::cli::genotype::describe;
 use crate::cli::logging::Logging;
-use crate::cli::numerics::check_before_run;
 use crate::cli::output::note_bad_images;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
+use crate::cli::start::{open_world, record_start};
 use crate::cli::table::Table;
 use crate::config::SearchConfig;
 use crate::report::{RunRecorder, SearchSummary};
-use crate::run::{Environment, GenotypeFile, RunDirectory};
-use crate::torch::{chosen_kernels, libtorch_version};
+use crate::run::{GenotypeFile, RunDirectory};
 use crate::trainer::{
     Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
     architecture_step,
 };
-use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
+use crate::world::{Label, Ranks, StallWatch, World};
 
 /// A rank with all that a search works on.
 struct Prepared {
@@ -70,10 +69,7 @@ impl Prepared {
     /// All ranks take each step together.
     fn new(config: SearchConfig, ranks: &Ranks) -> anyhow::Result<Self> {
         compare_configs(ranks, &config)?;
-        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
-        let world = agree(ranks, world.map_err(Into::into))?;
-        check_before_run(&config.run, &world)?;
+        let world = open_world(ranks, &config.run, &config.parallel)?;
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         Ok(Self { config, world, data })
@@ -136,10 +132,7 @@ impl Start {
     fn search_and_record(&self, run: &RunDirectory, stop: StopSignal, logging: &Logging) -> anyhow::Result<Outcome> {
         let Self { root, resume, prepared, .. } = self;
         let Prepared { config, world, data } = prepared;
-        logging.record_to(&run.log_path())?;
-        let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
-        let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
-        run.record_environment(&environment)?;
+        record_start(run, world, logging)?;
         tracing::info!("searching on {} in {} ({world})", config.data.dataset, root.display());
         if let Some(ResumePoint { checkpoint, path }) = resume {
             let SearchProgress { epoch, step, records, .. } = &checkpoint.header.progress;

@@ -10,21 +10,20 @@ use crate::cli::dry_run::{self, Images};
 use crate::cli::error::UsageError;
 use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
-use crate::cli::numerics::check_before_run;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
+use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
 use crate::report::{TrainRecorder, TrainSummary};
-use crate::run::{Environment, RunDirectory, TrainedCell, write_atomic, write_json_atomic};
-use crate::torch::{chosen_kernels, libtorch_version};
+use crate::run::{RunDirectory, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{
     ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
 use crate::weights::{StateDict, WeightsError, to_safetensors};
-use crate::world::{DeviceName, Label, Ranks, StallWatch, World};
+use crate::world::{Label, Ranks, StallWatch, World};
 
 /// What to train, and where its run goes.
 pub(in crate::cli) struct Task {
@@ -128,10 +127,7 @@ impl Prepared {
     ) -> anyhow::Result<Self> {
         compare_configs(ranks, &config)?;
         compare_cells(ranks, &cell)?;
-        let device = agree(ranks, ranks.choose_device(config.run.device).map_err(Into::into))?;
-        let world = World::new(ranks.clone(), device, config.run.threads, &config.parallel);
-        let world = agree(ranks, world.map_err(Into::into))?;
-        check_before_run(&config.run, &world)?;
+        let world = open_world(ranks, &config.run, &config.parallel)?;
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_digest)?;
         let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;
@@ -219,10 +215,7 @@ impl Start {
     fn train_and_record(&self, run: &RunDirectory, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
         let Self { root, resume, prepared, .. } = self;
         let Prepared { config, cell, world, .. } = prepared;
-        logging.record_to(&run.log_path())?;
-        let (kernels, device) = (chosen_kernels().to_string(), DeviceName(world.device).to_string());
-        let environment = Environment::capture(libtorch_version(), &kernels, &device, world.threads, world.size);
-        run.record_environment(&environment)?;
+        record_start(run, world, logging)?;
         tracing::info!("training {} on {} in {} ({world})", cell.name, config.data.dataset, root.display());
         if let Some(ResumePoint { checkpoint, path }) = resume {
             let TrainProgress { epoch, step, .. } = &checkpoint.header.progress;
