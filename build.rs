@@ -7,6 +7,15 @@ use std::{fs, io};
 
 const SHIM: &str = "src/torch";
 
+/// The GPU kernels: `cuda.cu` in each of these folders.
+const GPU_KERNELS: [&str; 5] = ["channelwise", "dropout", "mix", "pool", "separable"];
+/// What compiles them on machines without a GPU, for tests.
+const EMULATION: &str = "tests/emulation/cuda.h";
+/// Compute capabilities that they are compiled for; the last one's code is also kept as PTX, for later GPUs.
+const ARCHITECTURES: [&str; 4] = ["80", "90", "100", "120"];
+/// The oldest nvcc that knows all of them.
+const OLDEST_NVCC: (u32, u32) = (12, 8);
+
 /// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
 const KERNELS: [&str; 4] = ["channelwise", "depthwise", "pool", "separable"];
 const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
@@ -17,16 +26,24 @@ const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
 
 fn main() {
     println!("cargo:rerun-if-changed={SHIM}");
-    println!("cargo:rerun-if-env-changed=PDARTS_SANITIZE");
+    println!("cargo:rerun-if-changed={EMULATION}");
+    for variable in ["PDARTS_SANITIZE", "PDARTS_NVCC", "PDARTS_CUDA_ARCHITECTURES"] {
+        println!("cargo:rerun-if-env-changed={variable}");
+    }
     let Some(library_dir) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo:warning=torch-sys did not report where libtorch is: run `make setup` or set LIBTORCH");
         std::process::exit(1);
     };
     // `make setup` gives libtorch's folder through a link; the rpath names the real one.
     let library_dir = library_dir.canonicalize().unwrap_or(library_dir);
-    let compilation = Compilation::new(&library_dir);
-    compile_shim(&compilation, &library_dir);
+    let nvcc = Nvcc::find(&library_dir);
+    let compilation = Compilation::new(&library_dir, nvcc.as_ref());
+    compile_shim(&compilation, &library_dir, nvcc.as_ref());
     compile_kernels(&compilation);
+    emulate_gpu_kernels(&compilation);
+    if let Some(nvcc) = &nvcc {
+        compile_gpu_kernels(&compilation, nvcc);
+    }
     compilation.finish();
     if sanitizer().is_some() {
         println!("cargo:rustc-link-arg=-lasan");
@@ -45,13 +62,15 @@ struct Compilation {
 }
 
 impl Compilation {
-    fn new(library_dir: &Path) -> Self {
+    fn new(library_dir: &Path, nvcc: Option<&Nvcc>) -> Self {
         let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
         let stamp = out.join("inputs");
         let mut hasher = DefaultHasher::new();
         library_dir.hash(&mut hasher);
         sanitizer().hash(&mut hasher);
-        let sources = [SHIM, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
+        nvcc.hash(&mut hasher);
+        let sources =
+            [SHIM, EMULATION, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
         // What cannot be read is compiled, and the compiler says why it cannot.
         let inputs = sources.map_or_else(|_| String::new(), |()| format!("{:x}", hasher.finish()));
         let is_current = !inputs.is_empty() && fs::read_to_string(&stamp).is_ok_and(|found| found == inputs);
@@ -60,12 +79,16 @@ impl Compilation {
 
     fn compile(&self, build: &mut cc::Build, library: &str) {
         if self.is_current {
-            let out = self.stamp.parent().unwrap_or(Path::new(".")).display();
+            let out = self.out().display();
             println!("cargo:rustc-link-lib=static={library}\ncargo:rustc-link-search=native={out}");
             println!("cargo:rustc-link-lib=stdc++");
         } else {
             build.compile(library);
         }
+    }
+
+    fn out(&self) -> &Path {
+        self.stamp.parent().unwrap_or(Path::new("."))
     }
 
     fn finish(self) {
@@ -86,9 +109,12 @@ fn hash_files(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
     entries.iter().try_for_each(|entry| hash_files(entry, hasher))
 }
 
-fn compile_shim(compilation: &Compilation, library_dir: &Path) {
+fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvcc>) {
     let include = library_dir.join("../include");
     let mut compiler = compiler();
+    if let Some(nvcc) = nvcc {
+        compiler.define("PDARTS_HAS_CUDA_KERNELS", None).include(&nvcc.include);
+    }
     compiler
         // `at::parallel_for` runs serially without it.
         .flag("-fopenmp")
@@ -98,8 +124,9 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path) {
             ["shim", "autocast", "checkpoint", "kernel_choice", "layout", "profile", "side_stream"]
                 .map(|name| format!("{SHIM}/{name}.cpp")),
         )
+        .files(["cuda/backend", "graph/graph"].map(|name| format!("{SHIM}/{name}.cpp")))
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
-        .files(["depthwise", "mix", "pool", "separable"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
+        .files(["depthwise", "dropout", "mix", "pool", "separable"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
     compilation.compile(&mut compiler, "pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");
@@ -116,6 +143,136 @@ fn compile_kernels(compilation: &Compilation) {
         }
         compiler.flag("-ffp-contract=fast").files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/{name}.cpp")));
         compilation.compile(&mut compiler, &format!("pdarts_kernels_{name}"));
+    }
+}
+
+/// CUDA's compiler with the parts of CUDA that go with it.
+#[derive(Hash)]
+struct Nvcc {
+    program: PathBuf,
+    include: PathBuf,
+    /// The runtime library, which is linked.
+    runtime: PathBuf,
+    architectures: Vec<String>,
+}
+
+impl Nvcc {
+    /// The one that `PDARTS_NVCC` names ("none": none), the one beside libtorch, or the machine's own if it is not too old.
+    /// Without one the program has no GPU kernels, and libtorch's operations take their place.
+    fn find(library_dir: &Path) -> Option<Self> {
+        let stated = std::env::var_os("PDARTS_NVCC").map(PathBuf::from);
+        if stated.as_deref() == Some(Path::new("none")) || sanitizer().is_some() {
+            return None;
+        }
+        let beside_libtorch = library_dir.join("../../nvidia/cu13");
+        let cuda_home = std::env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from);
+        let homes = [beside_libtorch, cuda_home];
+        let program = stated.or_else(|| homes.iter().map(|home| home.join("bin/nvcc")).find(|path| path.exists()))?;
+        let program = program.canonicalize().ok()?;
+        let version = Command::new(&program).arg("--version").output().ok()?;
+        if nvcc_version(&String::from_utf8_lossy(&version.stdout))? < OLDEST_NVCC {
+            println!("cargo:warning={} is too old for the GPU kernels, which are left out", program.display());
+            return None;
+        }
+        let home = program.parent()?.parent()?.to_path_buf();
+        let libraries = [home.join("lib"), home.join("lib64"), library_dir.join("../../nvidia/cu13/lib")];
+        let runtimes = ["libcudart.so.13", "libcudart.so.12"];
+        let runtime = runtimes.iter().flat_map(|name| libraries.iter().map(move |library| library.join(name)));
+        let architectures = std::env::var("PDARTS_CUDA_ARCHITECTURES");
+        let architectures = architectures.map_or_else(
+            |_| ARCHITECTURES.map(str::to_owned).to_vec(),
+            |stated| stated.split(',').map(|name| name.trim().to_owned()).collect(),
+        );
+        let include = home.join("include");
+        Some(Self { include, runtime: runtime.into_iter().find(|path| path.exists())?, program, architectures })
+    }
+
+    fn code_options(&self) -> Vec<String> {
+        let binary = |name: &String| format!("-gencode=arch=compute_{name},code=sm_{name}");
+        let ptx = self.architectures.last().map(|name| format!("-gencode=arch=compute_{name},code=compute_{name}"));
+        self.architectures.iter().map(binary).chain(ptx).collect()
+    }
+}
+
+/// As in `Cuda compilation tools, release 13.0, V13.0.88`.
+fn nvcc_version(text: &str) -> Option<(u32, u32)> {
+    let (major, rest) = text.split_once("release ")?.1.split_once('.')?;
+    Some((major.parse().ok()?, rest.split(',').next()?.trim().parse().ok()?))
+}
+
+fn compile_gpu_kernels(compilation: &Compilation, nvcc: &Nvcc) {
+    let objects = compile_each_gpu_kernel(compilation, "o", |source, object| {
+        let mut command = Command::new(&nvcc.program);
+        command.args(["-std=c++20", "-O3", "-Xcompiler", "-fPIC", "-c"]).args(nvcc.code_options());
+        command.arg(source).arg("-o").arg(object);
+        command
+    });
+    let mut library = compiler();
+    library.file(format!("{SHIM}/cuda/tables.cpp")).objects(objects);
+    compilation.compile(&mut library, "pdarts_gpu_kernels");
+    println!("cargo:rustc-link-arg={}", nvcc.runtime.display());
+    let folder = nvcc.runtime.parent().unwrap_or(Path::new("/"));
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
+}
+
+/// The GPU kernels as a library for the CPU, which tests load; named by `PDARTS_GPU_EMULATION` while the crate compiles.
+fn emulate_gpu_kernels(compilation: &Compilation) {
+    let library = compilation.out().join("libpdarts_gpu_emulation.so");
+    println!("cargo:rustc-env=PDARTS_GPU_EMULATION={}", library.display());
+    if compilation.is_current {
+        return;
+    }
+    let tool = compiler().get_compiler();
+    let objects = compile_each_gpu_kernel(compilation, "emulated.o", |source, object| {
+        let mut command = tool.to_command();
+        command.args(["-O2", "-include", EMULATION, "-x", "c++", "-c"]).arg(source).arg("-o").arg(object);
+        command
+    });
+    let mut link = tool.to_command();
+    link.args(["-include", EMULATION, "-shared"])
+        .arg(format!("{SHIM}/cuda/tables.cpp"))
+        .args(&objects)
+        .arg("-o")
+        .arg(&library);
+    require_success(&mut link);
+}
+
+/// The objects of all GPU kernels, compiled two at a time by what `command` gives for a source and its object.
+fn compile_each_gpu_kernel(
+    compilation: &Compilation,
+    ending: &str,
+    command: impl Fn(&Path, &Path) -> Command + Sync,
+) -> Vec<PathBuf> {
+    let place = |name: &&str| {
+        (PathBuf::from(format!("{SHIM}/{name}/cuda.cu")), compilation.out().join(format!("{name}.{ending}")))
+    };
+    let places: Vec<_> = GPU_KERNELS.iter().map(place).collect();
+    if !compilation.is_current {
+        // The largest is the last of them.
+        let (others, largest) = places.split_at(places.len() - 1);
+        let compile = |places: &[(PathBuf, PathBuf)]| {
+            places.iter().for_each(|(source, object)| require_success(&mut command(source, object)));
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| compile(largest));
+            compile(others);
+        });
+    }
+    places.into_iter().map(|(_, object)| object).collect()
+}
+
+fn require_success(command: &mut Command) {
+    match command.output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            eprintln!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            println!("cargo:warning={command:?} failed");
+            std::process::exit(1);
+        }
+        Err(error) => {
+            println!("cargo:warning={command:?}: {error}");
+            std::process::exit(1);
+        }
     }
 }
 

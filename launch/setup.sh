@@ -116,6 +116,9 @@ install_environment() {
     echo "$content" >"$dir/.complete"
 }
 
+# CUDA's compiler for the GPU kernels; it runs without a GPU.
+NVCC=(nvidia-cuda-{nvcc,crt,runtime,cccl}"==13.0.*" "nvidia-nvvm==13.0.*")
+
 holds() { [[ -e $1/.complete && $(<"$1/.complete") == "$2" ]]; }
 
 # NCCL's wheel has only libnccl.so.2, and the program looks for libnccl.so.
@@ -131,7 +134,7 @@ missing_libtorch() {
     if [[ -n ${LIBTORCH:-} ]]; then
         [[ -e $LIBTORCH/lib/libtorch_cpu.so ]] ||
             fail "LIBTORCH=$LIBTORCH has no lib/libtorch_cpu.so: point it at libtorch $TORCH_VERSION or unset it"
-    elif holds .venv "torch $TORCH_VERSION, complete"; then
+    elif holds .venv "torch $TORCH_VERSION, complete, nvcc"; then
         return
     elif [[ ${GPU:-0} == 1 || -e /proc/driver/nvidia/version ]]; then
         echo complete
@@ -147,8 +150,8 @@ setup_project() {
     install_packages c++ mpi ${libtorch:+venv}
     case $libtorch in
         complete)
-            say "installing the complete libtorch $TORCH_VERSION into .venv (4.8 GB)"
-            install_environment .venv "torch $TORCH_VERSION, complete" 10 "torch==$TORCH_VERSION"
+            say "installing the complete libtorch $TORCH_VERSION and CUDA's compiler into .venv (5.1 GB)"
+            install_environment .venv "torch $TORCH_VERSION, complete, nvcc" 10 "torch==$TORCH_VERSION" "${NVCC[@]}"
             ;;
         CPU)
             say "installing libtorch $TORCH_VERSION for the CPU into .venv (1.3 GB): no NVIDIA driver here, GPU=1 installs the complete one"
@@ -166,6 +169,14 @@ setup_peer() {
     install_packages venv
     say "installing PyTorch $TORCH_VERSION into .venv-peer (4.8 GB)"
     install_environment .venv-peer "$content" 10 "torch==$TORCH_VERSION" torchvision pillow numpy
+}
+
+# For the test that it takes the GPU kernels' sources, which the program of a machine without a GPU leaves out.
+setup_nvcc() {
+    holds .tools/nvcc "nvcc 13.0" && return
+    install_packages venv
+    say "installing CUDA's compiler into .tools/nvcc (0.3 GB)"
+    install_environment .tools/nvcc "nvcc 13.0" 1 --no-deps "${NVCC[@]}"
 }
 
 check_lints() {
@@ -198,6 +209,7 @@ case ${1:-project} in
         install_packages slurm shellcheck procps chromium
         check_lints
         setup_mdbook
+        setup_nvcc
         ;;
     docs)
         check_rust

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use pdarts::torch::{Branch, RunningStatistics, mix};
 use random::draw_alone;
 use tch::{Kind, Tensor, no_grad};
-use tensors::{device, error, leaf};
+use tensors::{device, error, leaf, pass_in_emulation};
 
 /// The tests set libtorch's number of threads, which the process shares.
 static THREADS: Mutex<()> = Mutex::new(());
@@ -381,4 +381,19 @@ fn what_does_not_fit_is_named() {
     sums[1] = Some(Tensor::zeros([2, 4, 3, 3], (Kind::Double, device())));
     let message = mix(&mut sums, &state.branches(&case), weights, true).unwrap_err().to_string();
     assert!(message.contains("did not begin"), "{message}");
+}
+
+#[test]
+fn gpu_kernels_pass_in_the_emulation() {
+    pass_in_emulation(&[
+        "sums_gradients_and_statistics_equal_those_of_libtorch",
+        "later_calls_add_to_the_sums_of_earlier_ones",
+        "a_node_that_nobody_uses_has_no_gradient_to_give",
+        "only_the_wanted_gradients_are_computed",
+        "any_memory_layout_gives_the_same",
+        "gradients_in_any_layout_are_accepted",
+        "statistics_keep_their_digits_far_from_zero",
+        "the_gradient_of_the_gradient_is_refused",
+        "what_does_not_fit_is_named",
+    ]);
 }

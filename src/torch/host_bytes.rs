@@ -2,6 +2,7 @@
 
 use std::slice;
 
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
 use super::TorchError;
@@ -33,9 +34,26 @@ pub fn bytes_to_device(parts: &[&[u8]], device: Device) -> Result<Tensor, TorchE
     Ok(host.f_to_device_(device, Kind::Uint8, device.is_cuda(), false)?)
 }
 
+/// `values` on `device`, as [`bytes_to_device`] copies them.
+///
+/// # Errors
+/// When libtorch has no memory for them.
+pub fn values_to_device<T: Element>(values: &[T], device: Device) -> Result<Tensor, TorchError> {
+    // SAFETY: plain numbers without padding, of which every byte may be read.
+    let bytes = unsafe { slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+    Ok(bytes_to_device(&[bytes], device)?.f_view_dtype(T::KIND)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_keep_their_type() {
+        let labels = values_to_device(&[3i64, -1], Device::Cpu).unwrap();
+        assert_eq!((labels.kind(), Vec::<i64>::try_from(labels).unwrap()), (Kind::Int64, vec![3, -1]));
+        assert_eq!(Vec::<f32>::try_from(values_to_device(&[0.25f32], Device::Cpu).unwrap()).unwrap(), [0.25]);
+    }
 
     #[test]
     fn parts_follow_each_other() {

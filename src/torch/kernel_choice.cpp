@@ -2,19 +2,32 @@
 
 #include <atomic>
 
+#include "cuda/backend.h"
 #include "shim.h"
 
 namespace pdarts {
 namespace {
 std::atomic<bool> own_kernels{true};
+
+// Where activations of the right type lie.
+Backend backend_at(const torch::Tensor &like) {
+  if (!own_kernels) {
+    return Backend::Composed;
+  }
+  if (cuda::serves(like)) {
+    return Backend::Gpu;
+  }
+  return like.is_cpu() ? Backend::Cpu : Backend::Composed;
+}
 } // namespace
 
-bool own_kernels_serve(const torch::Tensor &like) {
-  return own_kernels && like.is_cpu() && (like.scalar_type() == at::kFloat || like.scalar_type() == at::kDouble);
+Backend backend_of(const torch::Tensor &like) {
+  const auto type = like.scalar_type();
+  return type == at::kFloat || type == at::kDouble ? backend_at(like) : Backend::Composed;
 }
 
-bool own_convolutions_serve(const torch::Tensor &x) {
-  return own_kernels_serve(x) || (own_kernels && x.is_cpu() && x.scalar_type() == at::kBFloat16);
+Backend backend_with_bfloat16_of(const torch::Tensor &like) {
+  return like.scalar_type() == at::kBFloat16 ? backend_at(like) : backend_of(like);
 }
 
 } // namespace pdarts

@@ -1,13 +1,19 @@
-// Whether the shim's own CPU kernels or libtorch's operations compute.
+// What computes an operation: kernels of this shim for CPUs or for GPUs, or libtorch's operations.
 #pragma once
 #include <torch/types.h>
 
 namespace pdarts {
 
-// Whether own kernels serve tensors like this one: in single and double precision on the CPU, unless
-// `pdarts_choose_kernels` has put libtorch's operations in their place. Anything else is composed of these anyway.
-bool own_kernels_serve(const torch::Tensor &like);
-// The same of the convolutions' kernels, which serve activations in bfloat16, too.
-bool own_convolutions_serve(const torch::Tensor &x);
+enum class Backend {
+  Cpu,      // own kernels in the folders of the operations
+  Gpu,      // the cuda.cu beside them, where there are any
+  Composed, // of libtorch's operations: any device and floating-point type
+};
+
+// What serves activations like this one: own kernels in single and double precision, unless `pdarts_choose_kernels` has put
+// libtorch's operations in their place.
+Backend backend_of(const torch::Tensor &like);
+// The same for operations whose kernels serve activations in bfloat16, too.
+Backend backend_with_bfloat16_of(const torch::Tensor &like);
 
 } // namespace pdarts

@@ -1,12 +1,20 @@
 //! Which implementation of this crate's own CPU operations runs.
 
+use std::ffi::{CString, c_char};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use clap::ValueEnum;
+
+use super::{TorchError, take_message};
 
 unsafe extern "C" {
     fn pdarts_choose_kernels(own: bool);
     fn pdarts_own_kernels_chosen() -> bool;
+    fn pdarts_has_gpu_kernels() -> bool;
+    fn pdarts_gpu_runs_kernels() -> bool;
+    fn pdarts_emulate_gpu_kernels(library: *const c_char) -> *mut c_char;
 }
 
 /// What computes the operations of this crate (depthwise convolutions, mixed sums, BatchNorm over all ranks) on the CPU
@@ -40,4 +48,27 @@ pub fn choose_kernels(kernels: Kernels) {
 pub fn chosen_kernels() -> Kernels {
     // SAFETY: reads an atomic variable.
     if unsafe { pdarts_own_kernels_chosen() } { Kernels::Fused } else { Kernels::Reference }
+}
+
+/// Whether kernels for GPUs are compiled into this program.
+pub fn has_gpu_kernels() -> bool {
+    // SAFETY: reads a constant.
+    unsafe { pdarts_has_gpu_kernels() }
+}
+
+/// Whether this crate's GPU kernels compute on this process's GPU: they are compiled in, the GPU runs them, and nothing else was
+/// chosen.
+pub fn gpu_kernels_serve() -> bool {
+    // SAFETY: launches a kernel on memory of its own, the first time.
+    chosen_kernels() == Kernels::Fused && unsafe { pdarts_gpu_runs_kernels() }
+}
+
+/// From now on the GPU kernels serve tensors on the CPU, emulated by `library`: for tests on machines without a GPU.
+///
+/// # Errors
+/// When the library cannot be loaded.
+pub fn emulate_gpu_kernels(library: &Path) -> Result<(), TorchError> {
+    let library = CString::new(library.as_os_str().as_bytes()).map_err(|error| TorchError::Shim(error.to_string()))?;
+    // SAFETY: a terminated string; the library is this crate's own, built beside it.
+    take_message(unsafe { pdarts_emulate_gpu_kernels(library.as_ptr()) })
 }

@@ -4,6 +4,8 @@
 mod autocast;
 mod checkpoint;
 mod depthwise;
+mod dropout;
+mod graph;
 mod hooks;
 mod host_bytes;
 mod layout;
@@ -25,9 +27,13 @@ use torch_sys::C_tensor;
 pub use autocast::Bf16Autocast;
 pub use checkpoint::{Part, checkpoint};
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
+pub use dropout::dropout;
+pub use graph::{Graph, peak_gpu_bytes, use_own_stream};
 pub use hooks::GradientHooks;
-pub use host_bytes::bytes_to_device;
-pub use kernel_choice::{Kernels, choose_kernels, chosen_kernels};
+pub use host_bytes::{bytes_to_device, values_to_device};
+pub use kernel_choice::{
+    Kernels, choose_kernels, chosen_kernels, emulate_gpu_kernels, gpu_kernels_serve, has_gpu_kernels,
+};
 pub use layout::num_layout_copies;
 pub use memory::MemoryRefusal;
 pub use mix::{Branch, RunningStatistics, mix};

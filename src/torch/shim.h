@@ -50,6 +50,11 @@ int64_t pdarts_num_layout_copies();
 // Whether operations of this shim run their own CPU kernels (at first they do) or libtorch's operations.
 void pdarts_choose_kernels(bool own);
 bool pdarts_own_kernels_chosen();
+// Whether GPU kernels are compiled into the program, and whether this process's GPU runs them.
+bool pdarts_has_gpu_kernels();
+bool pdarts_gpu_runs_kernels();
+// From now on the GPU kernels that `library` emulates serve tensors on the CPU; for tests.
+char *pdarts_emulate_gpu_kernels(const char *library);
 // Computes `*output`, a new tensor that the callee owns; returns null or a message that `free` releases.
 typedef char *(*pdarts_forward)(const void *context, const torch::Tensor *const *inputs, size_t num_inputs,
                                 torch::Tensor **output);
@@ -86,6 +91,21 @@ char *pdarts_wait_for_event(const void *side, const void *event);
 char *pdarts_event_is_complete(const void *event, bool *is_complete);
 void pdarts_release_side_stream(void *side);
 void pdarts_release_event(void *event);
+// The most memory of GPU `device` that tensors have taken at one time.
+char *pdarts_peak_gpu_bytes(int64_t device, int64_t *bytes);
+// From now on the calling thread queues its work on GPU `device` on a stream of its own.
+char *pdarts_use_own_stream(int64_t device);
+// Begins to record what the thread queues on that stream; the caller owns `*graph`.
+char *pdarts_begin_graph(int64_t device, void **graph);
+// Ends the recording.
+char *pdarts_finish_graph(void *graph);
+// Queues what was recorded; its draws are made with `probability`.
+char *pdarts_replay_graph(void *graph, double probability);
+// Its kernels and copies.
+int64_t pdarts_graph_size(const void *graph);
+void pdarts_release_graph(void *graph);
+// Dropout by draws that a replay repeats; `*output` is a new tensor that the caller owns.
+char *pdarts_dropout(const torch::Tensor *x, double probability, torch::Tensor **output);
 void pdarts_free_message(char *message);
 const char *pdarts_libtorch_version();
 }

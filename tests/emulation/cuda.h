@@ -11,8 +11,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <mutex>
 #include <vector>
 
+#include <setjmp.h>
 #include <ucontext.h>
 
 #define __global__
@@ -41,14 +43,17 @@ namespace emulation {
 
 constexpr size_t kStackBytes = 64 * 1024;
 
+// A context is entered once; from then on jumps do, which ask nothing of the operating system.
 struct Fiber {
   ucontext_t context;
+  jmp_buf place;
+  bool entered;
   std::vector<char> stack;
   dim3 thread;
   bool done = false;
 };
 
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline std::vector<Fiber> fibers;
 inline Fiber *current;
 inline std::function<void()> body;
@@ -56,8 +61,13 @@ inline std::vector<uint64_t> dynamic_shared;
 inline dim3 grid, block_size, block_at;
 inline bool backwards = false; // in which order the threads take turns
 inline uint64_t exchange[1024];
+inline std::mutex in_use;
 
-inline void yield() { swapcontext(&current->context, &scheduler); }
+inline void yield() {
+  if (!_setjmp(current->place)) {
+    _longjmp(scheduler, 1);
+  }
+}
 
 inline void entry() {
   body();
@@ -69,6 +79,18 @@ inline unsigned flat() {
   return current->thread.x + block_size.x * (current->thread.y + block_size.y * current->thread.z);
 }
 
+// Until the current fiber yields.
+inline void resume() {
+  if (_setjmp(scheduler)) {
+    return;
+  }
+  if (current->entered) {
+    _longjmp(current->place, 1);
+  }
+  current->entered = true;
+  setcontext(&current->context);
+}
+
 // Every thread runs to its next barrier before any goes on.
 inline void run_block() {
   const unsigned threads = block_size.x * block_size.y * block_size.z;
@@ -78,7 +100,7 @@ inline void run_block() {
   for (unsigned index = 0; index < threads; ++index) {
     Fiber &fiber = fibers[index];
     fiber.thread = dim3(index % block_size.x, index / block_size.x % block_size.y, index / block_size.x / block_size.y);
-    fiber.done = false;
+    fiber.done = fiber.entered = false;
     fiber.stack.resize(kStackBytes);
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
@@ -95,7 +117,7 @@ inline void run_block() {
       }
       alive = true;
       current = &fiber;
-      swapcontext(&scheduler, &fiber.context);
+      resume();
     }
   }
 }
@@ -104,15 +126,18 @@ template <typename Kernel, typename... Arguments>
 void launch(Kernel kernel, dim3 blocks, dim3 threads, size_t shared_bytes, void *, Arguments... arguments) {
   if (threads.x * threads.y * threads.z > 1024 || threads.x * threads.y * threads.z == 0 || blocks.y > 65535 ||
       blocks.z > 65535 || blocks.x * blocks.y * blocks.z == 0 || shared_bytes > 227 * 1024) {
-    fprintf(stderr, "emulated CUDA: a launch that no GPU takes\n");
+    fprintf(stderr, "emulated CUDA: no GPU takes %u x %u x %u blocks of %u x %u x %u threads with %zu bytes\n", blocks.x, blocks.y,
+            blocks.z, threads.x, threads.y, threads.z, shared_bytes);
     abort();
   }
+  // All threads of a process share the one emulated GPU.
+  const std::lock_guard lock(in_use);
   grid = blocks, block_size = threads;
   body = [=] { kernel(arguments...); };
   for (unsigned z = 0; z < blocks.z; ++z) {
     for (unsigned y = 0; y < blocks.y; ++y) {
       for (unsigned x = 0; x < blocks.x; ++x) {
-        dynamic_shared.assign(shared_bytes / sizeof(uint64_t) + 2, ~uint64_t(0));
+        dynamic_shared.assign(shared_bytes / sizeof(uint64_t) + 4, ~uint64_t(0));
         block_at = dim3(x, y, z);
         run_block();
       }
@@ -154,5 +179,5 @@ inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
 #define PDARTS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                  \
   emulation::launch((kernel), grid, block, shared_bytes, stream, __VA_ARGS__)
 #define PDARTS_DYNAMIC_SHARED(type, name)                                                                              \
-  type *name = reinterpret_cast<type *>(reinterpret_cast<uintptr_t>(emulation::dynamic_shared.data() + 1) / 16 * 16)
+  type *name = reinterpret_cast<type *>(reinterpret_cast<uintptr_t>(emulation::dynamic_shared.data() + 3) / 32 * 32)
 #define PDARTS_ALLOW_SHARED(kernel, bytes) ((void)(kernel))

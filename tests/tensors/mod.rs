@@ -1,11 +1,14 @@
 //! What tests of operations on tensors share.
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
 
-use pdarts::torch::load_cuda;
+use pdarts::torch::{emulate_gpu_kernels, load_cuda};
 use tch::{Cuda, Device, Kind, Tensor};
 
-/// What these tests compute on: the CPU, unless `PDARTS_TEST_DEVICE` is `cuda`.
+/// What these tests compute on: the CPU, unless `PDARTS_TEST_DEVICE` is `cuda`, or `cuda-emulation`: then the GPU kernels, emulated,
+/// on tensors in the CPU's memory.
 pub fn device() -> Device {
     static DEVICE: LazyLock<Device> = LazyLock::new(|| match std::env::var("PDARTS_TEST_DEVICE").as_deref() {
         Err(_) | Ok("cpu") => Device::Cpu,
@@ -14,15 +17,38 @@ pub fn device() -> Device {
             assert!(Cuda::is_available(), "PDARTS_TEST_DEVICE=cuda: libtorch finds no GPU");
             Device::Cuda(0)
         }
-        Ok(other) => panic!("PDARTS_TEST_DEVICE={other}: cpu or cuda"),
+        Ok("cuda-emulation") => {
+            emulate_gpu_kernels(Path::new(env!("PDARTS_GPU_EMULATION"))).unwrap_or_else(|error| panic!("{error}"));
+            Device::Cpu
+        }
+        Ok(other) => panic!("PDARTS_TEST_DEVICE={other}: cpu, cuda or cuda-emulation"),
     });
     *DEVICE
 }
 
+/// Runs these tests of this program again with the GPU kernels, emulated.
+///
+/// # Panics
+/// When one fails.
+#[allow(dead_code)] // not every test program has GPU kernels to emulate
+pub fn pass_in_emulation(tests: &[&str]) {
+    let program = std::env::current_exe().unwrap();
+    let status = Command::new(program).arg("--exact").args(tests).env("PDARTS_TEST_DEVICE", "cuda-emulation").status();
+    assert!(status.unwrap().success(), "{tests:?}");
+}
+
+/// Whether the CPU's own kernels compute.
+#[allow(dead_code)] // as above
+pub fn on_cpu_kernels() -> bool {
+    std::env::var("PDARTS_TEST_DEVICE").map_or(true, |device| device == "cpu")
+}
+
 /// Largest difference, relative to the largest value (or 1 if that is smaller).
+#[allow(dead_code)] // as above
 pub fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
     assert_eq!(ours.size(), theirs.size());
-    let theirs = theirs.to_kind(Kind::Double);
+    let theirs = theirs.to_kind(Kind::Double).to_device(Device::Cpu);
+    let ours = ours.to_device(Device::Cpu);
     let scale = theirs.abs().max().double_value(&[]).max(1.0);
     (ours.to_kind(Kind::Double) - theirs).abs().max().double_value(&[]) / scale
 }

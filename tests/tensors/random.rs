@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub fn draw_alone(seed: i64) -> MutexGuard<'static, ()> {
     static GENERATOR: Mutex<()> = Mutex::new(());
     let alone = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    // libtorch decides at the first question about CUDA, which this is, what it can do.
+    let _ = pdarts::torch::load_cuda();
     tch::manual_seed(seed);
     alone
 }

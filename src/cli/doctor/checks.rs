@@ -8,7 +8,7 @@ use tch::utils;
 
 use super::{Check, driver};
 use crate::run::COMMIT;
-use crate::torch::{libtorch_version, load_cuda};
+use crate::torch::{gpu_kernels_serve, has_gpu_kernels, libtorch_version, load_cuda};
 use crate::world::{NcclLibrary, VisibleGpu, nccl_library, usable_gpus, visible_gpus};
 
 /// Those that decide which ranks there are and what they see.
@@ -35,6 +35,8 @@ pub struct Machine {
     pub driver: Check,
     /// Whether libtorch can use a GPU.
     pub cuda: Check,
+    /// Whether this program's own GPU kernels are compiled in, and the GPU runs them.
+    pub gpu_kernels: Check,
     /// By their numbers.
     pub gpus: Vec<VisibleGpu>,
     /// Version and file, and whether GPUs can use it.
@@ -58,10 +60,28 @@ impl Machine {
             libtorch: check_libtorch(loaded, cuda_version),
             cuda: Check::from_result(gpus.clone().map(|gpus| format!("libtorch can use {} GPU(s)", gpus.len()))),
             driver,
+            gpu_kernels: Check::from_result(check_gpu_kernels(gpus.is_ok())),
             gpus: gpus.unwrap_or_default(),
             nccl,
             cores: thread::available_parallelism().map_or(1, usize::from),
             slurm: SLURM_VARIABLES.iter().filter_map(|&name| Some((name.to_owned(), env::var(name).ok()?))).collect(),
+        }
+    }
+}
+
+fn check_gpu_kernels(has_gpu: bool) -> Result<String, String> {
+    match (has_gpu_kernels(), has_gpu) {
+        (false, _) => {
+            Err("not compiled in (nvcc was not found): on a GPU, libtorch's operations take their place, which is \
+                           several times slower; `make GPU=1 build` installs nvcc and compiles them"
+                .into())
+        }
+        (true, false) => Ok("compiled in".into()),
+        (true, true) if gpu_kernels_serve() => Ok("compiled in, and run on this GPU".into()),
+        (true, true) => {
+            Err("compiled in, but not for this GPU or for a newer driver: libtorch's operations take their place, \
+                             which is several times slower"
+                .into())
         }
     }
 }

@@ -8,11 +8,12 @@ use crate::cli::table::Table;
 const MAX_ROWS: usize = 64;
 
 pub fn render(reports: &[RankReport]) -> String {
-    let facts: [(&str, Vec<String>); 10] = [
+    let facts: [(&str, Vec<String>); 11] = [
         ("pdarts", collect(reports, |report| report.machine.pdarts.clone())),
         ("libtorch", collect(reports, |report| verdict(&report.machine.libtorch))),
         ("driver", collect(reports, |report| verdict(&report.machine.driver))),
         ("CUDA", collect(reports, |report| verdict(&report.machine.cuda))),
+        ("kernels", collect(reports, |report| verdict(&report.machine.gpu_kernels))),
         ("GPUs", collect(reports, gpus)),
         ("NCCL", collect(reports, |report| verdict(&report.machine.nccl))),
         ("MPI", collect(reports, |report| verdict(&report.launch.mpi))),

@@ -12,7 +12,7 @@
   (kernel)<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
 // The block's memory whose size is given at the launch, as an array of `type`.
 #define PDARTS_DYNAMIC_SHARED(type, name)                                                                              \
-  extern __shared__ __align__(16) unsigned char pdarts_dynamic_shared[];                                               \
+  extern __shared__ __align__(32) unsigned char pdarts_dynamic_shared[];                                               \
   type *name = reinterpret_cast<type *>(pdarts_dynamic_shared)
 // A kernel that takes more dynamic shared memory than every GPU gives without being asked (48 KiB).
 #define PDARTS_ALLOW_SHARED(kernel, bytes)                                                                             \
@@ -25,6 +25,16 @@ namespace pdarts::cuda {
 
 // A cudaStream_t.
 typedef void *Stream;
+
+} // namespace pdarts::cuda
+
+// What follows is for kernels alone; what calls them sees the tables.
+#if !defined(__CUDACC__) && !defined(PDARTS_LAUNCH)
+#define PDARTS_HOST_DEVICE
+#else
+#define PDARTS_HOST_DEVICE __host__ __device__
+
+namespace pdarts::cuda {
 
 // What a launch came to: a cudaError_t, 0 where it is queued. Read after every launch.
 #ifdef __CUDACC__
@@ -67,3 +77,4 @@ template <typename T> __device__ __forceinline__ T warp_sum(T value) {
 }
 
 } // namespace pdarts::cuda
+#endif

@@ -1,19 +1,18 @@
-// All GPU kernels, as one table that the program has where nvcc compiled them; tests put the emulated ones in its place.
+// All GPU kernels, as one table.
 #pragma once
 #include "../channelwise/cuda.h"
+#include "../dropout/cuda.h"
 #include "../mix/cuda.h"
 #include "../pool/cuda.h"
 #include "../separable/cuda.h"
 
 namespace pdarts::cuda {
 
-// For activations stored as S.
-template <typename S> struct ConvolutionTable {
+// For activations stored as S. There are no kernels of mix and pool for bfloat16.
+template <typename S> struct Table {
   channelwise::CudaKernels<S> channelwise;
+  dropout::CudaKernels<S> dropout;
   separable::CudaKernels<S> separable;
-};
-
-template <typename S> struct Table : ConvolutionTable<S> {
   mix::CudaKernels<S> mix;
   pool::CudaKernels<S> pool;
 };
@@ -21,7 +20,10 @@ template <typename S> struct Table : ConvolutionTable<S> {
 struct Tables {
   Table<float> of_float;
   Table<double> of_double;
-  ConvolutionTable<BFloat16> of_bfloat16;
+  Table<BFloat16> of_bfloat16;
 };
 
 } // namespace pdarts::cuda
+
+// Of the kernels that are compiled into this program or library.
+extern "C" const pdarts::cuda::Tables *pdarts_cuda_tables();

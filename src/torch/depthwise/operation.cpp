@@ -1,7 +1,8 @@
 // ReLU and depthwise convolution of one input for several edges, as one autograd function.
 //
 // On the CPU in bfloat16, single and double precision it runs the kernels of kernels.h and keeps nothing but its
-// inputs for backward; anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
+// inputs for backward; anything else is composed of libtorch's operations. (GPUs have kernels of it together with the
+// pointwise convolution that follows it, in ../separable.)
 #include <utility>
 #include <vector>
 
@@ -107,7 +108,7 @@ public:
 Tensor relu_depthwise(const Tensor &x, const Tensor &weight, int64_t stride, int64_t dilation) {
   RECORD_USER_SCOPE("pdarts::relu_depthwise");
   const Shape shape = shape_of(x, weight, stride, dilation);
-  const bool own_kernels = own_convolutions_serve(x);
+  const bool own_kernels = x.is_cpu() && backend_with_bfloat16_of(x) == Backend::Cpu;
   TORCH_CHECK((x.scalar_type() == weight.scalar_type() || (own_kernels && is_compute_type_of(x, weight))) &&
                   x.device() == weight.device(),
               "relu_depthwise: input of ", x.scalar_type(), " on ", x.device(), ", weight of ", weight.scalar_type(),

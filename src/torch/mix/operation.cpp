@@ -1,9 +1,8 @@
 // The weighted sum of the operations that leave one state, added to the nodes it leads to: BatchNorm without affine,
 // the architecture weight and the sum over operations as one autograd function.
 //
-// On the CPU in single and double precision each pass over memory serves all operations at once, and nothing is kept
-// for backward but the operations' outputs before normalisation. Anything else is composed of libtorch's operations,
-// where a CUDA kernel can take its place.
+// In single and double precision each pass over memory serves all operations at once, and nothing is kept for backward but
+// the operations' outputs before normalisation; on a GPU (gpu.h) as well. Anything else is composed of libtorch's operations.
 #include <ATen/record_function.h>
 
 #include "../guarded.h"
@@ -11,6 +10,7 @@
 #include "../sync_batch_norm/normalise.h"
 #include "backward.h"
 #include "forward.h"
+#include "gpu.h"
 #include "mix.h"
 
 namespace pdarts::mix {
@@ -19,18 +19,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using PlanPointer = c10::intrusive_ptr<Plan>;
-
-// Its differentiable inputs stand in one list: the sums that go on, the weights, the operations' outputs.
-struct Inputs {
-  size_t num_sums, num_branches;
-
-  explicit Inputs(const Plan &plan)
-      : num_sums(std::count(plan.is_new.begin(), plan.is_new.end(), false)), num_branches(plan.branches.size()) {}
-
-  size_t weights() const { return num_sums; }
-  size_t branch(size_t index) const { return num_sums + 1 + index; }
-  size_t size() const { return branch(num_branches); }
-};
 
 // Adds to sums in place, which gives backward the gradients of all nodes at once and passes them on untouched.
 class Mix : public torch::autograd::Function<Mix> {
@@ -200,7 +188,10 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
   }
   TORCH_CHECK(weights.dim() == 1 && weights.size(0) == plan->num_edges(), "mix: weights ", weights.sizes(), " for ",
               plan->num_edges(), " edges");
-  const bool own_kernels = own_kernels_serve(weights);
+  Backend backend = backend_of(weights);
+  if (backend == Backend::Gpu && !fits_gpu(*plan)) {
+    backend = Backend::Composed;
+  }
   variable_list tensors, results;
   for (const int64_t node : plan->nodes) {
     TORCH_CHECK(node >= 0 && node < num_sums, "mix: node ", node, " of ", num_sums);
@@ -212,7 +203,7 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
                       sum.size(2) == ys[0].size(2) && sum.size(3) == ys[0].size(3),
                   "mix: a node's sum ", sum.sizes(), " and an operation's output ", ys[0].sizes());
       TORCH_CHECK(sum.scalar_type() == weights.scalar_type() && sum.device() == weights.device() &&
-                      (!own_kernels || pixel_step(sum) >= plan->channels),
+                      (backend != Backend::Cpu || pixel_step(sum) >= plan->channels),
                   "mix: a node's sum that this function did not begin");
       tensors.push_back(sum);
     }
@@ -220,12 +211,13 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
   if (plan->edges.empty()) {
     return;
   }
-  if (own_kernels) {
+  if (backend == Backend::Composed) {
+    results = composed(*plan, ys, weights, std::move(results));
+  } else {
     tensors.push_back(weights);
     tensors.insert(tensors.end(), ys.begin(), ys.end());
-    results = Mix::apply(TensorList(tensors), plan);
-  } else {
-    results = composed(*plan, ys, weights, std::move(results));
+    results = backend == Backend::Gpu ? GpuMix::apply(TensorList(tensors), plan)
+                                      : Mix::apply(TensorList(tensors), plan);
   }
   for (int64_t node = 0; node < plan->num_nodes(); ++node) {
     Tensor *&sum = sums[plan->nodes[node]];

@@ -46,5 +46,17 @@ struct Plan : torch::CustomClassHolder {
   bool depends_on_batch(int64_t branch) const { return training && branches[branch].normalised(); }
 };
 
+// A call's differentiable inputs stand in one list: the sums that go on, the weights, the operations' outputs.
+struct Inputs {
+  size_t num_sums, num_branches;
+
+  explicit Inputs(const Plan &plan)
+      : num_sums(std::count(plan.is_new.begin(), plan.is_new.end(), false)), num_branches(plan.branches.size()) {}
+
+  size_t weights() const { return num_sums; }
+  size_t branch(size_t index) const { return num_sums + 1 + index; }
+  size_t size() const { return branch(num_branches); }
+};
+
 } // namespace
 } // namespace pdarts::mix

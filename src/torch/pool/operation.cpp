@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../activations.h"
+#include "../cuda/backend.h"
 #include "../guarded.h"
 #include "../instruction_set.h"
 #include "../kernel_choice.h"
@@ -76,8 +77,30 @@ template <typename Visit> void for_each_input_tile(const Shape &s, const Visit &
   for_each_tile(s.images, s.height, s.width * s.channels, visit);
 }
 
+// ---- On a GPU, tensors are dense in channels-last memory, those of taps too ----
+
+Tensor dense(const Tensor &x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+
+// Calls `visit(table, stream)` with the kernels for tensors like this one, and checks what it gives.
+template <typename T, typename Visit> void on_gpu(const char *name, const Tensor &like, const Visit &visit) {
+  cuda::check(visit(cuda::table<T>().pool, cuda::current_stream(like)), name);
+}
+
 // Where the maxima stand goes to `taps` if that is not null.
 Tensor max(const Shape &s, const Tensor &x, Tensor *taps) {
+  if (backend_of(x) == Backend::Gpu) {
+    const Tensor from = dense(x), y = new_output(s, x.options());
+    if (taps) {
+      *taps = new_output(s, x.options().dtype(at::kByte));
+    }
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "max_pool_3x3", [&] {
+      on_gpu<scalar_t>("max_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.max(s, from.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(),
+                           taps ? taps->mutable_data_ptr<uint8_t>() : nullptr, stream);
+      });
+    });
+    return y;
+  }
   const Tensor adjacent = with_adjacent_channels(x);
   Tensor y = new_output(s, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "max_pool_3x3", [&] {
@@ -93,6 +116,16 @@ Tensor max(const Shape &s, const Tensor &x, Tensor *taps) {
 }
 
 Tensor max_gradient(const Shape &s, const Tensor &taps, const Tensor &y_gradient) {
+  if (backend_of(y_gradient) == Backend::Gpu) {
+    const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
+    AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "max_pool_3x3", [&] {
+      on_gpu<scalar_t>("max_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.max_gradient(s, taps.const_data_ptr<uint8_t>(), from.const_data_ptr<scalar_t>(),
+                                    x_gradient.mutable_data_ptr<scalar_t>(), stream);
+      });
+    });
+    return x_gradient;
+  }
   const Tensor adjacent = with_adjacent_channels(y_gradient);
   Tensor x_gradient = new_input(s, y_gradient.options());
   AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "max_pool_3x3", [&] {
@@ -105,6 +138,15 @@ Tensor max_gradient(const Shape &s, const Tensor &taps, const Tensor &y_gradient
 }
 
 Tensor average(const Shape &s, const Tensor &x) {
+  if (backend_of(x) == Backend::Gpu) {
+    const Tensor from = dense(x), y = new_output(s, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "avg_pool_3x3", [&] {
+      on_gpu<scalar_t>("avg_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.average(s, from.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(), stream);
+      });
+    });
+    return y;
+  }
   const Tensor adjacent = with_adjacent_channels(x);
   Tensor y = new_output(s, x.options());
   AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "avg_pool_3x3", [&] {
@@ -116,6 +158,15 @@ Tensor average(const Shape &s, const Tensor &x) {
 }
 
 Tensor average_gradient(const Shape &s, const Tensor &y_gradient) {
+  if (backend_of(y_gradient) == Backend::Gpu) {
+    const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
+    AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "avg_pool_3x3", [&] {
+      on_gpu<scalar_t>("avg_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.average_gradient(s, from.const_data_ptr<scalar_t>(), x_gradient.mutable_data_ptr<scalar_t>(), stream);
+      });
+    });
+    return x_gradient;
+  }
   const Tensor adjacent = with_adjacent_channels(y_gradient);
   Tensor x_gradient = new_input(s, y_gradient.options());
   AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "avg_pool_3x3", [&] {
@@ -178,7 +229,7 @@ void check(const char *name, const Tensor &x, int64_t stride) {
 Tensor max_pool(const Tensor &x, int64_t stride) {
   RECORD_USER_SCOPE("pdarts::max_pool_3x3");
   check("max_pool_3x3", x, stride);
-  if (!own_kernels_serve(x)) {
+  if (backend_of(x) == Backend::Composed) {
     return at::max_pool2d(x, {3, 3}, {stride, stride}, {1, 1});
   }
   const bool has_backward = at::GradMode::is_enabled() && x.requires_grad();
@@ -188,7 +239,7 @@ Tensor max_pool(const Tensor &x, int64_t stride) {
 Tensor average_pool(const Tensor &x, int64_t stride) {
   RECORD_USER_SCOPE("pdarts::avg_pool_3x3");
   check("avg_pool_3x3", x, stride);
-  if (!own_kernels_serve(x)) {
+  if (backend_of(x) == Backend::Composed) {
     // Backward of channels-last CUDA tensors with padding is wrong in libtorch 2.11 (pytorch#188344); of others it is not.
     const Tensor planes = x.contiguous(at::MemoryFormat::Contiguous);
     const Tensor y =

@@ -17,7 +17,7 @@ struct CudaShape {
   int kernel, stride, dilation; // 3, 5 or 7; 1 or 2; 1 or 2
   int groups, outputs;          // outputs: of one group
 
-  __host__ __device__ int inputs() const { return middle / groups; } // of one group
+  PDARTS_HOST_DEVICE int inputs() const { return middle / groups; } // of one group
 };
 
 // Activations are stored as S.

@@ -3,7 +3,8 @@
 //
 // On the CPU in bfloat16, single and double precision every image passes through all of it in a core's own cache, and
 // nothing is kept for backward but the input and the weights: the normalised input and what is between the convolutions
-// are computed again. Anything else is composed of libtorch's operations, where a CUDA kernel can take its place.
+// are computed again. On a GPU the kernels of cuda.h do the same in a few passes over memory. Anything else is composed of
+// libtorch's operations.
 #include <tuple>
 
 #include <ATen/record_function.h>
@@ -13,6 +14,7 @@
 #include "../sync_batch_norm/normalise.h"
 #include "backward.h"
 #include "forward.h"
+#include "gpu.h"
 
 namespace pdarts::separable {
 namespace {
@@ -135,7 +137,8 @@ Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &
     norm_weight = norm->weight ? *norm->weight : Tensor();
     norm_bias = norm->bias ? *norm->bias : Tensor();
   }
-  if (!own_convolutions_serve(x)) {
+  const Backend backend = plan->over_ranks && !x.is_cpu() ? Backend::Composed : backend_with_bfloat16_of(x);
+  if (backend == Backend::Composed) {
     return composed(*plan, x, depthwise_weight, pointwise_weight, norm_weight, norm_bias);
   }
   check_weight(x, depthwise_weight, "depthwise weight");
@@ -149,7 +152,8 @@ Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &
   if (norm_weight.defined()) {
     tensors.insert(tensors.end(), {norm_weight, norm_bias});
   }
-  return Separable::apply(at::TensorList(tensors), plan);
+  return backend == Backend::Gpu ? GpuSeparable::apply(at::TensorList(tensors), plan)
+                                 : Separable::apply(at::TensorList(tensors), plan);
 }
 
 } // namespace pdarts::separable

@@ -24,7 +24,7 @@ bool mix_serves(const Layer &layer) {
   const auto fits = [&](const Tensor &running) {
     return running.is_contiguous() && running.scalar_type() == layer.x.scalar_type();
   };
-  return own_kernels_serve(layer.x) && fits(layer.running_mean) && fits(layer.running_var);
+  return backend_of(layer.x) == Backend::Cpu && fits(layer.running_mean) && fits(layer.running_var);
 }
 
 Tensor normalised_by_mix(const Layer &layer) {

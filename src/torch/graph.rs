@@ -1,0 +1,108 @@
+//! Work on a GPU that is recorded once and replayed: a CUDA graph.
+//!
+//! A search step is thousands of small kernels, and to launch them one by one takes the CPU longer than the GPU needs to
+//! compute them. Source: Ng et al., *Accelerating PyTorch with CUDA Graphs* (PyTorch blog, 2021).
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use super::{TorchError, take_message};
+
+unsafe extern "C" {
+    fn pdarts_use_own_stream(device: i64) -> *mut c_char;
+    fn pdarts_peak_gpu_bytes(device: i64, bytes: *mut i64) -> *mut c_char;
+    fn pdarts_begin_graph(device: i64, graph: *mut *mut c_void) -> *mut c_char;
+    fn pdarts_finish_graph(graph: *mut c_void) -> *mut c_char;
+    fn pdarts_replay_graph(graph: *mut c_void, probability: f64) -> *mut c_char;
+    fn pdarts_graph_size(graph: *const c_void) -> i64;
+    fn pdarts_release_graph(graph: *mut c_void);
+}
+
+/// From now on this thread queues its work on GPU `device` on a stream of its own: the default one cannot be recorded. cuDNN
+/// computes the same numbers every time, and convolutions in float32 are not rounded to TF32.
+///
+/// # Errors
+/// When libtorch has no such GPU.
+pub fn use_own_stream(device: usize) -> Result<(), TorchError> {
+    let device = i64::try_from(device).unwrap_or(i64::MAX);
+    // SAFETY: no pointers.
+    take_message(unsafe { pdarts_use_own_stream(device) })
+}
+
+/// The most memory of GPU `device` in bytes that tensors have taken at one time.
+///
+/// # Errors
+/// When libtorch has no such GPU.
+pub fn peak_gpu_bytes(device: usize) -> Result<u64, TorchError> {
+    let (device, mut bytes) = (i64::try_from(device).unwrap_or(i64::MAX), 0);
+    // SAFETY: a place for the result.
+    take_message(unsafe { pdarts_peak_gpu_bytes(device, &mut bytes) })?;
+    Ok(u64::try_from(bytes).unwrap_or(0))
+}
+
+/// Recorded work with the memory that it uses.
+#[derive(Debug)]
+pub struct Graph {
+    inner: *mut c_void,
+}
+
+impl Graph {
+    /// Records what `work` queues on this thread's stream of GPU `device`, which is not the default one; nothing is computed.
+    /// Tensors that `work` returns are where each replay leaves its results, other tensors that it makes are gone.
+    ///
+    /// Work that waits for the device, or that copies from memory which is not page-locked, cannot be recorded. What it draws
+    /// by [`dropout`](super::dropout), each replay draws anew.
+    ///
+    /// # Errors
+    /// Those of `work`, and when CUDA cannot record it.
+    pub fn record<R, E: From<TorchError>>(device: usize, work: impl FnOnce() -> Result<R, E>) -> Result<(Self, R), E> {
+        let mut inner = ptr::null_mut();
+        let device = i64::try_from(device).unwrap_or(i64::MAX);
+        // SAFETY: a place for the result.
+        take_message(unsafe { pdarts_begin_graph(device, &mut inner) })?;
+        // From here on dropped, and so ended, whatever happens.
+        let graph = Self { inner };
+        let result = work()?;
+        // SAFETY: a live graph under recording.
+        take_message(unsafe { pdarts_finish_graph(graph.inner) })?;
+        Ok((graph, result))
+    }
+
+    /// Queues the work on the stream that it was recorded on. What it draws, it draws with `probability`.
+    ///
+    /// # Errors
+    /// When CUDA refuses.
+    pub fn replay(&self, probability: f64) -> Result<(), TorchError> {
+        // SAFETY: a live graph; it is not shared between threads.
+        take_message(unsafe { pdarts_replay_graph(self.inner, probability) })
+    }
+
+    /// Kernels and copies of a replay.
+    pub fn size(&self) -> usize {
+        // SAFETY: a live graph.
+        usize::try_from(unsafe { pdarts_graph_size(self.inner) }).unwrap_or(0)
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: given out by the shim, released once.
+        unsafe { pdarts_release_graph(self.inner) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_without_gpus_records_nothing() {
+        if tch::Cuda::is_available() {
+            println!("SKIPPED: this machine has a GPU");
+            return;
+        }
+        let error = Graph::record::<(), TorchError>(0, || panic!("nothing is recorded")).unwrap_err().to_string();
+        assert!(!error.is_empty() && error.lines().count() == 1, "{error}");
+        assert!(use_own_stream(0).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+#include "graph.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/DeviceAccelerator.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <atomic>
+#include <mutex>
+
+#ifdef PDARTS_HAS_CUDA_KERNELS
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_runtime_api.h>
+#endif
+
+#include "../guarded.h"
+#include "../shim.h"
+
+namespace pdarts::graph {
+namespace {
+
+// One probability and so many seeds.
+constexpr int64_t kMaxDraws = 4096;
+
+// Where the draws of recorded work are found when it is replayed: the probability's bits, then the seeds.
+struct Slots {
+  torch::Tensor values; // int64, on the device
+  int64_t num_draws = 0;
+};
+
+// Set on the thread that records.
+thread_local Slots *recording = nullptr;
+
+uint64_t new_seed() {
+  auto generator = at::globalContext().defaultGenerator(at::kCPU);
+  const std::lock_guard lock(generator.mutex());
+  return generator.get<at::CPUGeneratorImpl>()->random64();
+}
+
+} // namespace
+
+Draw next_draw(double probability) {
+  if (!recording) {
+    return {new_seed(), probability, nullptr, nullptr};
+  }
+  TORCH_CHECK(recording->num_draws < kMaxDraws, "more than ", kMaxDraws, " draws in work that is recorded");
+  const auto *slots = recording->values.const_data_ptr<int64_t>();
+  const auto *seed = reinterpret_cast<const uint64_t *>(slots + 1 + recording->num_draws++);
+  return {0, 0, seed, reinterpret_cast<const double *>(slots)};
+}
+
+#ifdef PDARTS_HAS_CUDA_KERNELS
+namespace {
+
+using c10::cuda::CUDACachingAllocator::CUDAAllocator;
+
+CUDAAllocator &allocator() { return *static_cast<CUDAAllocator *>(c10::GetAllocator(c10::kCUDA)); }
+
+void check(cudaError_t result, const char *what) {
+  if (result != cudaSuccess) {
+    cudaGetLastError(); // The next call shall not find it.
+    TORCH_CHECK(false, what, ": ", cudaGetErrorString(result));
+  }
+}
+
+// Recorded work. While it is recorded, what the stream allocates comes from memory that nothing else uses.
+class Graph {
+public:
+  explicit Graph(c10::DeviceIndex device) : device_(device) {
+    const auto stream = at::accelerator::getCurrentStream(device);
+    stream_ = static_cast<cudaStream_t>(stream.native_handle());
+    TORCH_CHECK(stream_, "the default stream cannot be recorded");
+    slots_.values = at::empty({1 + kMaxDraws}, at::TensorOptions(at::kLong).device(c10::Device(c10::kCUDA, device)));
+    static std::atomic<c10::CaptureId_t> next_pool{uint64_t(1) << 32};
+    pool_ = {next_pool++, 0};
+    allocator().beginAllocateToPool(device_, pool_, [stream = stream_](cudaStream_t other) { return other == stream; });
+    owns_pool_ = allocates_ = true;
+    // Other threads may ask the GPU questions meanwhile.
+    const cudaError_t begun = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
+    if (begun != cudaSuccess) {
+      release();
+      check(begun, "CUDA cannot record");
+    }
+    records_ = true;
+    recording = &slots_;
+  }
+
+  ~Graph() { release(); }
+  Graph(const Graph &) = delete;
+  Graph &operator=(const Graph &) = delete;
+
+  // Ends the recording.
+  void finish() {
+    cudaGraph_t graph = nullptr;
+    const cudaError_t ended = end_recording(&graph);
+    check(ended, "CUDA could not record");
+    const cudaError_t made = cudaGraphInstantiate(&executable_, graph, 0);
+    cudaGraphGetNodes(graph, nullptr, &num_nodes_);
+    cudaGraphDestroy(graph);
+    check(made, "CUDA cannot replay what it recorded");
+  }
+
+  void replay(double probability) {
+    if (slots_.num_draws > 0) {
+      const auto host = at::empty({1 + slots_.num_draws}, at::TensorOptions(at::kLong).pinned_memory(true));
+      auto *values = host.mutable_data_ptr<int64_t>();
+      memcpy(values, &probability, sizeof(probability));
+      for (int64_t draw = 1; draw <= slots_.num_draws; ++draw) {
+        values[draw] = int64_t(new_seed());
+      }
+      slots_.values.narrow(0, 0, host.size(0)).copy_(host, /*non_blocking=*/true);
+    }
+    check(cudaGraphLaunch(executable_, stream_), "replaying a CUDA graph");
+  }
+
+  size_t num_nodes() const { return num_nodes_; }
+
+private:
+  const c10::DeviceIndex device_;
+  cudaStream_t stream_;
+  c10::MempoolId_t pool_;
+  Slots slots_;
+  bool owns_pool_ = false, allocates_ = false, records_ = false;
+  cudaGraphExec_t executable_ = nullptr;
+  size_t num_nodes_ = 0;
+
+  cudaError_t end_recording(cudaGraph_t *graph) {
+    recording = nullptr;
+    records_ = false;
+    const cudaError_t ended = cudaStreamEndCapture(stream_, graph);
+    allocator().endAllocateToPool(device_, pool_);
+    allocates_ = false;
+    return ended;
+  }
+
+  void release() {
+    if (records_) {
+      cudaGraph_t graph = nullptr;
+      if (end_recording(&graph) == cudaSuccess && graph) {
+        cudaGraphDestroy(graph);
+      }
+      cudaGetLastError();
+    }
+    if (allocates_) {
+      allocator().endAllocateToPool(device_, pool_);
+    }
+    if (executable_) {
+      cudaStreamSynchronize(stream_);
+      cudaGraphExecDestroy(executable_);
+    }
+    if (owns_pool_) {
+      allocator().releasePool(device_, pool_);
+    }
+  }
+};
+
+} // namespace
+#endif
+
+} // namespace pdarts::graph
+
+#ifdef PDARTS_HAS_CUDA_KERNELS
+using pdarts::graph::Graph;
+
+char *pdarts_begin_graph(int64_t device, void **graph) {
+  return guarded([&] { *graph = new Graph(device); });
+}
+
+char *pdarts_finish_graph(void *graph) {
+  return guarded([&] { static_cast<Graph *>(graph)->finish(); });
+}
+
+char *pdarts_replay_graph(void *graph, double probability) {
+  return guarded([&] { static_cast<Graph *>(graph)->replay(probability); });
+}
+
+int64_t pdarts_graph_size(const void *graph) { return static_cast<const Graph *>(graph)->num_nodes(); }
+
+void pdarts_release_graph(void *graph) { delete static_cast<Graph *>(graph); }
+#else
+namespace {
+constexpr const char *kNone = "this program was compiled without GPU kernels";
+} // namespace
+
+char *pdarts_begin_graph(int64_t, void **) { return strdup(kNone); }
+char *pdarts_finish_graph(void *) { return strdup(kNone); }
+char *pdarts_replay_graph(void *, double) { return strdup(kNone); }
+int64_t pdarts_graph_size(const void *) { return 0; }
+void pdarts_release_graph(void *) {}
+#endif
+
+char *pdarts_peak_gpu_bytes(int64_t device, int64_t *bytes) {
+  return guarded([&] { *bytes = at::accelerator::getDeviceStats(device).allocated_bytes[0].peak; });
+}
+
+char *pdarts_use_own_stream(int64_t device) {
+  return guarded([&] {
+    at::accelerator::setDeviceIndex(device);
+    const auto type = at::accelerator::getAccelerator(/*checked=*/true).value();
+    const c10::impl::VirtualGuardImpl accelerator(type);
+    // The same sums in the same order every time, and float32 in float32.
+    at::globalContext().setDeterministicCuDNN(true);
+    at::globalContext().setBenchmarkCuDNN(false);
+    at::globalContext().setAllowTF32CuDNN(false);
+    at::accelerator::setCurrentStream(
+        accelerator.getStreamFromGlobalPool(c10::Device(type, device), /*isHighPriority=*/false));
+  });
+}

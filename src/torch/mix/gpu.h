@@ -1,0 +1,186 @@
+// The mix on GPUs in single and double precision: the kernels of cuda.h as one autograd function, the sibling of that in
+// operation.cpp.
+#pragma once
+#include <c10/core/DeviceGuard.h>
+
+#include "../cuda/backend.h"
+#include "cuda.h"
+#include "plan.h"
+
+namespace pdarts::mix {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Whether the kernels have room for a call, whose statistics must be those of this rank alone.
+bool fits_gpu(const Plan &plan) {
+  return !plan.over_ranks && plan.num_branches() <= kMaxCudaBranches && plan.num_edges() <= kMaxCudaEdges &&
+         plan.num_nodes() <= kMaxCudaNodes;
+}
+
+// As the kernels read activations: pixels one after the other, whatever strides stand for that.
+Tensor dense(const Tensor &x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+
+int64_t num_blocks(const Plan &plan, const Tensor &y) { return y.size(1) / plan.channels; }
+
+Tensor new_statistics(const Plan &plan, TensorList ys) {
+  int64_t rows = 0;
+  for (const Tensor &y : ys) {
+    rows += num_blocks(plan, y);
+  }
+  return at::empty({2, rows, plan.channels}, ys[0].options());
+}
+
+// A call without its sums, gradients and workspace. `ys` and `weights` are dense.
+template <typename T>
+CudaCall<T> cuda_call(const Plan &plan, TensorList ys, const Tensor &weights, const Tensor &statistics) {
+  CudaCall<T> call{};
+  call.pixels = num_pixels(ys[0]);
+  call.channels = plan.channels;
+  call.num_branches = plan.num_branches();
+  call.num_edges = plan.num_edges();
+  call.num_nodes = plan.num_nodes();
+  call.training = plan.training;
+  for (int index = 0; index < call.num_branches; ++index) {
+    const Branch &branch = plan.branches[index];
+    CudaBranch<T> &to = call.branches[index];
+    to.y = ys[index].const_data_ptr<T>();
+    to.blocks = num_blocks(plan, ys[index]);
+    if (branch.normalised()) {
+      to.running_mean = branch.running_mean.mutable_data_ptr<T>();
+      to.running_var = branch.running_var.mutable_data_ptr<T>();
+    }
+    to.first_row = call.num_rows;
+    call.num_rows += to.blocks;
+  }
+  for (int index = 0; index < call.num_edges; ++index) {
+    const Edge &edge = plan.edges[index];
+    call.edges[index] = {int(edge.branch), int(edge.first_channel / plan.channels), int(edge.node)};
+  }
+  call.weights = weights.const_data_ptr<T>();
+  call.statistics = statistics.mutable_data_ptr<T>();
+  return call;
+}
+
+// The memory that a call works in, as long as it is queued.
+template <typename T> Tensor new_workspace(const cuda::Table<T> &table, CudaCall<T> &call, const Tensor &like) {
+  const Tensor workspace = at::empty({table.mix.workspace_bytes(call)}, like.options().dtype(at::kByte));
+  call.workspace = workspace.mutable_data_ptr();
+  return workspace;
+}
+
+// Adds the branches to `sums`, one for each of the plan's nodes; returns the statistics, for backward.
+template <typename T>
+Tensor gpu_forward(const cuda::Table<T> &table, cuda::Stream stream, const Plan &plan, TensorList ys,
+                   const Tensor &weights, TensorList sums) {
+  const Tensor statistics = new_statistics(plan, ys);
+  CudaCall<T> call = cuda_call<T>(plan, ys, weights, statistics);
+  for (int node = 0; node < call.num_nodes; ++node) {
+    TORCH_CHECK(sums[node].is_contiguous(at::MemoryFormat::ChannelsLast),
+                "mix: a node's sum that this function did not begin");
+    call.sums[node] = sums[node].mutable_data_ptr<T>();
+    call.is_new[node] = plan.is_new[node];
+  }
+  const Tensor workspace = new_workspace(table, call, ys[0]);
+  cuda::check(table.mix.forward(call, stream), "mix");
+  return statistics;
+}
+
+// Undefined where not wanted.
+struct GpuGradients {
+  Tensor weights;
+  variable_list ys;
+};
+
+// `gradients`: of the nodes' sums, dense, undefined where zero.
+template <typename T>
+GpuGradients gpu_backward(const cuda::Table<T> &table, cuda::Stream stream, const Plan &plan, TensorList ys,
+                          const Tensor &weights, const Tensor &statistics, TensorList gradients, bool want_weights,
+                          const std::vector<bool> &want_branch) {
+  CudaCall<T> call = cuda_call<T>(plan, ys, weights, statistics);
+  for (int node = 0; node < call.num_nodes; ++node) {
+    // Which the kernels only read.
+    call.sums[node] = gradients[node].defined() ? const_cast<T *>(gradients[node].const_data_ptr<T>()) : nullptr;
+  }
+  GpuGradients results{{}, variable_list(ys.size())};
+  if (want_weights) {
+    results.weights = at::empty_like(weights);
+    call.weights_gradient = results.weights.mutable_data_ptr<T>();
+  }
+  for (int index = 0; index < call.num_branches; ++index) {
+    if (want_branch[index]) {
+      results.ys[index] = new_activations(ys[index], ys[index].size(1));
+      call.branches[index].y_gradient = results.ys[index].mutable_data_ptr<T>();
+    }
+  }
+  const Tensor workspace = new_workspace(table, call, ys[0]);
+  cuda::check(table.mix.backward(call, stream), "mix's gradient");
+  return results;
+}
+
+// Adds to sums in place, which gives backward the gradients of all nodes at once and passes them on untouched.
+class GpuMix : public torch::autograd::Function<GpuMix> {
+public:
+  // One sum for each of the plan's nodes.
+  static variable_list forward(AutogradContext *context, TensorList tensors, c10::intrusive_ptr<Plan> plan) {
+    const Inputs inputs(*plan);
+    const Tensor weights = tensors[inputs.weights()].contiguous();
+    variable_list saved;
+    for (const Tensor &y : tensors.slice(inputs.branch(0))) {
+      saved.push_back(dense(y));
+    }
+    const c10::DeviceGuard guard(weights.device());
+    variable_list sums;
+    auto existing = tensors.begin();
+    for (const bool is_new : plan->is_new) {
+      sums.push_back(is_new ? new_activations(saved[0], plan->channels) : *existing++);
+    }
+    Tensor statistics;
+    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
+      statistics = gpu_forward(cuda::table<scalar_t>(), cuda::current_stream(weights), *plan, saved, weights, sums);
+    });
+    context->mark_dirty({tensors.begin(), existing});
+    saved.push_back(weights);
+    saved.push_back(statistics);
+    context->save_for_backward(std::move(saved));
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    context->set_materialize_grads(false);
+    return sums;
+  }
+
+  static variable_list backward(AutogradContext *context, variable_list gradients) {
+    TORCH_CHECK(!at::GradMode::is_enabled(),
+                "mix: its gradient cannot be differentiated; call backward without create_graph");
+    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    const Inputs inputs(*plan);
+    const variable_list saved = context->get_saved_variables();
+    const TensorList ys = TensorList(saved).slice(0, inputs.num_branches);
+    const Tensor &weights = saved[inputs.num_branches], &statistics = saved[inputs.num_branches + 1];
+    const c10::DeviceGuard guard(weights.device());
+    variable_list results(inputs.size() + 1); // and the plan's, undefined
+    auto existing = results.begin();
+    for (int64_t node = 0; node < plan->num_nodes(); ++node) {
+      gradients[node] = gradients[node].defined() ? dense(gradients[node]) : Tensor();
+      if (!plan->is_new[node]) {
+        // Dense, so that earlier calls on this node need not copy it again.
+        *existing++ = gradients[node];
+      }
+    }
+    const bool want_weights = context->needs_input_grad(inputs.weights());
+    std::vector<bool> want_branch;
+    for (int64_t branch = 0; branch < plan->num_branches(); ++branch) {
+      want_branch.push_back(context->needs_input_grad(inputs.branch(branch)));
+    }
+    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
+      GpuGradients all = gpu_backward(cuda::table<scalar_t>(), cuda::current_stream(weights), *plan, ys, weights,
+                                      statistics, gradients, want_weights, want_branch);
+      results[inputs.weights()] = all.weights;
+      std::move(all.ys.begin(), all.ys.end(), results.begin() + inputs.branch(0));
+    });
+    return results;
+  }
+};
+
+} // namespace
+} // namespace pdarts::mix

@@ -1,0 +1,83 @@
+// The pointwise half of the GPU kernels: products of pixels with a group's weights, 4 x 4 of a thread at a time.
+#pragma once
+#include "cuda_depthwise.h"
+
+namespace pdarts::separable {
+
+// Sides of what a thread computes.
+constexpr int kQuad = 4;
+
+// The results of a block: so many pixels times a tile of the columns of one group.
+struct ProductTiling {
+  int column_tiles, column_quads, pixel_quads; // of the group; of a tile; of a block
+  int chunk;                                   // rows of the weights at a time
+
+  static constexpr int kMostColumns = 64, kMostPixelQuads = 64;
+
+  // For `columns` results a pixel, each the sum of `rows` products.
+  template <typename T> static ProductTiling of(int columns, int rows) {
+    const int tiles = cuda::divide_up(columns, kMostColumns);
+    const int quads = cuda::divide_up(cuda::divide_up(columns, tiles), kQuad);
+    const int pixel_quads = kCudaThreads / quads, most = sizeof(T) == sizeof(double) ? 16 : 48;
+    const int even = cuda::divide_up(rows, cuda::divide_up(rows, most));
+    return {cuda::divide_up(columns, quads * kQuad), quads, pixel_quads < kMostPixelQuads ? pixel_quads : kMostPixelQuads,
+            cuda::divide_up(even, kQuad) * kQuad};
+  }
+  PDARTS_HOST_DEVICE int columns() const { return column_quads * kQuad; }
+  PDARTS_HOST_DEVICE int pixels() const { return pixel_quads * kQuad; }
+  // A row of pixels in shared memory, with space against conflicts of its banks.
+  PDARTS_HOST_DEVICE int pixel_step() const { return pixels() + kQuad; }
+};
+
+// A thread's 4 pixels times 4 columns.
+template <typename T> struct Quad {
+  T sums[kQuad][kQuad] = {};
+
+  // Adds the products of `count` rows: left[row][pixel], right[row][column], whose rows are so many elements apart.
+  __device__ __forceinline__ void add(int count, const T *left, int left_step, const T *right, int right_step) {
+    for (int row = 0; row < count; ++row) {
+      T of_pixel[kQuad], of_column[kQuad];
+      cuda::load<T, kQuad>(left + row * left_step, of_pixel);
+      cuda::load<T, kQuad>(right + row * right_step, of_column);
+#pragma unroll
+      for (int pixel = 0; pixel < kQuad; ++pixel) {
+#pragma unroll
+        for (int column = 0; column < kQuad; ++column) {
+          sums[pixel][column] += of_pixel[pixel] * of_column[column];
+        }
+      }
+    }
+  }
+};
+
+// What a block of a product works on: the grid is [blocks of pixels, groups * column tiles].
+struct ProductPlace {
+  int64_t first_pixel;
+  int group, first_column, num_columns; // of the group
+
+  __device__ __forceinline__ ProductPlace(const ProductTiling &tiling, int columns)
+      : first_pixel(int64_t(blockIdx.x) * tiling.pixels()), group(int(blockIdx.y) / tiling.column_tiles),
+        first_column(int(blockIdx.y) % tiling.column_tiles * tiling.columns()),
+        num_columns(columns - first_column < tiling.columns() ? columns - first_column : tiling.columns()) {}
+};
+
+// to[pixel][first + column] = the block's quads; `to`: [pixels, step] from the block's first pixel and column on.
+template <typename S, int V>
+__device__ __forceinline__ void store_quad(const Quad<Compute<S>> &quad, const ProductPlace &place, int64_t num_pixels,
+                                           int pixel, int column, int step, S *to) {
+#pragma unroll
+  for (int index = 0; index < kQuad; ++index) {
+    if (place.first_pixel + pixel + index < num_pixels) {
+      S *row = to + int64_t(pixel + index) * step + column;
+      if (V == kQuad) {
+        cuda::store<S, kQuad>(quad.sums[index], row);
+      } else {
+        for (int part = 0; part < kQuad && column + part < place.num_columns; ++part) {
+          row[part] = cuda::narrowed<S>(quad.sums[index][part]);
+        }
+      }
+    }
+  }
+}
+
+} // namespace pdarts::separable
