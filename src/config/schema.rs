@@ -272,6 +272,8 @@ section! {
         /// Whether a run on a GPU first compares its operations with the CPU's, forward and backward, and refuses to start on
         /// wrong numbers; `pdarts doctor --numerics` does more of it.
         check_numerics: bool = true,
+        /// Whether a GPU records the passes of a step as CUDA graphs and replays them, where it can.
+        cuda_graphs: bool = true,
     }
 }
 

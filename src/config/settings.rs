@@ -23,7 +23,7 @@ pub struct Change {
 }
 
 /// Keys that may differ between a run of any kind and its continuation.
-pub(super) const CHANGEABLE_KEYS: [&str; 22] = [
+pub(super) const CHANGEABLE_KEYS: [&str; 23] = [
     "run.threads",
     "run.device",
     "run.log_every_steps",
@@ -36,6 +36,7 @@ pub(super) const CHANGEABLE_KEYS: [&str; 22] = [
     "run.divergence_limit",
     "run.digest_batches",
     "run.check_numerics",
+    "run.cuda_graphs",
     "data.dir",
     "data.loader_threads",
     "model.checkpoint_cells",

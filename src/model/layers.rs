@@ -71,7 +71,27 @@ impl Conv2d {
     /// # Errors
     /// When `x` does not fit, or for want of memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        if x.device().is_cuda() && self.is_pointwise() {
+            return self.product(x);
+        }
         Ok(x.f_conv2d(&self.weight, None::<&Tensor>, self.stride, self.padding, [1, 1], self.groups)?)
+    }
+
+    fn is_pointwise(&self) -> bool {
+        self.groups == 1 && self.padding == [0; 2] && self.weight.size()[2..] == [1, 1]
+    }
+
+    /// A pointwise convolution as the product of pixels and weights that it is: cuDNN copies channels-last tensors in 32 bits
+    /// into another layout and back.
+    fn product(&self, x: &Tensor) -> Result<Tensor, TorchError> {
+        let [rows, columns] = self.stride;
+        let mut pixels = x.f_permute([0, 2, 3, 1])?;
+        for (dimension, step) in [(1, rows), (2, columns)] {
+            if step > 1 {
+                pixels = pixels.f_slice(dimension, None, None, step)?;
+            }
+        }
+        Ok(pixels.f_linear(&self.weight.f_flatten(1, 3)?, None::<&Tensor>)?.f_permute([0, 3, 1, 2])?)
     }
 }
 

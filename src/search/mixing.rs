@@ -1,6 +1,6 @@
 //! The weights of all mixed edges of a cell, as a strategy gives them and gathered once for all cells of one kind.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::layout::{Chosen, NUM_SOURCES, OperationEdges};
 use crate::torch::TorchError;
@@ -41,24 +41,37 @@ pub struct MixingWeights {
     chosen: Option<Chosen>,
 }
 
+/// Where the weights of each source state stand among those of a cell.
+#[derive(Debug)]
+pub struct SourceOrder {
+    /// Positions among the weights `[14 * K]`, of all source states in turn.
+    index: Tensor,
+    /// How many of them each source state has.
+    sizes: Vec<i64>,
+}
+
+impl SourceOrder {
+    /// `layout`: the cells' operations by source state; `num_live`: `K`, those of each edge.
+    ///
+    /// # Errors
+    /// When libtorch has no memory for it.
+    pub fn new(layout: &[Vec<OperationEdges>], num_live: usize, device: Device) -> Result<Self, TorchError> {
+        let edges_of = |source: &[OperationEdges]| source.iter().map(|group| group.edges.len() as i64).sum();
+        let sizes: Vec<i64> = layout.iter().map(|source| edges_of(source)).collect();
+        let live = layout.iter().flatten().flat_map(|group| &group.edges);
+        let places: Vec<i64> = live.map(|live| (live.edge * num_live + live.position) as i64).collect();
+        Ok(Self { index: Tensor::f_from_slice(&places)?.f_to_device(device)?, sizes })
+    }
+}
+
 impl MixingWeights {
-    /// `layout`: the cells' operations by source state.
+    /// Those of `mixing`, in this order.
     ///
     /// # Errors
     /// When libtorch refuses, for example for want of memory.
-    pub fn gather(mixing: &CellMixing, layout: &[Vec<OperationEdges>]) -> Result<Self, TorchError> {
-        let weights = &mixing.operations;
-        let (_, num_live) = weights.size2()?;
-        let edges_of = |source: &[OperationEdges]| source.iter().map(|group| group.edges.len() as i64).sum();
-        let sizes: Vec<i64> = layout.iter().map(|source| edges_of(source)).collect();
-        let indices: Vec<i64> = layout
-            .iter()
-            .flatten()
-            .flat_map(|group| &group.edges)
-            .map(|live| live.edge as i64 * num_live + live.position as i64)
-            .collect();
-        let index = Tensor::f_from_slice(&indices)?.f_to_device(weights.device())?;
-        let sources = weights.f_flatten(0, 1)?.f_index_select(0, &index)?.f_split_with_sizes(&sizes, 0)?;
+    pub fn gather(mixing: &CellMixing, SourceOrder { index, sizes }: &SourceOrder) -> Result<Self, TorchError> {
+        let sources =
+            mixing.operations.f_flatten(0, 1)?.f_index_select(0, index)?.f_split_with_sizes(sizes.as_slice(), 0)?;
         let edges = mixing.edges.as_ref().map(Tensor::shallow_clone);
         Ok(Self { sources, edges, chosen: mixing.chosen })
     }

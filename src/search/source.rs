@@ -11,7 +11,7 @@ use super::layout::{LiveEdge, OperationEdges};
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
 use crate::model::{BatchNorm, FactorizedReduce, ParameterStore, SeparableConv};
-use crate::torch::{Branch, DepthwiseGeometry, TorchError, avg_pool_3x3, max_pool_3x3, mix};
+use crate::torch::{Branch, DepthwiseGeometry, TorchError, avg_pool_3x3, dropout, max_pool_3x3, mix};
 
 /// The operations that leave one state, with their parameters.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ impl Group {
     /// A skip connection drops other elements on every edge.
     fn dropped_identities(&self, x: &Tensor, probability: f64) -> Result<Vec<Branch<'_>>, TorchError> {
         let on_edge =
-            |node| Ok(Branch { y: x.f_dropout(probability, true)?, per_edge: false, running: None, nodes: vec![node] });
+            |node| Ok(Branch { y: dropout(x, probability)?, per_edge: false, running: None, nodes: vec![node] });
         self.nodes().into_iter().map(on_edge).collect()
     }
 

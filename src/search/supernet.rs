@@ -6,11 +6,11 @@
 use tch::{Device, Kind, Tensor};
 
 use super::cell::{CellPlace, SearchCell};
-use super::layout::{OperationEdges, operations_by_source};
-use super::mixing::{Mixing, MixingWeights};
+use super::layout::operations_by_source;
+use super::mixing::{Mixing, MixingWeights, SourceOrder};
 use super::partial::PartialChannels;
 use super::sampling::Sampling;
-use crate::genotype::{CellKind, NUM_NODES, NetworkKind, Switches};
+use crate::genotype::{CellKind, CellSwitches, NUM_NODES, NetworkKind, Switches};
 use crate::model::{Checkpointed, Linear, ParameterStore, Stem, StemOutput, channels_last};
 use crate::torch::TorchError;
 
@@ -63,8 +63,8 @@ pub struct Supernet {
     pub(super) stem: Stem,
     pub(super) cells: Vec<PlacedCell>,
     pub(super) classifier: Linear,
-    normal_layout: Vec<Vec<OperationEdges>>,
-    reduction_layout: Vec<Vec<OperationEdges>>,
+    normal_order: SourceOrder,
+    reduction_order: SourceOrder,
     parameters: ParameterStore,
     checkpoints_cells: bool,
 }
@@ -117,12 +117,13 @@ impl Supernet {
             .collect();
         let last = cells.last().map_or(stem_channels, |last| NUM_NODES as i64 * last.place.channels);
         let classifier = Linear::new(&mut store, "classifier", (last, shape.num_classes as i64));
+        let order = |layout, switches: &CellSwitches| SourceOrder::new(layout, switches.live(0).len(), device);
         Ok(Self {
             stem,
             cells,
             classifier,
-            normal_layout,
-            reduction_layout,
+            normal_order: order(&normal_layout, &shape.switches.normal)?,
+            reduction_order: order(&reduction_layout, &shape.switches.reduction)?,
             parameters: store.checked()?,
             checkpoints_cells: false,
         })
@@ -132,6 +133,11 @@ impl Supernet {
     /// memory, more time, the same results. Source: Chen et al. (arXiv:1604.06174).
     pub fn checkpoint_cells(&mut self, checkpoint: bool) {
         self.checkpoints_cells = checkpoint;
+    }
+
+    /// Whether its forward and backward passes queue the same work every time, for the same weights of operations.
+    pub fn repeats_its_work(&self) -> bool {
+        !self.checkpoints_cells
     }
 
     /// Its tensors, by name.
@@ -144,8 +150,8 @@ impl Supernet {
     /// # Errors
     /// When the images do not fit the network.
     pub fn forward(&self, images: &Tensor, mixing: &Mixing, mode: ForwardMode) -> Result<Tensor, TorchError> {
-        let normal = MixingWeights::gather(&mixing.normal, &self.normal_layout)?;
-        let reduction = MixingWeights::gather(&mixing.reduction, &self.reduction_layout)?;
+        let normal = MixingWeights::gather(&mixing.normal, &self.normal_order)?;
+        let reduction = MixingWeights::gather(&mixing.reduction, &self.reduction_order)?;
         let StemOutput { older, mut newer } = self.stem.forward(&channels_last(images)?, mode.training)?;
         let mut older = older.unwrap_or_else(|| newer.shallow_clone());
         let computes_again = self.checkpoints_cells && mode.training;

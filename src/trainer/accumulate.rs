@@ -1,34 +1,61 @@
 //! The gradient of a step's images, computed in parts that need less memory.
 
+use std::hash::Hash;
+
 use tch::Tensor;
 
+use super::replay::{Passed, Replays};
 use super::{ImageBatch, StepImages, StepResult, TrainError};
 use crate::world::{World, activity};
 
-/// Adds the gradient of the mean loss of `images`, part by part; calls `before_last` before the last part's backward
-/// pass. `forward` gives the mean loss and the logits of a part.
+/// One kind of pass over images and targets.
+pub(super) struct Pass<'a, K> {
+    /// What was recorded of such passes.
+    pub replays: &'a mut Replays<K>,
+    /// Passes of one kind queue the same work.
+    pub kind: K,
+    /// What they draw with.
+    pub probability: f64,
+}
+
+/// Adds the gradient of the mean loss of `images`, part by part; calls `arm` before the backward pass that completes it, or
+/// after it where that pass is replayed, which calls no hooks. `prepare` gives the inputs of a part's pass, images and targets,
+/// of which `forward` gives the mean loss and the logits.
 ///
 /// # Errors
-/// Those of loading, of `forward`, and of the backward pass.
-pub(super) fn forward_backward(
+/// Those of loading, of `prepare` and `forward`, and of the backward pass.
+pub(super) fn forward_backward<K: Copy + Eq + Hash>(
     images: &mut StepImages<'_>,
-    forward: impl Fn(&ImageBatch) -> Result<StepResult, TrainError>,
-    before_last: impl Fn(),
+    pass: Pass<'_, K>,
+    prepare: impl Fn(&ImageBatch) -> Result<[Tensor; 2], TrainError>,
+    forward: impl Fn(&Tensor, &Tensor) -> Result<Passed, TrainError>,
+    arm: impl Fn(),
 ) -> Result<StepResult, TrainError> {
+    let Pass { replays, kind, probability } = pass;
     let num_parts = images.num_parts();
     let mut results = Vec::with_capacity(num_parts);
     for index in 0..num_parts {
         let part = images.part(index)?;
-        let span = activity::phase("forward");
-        let StepResult { loss, logits, labels } = forward(&part)?;
-        drop(span);
-        if index + 1 == num_parts {
-            before_last();
+        let [inputs, targets] = prepare(&part)?;
+        let arms_before = index + 1 == num_parts && !replays.is_on();
+        let arms_after = index + 1 == num_parts && !arms_before;
+        let computed = |inputs: &[&Tensor]| {
+            let span = activity::phase("forward");
+            let Passed { loss, logits } = forward(inputs[0], inputs[1])?;
+            drop(span);
+            if arms_before {
+                arm();
+            }
+            let _span = activity::phase("backward");
+            let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
+            loss.f_backward()?;
+            Ok(Passed { loss: loss.f_detach()?, logits: logits.f_detach()? })
+        };
+        let Passed { loss, logits } = replays.run((kind, num_parts), &[&inputs, &targets], probability, computed)?;
+        if arms_after {
+            arm();
         }
-        let _span = activity::phase("backward");
-        let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
-        loss.f_backward()?;
-        results.push(StepResult { loss: loss.f_detach()?, logits: logits.f_detach()?, labels });
+        results.push(StepResult { loss, logits, labels: part.labels });
     }
     if results.len() == 1 {
         return Ok(results.remove(0));

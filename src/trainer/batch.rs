@@ -3,7 +3,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::data::{Batch, CHANNELS, Colours, Rectangle};
-use crate::torch::{TorchError, bytes_to_device};
+use crate::torch::{TorchError, bytes_to_device, values_to_device};
 
 /// Images and their classes, ready for a network.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl ImageBatch {
         }
         Ok(Self {
             images: images.f_permute([0, 3, 1, 2])?.f_to_kind(kind)?,
-            labels: Tensor::f_from_slice(batch.labels())?.f_to_device(device)?,
+            labels: values_to_device(batch.labels(), device)?,
         })
     }
 
@@ -66,7 +66,9 @@ impl ImageBatch {
 fn normalised(bytes: &Tensor, colours: Colours) -> Result<Tensor, TorchError> {
     let (size, device) = (bytes.size(), bytes.device());
     let row = size[2] * size[3]; // rows of whole images: long loops over contiguous memory
-    let by_channel = |values: [f32; CHANNELS]| Tensor::f_from_slice(&values)?.f_to_device(device)?.f_repeat([size[2]]);
+    let by_channel = |values: [f32; CHANNELS]| -> Result<_, TorchError> {
+        Ok(values_to_device(&values, device)?.f_repeat([size[2]])?)
+    };
     let largest = Tensor::f_full([1], 255.0, (Kind::Float, device))?;
     let mut values = bytes.f_view([-1, row])?.f_to_kind(Kind::Float)?;
     let _ = values.f_div_(&largest)?;
@@ -83,7 +85,7 @@ fn erase(mut images: Tensor, rectangles: &[Rectangle]) -> Result<Tensor, TorchEr
         .flat_map(|edge| [edge.top, edge.bottom, edge.left, edge.right])
         .map(|edge| edge as i64)
         .collect();
-    let edges = Tensor::f_from_slice(&edges)?.f_view([-1, 4, 1])?.f_to_device(device)?;
+    let edges = values_to_device(&edges, device)?.f_view([-1, 4, 1])?;
     let between = |first: i64, length: i64| {
         let place = Tensor::f_arange(length, (Kind::Int64, device))?;
         let (start, end) = (edges.f_select(1, first)?, edges.f_select(1, first + 1)?); // [N, 1]

@@ -28,6 +28,7 @@ mod predictions;
 mod progress;
 mod recovery;
 mod rehearsal;
+mod replay;
 mod retrain;
 mod save_clock;
 mod search;

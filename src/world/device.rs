@@ -10,7 +10,7 @@ use crate::torch;
 
 const DRIVER: &str = "/proc/driver/nvidia/version";
 
-/// The device of the rank with number `local_rank` on its node.
+/// The device of the rank with number `local_rank` on its node. On a GPU, this thread then has a stream of its own.
 ///
 /// # Errors
 /// When CUDA was asked for and is not usable, or there are fewer GPUs than ranks; never a silent run on the CPU.
@@ -19,7 +19,11 @@ pub(super) fn choose_device(choice: DeviceChoice, local_rank: usize) -> Result<D
         return Ok(Device::Cpu);
     }
     match (usable_gpus(), choice) {
-        (Ok(num_gpus), _) => Ok(Device::Cuda(gpu_of(local_rank, num_gpus)?)),
+        (Ok(num_gpus), _) => {
+            let gpu = gpu_of(local_rank, num_gpus)?;
+            torch::use_own_stream(gpu).map_err(|error| WorldError::NoCuda(error.to_string()))?;
+            Ok(Device::Cuda(gpu))
+        }
         (Err(reason), DeviceChoice::Cuda) => Err(WorldError::NoCuda(reason)),
         (Err(reason), _) => {
             tracing::debug!("computing on the CPU: {reason}");

@@ -3,6 +3,7 @@
 mod allreduce;
 mod checkpoint;
 mod depthwise;
+mod gpu_memory;
 mod loader;
 mod machine;
 mod pool;

@@ -10,6 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use super::gpu_memory::{gpu_memory_line, peak_gpu_mib};
 use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
@@ -23,7 +24,7 @@ use crate::world::{Ranks, World, peak_memory_mib};
 const CHANNELS: usize = 16;
 const IMAGE_SIZE: i64 = 32;
 const NUM_CLASSES: usize = 10;
-const NUM_WARM_UPS: usize = 2;
+const NUM_WARM_UPS: usize = 3;
 
 #[derive(Debug, Args)]
 pub struct SupernetArguments {
@@ -36,7 +37,7 @@ pub struct SupernetArguments {
     /// CPU threads of a rank; 0 = its share of the cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Steps of each kind that are timed, after two that are not.
+    /// Steps of each kind that are timed, after three that are not.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
     /// Live operations of every edge, separated by commas, instead of the stage's.
@@ -48,6 +49,9 @@ pub struct SupernetArguments {
     /// Compute each cell's forward pass again in backward instead of keeping its activations.
     #[arg(long)]
     checkpoint_cells: bool,
+    /// On a GPU, launch every kernel of every step instead of replaying CUDA graphs.
+    #[arg(long)]
+    no_cuda_graphs: bool,
     /// Where to compute: auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -75,6 +79,9 @@ struct Figures {
     arch_step_s: f64,
     weight_step_s: f64,
     peak_rss_mib: f64,
+    /// The most that tensors took on the GPU at one time; none on CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_gpu_mib: Option<f64>,
     parameters: usize,
     ranks: usize,
     /// Of both steps, over all ranks.
@@ -104,6 +111,7 @@ pub fn run(arguments: &SupernetArguments) -> anyhow::Result<()> {
 impl Figures {
     fn text(&self, arguments: &SupernetArguments, world: &World) -> String {
         let Figures { stage, arch_step_s, weight_step_s, peak_rss_mib, parameters, images_per_second, .. } = self;
+        let gpu = gpu_memory_line(self.peak_gpu_mib);
         let communication = match world.size {
             1 => String::new(),
             _ => format!("\n  not hidden         {:.1} % of the time", 100.0 * self.exposed_communication_share),
@@ -113,7 +121,7 @@ impl Figures {
              architecture step  {arch_step_s:.3} s\n  \
              weight step        {weight_step_s:.3} s\n  \
              images/s           {images_per_second:.1}\n  \
-             peak memory        {peak_rss_mib:.0} MiB\n  \
+             peak memory        {peak_rss_mib:.0} MiB{gpu}\n  \
              parameters         {parameters}{communication}",
             arguments.global_batch
         )
@@ -165,6 +173,7 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
     let Subject { mut state, batch, learning_rate } =
         Subject::new(arguments.strategy, arguments.stage, &arguments.live, arguments.global_batch, world)?;
     state.checkpoint_cells(arguments.checkpoint_cells);
+    state.replay_passes(!arguments.no_cuda_graphs);
     let mode_of = |seed| {
         let sampling = Sampling { seed, ..Sampling::default() };
         ForwardMode { sampling, ..ForwardMode::training(0.0) }
@@ -199,6 +208,7 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         images_per_second: 2.0 * f64::from(arguments.global_batch) / (arch_step_s + weight_step_s),
         exposed_communication_share: exposed / seconds,
         peak_rss_mib: peak_memory_mib()?,
+        peak_gpu_mib: peak_gpu_mib(world)?,
         parameters: state.weights.num_parameters(),
     })
 }

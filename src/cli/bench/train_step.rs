@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use super::gpu_memory::{gpu_memory_line, peak_gpu_mib};
 use super::supernet::{images_of_rank, median};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
@@ -20,7 +21,7 @@ use crate::trainer::{ImageBatch, StepSettings, TrainState};
 use crate::world::{Ranks, World, peak_memory_mib};
 
 const CELL: &str = "PDARTS_C10";
-const NUM_WARM_UPS: usize = 2;
+const NUM_WARM_UPS: usize = 3;
 
 #[derive(Debug, Args)]
 pub struct TrainStepArguments {
@@ -33,7 +34,7 @@ pub struct TrainStepArguments {
     /// CPU threads of a rank; 0 = its share of the cores.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// Steps that are timed, after two that are not.
+    /// Steps that are timed, after three that are not.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
     /// Compute convolutions in bfloat16.
@@ -42,6 +43,9 @@ pub struct TrainStepArguments {
     /// Compute each cell's forward pass again in backward instead of keeping its activations.
     #[arg(long)]
     checkpoint_cells: bool,
+    /// On a GPU, launch every kernel of every step instead of replaying CUDA graphs.
+    #[arg(long)]
+    no_cuda_graphs: bool,
     /// Where to compute: auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -70,6 +74,9 @@ struct Figures {
     network: Network,
     step_s: f64,
     peak_rss_mib: f64,
+    /// The most that tensors took on the GPU at one time; none on CPUs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_gpu_mib: Option<f64>,
     /// Without the auxiliary head.
     parameters: u64,
     ranks: usize,
@@ -107,12 +114,13 @@ pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
     if arguments.json {
         output::print(serde_json::to_string(&figures)?)?;
     } else {
-        let Figures { network, step_s, peak_rss_mib, parameters, images_per_second, .. } = figures;
+        let Figures { network, step_s, peak_rss_mib, peak_gpu_mib, parameters, images_per_second, .. } = figures;
+        let gpu = gpu_memory_line(peak_gpu_mib);
         output::print(format_args!(
             "{network:?} network of {CELL}, batch {}, {world}\n  \
              step         {step_s:.3} s\n  \
              images/s     {images_per_second:.1}\n  \
-             peak memory  {peak_rss_mib:.0} MiB\n  \
+             peak memory  {peak_rss_mib:.0} MiB{gpu}\n  \
              parameters   {parameters}",
             arguments.global_batch
         ))?;
@@ -125,6 +133,7 @@ pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
 pub(super) struct StepVariant {
     pub bf16: bool,
     pub checkpoint_cells: bool,
+    pub no_cuda_graphs: bool,
 }
 
 /// A network of the paper with this rank's share of a batch of noise.
@@ -143,6 +152,7 @@ impl TrainSubject {
         let mut config = TrainConfig::default();
         config.train.label_smoothing = label_smoothing;
         config.model.checkpoint_cells = variant.checkpoint_cells;
+        config.run.cuda_graphs = !variant.no_cuda_graphs;
         if variant.bf16 {
             config.train.precision = Precision::Bf16;
         }
@@ -166,9 +176,10 @@ impl TrainSubject {
 }
 
 fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figures> {
-    let TrainStepArguments { network, global_batch, bf16, checkpoint_cells, .. } = *arguments;
+    let TrainStepArguments { network, global_batch, bf16, checkpoint_cells, no_cuda_graphs, .. } = *arguments;
     let parameters = count(&library::find(CELL)?.genotype, &network.shape()).parameters;
-    let mut subject = TrainSubject::new(network, global_batch, StepVariant { bf16, checkpoint_cells }, world)?;
+    let variant = StepVariant { bf16, checkpoint_cells, no_cuda_graphs };
+    let mut subject = TrainSubject::new(network, global_batch, variant, world)?;
     let mut seconds = Vec::new();
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
         let start = Instant::now();
@@ -182,6 +193,7 @@ fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figu
         network,
         step_s,
         peak_rss_mib: peak_memory_mib()?,
+        peak_gpu_mib: peak_gpu_mib(world)?,
         parameters,
         ranks: world.size,
         images_per_second: f64::from(global_batch) / step_s,

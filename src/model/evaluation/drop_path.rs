@@ -5,7 +5,7 @@
 
 use tch::Tensor;
 
-use crate::torch::TorchError;
+use crate::torch::{TorchError, dropout};
 
 /// What an operation gives on its edge.
 pub(super) struct BranchOutput {
@@ -25,6 +25,10 @@ impl BranchOutput {
         let keep = 1.0 - drop_path;
         let options = (self.value.kind(), self.value.device());
         let num_images = self.value.size().first().copied().unwrap_or(0);
+        if self.value.device().is_cuda() {
+            // By draws that a recorded step repeats.
+            return Ok(Some(dropout(&Tensor::f_ones([num_images, 1, 1, 1], options)?, drop_path)?));
+        }
         let kept = Tensor::f_empty([num_images, 1, 1, 1], options)?.f_bernoulli_float_(keep)?;
         Ok(Some(kept.f_div_scalar(keep)?))
     }

@@ -9,11 +9,12 @@ use crate::model::{
 };
 use crate::optim::{Ema, FlatParameters, FlatStatistics, Optimizer, gradient_norm, limit_gradient_norm};
 use crate::torch::{Bf16Autocast, TorchError};
-use crate::trainer::accumulate::forward_backward;
+use crate::trainer::accumulate::{Pass, forward_backward};
 use crate::trainer::checkpoint::{Counters, Resumable};
 use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::replay::{Passed, Replays, replays_serve};
 use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::weights::{NETWORK_KEY, StateDict, to_safetensors};
 use crate::world::{World, activity};
@@ -39,6 +40,13 @@ pub struct TrainState {
     pub checks_steps: bool,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
+    replays: Replays<PassKind>,
+}
+
+/// What decides which work a pass queues.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+struct PassKind {
+    drops_paths: bool,
 }
 
 /// What does not change from step to step.
@@ -83,6 +91,7 @@ impl TrainState {
             },
             checks_steps: false,
             ranks: None,
+            replays: Replays::on(device, config.run.cuda_graphs && !config.model.checkpoint_cells && replays_serve()),
             description,
             network,
             weights,
@@ -118,9 +127,18 @@ impl TrainState {
     ) -> Result<StepResult, TrainError> {
         self.weights.zero_gradients()?;
         let guard = StepGuard::begin(&self.statistics, self.checks_steps)?;
-        let arm = || self.ranks.iter().for_each(RankAverages::arm);
-        let forward = |part: &ImageBatch| Ok(self.training_loss(part, settings)?);
-        let result = forward_backward(images, forward, arm)?;
+        let drop_path = settings.drop_path;
+        // Taken out, so that the pass can see the rest.
+        let mut replays = std::mem::take(&mut self.replays);
+        let result = forward_backward(
+            images,
+            Pass { replays: &mut replays, kind: PassKind { drops_paths: drop_path > 0.0 }, probability: drop_path },
+            |part| Ok(self.mixed(part, settings)?),
+            |images, targets| Ok(self.training_loss(images, targets, drop_path)?),
+            || self.ranks.iter().for_each(RankAverages::arm),
+        );
+        self.replays = replays;
+        let result = result?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }
@@ -137,21 +155,24 @@ impl TrainState {
         Ok(result)
     }
 
-    fn training_loss(&self, batch: &ImageBatch, settings: &StepSettings) -> Result<StepResult, NetworkError> {
+    /// Images and targets of a part of a step.
+    fn mixed(&self, batch: &ImageBatch, settings: &StepSettings) -> Result<[Tensor; 2], TorchError> {
         let num_classes = self.description.shape.num_classes as i64;
-        let mixed = settings.mixing.map(|mixing| mixing.apply(batch, num_classes)).transpose()?;
-        let (images, targets) = match &mixed {
-            Some(mixed) => (&mixed.images, &mixed.targets),
-            None => (&batch.images, &batch.labels),
-        };
-        let output = self.forward(images, NetworkMode::Training { drop_path: settings.drop_path })?;
+        Ok(match settings.mixing.map(|mixing| mixing.apply(batch, num_classes)).transpose()? {
+            Some(mixed) => [mixed.images, mixed.targets],
+            None => [batch.images.shallow_clone(), batch.labels.shallow_clone()],
+        })
+    }
+
+    fn training_loss(&self, images: &Tensor, targets: &Tensor, drop_path: f64) -> Result<Passed, NetworkError> {
+        let output = self.forward(images, NetworkMode::Training { drop_path })?;
         let loss_of = |logits: &Tensor| cross_entropy(logits, targets, self.options.label_smoothing);
         let mut loss = loss_of(&output.logits)?;
         if let Some(logits) = &output.auxiliary_logits {
             let auxiliary = loss_of(logits)?.f_mul_scalar(self.options.auxiliary_weight).map_err(TorchError::from)?;
             loss = loss.f_add(&auxiliary).map_err(TorchError::from)?;
         }
-        Ok(StepResult { loss, logits: output.logits, labels: batch.labels.shallow_clone() })
+        Ok(Passed { loss, logits: output.logits })
     }
 
     /// Logits in 32 bits, whatever the network computes in.

@@ -149,6 +149,7 @@ impl<'a> Search<'a> {
         let (strategy, scale, device) = (search.strategy, search.alpha_init_scale, self.world.device);
         let mut state = SearchState::new(&shape, scale, optimizer, strategy, device, Kind::Float)?;
         state.checkpoint_cells(self.config.model.checkpoint_cells);
+        state.replay_passes(self.config.run.cuda_graphs);
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
         Ok(state)
     }

@@ -14,11 +14,12 @@ use crate::optim::{
 };
 use crate::search::{ArchitectureOptions, ForwardMode, Strategy, Supernet, SupernetShape, new_strategy};
 use crate::torch::TorchError;
-use crate::trainer::accumulate::forward_backward;
+use crate::trainer::accumulate::{Pass, forward_backward};
 use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
 use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::replay::{Passed, Replays, replays_serve};
 use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::world::{Label, World, activity};
 
@@ -49,10 +50,18 @@ pub struct SearchState {
     pub checks_steps: bool,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
+    replays: Replays<PassKind>,
+}
+
+/// What decides which work a pass queues.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+struct PassKind {
+    trained: Trained,
+    drops_skips: bool,
 }
 
 /// What a pass computes gradients of.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Trained {
     weights: bool,
     alphas: bool,
@@ -97,6 +106,7 @@ impl SearchState {
             alpha_clip: optimizer.alphas.gradient_clip,
             checks_steps: false,
             ranks: None,
+            replays: Replays::on(device, false),
             network,
             strategy,
             weights,
@@ -108,6 +118,14 @@ impl SearchState {
     /// See [`Supernet::checkpoint_cells`].
     pub fn checkpoint_cells(&mut self, checkpoint: bool) {
         self.network.checkpoint_cells(checkpoint);
+    }
+
+    /// From now on passes on a GPU are recorded and replayed, if `wanted` and if the network's forward pass queues the same work
+    /// every time: not where cells are computed again, where the strategy draws, or where BatchNorm asks other ranks.
+    pub fn replay_passes(&mut self, wanted: bool) {
+        let repeats = self.network.repeats_its_work() && self.strategy.repeats_its_work();
+        let device = self.weights.values().device();
+        self.replays = Replays::on(device, wanted && repeats && replays_serve());
     }
 
     /// Makes this state one replica among those of all ranks: gives all of them the values of rank 0, and from now on
@@ -152,9 +170,13 @@ impl SearchState {
     /// # Errors
     /// When the images do not fit the network.
     pub fn forward(&self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TorchError> {
-        let logits = self.network.forward(&batch.images, &self.strategy.mixing(mode)?, mode)?;
-        let loss = cross_entropy(&logits, &batch.labels, 0.0)?;
+        let Passed { loss, logits } = self.loss(&batch.images, &batch.labels, mode)?;
         Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
+    }
+
+    fn loss(&self, images: &Tensor, labels: &Tensor, mode: ForwardMode) -> Result<Passed, TorchError> {
+        let logits = self.network.forward(images, &self.strategy.mixing(mode)?, mode)?;
+        Ok(Passed { loss: cross_entropy(&logits, labels, 0.0)?, logits })
     }
 
     /// One SGD step of the weights on `images`, this rank's share of the global batch, the alphas being fixed; the
@@ -243,9 +265,19 @@ impl SearchState {
         if trained.weights {
             self.weights.zero_gradients()?;
         }
+        let kind = PassKind { trained, drops_skips: mode.skip_dropout > 0.0 };
+        // Taken out, so that the pass can see the rest.
+        let mut replays = std::mem::take(&mut self.replays);
         let ranks = self.ranks.iter().filter(|_| trained.weights);
-        let arm = || ranks.clone().for_each(RankAverages::arm);
-        let result = forward_backward(images, |part| Ok(self.forward(part, mode)?), arm)?;
+        let result = forward_backward(
+            images,
+            Pass { replays: &mut replays, kind, probability: mode.skip_dropout },
+            |part| Ok([part.images.shallow_clone(), part.labels.shallow_clone()]),
+            |images, labels| Ok(self.loss(images, labels, mode)?),
+            || ranks.clone().for_each(RankAverages::arm),
+        );
+        self.replays = replays;
+        let result = result?;
         if let Some(ranks) = self.ranks.as_mut().filter(|_| trained.weights) {
             ranks.finish()?;
         }
