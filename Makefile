@@ -12,7 +12,7 @@ TEST_PROFILE := --config 'profile.release.package.pdarts.opt-level=1'
 KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
 
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check docs sanitize soak bench test-setup peer-setup clean
+.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check docs sanitize soak bench gpu-check test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,9 @@ sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 
 soak: setup ## hundreds of kills, thousands of steps, millions of broken inputs, and a summary: beside `make test` (PDARTS_SOAK)
 	launch/soak.sh $(CARGO) --release $(TEST_PROFILE) --config 'profile.release.package.pdarts.overflow-checks=true'
+
+gpu-check: build peer-setup ## on a GPU: numbers, tests, equal and resumed runs, speed beside plain PyTorch, on one page
+	PDARTS=$(PDARTS) launch/gpu-check.sh
 
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
 	@set -e; for stage in 1 2 3; do \

@@ -12,11 +12,12 @@ import argparse
 import json
 import resource
 import statistics
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from variant import Variant, add_arguments
 
 PDARTS_C10 = {
     "normal": [
@@ -230,31 +231,31 @@ class Network(nn.Module):
         return self.classifier(self.global_pooling(newer).flatten(1)), auxiliary_logits
 
 
-def step(model, optimizer, images, labels, drop_probability, label_smoothing):
-    """One update of the weights. Returns the loss."""
-    optimizer.zero_grad()
-    logits, auxiliary_logits = model(images, drop_probability)
-    loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    auxiliary_loss = F.cross_entropy(auxiliary_logits, labels, label_smoothing=label_smoothing)
-    loss = loss + AUXILIARY_WEIGHT * auxiliary_loss
+def step(model, optimizer, images, labels, drop_probability, label_smoothing, variant):
+    """One update of the weights."""
+    optimizer.zero_grad(set_to_none=not variant.captures)
+    with variant.autocast():
+        logits, auxiliary_logits = model(images, drop_probability)
+        loss = F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        auxiliary_loss = F.cross_entropy(auxiliary_logits, labels, label_smoothing=label_smoothing)
+        loss = loss + AUXILIARY_WEIGHT * auxiliary_loss
     loss.backward()
     nn.utils.clip_grad_norm_(model.parameters(), 5.0)
     optimizer.step()
-    return loss.item()
 
 
-def measure(network, global_batch, repeats, warmups=2):
+def measure(network, global_batch, repeats, warmups=2, variant=None):
     """Median seconds of a step at the paper's sizes, and the peak memory of this process."""
     num_cells, channels, num_classes, size, drop_probability, smoothing = NETWORKS[network]
-    model = Network(network, PDARTS_C10, num_cells, channels, num_classes)
+    variant = variant or Variant()
+    model = variant.place(Network(network, PDARTS_C10, num_cells, channels, num_classes))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.025, momentum=0.9, weight_decay=3e-4)
-    images = torch.randn(global_batch, 3, size, size)
-    labels = torch.randint(num_classes, (global_batch,))
-    seconds = []
-    for _ in range(warmups + repeats):
-        start = time.perf_counter()
-        step(model, optimizer, images, labels, drop_probability, smoothing)
-        seconds.append(time.perf_counter() - start)
+    images = variant.place(torch.randn(global_batch, 3, size, size))
+    labels = variant.place(torch.randint(num_classes, (global_batch,)))
+    (one_step,) = variant.prepared(
+        lambda: step(model, optimizer, images, labels, drop_probability, smoothing, variant)
+    )
+    seconds = [variant.seconds(one_step) for _ in range(warmups + repeats)]
     step_s = statistics.median(seconds[warmups:])
     return {
         "network": network,
@@ -265,7 +266,7 @@ def measure(network, global_batch, repeats, warmups=2):
         ),
         "ranks": 1,
         "images_per_second": global_batch / step_s,
-    }
+    } | variant.peak_gpu()
 
 
 def positive(text):
@@ -281,6 +282,7 @@ def parse_arguments():
     parser.add_argument("--global-batch", type=positive, default=32, metavar="N")
     parser.add_argument("--threads", type=positive, default=None, metavar="T")
     parser.add_argument("--repeats", type=positive, default=5, metavar="R")
+    add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a line of text")
     return parser.parse_args()
 
@@ -290,7 +292,12 @@ def main():
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    result = measure(arguments.network, arguments.global_batch, arguments.repeats)
+    result = measure(
+        arguments.network,
+        arguments.global_batch,
+        arguments.repeats,
+        variant=Variant(arguments.variant, arguments.device),
+    )
     if arguments.json:
         print(json.dumps(result), flush=True)
     else:

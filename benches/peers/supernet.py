@@ -14,11 +14,12 @@ import json
 import os
 import resource
 import statistics
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from variant import Variant, add_arguments
 
 SEARCH_SPACE = (
     "none",
@@ -258,9 +259,9 @@ def init_alphas(switches):
     return nn.Parameter(1e-3 * torch.randn(len(switches), len(switches[0])))
 
 
-def alpha_optimizer(model):
+def alpha_optimizer(model, capturable=False):
     return torch.optim.Adam(
-        model.arch_parameters(), lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3
+        model.arch_parameters(), lr=6e-4, betas=(0.5, 0.999), weight_decay=1e-3, capturable=capturable
     )
 
 
@@ -270,23 +271,17 @@ def weight_optimizer(model):
     )
 
 
-def step(model, optimizer, parameters, images, labels):
-    """One update of `parameters`; the gradients of all others are computed too. Returns the loss."""
-    optimizer.zero_grad()
-    loss = F.cross_entropy(model(images), labels)
+def step(model, optimizer, parameters, images, labels, variant):
+    """One update of `parameters`; the gradients of all others are computed too."""
+    optimizer.zero_grad(set_to_none=not variant.captures)
+    with variant.autocast():
+        loss = F.cross_entropy(model(images), labels)
     loss.backward()
     nn.utils.clip_grad_norm_(parameters, 5.0)
     optimizer.step()
-    return loss.item()
 
 
-def timed_step(*arguments):
-    start = time.perf_counter()
-    step(*arguments)
-    return time.perf_counter() - start
-
-
-def measure(stage, live, global_batch, repeats, warmups=2, strategy="p-darts"):
+def measure(stage, live, global_batch, repeats, warmups=2, strategy="p-darts", variant=None):
     """Median seconds of both steps at the paper's sizes, and the peak memory of this process.
 
     Under torchrun, with DistributedDataParallel over gloo: the ranks share the batch.
@@ -294,18 +289,23 @@ def measure(stage, live, global_batch, repeats, warmups=2, strategy="p-darts"):
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     num_cells, default_live = STAGES[stage]
     switches = [live or default_live] * sum(NUM_INPUTS + node for node in range(NUM_NODES))
-    model = Supernet(num_cells, INIT_CHANNELS, NUM_CLASSES, switches, switches, strategy)
+    variant = variant or Variant()
+    model = variant.place(Supernet(num_cells, INIT_CHANNELS, NUM_CLASSES, switches, switches, strategy))
     alphas, weights = model.arch_parameters(), model.weight_parameters()
-    for_alphas, for_weights = alpha_optimizer(model), weight_optimizer(model)
-    images = torch.randn(global_batch // ranks, 3, IMAGE_SIZE, IMAGE_SIZE)
-    labels = torch.randint(NUM_CLASSES, (global_batch // ranks,))
+    for_alphas, for_weights = alpha_optimizer(model, variant.captures), weight_optimizer(model)
+    images = variant.place(torch.randn(global_batch // ranks, 3, IMAGE_SIZE, IMAGE_SIZE))
+    labels = variant.place(torch.randint(NUM_CLASSES, (global_batch // ranks,)))
     if ranks > 1:
         torch.distributed.init_process_group("gloo")
         model = nn.parallel.DistributedDataParallel(model)
+    arch_step, weight_step = variant.prepared(
+        lambda: step(model, for_alphas, alphas, images, labels, variant),
+        lambda: step(model, for_weights, weights, images, labels, variant),
+    )
     arch_seconds, weight_seconds = [], []
     for _ in range(warmups + repeats):
-        arch_seconds.append(timed_step(model, for_alphas, alphas, images, labels))
-        weight_seconds.append(timed_step(model, for_weights, weights, images, labels))
+        arch_seconds.append(variant.seconds(arch_step))
+        weight_seconds.append(variant.seconds(weight_step))
     arch_step_s, weight_step_s = (statistics.median(s[warmups:]) for s in (arch_seconds, weight_seconds))
     return {
         "stage": stage,
@@ -315,7 +315,7 @@ def measure(stage, live, global_batch, repeats, warmups=2, strategy="p-darts"):
         "images_per_second": 2 * global_batch / (arch_step_s + weight_step_s),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "parameters": sum(p.numel() for p in weights),
-    }
+    } | variant.peak_gpu()
 
 
 def positive(text):
@@ -343,6 +343,7 @@ def parse_arguments():
     parser.add_argument("--repeats", type=positive, default=5, metavar="R")
     parser.add_argument("--live", type=operation_names, default=None, metavar="OP,OP,...")
     parser.add_argument("--strategy", choices=("p-darts", "gdas"), default="p-darts")
+    add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a line of text")
     return parser.parse_args()
 
@@ -352,7 +353,14 @@ def main():
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    result = measure(arguments.stage, arguments.live, arguments.global_batch, arguments.repeats, strategy=arguments.strategy)
+    result = measure(
+        arguments.stage,
+        arguments.live,
+        arguments.global_batch,
+        arguments.repeats,
+        strategy=arguments.strategy,
+        variant=Variant(arguments.variant, arguments.device),
+    )
     if int(os.environ.get("RANK", "0")) > 0:
         return
     if arguments.json:

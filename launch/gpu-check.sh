@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# What this program computes on a GPU, and how fast, beside plain PyTorch on the same card: about 8 minutes, and one page in
+# Markdown. `make gpu-check` calls it.
+#   usage: launch/gpu-check.sh [REPORT]      REPORT: the page [default: target/gpu-check.md]
+#
+# Environment:
+#   PDARTS=PROGRAM      [default: target/release/pdarts]
+#   PDARTS_TESTS=DIR    folder with compiled test programs, named as in tests/ [default: built by cargo]
+#   PDARTS_PEER=PYTHON  a Python with PyTorch for CUDA; none: no peers [default: .venv-peer/bin/python]
+#   PDARTS_PARTS="numerics tests runs ranks speed"   what to do [default: all]
+# Exit code 3 where there is no GPU, 1 where something is wrong.
+# shellcheck disable=SC2317 # functions that run in other shells
+set -uo pipefail
+project=$(cd "$(dirname "$0")/.." && pwd)
+pdarts=${PDARTS:-$project/target/release/pdarts}
+peer=${PDARTS_PEER:-$project/.venv-peer/bin/python}
+report=${1:-$project/target/gpu-check.md}
+parts=" ${PDARTS_PARTS:-numerics tests runs ranks speed} "
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+failures=0
+
+[[ -e /proc/driver/nvidia/version ]] || { echo "gpu-check: no NVIDIA driver is loaded on this machine" >&2; exit 3; }
+mkdir -p "$(dirname "$report")"
+
+page() { printf '%s\n' "$@" | tee -a "$report"; }
+wants() { [[ $parts == *" $1 "* ]]; }
+# Runs a command for at most so many seconds, and puts `| WHAT | ok, or why not | seconds |` on the page.
+row() { # WHAT SECONDS COMMAND...
+    local what=$1 limit=$2 start=$EPOCHREALTIME code outcome=ok
+    shift 2
+    timeout -k 5 "$limit" "$@" >"$work/log" 2>&1
+    code=$?
+    if ((code)); then
+        failures=$((failures + 1))
+        outcome="FAILED ($code): $(grep -vE '^ *$' "$work/log" | tail -n 1 | tr '|' '/' | cut -c1-200)"
+        echo "--- $what" && tail -n 40 "$work/log"
+    fi >&2
+    page "| $what | $outcome | $(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }') |"
+}
+# The value of KEY in a run's summary.
+summary() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1] + "/summary.json"))[sys.argv[2]])' "$1" "$2"; }
+
+: >"$report"
+page "# GPU check" "" "$("$pdarts" --version), $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1), $(date -u +%F)" ""
+"$pdarts" doctor >"$work/doctor" 2>&1
+page '```' "$(cat "$work/doctor")" '```' ""
+
+page "| check | outcome | s |" "|---|---|---|"
+if wants numerics; then
+    row "numbers against the CPU in double precision" 90 "$pdarts" doctor --numerics --device cuda
+    cp "$work/log" "$report.numerics"
+fi
+
+if wants tests; then
+    for test in pool mix separable parity; do
+        if [[ -n ${PDARTS_TESTS:-} ]]; then
+            program=("$PDARTS_TESTS/$test")
+        else
+            program=(cargo test --release --manifest-path "$project/Cargo.toml" --test "$test" --)
+        fi
+        # The emulation is of machines without a GPU.
+        row "tests/$test on CUDA" 100 env PDARTS_TEST_DEVICE=cuda "${program[@]}" --skip gpu_kernels_pass_in_the_emulation
+    done
+fi
+
+# A search of two short stages.
+small=(search --config "$project/configs/search-quickstart.toml" --log warn --set run.device=cuda --set data.limit=640
+    --set search.epochs=2 --set search.alpha_start_epoch=1 --set run.checkpoint_every_minutes=0)
+same_weights() { [[ $(summary "$1" weights_hash) == "$(summary "$2" weights_hash)" && $(summary "$1" alphas_hash) == "$(summary "$2" alphas_hash)" ]]; }
+stopped_and_resumed() {
+    "$pdarts" "${small[@]}" --out "$work/stopped" &
+    local run=$!
+    while kill -0 "$run" 2>/dev/null && ! compgen -G "$work/stopped/checkpoints/*.safetensors" >/dev/null; do sleep 0.1; done
+    kill -TERM "$run"
+    wait "$run"
+    "$pdarts" search --resume "$work/stopped" --log warn && same_weights "$work/first" "$work/stopped"
+}
+two_ranks() {
+    # shellcheck disable=SC2016 # expanded in each rank
+    mpirun --oversubscribe -n 2 bash -c 'NCCL_HOSTID=rank$OMPI_COMM_WORLD_RANK NCCL_SOCKET_IFNAME=lo exec "$@"' rank \
+        "$pdarts" "${small[@]}" --set search.epochs=1 --set search.alpha_start_epoch=0 --set parallel.communicator=nccl --out "$work/ranks"
+}
+export -f same_weights summary stopped_and_resumed two_ranks
+export pdarts work
+if wants runs; then
+    row "a search" 90 "$pdarts" "${small[@]}" --out "$work/first"
+    row "the same search again" 90 "$pdarts" "${small[@]}" --out "$work/second"
+    row "equal bit for bit" 5 bash -c "same_weights '$work/first' '$work/second'"
+    row "without CUDA graphs" 120 "$pdarts" "${small[@]}" --set run.cuda_graphs=false --out "$work/eager"
+    row "equal to those with" 5 bash -c "same_weights '$work/first' '$work/eager'"
+    row "stopped, resumed, equal" 120 bash -c "small=($(printf '%q ' "${small[@]}")); stopped_and_resumed"
+fi
+if wants ranks; then
+    row "two ranks over NCCL on this GPU" 120 bash -c "export PDARTS_RANKS_SHARE_GPUS=1; small=($(printf '%q ' "${small[@]}")); two_ranks"
+fi
+
+if wants speed; then
+    page "" "| network, batch | variant | arch step, ms | weight step, ms | images/s | GPU memory, MiB |" "|---|---|---|---|---|---|"
+    figures() { # NETWORK VARIANT COMMAND...
+        local name=$1 variant=$2
+        shift 2
+        if timeout -k 5 90 "$@" --json >"$work/json" 2>"$work/log"; then
+            page "$(python3 - "$name" "$variant" "$work/json" <<'PYTHON'
+import json, sys
+name, variant, file = sys.argv[1:]
+found = json.loads(open(file).read().strip().splitlines()[-1])
+ms = lambda key: f"{1e3 * found[key]:.2f}" if key in found else "-"
+weight = ms("weight_step_s") if "weight_step_s" in found else ms("step_s")
+print(f"| {name} | {variant} | {ms('arch_step_s')} | {weight} | {found['images_per_second']:.0f} | {found.get('peak_gpu_mib', 0):.0f} |")
+PYTHON
+)"
+        else
+            page "| $name | $variant | FAILED: $(grep -vE '^ *$' "$work/log" | tail -n 1 | tr '|' '/' | cut -c1-150) | | | |"
+            failures=$((failures + 1))
+        fi
+    }
+    with_peers() { # NAME PEER_SCRIPT "PEER VARIANTS" ARGUMENTS...
+        local name=$1 script=$2 variants=$3
+        shift 3
+        [[ -x $peer || $(type -P "$peer") ]] || return 0
+        for variant in $variants; do
+            figures "$name" "PyTorch $variant" "$peer" "$project/benches/peers/$script" "$@" --device cuda --variant "$variant" --repeats 8
+        done
+    }
+    for stage in 1 2 3; do
+        arguments=(--stage "$stage" --global-batch 96)
+        figures "stage $stage, 96" "pdarts" "$pdarts" bench supernet "${arguments[@]}" --device cuda --repeats 20
+        figures "stage $stage, 96" "pdarts, no graphs" "$pdarts" bench supernet "${arguments[@]}" --device cuda --repeats 5 --no-cuda-graphs
+        with_peers "stage $stage, 96" supernet.py "eager graph" "${arguments[@]}"
+    done
+    figures "CIFAR, 128" "pdarts" "$pdarts" bench train-step --network cifar --global-batch 128 --device cuda --repeats 20
+    figures "CIFAR, 128" "pdarts bf16" "$pdarts" bench train-step --network cifar --global-batch 128 --device cuda --repeats 20 --bf16
+    with_peers "CIFAR, 128" network.py "eager channels_last,graph" --network cifar --global-batch 128
+    figures "ImageNet, 128" "pdarts bf16" "$pdarts" bench train-step --network imagenet --global-batch 128 --device cuda --repeats 20 --bf16
+    with_peers "ImageNet, 128" network.py "channels_last,bf16,graph" --network imagenet --global-batch 128
+fi
+
+page "" "$failures of these failed."
+exit "$((failures > 0))"
