@@ -27,7 +27,7 @@ const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
 fn main() {
     println!("cargo:rerun-if-changed={SHIM}");
     println!("cargo:rerun-if-changed={EMULATION}");
-    for variable in ["PDARTS_SANITIZE", "PDARTS_NVCC", "PDARTS_CUDA_ARCHITECTURES"] {
+    for variable in ["PDARTS_SANITIZE", "PDARTS_NVCC", "PDARTS_CUDA_ARCHITECTURES", "CUDA_HOME"] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
     let Some(library_dir) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
@@ -36,6 +36,8 @@ fn main() {
     };
     // `make setup` gives libtorch's folder through a link; the rpath names the real one.
     let library_dir = library_dir.canonicalize().unwrap_or(library_dir);
+    // An nvcc that is installed later is noticed: libtorch for the CPU has this folder too.
+    println!("cargo:rerun-if-changed={}", library_dir.join("../../nvidia/cu13").display());
     let nvcc = Nvcc::find(&library_dir);
     let compilation = Compilation::new(&library_dir, nvcc.as_ref());
     compile_shim(&compilation, &library_dir, nvcc.as_ref());

@@ -138,6 +138,8 @@ missing_libtorch() {
         return
     elif [[ ${GPU:-0} == 1 || -e /proc/driver/nvidia/version ]]; then
         echo complete
+    elif holds .venv "torch $TORCH_VERSION, complete"; then
+        return # without a compiler of GPU kernels, which only a machine with a GPU wants
     elif ! holds .venv "torch $TORCH_VERSION, CPU"; then
         echo CPU
     fi

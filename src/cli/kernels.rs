@@ -6,7 +6,7 @@ use crate::torch::{Kernels, choose_kernels};
 
 #[derive(Debug, Args)]
 pub struct KernelsArgument {
-    /// What computes this program's own operations on a CPU: fused (its kernels) or reference (the same composed of
+    /// What computes this program's own operations: fused (its kernels) or reference (the same composed of
     /// libtorch's operations: slower, to check results)
     #[arg(long, value_name = "KERNELS", default_value_t = Kernels::Fused, hide_possible_values = true)]
     kernels: Kernels,

@@ -6,7 +6,7 @@ use super::ranks::agree;
 use crate::config::{ParallelSection, RunSection};
 use crate::run::{Environment, RunDirectory};
 use crate::torch::{Kernels, chosen_kernels, gpu_kernels_serve, libtorch_version};
-use crate::world::{DeviceName, Ranks, World};
+use crate::world::{DeviceName, Label, Ranks, World};
 
 /// `ranks` with a device, threads and communicators each, as the configuration has it; GPUs that compute wrongly are refused.
 /// All ranks call this together.
@@ -17,9 +17,10 @@ pub fn open_world(ranks: &Ranks, run: &RunSection, parallel: &ParallelSection) -
     let device = agree(ranks, ranks.choose_device(run.device).map_err(Into::into))?;
     let world = World::new(ranks.clone(), device, run.threads, parallel);
     let world = agree(ranks, world.map_err(Into::into))?;
-    if world.is_root() && world.device.is_cuda() && chosen_kernels() == Kernels::Fused && !gpu_kernels_serve() {
+    let is_slow = world.device.is_cuda() && chosen_kernels() == Kernels::Fused && !gpu_kernels_serve();
+    if world.gather(&is_slow, Label::new("exchange of devices"))?.contains(&true) && world.is_root() {
         tracing::warn!(
-            "this program has no kernels that this GPU runs: its steps take several times longer; `pdarts doctor` says why"
+            "this program has no kernels that the GPU of some rank runs: steps take several times longer; `pdarts doctor` says why"
         );
     }
     check_before_run(run, &world)?;

@@ -1,4 +1,4 @@
-//! Which implementation of this crate's own CPU operations runs.
+//! Which implementation of this crate's own operations runs.
 
 use std::ffi::{CString, c_char};
 use std::fmt;
@@ -17,8 +17,8 @@ unsafe extern "C" {
     fn pdarts_emulate_gpu_kernels(library: *const c_char) -> *mut c_char;
 }
 
-/// What computes the operations of this crate (depthwise convolutions, mixed sums, BatchNorm over all ranks) on the CPU
-/// in single and double precision. Other types and devices use libtorch's operations in any case.
+/// What computes the operations of this crate (separable convolutions, pools, mixed sums, BatchNorm over all ranks) in single and
+/// double precision, on the CPU and on GPUs that it has kernels for. Elsewhere it is libtorch's operations in any case.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kernels {
     /// Kernels of this crate.

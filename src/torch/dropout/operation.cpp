@@ -1,6 +1,7 @@
 // Dropout that can be recorded and replayed: on a GPU a draw is a function of a seed and the element's position, and backward
 // draws again instead of keeping a mask. Elsewhere it is libtorch's.
 #include <ATen/record_function.h>
+#include <c10/core/DeviceGuard.h>
 
 #include "../cuda/backend.h"
 #include "../graph/graph.h"
@@ -22,6 +23,7 @@ struct Plan : torch::CustomClassHolder {
 
 // Elements in the order of memory, whatever that is: `x` and the result have the same strides.
 Tensor dropped(const Tensor &x, const CudaDraw &draw) {
+  const c10::DeviceGuard guard(x.device());
   Tensor y = at::empty_like(x);
   with_storage_type(x.scalar_type(), [&]<typename S>() {
     const int result = cuda::table<S>().dropout.forward(const_data<S>(x), mutable_data<S>(y), x.numel(), draw,

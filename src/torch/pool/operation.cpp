@@ -3,6 +3,7 @@
 // On the CPU in single and double precision they run the kernels of kernels.h: of a maximum backward keeps one byte a
 // value, of an average nothing. Anything else uses libtorch's operations.
 #include <ATen/Parallel.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <algorithm>
 #include <vector>
@@ -89,6 +90,7 @@ template <typename T, typename Visit> void on_gpu(const char *name, const Tensor
 // Where the maxima stand goes to `taps` if that is not null.
 Tensor max(const Shape &s, const Tensor &x, Tensor *taps) {
   if (backend_of(x) == Backend::Gpu) {
+    const c10::DeviceGuard guard(x.device());
     const Tensor from = dense(x), y = new_output(s, x.options());
     if (taps) {
       *taps = new_output(s, x.options().dtype(at::kByte));
@@ -115,8 +117,9 @@ Tensor max(const Shape &s, const Tensor &x, Tensor *taps) {
   return y;
 }
 
-Tensor max_gradient(const Shape &s, const Tensor &taps, const Tensor &y_gradient) {
-  if (backend_of(y_gradient) == Backend::Gpu) {
+Tensor max_gradient(const Shape &s, bool on_gpu, const Tensor &taps, const Tensor &y_gradient) {
+  if (on_gpu) {
+    const c10::DeviceGuard guard(y_gradient.device());
     const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
     AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "max_pool_3x3", [&] {
       on_gpu<scalar_t>("max_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
@@ -139,6 +142,7 @@ Tensor max_gradient(const Shape &s, const Tensor &taps, const Tensor &y_gradient
 
 Tensor average(const Shape &s, const Tensor &x) {
   if (backend_of(x) == Backend::Gpu) {
+    const c10::DeviceGuard guard(x.device());
     const Tensor from = dense(x), y = new_output(s, x.options());
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "avg_pool_3x3", [&] {
       on_gpu<scalar_t>("avg_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
@@ -157,8 +161,9 @@ Tensor average(const Shape &s, const Tensor &x) {
   return y;
 }
 
-Tensor average_gradient(const Shape &s, const Tensor &y_gradient) {
-  if (backend_of(y_gradient) == Backend::Gpu) {
+Tensor average_gradient(const Shape &s, bool on_gpu, const Tensor &y_gradient) {
+  if (on_gpu) {
+    const c10::DeviceGuard guard(y_gradient.device());
     const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
     AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "avg_pool_3x3", [&] {
       on_gpu<scalar_t>("avg_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
@@ -179,8 +184,9 @@ Tensor average_gradient(const Shape &s, const Tensor &y_gradient) {
 
 // ---- Autograd ----
 
-// Keeps what backward needs to know of the input: its sizes and the stride.
+// Keeps what backward needs to know of the input, its sizes and the stride, and what computes.
 void save_shape(AutogradContext *context, const Tensor &x, int64_t stride) {
+  context->saved_data["on_gpu"] = backend_of(x) == Backend::Gpu;
   context->saved_data["sizes"] = x.sizes().vec();
   context->saved_data["stride"] = stride;
 }
@@ -204,7 +210,8 @@ public:
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
     const Shape shape = saved_shape(context, "max_pool_3x3");
-    return {max_gradient(shape, context->get_saved_variables()[0], gradients[0]), Tensor()};
+    const bool on_gpu = context->saved_data["on_gpu"].toBool();
+    return {max_gradient(shape, on_gpu, context->get_saved_variables()[0], gradients[0]), Tensor()};
   }
 };
 
@@ -216,7 +223,8 @@ public:
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    return {average_gradient(saved_shape(context, "avg_pool_3x3"), gradients[0]), Tensor()};
+    const Shape shape = saved_shape(context, "avg_pool_3x3");
+    return {average_gradient(shape, context->saved_data["on_gpu"].toBool(), gradients[0]), Tensor()};
   }
 };
 

@@ -1,5 +1,7 @@
 // The operation on a GPU: as on the CPU, backward keeps the input and the weights alone, and what the input is normalised by.
 #pragma once
+#include <c10/core/DeviceGuard.h>
+
 #include "../cuda/backend.h"
 #include "backward.h"
 
@@ -153,6 +155,7 @@ class GpuSeparable : public torch::autograd::Function<GpuSeparable> {
 public:
   static Tensor forward(torch::autograd::AutogradContext *context, at::TensorList tensors,
                         c10::intrusive_ptr<Plan> plan) {
+    const c10::DeviceGuard guard(tensors[0].device());
     const Tensor x = dense(tensors[0]);
     const auto type = computed_options(x).dtype();
     const Tensor depthwise = tensors[1].to(type).contiguous(), pointwise = tensors[2].to(type).contiguous();
@@ -176,6 +179,7 @@ public:
                 "separable convolution: its gradient cannot be differentiated; call backward without create_graph");
     const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
     const auto saved = context->get_saved_variables();
+    const c10::DeviceGuard guard(saved[0].device());
     const bool affine = context->saved_data["affine"].toBool();
     const Wanted wanted{context->needs_input_grad(0), context->needs_input_grad(1), context->needs_input_grad(2),
                         affine && (context->needs_input_grad(3) || context->needs_input_grad(4))};
