@@ -205,7 +205,8 @@ fn nvcc_version(text: &str) -> Option<(u32, u32)> {
 fn compile_gpu_kernels(compilation: &Compilation, nvcc: &Nvcc) {
     let objects = compile_each_gpu_kernel(compilation, "o", |source, object| {
         let mut command = Command::new(&nvcc.program);
-        command.args(["-std=c++20", "-O3", "-Xcompiler", "-fPIC", "-c"]).args(nvcc.code_options());
+        // The architectures beside each other, on all cores.
+        command.args(["-std=c++20", "-O3", "--threads", "0", "-Xcompiler", "-fPIC", "-c"]).args(nvcc.code_options());
         command.arg(source).arg("-o").arg(object);
         command
     });
