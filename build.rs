@@ -152,6 +152,7 @@ fn compile_kernels(compilation: &Compilation) {
 #[derive(Hash)]
 struct Nvcc {
     program: PathBuf,
+    version: (u32, u32),
     include: PathBuf,
     /// The runtime library, which is linked.
     runtime: PathBuf,
@@ -170,23 +171,35 @@ impl Nvcc {
         let cuda_home = std::env::var_os("CUDA_HOME").map_or_else(|| PathBuf::from("/usr/local/cuda"), PathBuf::from);
         let homes = [beside_libtorch, cuda_home];
         let program = stated.or_else(|| homes.iter().map(|home| home.join("bin/nvcc")).find(|path| path.exists()))?;
-        let program = program.canonicalize().ok()?;
-        let version = Command::new(&program).arg("--version").output().ok()?;
-        if nvcc_version(&String::from_utf8_lossy(&version.stdout))? < OLDEST_NVCC {
-            println!("cargo:warning={} is too old for the GPU kernels, which are left out", program.display());
-            return None;
+        match Self::of_program(&program, library_dir) {
+            Ok(found) => Some(found),
+            Err(reason) => {
+                println!("cargo:warning={} {reason}: the GPU kernels are left out", program.display());
+                None
+            }
         }
-        let home = program.parent()?.parent()?.to_path_buf();
+    }
+
+    fn of_program(program: &Path, library_dir: &Path) -> Result<Self, &'static str> {
+        let program = program.canonicalize().map_err(|_| "is not there")?;
+        let output = Command::new(&program).arg("--version").output().map_err(|_| "does not start")?;
+        let version = nvcc_version(&String::from_utf8_lossy(&output.stdout)).ok_or("does not tell its version")?;
+        if version < OLDEST_NVCC {
+            return Err("is too old");
+        }
+        let home = program.parent().and_then(Path::parent).ok_or("has no folder of CUDA around it")?.to_path_buf();
         let libraries = [home.join("lib"), home.join("lib64"), library_dir.join("../../nvidia/cu13/lib")];
         let runtimes = ["libcudart.so.13", "libcudart.so.12"];
         let runtime = runtimes.iter().flat_map(|name| libraries.iter().map(move |library| library.join(name)));
         let architectures = std::env::var("PDARTS_CUDA_ARCHITECTURES");
         let architectures = architectures.map_or_else(
             |_| ARCHITECTURES.map(str::to_owned).to_vec(),
-            |stated| stated.split(',').map(|name| name.trim().to_owned()).collect(),
+            |stated| stated.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
         );
         let include = home.join("include");
-        Some(Self { include, runtime: runtime.into_iter().find(|path| path.exists())?, program, architectures })
+        let runtime =
+            runtime.into_iter().find(|path| path.exists()).ok_or("has no libcudart.so.13 or .12 beside it")?;
+        Ok(Self { program, version, include, runtime, architectures })
     }
 
     fn code_options(&self) -> Vec<String> {

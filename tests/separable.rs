@@ -65,7 +65,16 @@ impl Case {
             )
         });
         let others = shapes.flat_map(|((kernel, (stride, dilation)), norm)| {
-            let channels = [(1, 1, 1, 1), (4, 2, 2, 4), (16, 3, 3, 16), (20, 1, 1, 36), (36, 1, 3, 12), (16, 2, 1, 70)];
+            let channels = [
+                (1, 1, 1, 1),
+                (4, 2, 2, 4),
+                (16, 3, 3, 16),
+                (20, 1, 1, 36),
+                (36, 1, 3, 12),
+                (16, 2, 1, 70),
+                (16, 2, 2, 68),
+                (68, 1, 1, 16),
+            ];
             channels.into_iter().zip(SIZES.into_iter().cycle()).map(
                 move |((channels, edges, groups, outputs), size)| {
                     let batch = if kernel == 5 { 35 } else { 3 };

@@ -35,6 +35,9 @@ inline torch::Tensor with_adjacent_channels(const torch::Tensor &tensor) {
   return tensor.size(1) == 1 || tensor.stride(1) == 1 ? tensor : channels_last_copy(tensor);
 }
 
+// As GPU kernels read activations: pixels one after the other, whatever strides stand for that.
+inline torch::Tensor dense(const torch::Tensor &tensor) { return tensor.contiguous(at::MemoryFormat::ChannelsLast); }
+
 template <typename T> Field<T> field_of(const torch::Tensor &tensor) {
   T *data;
   if constexpr (std::is_const_v<T>) {

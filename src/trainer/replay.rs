@@ -98,7 +98,7 @@ impl<K: Copy + Eq + Hash> Replays<K> {
                     self.passes.insert(key.clone(), Some(recorded));
                 }
                 Err(error) => {
-                    tracing::warn!("steps are not replayed as CUDA graphs, which is slower: {error}");
+                    tracing::warn!("no step is replayed as a CUDA graph from now on, which is slower: {error}");
                     self.device = None;
                     self.passes.clear();
                     return pass(inputs);

@@ -4,7 +4,6 @@
 #include <dlfcn.h>
 
 #include <atomic>
-#include <mutex>
 
 #ifdef PDARTS_HAS_CUDA_KERNELS
 #include <cuda_runtime_api.h>

@@ -3,11 +3,11 @@
 #include <ATen/record_function.h>
 #include <c10/core/DeviceGuard.h>
 
+#include "../activations.h"
 #include "../cuda/backend.h"
 #include "../graph/graph.h"
 #include "../guarded.h"
 #include "../kernel_choice.h"
-#include "../activations.h"
 #include "../shim.h"
 
 namespace pdarts::dropout {
@@ -33,9 +33,7 @@ Tensor dropped(const Tensor &x, const CudaDraw &draw) {
   return y;
 }
 
-Tensor dense(const Tensor &x) {
-  return x.is_non_overlapping_and_dense() ? x : x.contiguous();
-}
+Tensor without_gaps(const Tensor &x) { return x.is_non_overlapping_and_dense() ? x : x.contiguous(); }
 
 class Dropout : public torch::autograd::Function<Dropout> {
 public:
@@ -43,7 +41,7 @@ public:
     const auto plan = c10::make_intrusive<Plan>();
     const auto [seed, of_now, replayed_seed, replayed_probability] = graph::next_draw(probability);
     plan->draw = {seed, of_now, replayed_seed, replayed_probability};
-    const Tensor from = dense(x);
+    const Tensor from = without_gaps(x);
     context->saved_data["plan"] = c10::IValue::make_capsule(plan);
     context->saved_data["strides"] = from.strides().vec();
     return dropped(from, plan->draw);

@@ -19,9 +19,6 @@ bool fits_gpu(const Plan &plan) {
          plan.num_nodes() <= kMaxCudaNodes;
 }
 
-// As the kernels read activations: pixels one after the other, whatever strides stand for that.
-Tensor dense(const Tensor &x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
 int64_t num_blocks(const Plan &plan, const Tensor &y) { return y.size(1) / plan.channels; }
 
 Tensor new_statistics(const Plan &plan, TensorList ys) {

@@ -1,7 +1,7 @@
 // 3x3 pooling with padding 1 as autograd functions.
 //
 // On the CPU in single and double precision they run the kernels of kernels.h: of a maximum backward keeps one byte a
-// value, of an average nothing. Anything else uses libtorch's operations.
+// value, of an average nothing. On a GPU the kernels of cuda.h do the same. Anything else uses libtorch's operations.
 #include <ATen/Parallel.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -79,8 +79,6 @@ template <typename Visit> void for_each_input_tile(const Shape &s, const Visit &
 }
 
 // ---- On a GPU, tensors are dense in channels-last memory, those of taps too ----
-
-Tensor dense(const Tensor &x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
 // Calls `visit(table, stream)` with the kernels for tensors like this one, and checks what it gives.
 template <typename T, typename Visit> void on_gpu(const char *name, const Tensor &like, const Visit &visit) {

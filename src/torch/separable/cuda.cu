@@ -105,9 +105,14 @@ template <typename S> int tap_vector(const CudaShape &s) {
 template <typename S> int64_t backward_workspace_bytes(const CudaShape &shape) {
   using T = Compute<S>;
   // Whichever vectors the pointers will allow.
-  const BackwardPlan<T> with(shape, shape.channels % kChannels == 0 ? kChannels : 1, tap_vector<S>(shape));
-  const BackwardPlan<T> without(shape, 1, 1);
-  return with.bytes > without.bytes ? with.bytes : without.bytes;
+  int64_t most = 0;
+  for (const int input_vector : {1, shape.channels % kChannels == 0 ? kChannels : 1}) {
+    for (const int taps : {1, tap_vector<S>(shape)}) {
+      const int64_t bytes = BackwardPlan<T>(shape, input_vector, taps).bytes;
+      most = bytes > most ? bytes : most;
+    }
+  }
+  return most;
 }
 
 template <typename S> int backward(const CudaBackward<S> &call, cuda::Stream stream) {

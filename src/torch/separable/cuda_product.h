@@ -61,7 +61,8 @@ struct ProductPlace {
         num_columns(columns - first_column < tiling.columns() ? columns - first_column : tiling.columns()) {}
 };
 
-// to[pixel][first + column] = the block's quads; `to`: [pixels, step] from the block's first pixel and column on.
+// to[pixel][first + column] = the block's quads; `to`: [pixels, step] from the block's first pixel and column on. A tile may have
+// more columns than there are; vectors are all of a group or none.
 template <typename S, int V>
 __device__ __forceinline__ void store_quad(const Quad<Compute<S>> &quad, const ProductPlace &place, int64_t num_pixels,
                                            int pixel, int column, int step, S *to) {
@@ -70,7 +71,9 @@ __device__ __forceinline__ void store_quad(const Quad<Compute<S>> &quad, const P
     if (place.first_pixel + pixel + index < num_pixels) {
       S *row = to + int64_t(pixel + index) * step + column;
       if (V == kQuad) {
-        cuda::store<S, kQuad>(quad.sums[index], row);
+        if (column < place.num_columns) {
+          cuda::store<S, kQuad>(quad.sums[index], row);
+        }
       } else {
         for (int part = 0; part < kQuad && column + part < place.num_columns; ++part) {
           row[part] = cuda::narrowed<S>(quad.sums[index][part]);

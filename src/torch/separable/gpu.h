@@ -13,8 +13,6 @@ struct GpuNorm {
   Tensor scale, shift, mean, inverse_deviation;
 };
 
-Tensor dense(const Tensor &x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
 at::TensorOptions computed_options(const Tensor &x) {
   return x.options().dtype(x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type());
 }
