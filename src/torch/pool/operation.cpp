@@ -81,7 +81,7 @@ template <typename Visit> void for_each_input_tile(const Shape &s, const Visit &
 // ---- On a GPU, tensors are dense in channels-last memory, those of taps too ----
 
 // Calls `visit(table, stream)` with the kernels for tensors like this one, and checks what it gives.
-template <typename T, typename Visit> void on_gpu(const char *name, const Tensor &like, const Visit &visit) {
+template <typename T, typename Visit> void with_gpu_kernels(const char *name, const Tensor &like, const Visit &visit) {
   cuda::check(visit(cuda::table<T>().pool, cuda::current_stream(like)), name);
 }
 
@@ -94,7 +94,7 @@ Tensor max(const Shape &s, const Tensor &x, Tensor *taps) {
       *taps = new_output(s, x.options().dtype(at::kByte));
     }
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "max_pool_3x3", [&] {
-      on_gpu<scalar_t>("max_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
+      with_gpu_kernels<scalar_t>("max_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
         return kernels.max(s, from.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(),
                            taps ? taps->mutable_data_ptr<uint8_t>() : nullptr, stream);
       });
@@ -120,7 +120,7 @@ Tensor max_gradient(const Shape &s, bool on_gpu, const Tensor &taps, const Tenso
     const c10::DeviceGuard guard(y_gradient.device());
     const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
     AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "max_pool_3x3", [&] {
-      on_gpu<scalar_t>("max_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
+      with_gpu_kernels<scalar_t>("max_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
         return kernels.max_gradient(s, taps.const_data_ptr<uint8_t>(), from.const_data_ptr<scalar_t>(),
                                     x_gradient.mutable_data_ptr<scalar_t>(), stream);
       });
@@ -143,7 +143,7 @@ Tensor average(const Shape &s, const Tensor &x) {
     const c10::DeviceGuard guard(x.device());
     const Tensor from = dense(x), y = new_output(s, x.options());
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "avg_pool_3x3", [&] {
-      on_gpu<scalar_t>("avg_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
+      with_gpu_kernels<scalar_t>("avg_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
         return kernels.average(s, from.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(), stream);
       });
     });
@@ -164,7 +164,7 @@ Tensor average_gradient(const Shape &s, bool on_gpu, const Tensor &y_gradient) {
     const c10::DeviceGuard guard(y_gradient.device());
     const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
     AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "avg_pool_3x3", [&] {
-      on_gpu<scalar_t>("avg_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
+      with_gpu_kernels<scalar_t>("avg_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
         return kernels.average_gradient(s, from.const_data_ptr<scalar_t>(), x_gradient.mutable_data_ptr<scalar_t>(), stream);
       });
     });
