@@ -51,7 +51,7 @@ impl Graph {
     /// Tensors that `work` returns are where each replay leaves its results, other tensors that it makes are gone.
     ///
     /// Work that waits for the device, or that copies from memory which is not page-locked, cannot be recorded. What it draws
-    /// by [`dropout`](super::dropout), each replay draws anew.
+    /// by [`dropout`](super::dropout()), each replay draws anew.
     ///
     /// # Errors
     /// Those of `work`, and when CUDA cannot record it.
