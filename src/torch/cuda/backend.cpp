@@ -23,7 +23,7 @@ const Tables *compiled() { return pdarts_cuda_tables(); }
 
 // Whether the GPU runs the kernels: a driver may be too old for them, and there may be none for its architecture.
 bool probe() {
-  alignas(16) static float *value = nullptr;
+  float *value = nullptr;
   if (cudaMalloc(reinterpret_cast<void **>(&value), sizeof(float)) != cudaSuccess) {
     cudaGetLastError();
     return false;

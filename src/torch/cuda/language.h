@@ -4,7 +4,6 @@
 // As the CPU kernels, the GPU kernels include neither libtorch nor the standard library's templates.
 #pragma once
 #ifdef __CUDACC__
-#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
 // kernel(arguments...) for a grid of blocks; `kernel` without commas, or in parentheses.

@@ -14,7 +14,7 @@ __device__ __forceinline__ uint64_t mixed(uint64_t value) {
 }
 
 template <typename S>
-__global__ void drop(const S *x, S *y, int64_t count, CudaDraw draw) {
+__global__ void drop(const S *x, S *y, int64_t count, graph::Draw draw) {
   using T = Compute<S>;
   const uint64_t seed = mixed(draw.replayed_seed ? *draw.replayed_seed : draw.seed);
   const double probability = draw.replayed_probability ? *draw.replayed_probability : draw.probability;
@@ -28,7 +28,7 @@ __global__ void drop(const S *x, S *y, int64_t count, CudaDraw draw) {
   }
 }
 
-template <typename S> int forward(const S *x, S *y, int64_t count, const CudaDraw &draw, cuda::Stream stream) {
+template <typename S> int forward(const S *x, S *y, int64_t count, const graph::Draw &draw, cuda::Stream stream) {
   if (count == 0) {
     return 0;
   }

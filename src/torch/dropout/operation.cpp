@@ -18,11 +18,11 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct Plan : torch::CustomClassHolder {
-  CudaDraw draw;
+  graph::Draw draw;
 };
 
 // Elements in the order of memory, whatever that is: `x` and the result have the same strides.
-Tensor dropped(const Tensor &x, const CudaDraw &draw) {
+Tensor dropped(const Tensor &x, const graph::Draw &draw) {
   const c10::DeviceGuard guard(x.device());
   Tensor y = at::empty_like(x);
   with_storage_type(x.scalar_type(), [&]<typename S>() {
@@ -39,8 +39,7 @@ class Dropout : public torch::autograd::Function<Dropout> {
 public:
   static Tensor forward(AutogradContext *context, const Tensor &x, double probability) {
     const auto plan = c10::make_intrusive<Plan>();
-    const auto [seed, of_now, replayed_seed, replayed_probability] = graph::next_draw(probability);
-    plan->draw = {seed, of_now, replayed_seed, replayed_probability};
+    plan->draw = graph::next_draw(probability);
     const Tensor from = without_gaps(x);
     context->saved_data["plan"] = c10::IValue::make_capsule(plan);
     context->saved_data["strides"] = from.strides().vec();

@@ -165,10 +165,7 @@ public:
       }
     }
     const bool want_weights = context->needs_input_grad(inputs.weights());
-    std::vector<bool> want_branch;
-    for (int64_t branch = 0; branch < plan->num_branches(); ++branch) {
-      want_branch.push_back(context->needs_input_grad(inputs.branch(branch)));
-    }
+    const std::vector<bool> want_branch = inputs.wanted_branches(*context);
     AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
       GpuGradients all = gpu_backward(cuda::table<scalar_t>(), cuda::current_stream(weights), *plan, ys, weights,
                                       statistics, gradients, want_weights, want_branch);

@@ -66,10 +66,7 @@ public:
       }
     }
     const bool want_weights = context->needs_input_grad(inputs.weights());
-    std::vector<bool> want_branch;
-    for (int64_t branch = 0; branch < plan->num_branches(); ++branch) {
-      want_branch.push_back(context->needs_input_grad(inputs.branch(branch)));
-    }
+    const std::vector<bool> want_branch = inputs.wanted_branches(*context);
     AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
       auto sums = gradient_sums<scalar_t>(*plan, ys, gradients, want_weights, want_branch);
       if (want_weights) {

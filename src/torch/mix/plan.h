@@ -56,6 +56,15 @@ struct Inputs {
   size_t weights() const { return num_sums; }
   size_t branch(size_t index) const { return num_sums + 1 + index; }
   size_t size() const { return branch(num_branches); }
+
+  // Of which branches backward wants the gradient.
+  std::vector<bool> wanted_branches(torch::autograd::AutogradContext &context) const {
+    std::vector<bool> wanted;
+    for (size_t index = 0; index < num_branches; ++index) {
+      wanted.push_back(context.needs_input_grad(branch(index)));
+    }
+    return wanted;
+  }
 };
 
 } // namespace

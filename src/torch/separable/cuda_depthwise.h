@@ -16,18 +16,6 @@ template <typename S> struct CudaInput {
   const T *scale, *shift;
 };
 
-// scale * x + shift of the channels from `channel` on, of which `at` is one pixel's.
-template <typename S, int V>
-__device__ __forceinline__ void load_scaled(const CudaInput<S> &input, const S *at, int channel, Compute<S> (&to)[V]) {
-  cuda::load<S, V>(at, to);
-  if (input.scale) {
-#pragma unroll
-    for (int index = 0; index < V; ++index) {
-      to[index] = to[index] * input.scale[channel + index] + input.shift[channel + index];
-    }
-  }
-}
-
 // NaN stays NaN.
 template <typename T> __device__ __forceinline__ T relu(T value) { return value < 0 ? T(0) : value; }
 #ifdef __CUDACC__
