@@ -9,6 +9,7 @@ BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
 # The tests' own build of our Rust code is optimised less, which halves its compilation; kernels and dependencies are not.
 TEST_PROFILE := --config 'profile.release.package.pdarts.opt-level=1'
+SANITIZE_PROFILE := --config 'profile.release.package.pdarts.opt-level=0'
 KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
 
 .NOTPARALLEL:
@@ -38,9 +39,9 @@ test: test-setup check sanitize ## set up and run every check: what continuous i
 check: ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
 	$(CARGO) fmt --all --check
 	shellcheck -x launch/*.sh launch/slurm/* tests/slurm/*.sh
-	$(CARGO) clippy --release --all-targets -- -D warnings
+	PDARTS_SHIM=none $(CARGO) clippy --release --all-targets -- -D warnings
 	.tools/bin/mdbook build
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
+	PDARTS_SHIM=none RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
 	$(CARGO) test --release $(TEST_PROFILE)
 
 docs: ## build the documentation as a site: target/book/index.html
@@ -49,9 +50,10 @@ docs: ## build the documentation as a site: target/book/index.html
 	@echo "open $(CURDIR)/target/book/index.html"
 
 sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
-	PDARTS_SANITIZE=address CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=$(or $(CARGO_TARGET_DIR),target)/sanitize ASAN_OPTIONS=detect_leaks=0 \
+	ASAN_OPTIONS=detect_leaks=0 \
 	CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
-	$(CARGO) test --release $(KERNEL_TESTS:%=--test %) -- --skip gpu_kernels_pass_in_the_emulation
+	$(CARGO) test --release $(SANITIZE_PROFILE) --features address-sanitizer $(KERNEL_TESTS:%=--test %) -- \
+		--skip gpu_kernels_pass_in_the_emulation
 
 soak: setup ## hundreds of kills, thousands of steps, millions of broken inputs, and a summary: beside `make test` (PDARTS_SOAK)
 	launch/soak.sh $(CARGO) --release $(TEST_PROFILE) --config 'profile.release.package.pdarts.overflow-checks=true'

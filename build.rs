@@ -9,8 +9,6 @@ const SHIM: &str = "src/torch";
 
 /// The GPU kernels: `cuda.cu` in each of these folders.
 const GPU_KERNELS: [&str; 5] = ["channelwise", "dropout", "mix", "pool", "separable"];
-/// What compiles them on machines without a GPU, for tests.
-const EMULATION: &str = "tests/emulation/cuda.h";
 /// Compute capabilities that they are compiled for; the last one's code is also kept as PTX, for later GPUs.
 const ARCHITECTURES: [&str; 4] = ["80", "90", "100", "120"];
 /// The oldest nvcc that knows all of them.
@@ -25,10 +23,14 @@ const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
 ];
 
 fn main() {
+    record_commit();
     println!("cargo:rerun-if-changed={SHIM}");
-    println!("cargo:rerun-if-changed={EMULATION}");
-    for variable in ["PDARTS_SANITIZE", "PDARTS_NVCC", "PDARTS_CUDA_ARCHITECTURES", "CUDA_HOME"] {
+    for variable in ["PDARTS_SHIM", "PDARTS_NVCC", "PDARTS_CUDA_ARCHITECTURES", "CUDA_HOME"] {
         println!("cargo:rerun-if-env-changed={variable}");
+    }
+    // Lints and documentation link nothing.
+    if std::env::var("PDARTS_SHIM").is_ok_and(|value| value == "none") {
+        return;
     }
     let Some(library_dir) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
         println!("cargo:warning=torch-sys did not report where libtorch is: run `make setup` or set LIBTORCH");
@@ -42,7 +44,6 @@ fn main() {
     let compilation = Compilation::new(&library_dir, nvcc.as_ref());
     compile_shim(&compilation, &library_dir, nvcc.as_ref());
     compile_kernels(&compilation);
-    emulate_gpu_kernels(&compilation);
     if let Some(nvcc) = &nvcc {
         compile_gpu_kernels(&compilation, nvcc);
     }
@@ -53,7 +54,6 @@ fn main() {
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.display());
     // Where the wheels put NCCL, which is loaded when ranks on GPUs need it.
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", library_dir.join("../../nvidia/nccl/lib").display());
-    record_commit();
 }
 
 /// Compiles only what differs from the last time: cargo runs this script at every commit, to record it.
@@ -71,8 +71,7 @@ impl Compilation {
         library_dir.hash(&mut hasher);
         sanitizer().hash(&mut hasher);
         nvcc.hash(&mut hasher);
-        let sources =
-            [SHIM, EMULATION, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
+        let sources = [SHIM, file!()].into_iter().try_for_each(|path| hash_files(Path::new(path), &mut hasher));
         // What cannot be read is compiled, and the compiler says why it cannot.
         let inputs = sources.map_or_else(|_| String::new(), |()| format!("{:x}", hasher.finish()));
         let is_current = !inputs.is_empty() && fs::read_to_string(&stamp).is_ok_and(|found| found == inputs);
@@ -216,65 +215,33 @@ fn nvcc_version(text: &str) -> Option<(u32, u32)> {
 }
 
 fn compile_gpu_kernels(compilation: &Compilation, nvcc: &Nvcc) {
-    let objects = compile_each_gpu_kernel(compilation, "o", |source, object| {
-        let mut command = Command::new(&nvcc.program);
-        // The architectures beside each other, on all cores.
-        command.args(["-std=c++20", "-O3", "--threads", "0", "-Xcompiler", "-fPIC", "-c"]).args(nvcc.code_options());
-        command.arg(source).arg("-o").arg(object);
-        command
-    });
-    let mut library = compiler();
-    library.file(format!("{SHIM}/cuda/tables.cpp")).objects(objects);
-    compilation.compile(&mut library, "pdarts_gpu_kernels");
-    println!("cargo:rustc-link-arg={}", nvcc.runtime.display());
-    let folder = nvcc.runtime.parent().unwrap_or(Path::new("/"));
-    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
-}
-
-/// The GPU kernels as a library for the CPU, which tests load; named by `PDARTS_GPU_EMULATION` while the crate compiles.
-fn emulate_gpu_kernels(compilation: &Compilation) {
-    let library = compilation.out().join("libpdarts_gpu_emulation.so");
-    println!("cargo:rustc-env=PDARTS_GPU_EMULATION={}", library.display());
-    if compilation.is_current {
-        return;
-    }
-    let tool = compiler().get_compiler();
-    let objects = compile_each_gpu_kernel(compilation, "emulated.o", |source, object| {
-        let mut command = tool.to_command();
-        command.args(["-O2", "-include", EMULATION, "-x", "c++", "-c"]).arg(source).arg("-o").arg(object);
-        command
-    });
-    let mut link = tool.to_command();
-    link.args(["-include", EMULATION, "-shared"])
-        .arg(format!("{SHIM}/cuda/tables.cpp"))
-        .args(&objects)
-        .arg("-o")
-        .arg(&library);
-    require_success(&mut link);
-}
-
-/// The objects of all GPU kernels, compiled two at a time by what `command` gives for a source and its object.
-fn compile_each_gpu_kernel(
-    compilation: &Compilation,
-    ending: &str,
-    command: impl Fn(&Path, &Path) -> Command + Sync,
-) -> Vec<PathBuf> {
-    let place = |name: &&str| {
-        (PathBuf::from(format!("{SHIM}/{name}/cuda.cu")), compilation.out().join(format!("{name}.{ending}")))
-    };
+    let place =
+        |name: &&str| (PathBuf::from(format!("{SHIM}/{name}/cuda.cu")), compilation.out().join(format!("{name}.o")));
     let places: Vec<_> = GPU_KERNELS.iter().map(place).collect();
+    let compile = |places: &[(PathBuf, PathBuf)]| {
+        for (source, object) in places {
+            let mut command = Command::new(&nvcc.program);
+            // The architectures beside each other, on all cores.
+            command
+                .args(["-std=c++20", "-O3", "--threads", "0", "-Xcompiler", "-fPIC", "-c"])
+                .args(nvcc.code_options());
+            require_success(command.arg(source).arg("-o").arg(object));
+        }
+    };
     if !compilation.is_current {
         // The largest is the last of them.
         let (others, largest) = places.split_at(places.len() - 1);
-        let compile = |places: &[(PathBuf, PathBuf)]| {
-            places.iter().for_each(|(source, object)| require_success(&mut command(source, object)));
-        };
         std::thread::scope(|scope| {
             scope.spawn(|| compile(largest));
             compile(others);
         });
     }
-    places.into_iter().map(|(_, object)| object).collect()
+    let mut library = compiler();
+    library.file(format!("{SHIM}/cuda/tables.cpp")).objects(places.into_iter().map(|(_, object)| object));
+    compilation.compile(&mut library, "pdarts_gpu_kernels");
+    println!("cargo:rustc-link-arg={}", nvcc.runtime.display());
+    let folder = nvcc.runtime.parent().unwrap_or(Path::new("/"));
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", folder.display());
 }
 
 fn require_success(command: &mut Command) {
@@ -302,10 +269,9 @@ fn compiler() -> cc::Build {
     compiler
 }
 
-/// AddressSanitizer's option, if `PDARTS_SANITIZE` is `address`: the shim and its kernels check their memory accesses
-/// (`make sanitize`).
+/// AddressSanitizer's option with the feature `address-sanitizer`: the shim and its kernels check their memory accesses.
 fn sanitizer() -> Option<&'static str> {
-    std::env::var("PDARTS_SANITIZE").is_ok_and(|name| name == "address").then_some("-fsanitize=address")
+    std::env::var_os("CARGO_FEATURE_ADDRESS_SANITIZER").map(|_| "-fsanitize=address")
 }
 
 /// Sets `PDARTS_COMMIT` for the crate: the commit's short hash, with `-dirty` when tracked files differ.

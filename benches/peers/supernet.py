@@ -42,6 +42,8 @@ STAGES = {
 }
 INIT_CHANNELS = 16
 IMAGE_SIZE = 32
+# Of PC-DARTS on CIFAR-10.
+PARTIAL_CHANNELS = 4
 NUM_CLASSES = 10
 
 
@@ -165,13 +167,30 @@ class MixedOp(nn.Module):
         return sum(w * op(x) for w, op in zip(weights, self.m_ops))
 
 
+class PartialMixedOp(nn.Module):
+    """One edge of PC-DARTS: a MixedOp on the first of `parts` parts of the channels, the others passed on, all shuffled."""
+
+    def __init__(self, live, channels, stride, parts=PARTIAL_CHANNELS):
+        super().__init__()
+        self.parts = parts
+        self.mixed = MixedOp(live, channels // parts, stride)
+        self.pool = nn.MaxPool2d(2, 2) if stride == 2 else nn.Identity()
+
+    def forward(self, x, weights, index=None):
+        num_mixed = x.shape[1] // self.parts
+        mixed = self.mixed(x[:, :num_mixed], weights, index)
+        joined = torch.cat([mixed, self.pool(x[:, num_mixed:])], dim=1)
+        n, c, h, w = joined.shape
+        return joined.view(n, self.parts, c // self.parts, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
 class Cell(nn.Module):
     """A cell of 2 input states, 4 intermediate states and 14 edges ordered by node, then source.
 
-    `switches`: the live operations of each edge.
+    `switches`: the live operations of each edge. `edges`: a weight for each edge, or None.
     """
 
-    def __init__(self, switches, c_older, c_newer, channels, reduction, after_reduction):
+    def __init__(self, switches, c_older, c_newer, channels, reduction, after_reduction, edge=MixedOp):
         super().__init__()
         if after_reduction:
             self.preprocess0 = FactorizedReduce(c_older, channels)
@@ -180,11 +199,11 @@ class Cell(nn.Module):
         self.preprocess1 = ReluConvBn(c_newer, channels)
         sources = [s for node in range(NUM_NODES) for s in range(NUM_INPUTS + node)]
         self.cell_ops = nn.ModuleList(
-            MixedOp(live, channels, 2 if reduction and source < NUM_INPUTS else 1)
+            edge(live, channels, 2 if reduction and source < NUM_INPUTS else 1)
             for live, source in zip(switches, sources)
         )
 
-    def forward(self, older, newer, weights, indices):
+    def forward(self, older, newer, weights, indices, edges=None):
         states = [self.preprocess0(older), self.preprocess1(newer)]
         edge = 0
         for _ in range(NUM_NODES):
@@ -192,6 +211,8 @@ class Cell(nn.Module):
                 self.cell_ops[edge + source](state, weights[edge + source], indices[edge + source])
                 for source, state in enumerate(states)
             ]
+            if edges is not None:
+                mixed = [edges[edge + source] * output for source, output in enumerate(mixed)]
             edge += len(states)
             states.append(sum(mixed))
         return torch.cat(states[-NUM_NODES:], dim=1)
@@ -214,6 +235,7 @@ class Supernet(nn.Module):
         )
         self.cells = nn.ModuleList()
         self.reductions = []
+        edge = PartialMixedOp if strategy == "pc-darts" else MixedOp
         c_older = c_newer = 3 * channels
         after_reduction = False
         for index in range(num_cells):
@@ -221,7 +243,7 @@ class Supernet(nn.Module):
             channels *= 2 if reduction else 1
             switches = switches_reduce if reduction else switches_normal
             self.cells.append(
-                Cell(switches, c_older, c_newer, channels, reduction, after_reduction)
+                Cell(switches, c_older, c_newer, channels, reduction, after_reduction, edge)
             )
             self.reductions.append(reduction)
             after_reduction = reduction
@@ -230,17 +252,23 @@ class Supernet(nn.Module):
         self.classifier = nn.Linear(c_newer, num_classes)
         self.alphas_normal = init_alphas(switches_normal)
         self.alphas_reduce = init_alphas(switches_reduce)
+        if strategy == "pc-darts":
+            self.betas_normal, self.betas_reduce = (
+                nn.Parameter(1e-3 * torch.randn(len(switches))) for switches in (switches_normal, switches_reduce)
+            )
 
     def forward(self, images):
         older = newer = self.stem(images)
         normal, reduce = self.mix(self.alphas_normal), self.mix(self.alphas_reduce)
+        if self.strategy == "pc-darts":
+            normal, reduce = (*normal, by_node(self.betas_normal)), (*reduce, by_node(self.betas_reduce))
         for cell, reduction in zip(self.cells, self.reductions):
             older, newer = newer, cell(older, newer, *(reduce if reduction else normal))
         return self.classifier(self.global_pooling(newer).flatten(1))
 
     def mix(self, alphas):
         """The weights of a cell's operations and, for GDAS, the one operation of each edge that runs."""
-        if self.strategy == "p-darts":
+        if self.strategy != "gdas":
             return F.softmax(alphas, dim=-1), [None] * len(alphas)
         gumbel = -torch.empty_like(alphas).exponential_().log()
         soft = F.softmax(F.log_softmax(alphas, dim=-1) + gumbel, dim=-1)
@@ -248,10 +276,16 @@ class Supernet(nn.Module):
         return F.one_hot(index, soft.shape[-1]) - soft.detach() + soft, index.tolist()
 
     def arch_parameters(self):
-        return [self.alphas_normal, self.alphas_reduce]
+        return [p for name, p in self.named_parameters() if name.startswith(("alphas_", "betas_"))]
 
     def weight_parameters(self):
-        return [p for name, p in self.named_parameters() if not name.startswith("alphas_")]
+        return [p for name, p in self.named_parameters() if not name.startswith(("alphas_", "betas_"))]
+
+
+def by_node(betas):
+    """A softmax over the edges that lead to each node."""
+    sizes = [NUM_INPUTS + node for node in range(NUM_NODES)]
+    return torch.cat([F.softmax(part, dim=-1) for part in betas.split(sizes)])
 
 
 def init_alphas(switches):
@@ -342,7 +376,7 @@ def parse_arguments():
     parser.add_argument("--threads", type=positive, default=None, metavar="T")
     parser.add_argument("--repeats", type=positive, default=5, metavar="R")
     parser.add_argument("--live", type=operation_names, default=None, metavar="OP,OP,...")
-    parser.add_argument("--strategy", choices=("p-darts", "gdas"), default="p-darts")
+    parser.add_argument("--strategy", choices=("p-darts", "pc-darts", "gdas"), default="p-darts")
     add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of a line of text")
     return parser.parse_args()

@@ -367,6 +367,22 @@ section! {
         /// Network of both limits: "cifar" (36 channels, 20 cells), "imagenet" (48 channels, 14 cells, 224 pixels) or
         /// "auto": that of the images that are searched on.
         limit_network: NetworkChoice = NetworkChoice::Auto,
+        /// Weight in the alphas' loss of the parameters that limit_network is expected to have, 1 being the largest cell; 0 = off.
+        parameters_penalty: f64 = 0.0,
+        /// The same of its multiply-adds.
+        multiply_adds_penalty: f64 = 0.0,
+        /// Probability to leave out what an edge gives for an image at the end of a stage; it grows linearly from 0 (R-DARTS).
+        /// For p-darts and darts.
+        drop_path: f64 = 0.0,
+        /// How far weight steps change the operations' weights at random at the end of a stage; it grows linearly from 0.03
+        /// (SDARTS-RS; 0.3 in the paper); 0 = off. For p-darts, darts and pc-darts.
+        perturbation: f64 = 0.0,
+        /// Epochs between two measurements of the largest eigenvalue of the loss's Hessian in the alphas, from
+        /// alpha_start_epoch on; 0 = none. For p-darts, darts and pc-darts.
+        eigenvalue_every_epochs: usize = 0,
+        /// A stage ends early, with the alphas of before, when that eigenvalue's mean over five measurements has grown by more
+        /// than this factor in four (R-DARTS; 1.3 in the paper); 0 = never.
+        eigenvalue_stop: f64 = 0.0,
         /// Stages in their order, at least one.
         stages: Vec<StageSection> = vec![
             StageSection { cells: 5, keep: 5, skip_dropout: 0.0 },

@@ -58,6 +58,12 @@ impl Settings for SearchConfig {
         "search.max_parameters",
         "search.max_multiply_adds",
         "search.limit_network",
+        "search.parameters_penalty",
+        "search.multiply_adds_penalty",
+        "search.drop_path",
+        "search.perturbation",
+        "search.eigenvalue_every_epochs",
+        "search.eigenvalue_stop",
         "evaluation.candidates",
         "evaluation.epochs",
         "evaluation.cells",
@@ -83,6 +89,7 @@ impl Settings for SearchConfig {
         validate_operations(&self.search.operations)?;
         validate_stages(&self.search)?;
         strategy::validate_strategy(&self.search, self.model.channels)?;
+        regularisers::validate_regularisers(&self.search)?;
         strategy::validate_batch_norm(self.search.strategy, self.model.batch_norm)?;
         validate_parallel(&self.parallel)?;
         validate_weight_optimizer(&self.optimizer.weights)?;
@@ -302,6 +309,7 @@ mod compare;
 mod image_sizes;
 mod images;
 mod optimizer;
+mod regularisers;
 pub(super) mod shares;
 mod strategy;
 mod train;

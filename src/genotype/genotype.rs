@@ -40,7 +40,7 @@ pub struct Genotype {
 
 impl Genotype {
     /// Cells of this search space, whose output concatenates all of their four nodes; two edges a node, from earlier states.
-    pub(super) fn of_edges(normal: Vec<(Operation, usize)>, reduce: Vec<(Operation, usize)>) -> Self {
+    pub(crate) fn of_edges(normal: Vec<(Operation, usize)>, reduce: Vec<(Operation, usize)>) -> Self {
         let states: Vec<usize> = (NUM_INPUTS..NUM_INPUTS + NUM_NODES).collect();
         Genotype { normal, normal_concat: states.clone(), reduce, reduce_concat: states }
     }

@@ -40,7 +40,8 @@ pub struct Price {
 }
 
 impl Price {
-    fn plus(self, other: Self) -> Self {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
         Self {
             parameters: self.parameters.saturating_add(other.parameters),
             multiply_adds: self.multiply_adds.saturating_add(other.multiply_adds),
@@ -110,6 +111,17 @@ impl PriceList {
     /// Counts what each operation costs in the network of `limits`.
     pub fn new(limits: CostLimits) -> Self {
         Self { limits, base: price_of(&pooling_cell(None), &limits.shape) }
+    }
+
+    /// What the live operations of each edge of a cell add; `none` adds nothing.
+    pub fn of_cell(&self, kind: CellKind, live: &Switches) -> Vec<Vec<Price>> {
+        let price = |edge: &Edge, operation: &Operation| match operation {
+            Operation::None => Price::default(),
+            operation => self.price(kind, *operation, edge.source),
+        };
+        edges()
+            .map(|edge| live.cell(kind).live(edge.index).iter().map(|operation| price(&edge, operation)).collect())
+            .collect()
     }
 
     /// What `operation` on an edge from state `source` adds.

@@ -72,7 +72,7 @@ pub use derivation::{Variant, derive, restrict, variant_within};
 pub use error::GenotypeError;
 pub use genotype::{EDGES_PER_NODE, Genotype};
 pub use layers::{Convolution, FeatureMap, Layers, Separable};
-pub use limits::{CostLimits, Price, TooSmall, check_limits, variants_within};
+pub use limits::{CostLimits, Price, PriceList, TooSmall, check_limits, variants_within};
 pub use operation::Operation;
 pub use space::CellSpace;
 pub use switches::{CellSwitches, Switches};

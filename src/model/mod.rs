@@ -1,6 +1,7 @@
 //! Layers that the supernet and the evaluation networks share, and the evaluation networks: a found cell, retrained.
 
 mod checkpointed;
+mod drop_path;
 mod evaluation;
 mod layers;
 mod loss;
@@ -9,6 +10,7 @@ mod separable;
 mod stem;
 
 pub use checkpointed::Checkpointed;
+pub use drop_path::drop_path_mask;
 pub use evaluation::{EvaluationNetwork, NetworkDescription, NetworkError, NetworkMode, NetworkOutput};
 pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channels_last};
 pub use loss::cross_entropy;

@@ -117,6 +117,15 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
             record.skip_dropout,
             record.images_per_second
         );
+        if let Some(earlier) = record.goes_back_to {
+            tracing::info!(
+                "stage {} ends with epoch {}: the loss's curvature in the alphas has grown by more than \
+                 search.eigenvalue_stop = {}; its result is that of epoch {earlier}",
+                record.stage,
+                record.epoch,
+                self.config.search.eigenvalue_stop
+            );
+        }
         let scalars = [
             ("train_loss", Some(record.train_loss)),
             ("train_top1", Some(record.train_top1)),
@@ -126,6 +135,7 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
             ("valid_top1", record.valid_top1),
             ("normal_entropy", Some(record.normal_entropy)),
             ("reduction_entropy", Some(record.reduction_entropy)),
+            ("eigenvalue", record.eigenvalue),
             ("seconds", Some(record.seconds)),
         ];
         self.course.record(&SearchMetric::Epoch(record), "epochs", record.step, &scalars)
@@ -173,7 +183,8 @@ impl SearchObserver for RunRecorder<'_> {
         }
         let config = self.config;
         self.course.write(|run| {
-            let paths = (1..=config.search.epochs).map(|epoch| run.alphas_path(stage, epoch));
+            let num_epochs = progress.records.epochs.iter().filter(|epoch| epoch.stage == stage).count();
+            let paths = (1..=num_epochs).map(|epoch| run.alphas_path(stage, epoch));
             let history = paths.map(|path| AlphasFile::read(&path)).collect::<Result<Vec<_>, _>>()?;
             write_figures(run, stage_figures(stage, config.search.alpha_start_epoch, switches, alphas, &history))?;
             let curves = search_curves(config, &progress.records.epochs);

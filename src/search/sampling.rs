@@ -1,17 +1,19 @@
-//! How strategies that draw samples draw them: at which temperature, and from which random stream.
+//! How the weights of a forward pass are drawn: samples at which temperature, changes of what size, from which random stream.
 
 /// The draw of one forward pass.
 #[derive(Copy, Clone, Debug)]
 pub struct Sampling {
     /// How far samples are from a choice of one operation; above 0.
     pub temperature: f64,
+    /// How far the weights of operations are changed at most; 0 = not.
+    pub perturbation: f64,
     /// Of the random stream: the same for all parts of a step and on all ranks.
     pub seed: u64,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 1.0, seed: 0 }
+        Self { temperature: 1.0, perturbation: 0.0, seed: 0 }
     }
 }
 

@@ -10,7 +10,7 @@ use tch::Tensor;
 use super::layout::{LiveEdge, OperationEdges};
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
-use crate::model::{BatchNorm, FactorizedReduce, ParameterStore, SeparableConv};
+use crate::model::{BatchNorm, FactorizedReduce, ParameterStore, SeparableConv, drop_path_mask};
 use crate::torch::{Branch, DepthwiseGeometry, TorchError, avg_pool_3x3, dropout, max_pool_3x3, mix};
 
 /// The operations that leave one state, with their parameters.
@@ -65,11 +65,27 @@ impl SourceOperations {
     }
 
     /// Adds to the sums of the nodes what the operations make of `x` `[N, C, H, W]`; `weights`: `[E]` over the edges of
-    /// all operations in turn.
+    /// all operations in turn. Drop path leaves out what all operations of an edge give together.
     ///
     /// # Errors
     /// When `x` does not fit the operations.
     pub fn forward(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        mode: ForwardMode,
+        sums: &mut NodeSums,
+    ) -> Result<(), TorchError> {
+        if !mode.training || mode.drop_path == 0.0 {
+            return self.add_operations(x, weights, mode, sums);
+        }
+        // One edge leads to each node.
+        let mut of_edges = NodeSums::default();
+        self.add_operations(x, weights, mode, &mut of_edges)?;
+        sums.add_edges(of_edges, mode.drop_path)
+    }
+
+    fn add_operations(
         &self,
         x: &Tensor,
         weights: &Tensor,
@@ -192,8 +208,49 @@ pub struct NodeSums {
 }
 
 impl NodeSums {
+    /// Adds what single edges give, `of_edges` for the nodes that they lead to, each left out with probability `drop_path` image
+    /// by image.
+    ///
+    /// # Errors
+    /// When libtorch refuses, for example for want of memory.
+    pub fn add_edges(&mut self, of_edges: Self, drop_path: f64) -> Result<(), TorchError> {
+        for (sum, of_edge) in self.sums.iter_mut().zip(of_edges.sums) {
+            let Some(of_edge) = of_edge else { continue };
+            let mask = drop_path_mask(&of_edge, drop_path)?;
+            *sum = Some(match sum.take() {
+                Some(sum) => sum.f_addcmul(&of_edge, &mask)?,
+                None => of_edge.f_mul(&mask)?,
+            });
+        }
+        Ok(())
+    }
+
     /// The finished state of `node`, or `None` when no operation but `none` leads to it.
     pub fn take(&mut self, node: usize) -> Option<Tensor> {
         self.sums[node].take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+
+    #[test]
+    fn edges_are_left_out_image_by_image_and_scaled_to_keep_the_mean() {
+        tch::manual_seed(3);
+        let full = |value: f64| Tensor::full([2000, 2, 1, 1], value, (Kind::Double, Device::Cpu));
+        let mut sums = NodeSums { sums: [Some(full(1.0)), None, Some(full(5.0)), None] };
+        let of_edges = NodeSums { sums: [Some(full(3.0)), Some(full(3.0)), None, None] };
+        sums.add_edges(of_edges, 0.25).unwrap();
+        let share = |sum: &Tensor, value: f64| {
+            (sum - value).abs().lt(1e-9).to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
+        };
+        let [added, first, untouched, nothing] = sums.sums;
+        let (added, first) = (added.unwrap(), first.unwrap());
+        assert!((share(&added, 5.0) - 0.75).abs() < 0.04 && share(&added, 1.0) + share(&added, 5.0) == 1.0);
+        assert!((share(&first, 4.0) - 0.75).abs() < 0.04 && share(&first, 0.0) + share(&first, 4.0) == 1.0);
+        assert_eq!((share(&untouched.unwrap(), 5.0), nothing.is_none()), (1.0, true));
     }
 }

@@ -41,6 +41,8 @@ pub struct ForwardMode {
     pub training: bool,
     /// Probability to drop an element of a stride-1 skip connection, in training.
     pub skip_dropout: f64,
+    /// Probability to leave out what an edge gives for an image, in training.
+    pub drop_path: f64,
     /// What strategies that draw samples draw by, in training.
     pub sampling: Sampling,
 }
@@ -48,12 +50,17 @@ pub struct ForwardMode {
 impl ForwardMode {
     /// Training with `skip_dropout`.
     pub fn training(skip_dropout: f64) -> Self {
-        Self { training: true, skip_dropout, sampling: Sampling::default() }
+        Self { training: true, skip_dropout, drop_path: 0.0, sampling: Sampling::default() }
+    }
+
+    /// Whether passes of this mode that have `skip_dropout` in common queue the same work, for the same weights of operations.
+    pub fn repeats_its_work(self) -> bool {
+        self.drop_path == 0.0 && self.sampling.perturbation == 0.0
     }
 
     /// Evaluation.
     pub fn evaluation() -> Self {
-        Self { training: false, skip_dropout: 0.0, sampling: Sampling::default() }
+        Self { training: false, skip_dropout: 0.0, drop_path: 0.0, sampling: Sampling::default() }
     }
 }
 
@@ -237,5 +244,30 @@ mod tests {
         for name in ["stem.0.weight", "stem.1.bias", "cells.0.preprocess0.op.1.weight"] {
             assert!(cifar.iter().any(|found| found == name) && !imagenet.iter().any(|found| found == name), "{name}");
         }
+    }
+
+    #[test]
+    fn drop_path_that_hardly_drops_changes_nothing_and_otherwise_follows_the_generator() {
+        let network = supernet(NetworkKind::Cifar, 3);
+        let images = Tensor::randn([2, 3, 16, 16], (Kind::Float, Device::Cpu));
+        let weights =
+            Tensor::full([NUM_EDGES as i64, 3], 1.0 / 3.0, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let of = |drop_path, seed| {
+            tch::manual_seed(seed);
+            let mixing = Mixing::of_operations(weights.shallow_clone(), weights.shallow_clone());
+            let mode = ForwardMode { drop_path, ..ForwardMode::training(0.0) };
+            let logits = network.forward(&images, &mixing, mode).unwrap();
+            let loss = logits.softmax(-1, Kind::Float).select(1, 0).sum(Kind::Float);
+            (logits.detach(), Tensor::run_backward(&[loss], &[&weights], false, false).remove(0))
+        };
+        let far = |one: &(Tensor, Tensor), other: &(Tensor, Tensor)| {
+            let far = |one: &Tensor, other: &Tensor| (one - other).abs().max().double_value(&[]);
+            far(&one.0, &other.0).max(far(&one.1, &other.1))
+        };
+        let plain = of(0.0, 1);
+        assert!(far(&of(1e-9, 1), &plain) < 1e-4, "{}", far(&of(1e-9, 1), &plain));
+        let dropped = of(0.5, 1);
+        assert!(far(&dropped, &plain) > 1e-2 && far(&dropped, &of(0.5, 2)) > 1e-2);
+        assert_eq!(far(&dropped, &of(0.5, 1)), 0.0);
     }
 }

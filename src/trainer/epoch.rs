@@ -74,7 +74,7 @@ pub(super) trait Task {
     fn steps_record(&self, interval: &Interval) -> <Self::Records as Records>::Steps;
 
     /// The record of the complete epoch `whole`, which took `seconds` with its validation. What else there is to record
-    /// of an epoch is told to the observer here.
+    /// of an epoch is told to the observer here. `records`: of all before it.
     ///
     /// # Errors
     /// When it cannot be recorded.
@@ -83,6 +83,7 @@ pub(super) trait Task {
         whole: &Interval,
         scores: Self::Scores,
         seconds: f64,
+        records: &Self::Records,
     ) -> Result<<Self::Records as Records>::Epoch, TrainError>;
 
     /// What needs memory in `epoch` (from 0).
@@ -161,7 +162,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
             let checkpoint = self.take_checkpoint()?;
             self.recovery.keep(&checkpoint);
         }
-        while self.progress.epoch < self.plan.num_epochs {
+        while !self.is_complete() {
             let signal = match self.train_epoch().map_err(|error| self.explained(error))? {
                 StepsEnd::Complete => self.finish_epoch().map_err(|error| self.explained(error))?,
                 StepsEnd::Stopped(signal) => Some(signal),
@@ -173,6 +174,10 @@ impl<'a, T: Task> EpochLoop<'a, T> {
             }
         }
         Ok(None)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.progress.epoch >= self.plan.num_epochs || self.progress.records.ended_early()
     }
 
     /// Says of a lack of memory what needed it.
@@ -258,13 +263,13 @@ impl<'a, T: Task> EpochLoop<'a, T> {
             Err(signal) => return Ok(Some(signal)),
         };
         let seconds = self.progress.epoch_seconds + start.elapsed().as_secs_f64();
-        let record = self.task.finish_epoch(&self.epoch_so_far(), scores, seconds)?;
+        let record = self.task.finish_epoch(&self.epoch_so_far(), scores, seconds, &self.progress.records)?;
         self.task.observer().epoch(&record)?;
         self.progress.finish_epoch(record, seconds);
         let run = self.plan.run;
         let is_due = self.progress.epoch.is_multiple_of(run.checkpoint_every_epochs);
         let is_best = run.keep_best_checkpoint && self.progress.records.last_is_best();
-        if is_due || is_best || self.progress.epoch == self.plan.num_epochs {
+        if is_due || is_best || self.is_complete() {
             self.save()?;
         }
         Ok(None)

@@ -57,9 +57,9 @@ pub use retrain::{
     TrainProgress, TrainRecords, TrainResult, TrainState, TrainStepRecord, Training,
 };
 pub use search::{
-    ArchitectureStep, FirstOrder, Joint, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd,
+    ArchitectureStep, FirstOrder, Joint, MeasuredAlphas, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd,
     SearchEpochRecord, SearchObserver, SearchProgress, SearchRecords, SearchResult, SearchState, SearchStepRecord,
-    SecondOrder, StageRecord, StepInputs, Stepped, architecture_step,
+    SecondOrder, StageRecord, StepInputs, Stepped, architecture_step, largest_eigenvalue,
 };
 pub use seed::derive_seed;
 pub use step_images::StepImages;

@@ -29,6 +29,11 @@ pub trait Records: Clone + Serialize + DeserializeOwned + Send + 'static {
     /// validate.
     fn valid_top1(&self) -> Vec<Option<f64>>;
 
+    /// Whether the stage under way is to end with the last complete epoch, before its time.
+    fn ended_early(&self) -> bool {
+        false
+    }
+
     /// Whether the last complete epoch validated better than all before it.
     fn last_is_best(&self) -> bool {
         let mut scores = self.valid_top1();

@@ -296,8 +296,17 @@ pub fn json_lines(path: &Path) -> Vec<Value> {
 
 /// The metrics of single steps.
 pub fn step_lines(run: &Path) -> Vec<Value> {
+    metrics(run, "steps")
+}
+
+/// The metrics of whole epochs.
+pub fn epoch_lines(run: &Path) -> Vec<Value> {
+    metrics(run, "epoch")
+}
+
+fn metrics(run: &Path, kind: &str) -> Vec<Value> {
     let lines = json_lines(&run.join("metrics.jsonl"));
-    lines.into_iter().filter(|line| line["kind"] == "steps").collect()
+    lines.into_iter().filter(|line| line["kind"] == kind).collect()
 }
 
 /// Names in a folder of a run, sorted.

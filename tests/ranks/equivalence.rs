@@ -11,9 +11,10 @@ use std::sync::{LazyLock, Mutex};
 
 use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
 use pdarts::genotype::{NetworkKind, Switches};
-use pdarts::search::{ForwardMode, SupernetShape};
+use pdarts::search::{CostPenalty, ForwardMode, Sampling, SupernetShape};
 use pdarts::trainer::{
-    SearchData, SearchState, StepImages, StepInputs, Stepped, TallySums, architecture_step, synchronise_batch_norm,
+    SearchData, SearchState, StepImages, StepInputs, Stepped, TallySums, architecture_step, largest_eigenvalue,
+    synchronise_batch_norm,
 };
 use pdarts::world::{Ranks, World, leave};
 use serde::{Deserialize, Serialize};
@@ -43,7 +44,7 @@ struct Task {
 /// What came of it.
 #[derive(Clone, Serialize, Deserialize)]
 struct Course {
-    /// Of the alpha step and the weight step of each alternation, over all images.
+    /// Of the alpha step and the weight step of each alternation, over all images; then the curvature, if it is measured.
     losses: Vec<f64>,
     alphas: Vec<f64>,
     weights: Vec<f64>,
@@ -94,6 +95,7 @@ impl Task {
         let strategy = config.search.strategy;
         let mut state = SearchState::new(&shape, 1e-3, &config.optimizer, strategy, device, kind).unwrap();
         state.checkpoint_cells(self.checkpoint_cells);
+        state.penalise(CostPenalty::of_config(&config, &switches, (kind, device)).unwrap());
         state.replicate(&world, (&config.parallel).into()).unwrap();
         synchronise_batch_norm(&world);
 
@@ -118,10 +120,17 @@ impl Task {
                 let stepped = architecture.step(&mut state, inputs).unwrap();
                 losses.push(mean_loss(&stepped.result().loss, &world));
                 if let Stepped::Alphas(_) = stepped {
+                    let sampling = Sampling { perturbation: config.search.perturbation, ..mode.sampling };
+                    let mode = ForwardMode { sampling, ..mode };
                     let result = state.weight_step(&mut weight_images, LEARNING_RATE, mode).unwrap();
                     losses.push(mean_loss(&result.loss, &world));
                 }
             }
+        }
+        if config.search.eigenvalue_every_epochs > 0 {
+            let mut batches = data.alpha_loader.batches(epochs, 0..1).unwrap();
+            let mut images = StepImages::next_of(&mut batches, device, kind);
+            losses.push(largest_eigenvalue(&mut state, &mut images, 5).unwrap());
         }
         let variants = state.strategy().derive(&switches, &state.alphas().unwrap()).unwrap();
         Course {
@@ -227,13 +236,14 @@ fn ranks_take_the_steps_of_one_behind_the_stem_of_imagenet() {
 fn ranks_take_the_steps_of_one_with_every_strategy() {
     let one_stage = "search.stages=[{cells=3,keep=1,skip_dropout=0.0}]";
     let strategies = [
-        ["search.strategy=darts", "search.order=2"],
-        ["search.strategy=pc-darts", "search.partial_channels=2"],
-        ["search.strategy=snas", "search.temperature=0.5"],
-        ["search.strategy=gdas", "search.temperature=0.5"],
+        &["search.strategy=darts", "search.order=2", "search.eigenvalue_every_epochs=1"][..],
+        &["search.strategy=pc-darts", "search.partial_channels=2", "search.parameters_penalty=0.5"],
+        &["search.strategy=snas", "search.temperature=0.5"],
+        &["search.strategy=gdas", "search.temperature=0.5"],
+        &["search.strategy=darts", "search.perturbation=0.2", "search.multiply_adds_penalty=2"],
     ];
     for own in strategies {
-        let settings = own.into_iter().chain([one_stage]).map(String::from).collect();
+        let settings = own.iter().copied().chain([one_stage]).map(String::from).collect();
         let task = Task { settings, alternations: 4, ..Task::plain() };
         assert_equivalent(&task, 2, &task, 1e-9);
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pdarts::run::{AlphasFile, GenotypeFile};
 
-use crate::program::{Folder, Outcome, json, step_lines};
+use crate::program::{Folder, Outcome, epoch_lines, json, step_lines};
 
 const START: [&str; 4] = ["--config", "search.toml", "--out", "run"];
 const EPOCHS: usize = 2;
@@ -39,12 +39,34 @@ keep = 1
 skip_dropout = 0.0
 "#;
 
-/// Each strategy with the settings that are its own.
-const STRATEGIES: [&[&str]; 4] = [
+/// Each strategy with the settings that are its own, and every regulariser.
+const STRATEGIES: [&[&str]; 6] = [
     &["--set", "search.strategy=darts", "--set", "search.order=2"],
     &["--set", "search.strategy=pc-darts", "--set", "search.partial_channels=4"],
     &["--set", "search.strategy=snas", "--set", "search.temperature_end=0.1"],
     &["--set", "search.strategy=gdas", "--set", "search.temperature=10", "--set", "search.temperature_end=0.1"],
+    &[
+        "--set",
+        "search.strategy=darts",
+        "--set",
+        "search.drop_path=0.4",
+        "--set",
+        "search.perturbation=0.3",
+        "--set",
+        "search.eigenvalue_every_epochs=1",
+    ],
+    &[
+        "--set",
+        "search.strategy=pc-darts",
+        "--set",
+        "search.partial_channels=2",
+        "--set",
+        "search.perturbation=0.2",
+        "--set",
+        "search.parameters_penalty=0.5",
+        "--set",
+        "search.multiply_adds_penalty=0.5",
+    ],
 ];
 
 fn folder() -> Folder {
@@ -84,6 +106,9 @@ fn strategies_differ_and_their_alphas_mean_the_cell_that_they_found() {
         let found: GenotypeFile = serde_json::from_value(json(&run.join("genotype.json"))).unwrap();
         assert_eq!(derived.result().unwrap().variant, found.result().unwrap().variant, "{settings:?}");
         assert_eq!(last_alphas(&run).alphas.betas.is_some(), settings.contains(&"search.strategy=pc-darts"));
+        let measured = epoch_lines(&run).iter().filter(|epoch| epoch["eigenvalue"].is_f64()).count();
+        let measures = settings.contains(&"search.eigenvalue_every_epochs=1");
+        assert_eq!(measured, if measures { EPOCHS } else { 0 });
         hashes.push(json(&run.join("summary.json"))["alphas_hash"].to_string());
     }
     hashes.sort();
@@ -122,6 +147,26 @@ fn strategy_refuses_what_it_cannot_do_and_names_the_key() {
         ("gdas", second_stage, "search.stages: gdas searches in one stage, not 2"),
         ("snas", "search.order=2", "search.order: snas steps alphas by the first order"),
         ("darts", "search.strategy=drats", "search.strategy"),
+        (
+            "snas",
+            "search.drop_path=0.3",
+            "search.drop_path: snas does not know it; state 0, or search.strategy = \"p-darts\"",
+        ),
+        ("darts", "search.drop_path=1", "search.drop_path: 1 is out of range; state a number from 0 to below 1"),
+        ("gdas", "search.perturbation=0.3", "search.perturbation: gdas does not know it"),
+        ("darts", "search.perturbation=2", "search.perturbation: 2 is out of range; state a number from 0 to 1"),
+        ("snas", "search.eigenvalue_every_epochs=2", "search.eigenvalue_every_epochs: snas does not know it"),
+        (
+            "darts",
+            "search.eigenvalue_stop=1.3",
+            "search.eigenvalue_stop: nothing is measured; state search.eigenvalue_",
+        ),
+        ("darts", "search.eigenvalue_stop=0.5", "search.eigenvalue_stop: 0.5 would end every stage; state a number"),
+        (
+            "darts",
+            "search.parameters_penalty=-1",
+            "search.parameters_penalty: -1 cannot be used; state a finite number",
+        ),
     ] {
         let strategy = format!("search.strategy={strategy}");
         let line = folder.refusal(&[&START[..], &["--set", &strategy, "--set", change]].concat(), 2);
@@ -144,4 +189,41 @@ fn run_of_one_strategy_cannot_go_on_with_another() {
         let line = folder.refusal(&["--resume", "run", "--set", change], 2);
         assert!(line.contains(part), "{line}");
     }
+}
+
+/// The curvature of so small a search wanders: by more than one part in a thousand, sooner or later.
+#[test]
+fn stage_whose_curvature_grows_ends_early_with_the_alphas_of_before_also_when_it_goes_on() {
+    let (whole, stopped) = (folder(), folder());
+    let settings = ["search.strategy=darts", "search.epochs=40", "search.eigenvalue_every_epochs=1", "data.limit=16"];
+    let operations = "search.operations=[\"max_pool_3x3\", \"skip_connect\"]";
+    let settings =
+        settings.into_iter().chain(["search.eigenvalue_stop=1.001", "search.validate_every_epochs=40", operations]);
+    let settings: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
+    let start = [&START[..], &settings].concat();
+    whole.search(&start);
+    let run = whole.path("run");
+    let epochs = epoch_lines(&run);
+    let goes_back_to = epochs.last().unwrap()["goes_back_to"].as_u64().expect("it has grown") as usize;
+    // Means of five that lie four apart: the first in the middle of the earlier ones, after ten epochs of alphas.
+    assert!(epochs.len() < 40 && goes_back_to == epochs.len() - 6 && goes_back_to > 10, "{goes_back_to}");
+    assert!(epochs.iter().rev().skip(1).all(|epoch| epoch["goes_back_to"].is_null()));
+    let eigenvalues: Vec<f64> = epochs.iter().map(|epoch| epoch["eigenvalue"].as_f64().unwrap()).collect();
+    let mean = |window: &[f64]| window.iter().sum::<f64>() / 5.0;
+    let (newest, earlier) = (epochs.len() - 5, epochs.len() - 9);
+    assert!(mean(&eigenvalues[newest..]) > 1.001 * mean(&eigenvalues[earlier..][..5]));
+
+    let alphas = format!("run/alphas/stage1-epoch{goes_back_to:03}.json");
+    let derived =
+        whole.command(&["genotype", "derive", "--json", "--max-skip-connects", "8", &alphas]).output().unwrap();
+    let derived: GenotypeFile = serde_json::from_slice(&derived.stdout).unwrap();
+    let found: GenotypeFile = serde_json::from_value(json(&run.join("genotype.json"))).unwrap();
+    assert_eq!(derived.result().unwrap().variant, found.result().unwrap().variant);
+
+    let mut search = stopped.start(&start);
+    search.wait_for_steps(&stopped.path("run"), epochs.len() - 4);
+    search.signal("KILL");
+    search.end();
+    stopped.search(&["--resume", "run"]);
+    Outcome::of(&stopped.path("run")).assert_same(&Outcome::of(&run));
 }

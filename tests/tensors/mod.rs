@@ -1,6 +1,7 @@
 //! What tests of operations on tensors share.
 
-use std::path::Path;
+mod emulation;
+
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -18,7 +19,7 @@ pub fn device() -> Device {
             Device::Cuda(0)
         }
         Ok("cuda-emulation") => {
-            emulate_gpu_kernels(Path::new(env!("PDARTS_GPU_EMULATION"))).unwrap_or_else(|error| panic!("{error}"));
+            emulate_gpu_kernels(&emulation::library()).unwrap_or_else(|error| panic!("{error}"));
             Device::Cpu
         }
         Ok(other) => panic!("PDARTS_TEST_DEVICE={other}: cpu, cuda or cuda-emulation"),

@@ -22,6 +22,8 @@ use crate::trainer::{ImageBatch, SearchState};
 use crate::world::{Ranks, World, peak_memory_mib};
 
 const CHANNELS: usize = 16;
+/// Of PC-DARTS on CIFAR-10.
+const PARTIAL_CHANNELS: usize = 4;
 const IMAGE_SIZE: i64 = 32;
 const NUM_CLASSES: usize = 10;
 const NUM_WARM_UPS: usize = 3;
@@ -43,7 +45,7 @@ pub struct SupernetArguments {
     /// Live operations of every edge, separated by commas, instead of the stage's.
     #[arg(long, value_delimiter = ',')]
     live: Vec<Operation>,
-    /// p-darts (all operations) or gdas (one sampled operation an edge).
+    /// p-darts (all operations), pc-darts (on a quarter of the channels) or gdas (one sampled operation an edge).
     #[arg(long, default_value = "p-darts", value_parser = parse_strategy)]
     strategy: StrategyName,
     /// Compute each cell's forward pass again in backward instead of keeping its activations.
@@ -68,8 +70,9 @@ pub struct SupernetArguments {
 fn parse_strategy(text: &str) -> Result<StrategyName, String> {
     match text {
         "p-darts" => Ok(StrategyName::PDarts),
+        "pc-darts" => Ok(StrategyName::PcDarts),
         "gdas" => Ok(StrategyName::Gdas),
-        _ => Err("state p-darts or gdas".into()),
+        _ => Err("state p-darts, pc-darts or gdas".into()),
     }
 }
 
@@ -154,7 +157,10 @@ impl Subject {
             num_cells,
             channels: CHANNELS,
             num_classes: NUM_CLASSES,
-            partial_channels: defaults.search.partial_channels,
+            partial_channels: match strategy {
+                StrategyName::PcDarts => PARTIAL_CHANNELS,
+                _ => defaults.search.partial_channels,
+            },
             switches: Switches::full(live).context("--live").map_err(UsageError::new)?,
         };
         let alpha_scale = defaults.search.alpha_init_scale;

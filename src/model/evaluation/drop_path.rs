@@ -1,11 +1,9 @@
 //! Drop path: whole branches of a cell are left out, image by image, while a network trains.
-//!
-//! Source: Larsson, Maire and Shakhnarovich, *FractalNet* (arXiv:1605.07648), section 3.1, in the form of the authors'
-//! code: one Bernoulli draw for each image and branch, what stays scaled by `1 / keep`.
 
 use tch::Tensor;
 
-use crate::torch::{TorchError, dropout};
+use crate::model::drop_path_mask;
+use crate::torch::TorchError;
 
 /// What an operation gives on its edge.
 pub(super) struct BranchOutput {
@@ -16,21 +14,9 @@ pub(super) struct BranchOutput {
 }
 
 impl BranchOutput {
-    /// Draws, by libtorch's generator, which images keep this branch: `[N, 1, 1, 1]`, 0 or `1 / keep`. `None` when it
-    /// is certain to stay.
+    /// Which images keep this branch; `None` when it is certain to stay.
     fn mask(&self, drop_path: f64) -> Result<Option<Tensor>, TorchError> {
-        if !self.droppable || drop_path <= 0.0 {
-            return Ok(None);
-        }
-        let keep = 1.0 - drop_path;
-        let options = (self.value.kind(), self.value.device());
-        let num_images = self.value.size().first().copied().unwrap_or(0);
-        if self.value.device().is_cuda() {
-            // By draws that a recorded step repeats.
-            return Ok(Some(dropout(&Tensor::f_ones([num_images, 1, 1, 1], options)?, drop_path)?));
-        }
-        let kept = Tensor::f_empty([num_images, 1, 1, 1], options)?.f_bernoulli_float_(keep)?;
-        Ok(Some(kept.f_div_scalar(keep)?))
+        (self.droppable && drop_path > 0.0).then(|| drop_path_mask(&self.value, drop_path)).transpose()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod gdas;
 mod pc_darts;
+mod perturbation;
 mod snas;
 mod softmax;
 
@@ -13,6 +14,7 @@ use std::fmt::Debug;
 
 pub use gdas::{Gdas, hard_sample};
 pub use pc_darts::PcDarts;
+pub use perturbation::perturbation;
 pub use snas::{Snas, concrete_sample};
 pub use softmax::Softmax;
 

@@ -6,6 +6,7 @@
 use tch::Tensor;
 
 use super::Strategy;
+use super::perturbation::Perturbation;
 use crate::genotype::{Alphas, Betas, NUM_EDGES, NUM_INPUTS, NUM_NODES};
 use crate::model::NamedTensor;
 use crate::search::cell_parameters::{ArchitectureOptions, CellParameters};
@@ -37,11 +38,12 @@ impl Strategy for PcDarts {
         self.alphas.named().into_iter().chain(self.betas.named()).collect()
     }
 
-    fn mixing(&self, _: ForwardMode) -> Result<Mixing, TorchError> {
+    fn mixing(&self, mode: ForwardMode) -> Result<Mixing, TorchError> {
         let Self { alphas, betas } = self;
+        let mut perturbation = Perturbation::new(mode.sampling);
         Ok(Mixing {
-            normal: cell_mixing(&alphas.normal, &betas.normal)?,
-            reduction: cell_mixing(&alphas.reduction, &betas.reduction)?,
+            normal: cell_mixing(&alphas.normal, &betas.normal, &mut perturbation)?,
+            reduction: cell_mixing(&alphas.reduction, &betas.reduction, &mut perturbation)?,
         })
     }
 
@@ -53,9 +55,10 @@ impl Strategy for PcDarts {
     }
 }
 
-fn cell_mixing(alphas: &Tensor, betas: &Tensor) -> Result<CellMixing, TorchError> {
+fn cell_mixing(alphas: &Tensor, betas: &Tensor, perturbation: &mut Perturbation) -> Result<CellMixing, TorchError> {
     let edges = softmax_by_node(betas)?;
-    let operations = alphas.f_softmax(-1, alphas.kind())?.f_mul(&edges.f_unsqueeze(1)?)?;
+    let shares = perturbation.of(alphas.f_softmax(-1, alphas.kind())?)?;
+    let operations = shares.f_mul(&edges.f_unsqueeze(1)?)?;
     Ok(CellMixing { operations, edges: Some(edges), chosen: None })
 }
 

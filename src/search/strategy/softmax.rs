@@ -5,6 +5,7 @@
 use tch::Tensor;
 
 use super::Strategy;
+use super::perturbation::Perturbation;
 use crate::genotype::{Alphas, NUM_EDGES};
 use crate::model::NamedTensor;
 use crate::search::cell_parameters::{ArchitectureOptions, CellParameters};
@@ -34,9 +35,10 @@ impl Strategy for Softmax {
         self.alphas.named().into()
     }
 
-    fn mixing(&self, _: ForwardMode) -> Result<Mixing, TorchError> {
-        let softmax = |alphas: &Tensor| alphas.f_softmax(-1, alphas.kind());
-        Ok(Mixing::of_operations(softmax(&self.alphas.normal)?, softmax(&self.alphas.reduction)?))
+    fn mixing(&self, mode: ForwardMode) -> Result<Mixing, TorchError> {
+        let mut perturbation = Perturbation::new(mode.sampling);
+        let mut shares = |alphas: &Tensor| perturbation.of(alphas.f_softmax(-1, alphas.kind())?);
+        Ok(Mixing::of_operations(shares(&self.alphas.normal)?, shares(&self.alphas.reduction)?))
     }
 
     fn values(&self) -> Result<Alphas, tch::TchError> {

@@ -155,6 +155,7 @@ impl Task for TrainTask<'_, '_> {
         whole: &Interval,
         EpochScores { valid, test }: EpochScores,
         seconds: f64,
+        _: &TrainRecords,
     ) -> Result<TrainEpochRecord, TrainError> {
         Ok(TrainEpochRecord {
             steps: self.steps_record(whole),

@@ -5,6 +5,8 @@
 //! authors' code.
 
 mod architecture_step;
+mod buffers;
+mod curvature;
 mod data;
 mod observer;
 mod progress;
@@ -15,6 +17,7 @@ mod task;
 use tch::Kind;
 
 pub use architecture_step::{ArchitectureStep, FirstOrder, Joint, SecondOrder, StepInputs, Stepped, architecture_step};
+pub use curvature::{MeasuredAlphas, largest_eigenvalue};
 pub use data::{SearchData, SearchDataError};
 pub use observer::SearchObserver;
 pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};
@@ -22,7 +25,7 @@ pub use state::{ReplicaHashes, SearchState};
 
 use crate::config::{BatchNormMode, DivergencePolicy, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, variants_within};
-use crate::search::{Stage, SupernetShape};
+use crate::search::{CostPenalty, Stage, SupernetShape};
 use crate::trainer::accumulate::describe_batch;
 use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::ResumePoint;
@@ -96,7 +99,7 @@ impl<'a> Search<'a> {
             let number = progress.records.stage;
             let stage = stages.get(number).ok_or(TrainError::NoStage(number + 1))?;
             let switches = progress.records.switches.clone();
-            let state = self.new_state(stage, &switches);
+            let state = self.new_state(stage, &switches, Kind::Float);
             let mut state = state.map_err(|error| error.explained(|| self.demand(stage, &switches, 0)))?;
             if let Some(point) = resume.take() {
                 point.checkpoint.restore(&mut state, &point.path, self.world)?;
@@ -110,7 +113,10 @@ impl<'a> Search<'a> {
                 return Ok(SearchEnd::Stopped { signal, progress: Box::new(progress), bad_images });
             }
             let StageTask { switches, state, .. } = task;
-            let alphas = state.alphas()?;
+            let alphas = match progress.records.earlier_alphas() {
+                Some(earlier) => earlier.alphas.clone(),
+                None => state.alphas()?,
+            };
             self.finish_stage(stage, &mut progress, &switches, &alphas)?;
             if number + 1 == stages.len() {
                 return Ok(SearchEnd::Complete(Box::new(self.result(&state, progress, &switches, &alphas)?)));
@@ -135,7 +141,7 @@ impl<'a> Search<'a> {
     }
 
     /// The stage's supernet and alphas, drawn afresh.
-    fn new_state(&self, stage: &Stage, switches: &Switches) -> Result<SearchState, TrainError> {
+    fn new_state(&self, stage: &Stage, switches: &Switches, kind: Kind) -> Result<SearchState, TrainError> {
         let shape = SupernetShape {
             stem: self.config.network_kind(),
             num_cells: stage.num_cells,
@@ -147,10 +153,11 @@ impl<'a> Search<'a> {
         tch::manual_seed(derive_seed(self.config.run.seed, "initial values", &[stage.index as u64]));
         let (search, optimizer) = (&self.config.search, &self.config.optimizer);
         let (strategy, scale, device) = (search.strategy, search.alpha_init_scale, self.world.device);
-        let mut state = SearchState::new(&shape, scale, optimizer, strategy, device, Kind::Float)?;
+        let mut state = SearchState::new(&shape, scale, optimizer, strategy, device, kind)?;
         state.checkpoint_cells(self.config.model.checkpoint_cells);
         state.replay_passes(self.config.run.cuda_graphs);
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
+        state.penalise(CostPenalty::of_config(self.config, switches, (kind, device))?);
         Ok(state)
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::curvature::MeasuredAlphas;
 use crate::genotype::Switches;
 use crate::search::Stage;
 use crate::trainer::progress::{Progress, Records};
@@ -20,6 +21,9 @@ pub struct SearchRecords {
     pub epochs: Vec<SearchEpochRecord>,
     /// Every complete stage, in order.
     pub stages: Vec<StageRecord>,
+    /// What was measured in this stage, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub measured: Vec<MeasuredAlphas>,
 }
 
 impl Records for SearchRecords {
@@ -31,8 +35,13 @@ impl Records for SearchRecords {
         self.stage + 1
     }
 
-    fn add(&mut self, epoch: SearchEpochRecord) {
+    fn add(&mut self, mut epoch: SearchEpochRecord) {
+        self.measured.extend(epoch.measured.take());
         self.epochs.push(epoch);
+    }
+
+    fn ended_early(&self) -> bool {
+        self.goes_back_to().is_some()
     }
 
     fn valid_top1(&self) -> Vec<Option<f64>> {
@@ -40,10 +49,22 @@ impl Records for SearchRecords {
     }
 }
 
+impl SearchRecords {
+    /// The alphas that the stage under way ends with, where it ends early.
+    pub(super) fn earlier_alphas(&self) -> Option<&MeasuredAlphas> {
+        let epoch = self.goes_back_to()?;
+        self.measured.iter().find(|measured| measured.epoch == epoch)
+    }
+
+    fn goes_back_to(&self) -> Option<usize> {
+        self.epochs.last().filter(|epoch| epoch.stage == self.stage())?.goes_back_to
+    }
+}
+
 impl SearchProgress {
     /// The start of a search with all operations of `switches` live.
     pub fn start(switches: Switches) -> Self {
-        Self::new(SearchRecords { stage: 0, switches, epochs: Vec::new(), stages: Vec::new() })
+        Self::new(SearchRecords { stage: 0, switches, epochs: Vec::new(), stages: Vec::new(), measured: Vec::new() })
     }
 
     /// Enters a complete stage into the records and begins the next with `switches` live.
@@ -51,6 +72,7 @@ impl SearchProgress {
         self.records.stages.push(record);
         self.records.stage += 1;
         self.records.switches = switches;
+        self.records.measured.clear();
         self.epoch = 0;
     }
 }
@@ -103,6 +125,15 @@ pub struct SearchEpochRecord {
     pub normal_entropy: f64,
     /// Mean entropy of the reduction cell's edges, nats.
     pub reduction_entropy: f64,
+    /// The largest eigenvalue of the loss's Hessian in the alphas, in epochs that measure it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub eigenvalue: Option<f64>,
+    /// The epoch, from 1, whose alphas the stage ends with, in the epoch with which it ends early.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub goes_back_to: Option<usize>,
+    /// What goes into the records beside this.
+    #[serde(skip)]
+    pub measured: Option<MeasuredAlphas>,
     /// Seconds of the steps.
     pub train_seconds: f64,
     /// Seconds of the steps and of validation.

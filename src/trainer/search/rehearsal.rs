@@ -1,5 +1,7 @@
 //! One step of each kind in every stage of a search that is to be.
 
+use tch::Kind;
+
 use super::task::StageTask;
 use super::{Search, SearchProgress};
 use crate::config::{BatchNormMode, SearchSection};
@@ -38,7 +40,7 @@ impl Search<'_> {
     ) -> Result<(Rehearsal, Switches), TrainError> {
         let (world, search) = (self.world, &self.config.search);
         rehearsal::begin();
-        let state = self.new_state(stage, switches);
+        let state = self.new_state(stage, switches, Kind::Float);
         let mut state = state.map_err(|error| error.explained(|| self.demand(stage, switches, 0)))?;
         state.replicate(world, (&self.config.parallel).into())?;
         let amount = self.amount(search);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::config::{SearchOptimizerSection, StrategyName};
 use crate::genotype::Alphas;
@@ -12,7 +12,7 @@ use crate::optim::{
     Adam, AdamDecay, FlatParameters, FlatStatistics, MomentOptions, Optimizer, ParameterGroups, Sgd, SgdOptions,
     gradient_norm, limit_gradient_norm,
 };
-use crate::search::{ArchitectureOptions, ForwardMode, Strategy, Supernet, SupernetShape, new_strategy};
+use crate::search::{ArchitectureOptions, CostPenalty, ForwardMode, Strategy, Supernet, SupernetShape, new_strategy};
 use crate::torch::TorchError;
 use crate::trainer::accumulate::{Pass, forward_backward};
 use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
@@ -48,6 +48,8 @@ pub struct SearchState {
     alpha_clip: f64,
     /// Whether every step waits for the device to see that its gradient is finite; on the CPU it does anyway.
     pub checks_steps: bool,
+    /// What the alphas' loss holds beside the images.
+    penalty: Option<CostPenalty>,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
     replays: Replays<PassKind>,
@@ -105,6 +107,7 @@ impl SearchState {
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
             checks_steps: false,
+            penalty: None,
             ranks: None,
             replays: Replays::on(device, false),
             network,
@@ -112,6 +115,26 @@ impl SearchState {
             weights,
             flat_alphas,
             statistics,
+        })
+    }
+
+    /// Takes over weights, statistics and alphas of `other`, a state of the same shape, whatever its floating-point type is.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub(super) fn take_values_of(&self, other: &Self) -> Result<(), TorchError> {
+        let tensors = |state: &Self| -> Vec<NamedTensor> {
+            let network = state.network.parameters();
+            let of_network = network.trainable().iter().chain(network.statistics());
+            let named =
+                |named: &NamedTensor| NamedTensor { name: named.name.clone(), tensor: named.tensor.shallow_clone() };
+            of_network.map(named).chain(state.strategy.parameters()).collect()
+        };
+        no_grad(|| {
+            for (mut own, theirs) in tensors(self).into_iter().zip(tensors(other)) {
+                own.tensor.f_copy_(&theirs.tensor)?;
+            }
+            Ok(())
         })
     }
 
@@ -126,6 +149,11 @@ impl SearchState {
         let repeats = self.network.repeats_its_work() && self.strategy.repeats_its_work();
         let device = self.weights.values().device();
         self.replays = Replays::on(device, wanted && repeats && replays_serve());
+    }
+
+    /// From now on the loss of the alphas holds what the network is expected to cost, if anything of it.
+    pub fn penalise(&mut self, penalty: Option<CostPenalty>) {
+        self.penalty = penalty;
     }
 
     /// Makes this state one replica among those of all ranks: gives all of them the values of rank 0, and from now on
@@ -209,7 +237,7 @@ impl SearchState {
     ) -> Result<StepResult, TrainError> {
         let (of_weights, of_alphas) = (self.guard()?, self.guard()?);
         let result = self.gradients(images, mode, Trained::BOTH)?;
-        let (weights, alphas) = (self.weight_norm(of_weights, &result)?, self.alpha_norm(of_alphas, &result)?);
+        let (weights, alphas) = (self.weight_norm(of_weights, &result)?, self.alpha_norm(of_alphas, &result, mode)?);
         self.move_weights(&weights, learning_rate)?;
         self.move_alphas(&alphas)?;
         Ok(result)
@@ -237,7 +265,7 @@ impl SearchState {
     pub fn alpha_step(&mut self, images: &mut StepImages<'_>, mode: ForwardMode) -> Result<StepResult, TrainError> {
         let guard = self.guard()?;
         let result = self.gradients(images, mode, Trained::ALPHAS)?;
-        self.step_alphas(guard, &result)?;
+        self.step_alphas(guard, &result, mode)?;
         Ok(result)
     }
 
@@ -267,16 +295,18 @@ impl SearchState {
         }
         let kind = PassKind { trained, drops_skips: mode.skip_dropout > 0.0 };
         // Taken out, so that the pass can see the rest.
-        let mut replays = std::mem::take(&mut self.replays);
+        let mut kept = std::mem::take(&mut self.replays);
+        let mut not_replayed = Replays::default();
+        let replays = if mode.repeats_its_work() { &mut kept } else { &mut not_replayed };
         let ranks = self.ranks.iter().filter(|_| trained.weights);
         let result = forward_backward(
             images,
-            Pass { replays: &mut replays, kind, probability: mode.skip_dropout },
+            Pass { replays, kind, probability: mode.skip_dropout },
             |part| Ok([part.images.shallow_clone(), part.labels.shallow_clone()]),
             |images, labels| Ok(self.loss(images, labels, mode)?),
             || ranks.clone().for_each(RankAverages::arm),
         );
-        self.replays = replays;
+        self.replays = kept;
         let result = result?;
         if let Some(ranks) = self.ranks.as_mut().filter(|_| trained.weights) {
             ranks.finish()?;
@@ -285,19 +315,36 @@ impl SearchState {
     }
 
     /// One Adam step along the gradient of the alphas, averaged over ranks; `guard` began before its forward pass, whose
-    /// `result` it tells.
+    /// `result` it tells and whose `mode` it was.
     ///
     /// # Errors
     /// Those of [`alpha_step`](Self::alpha_step).
-    pub(super) fn step_alphas(&mut self, guard: StepGuard, result: &StepResult) -> Result<(), TrainError> {
-        let norm = self.alpha_norm(guard, result)?;
+    pub(super) fn step_alphas(
+        &mut self,
+        guard: StepGuard,
+        result: &StepResult,
+        mode: ForwardMode,
+    ) -> Result<(), TrainError> {
+        let norm = self.alpha_norm(guard, result, mode)?;
         self.move_alphas(&norm)
     }
 
-    /// Averages the alphas' gradient over ranks; returns its norm, which is finite.
-    fn alpha_norm(&mut self, guard: StepGuard, result: &StepResult) -> Result<Tensor, TrainError> {
+    /// Averages the alphas' gradient over ranks.
+    ///
+    /// # Errors
+    /// When the exchange fails.
+    pub(super) fn average_alpha_gradient(&mut self) -> Result<(), TrainError> {
         if let Some(ranks) = &mut self.ranks {
             ranks.average(self.flat_alphas.gradients(), Label::new("all-reduce of alpha gradients"))?;
+        }
+        Ok(())
+    }
+
+    /// Averages the alphas' gradient over ranks and adds that of the penalty; returns its norm, which is finite.
+    fn alpha_norm(&mut self, guard: StepGuard, result: &StepResult, mode: ForwardMode) -> Result<Tensor, TrainError> {
+        self.average_alpha_gradient()?;
+        if let Some(penalty) = &self.penalty {
+            penalty.expected(&self.strategy.mixing(mode)?)?.f_backward()?;
         }
         let _span = activity::phase("Adam");
         let norm = gradient_norm(self.flat_alphas.gradients())?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tch::Kind;
 
+use super::curvature::{MeasuredAlphas, largest_eigenvalue, last_before_growth};
 use super::progress::{SearchEpochRecord, SearchRecords, SearchStepRecord};
 use super::{Search, SearchState, StepInputs, Stepped};
 use crate::config::SearchConfig;
@@ -12,7 +13,7 @@ use crate::data::Batches;
 use crate::genotype::{Switches, mean_entropy};
 use crate::optim::{Cosine, CoursePlace, LearningRate};
 use crate::run::AlphasFile;
-use crate::search::{ForwardMode, Sampling, Stage, skip_dropout, temperature};
+use crate::search::{ForwardMode, Sampling, Stage, perturbation, skip_dropout, temperature};
 use crate::trainer::divergence::DivergenceSite;
 use crate::trainer::epoch::{StepPlace, Task};
 use crate::trainer::error::MemoryDemand;
@@ -22,6 +23,12 @@ use crate::trainer::progress::{Interval, data_epoch};
 use crate::trainer::stop::Signal;
 use crate::trainer::tally::{EpochTally, StepKind, TallySums};
 use crate::trainer::{StepImages, TrainError, derive_seed};
+
+/// The epoch whose images the curvature is measured on: no search comes so far.
+const MEASURED_EPOCH: u64 = u64::MAX;
+
+/// Epochs of alphas in which no growth of the curvature counts. Source: the code of Zela et al. (arXiv:1909.09656).
+const SETTLING_EPOCHS: usize = 10;
 
 /// The epochs of one stage.
 pub(super) struct StageTask<'s, 'a> {
@@ -39,12 +46,24 @@ pub(super) struct SearchBatches {
     alphas: Option<Batches>,
 }
 
+/// What is found after the steps of an epoch.
+pub(super) struct SearchScores {
+    /// In epochs that validate.
+    valid: Option<TallySums>,
+    /// Of the loss's Hessian in the alphas, in epochs that measure it.
+    eigenvalue: Option<f64>,
+}
+
 /// What an epoch's settings come to.
 struct EpochSettings {
     learning_rate: f64,
     skip_dropout: f64,
+    drop_path: f64,
+    /// Of the weight steps alone.
+    perturbation: f64,
     trains_alphas: bool,
     validates: bool,
+    measures_eigenvalue: bool,
 }
 
 impl EpochSettings {
@@ -54,10 +73,15 @@ impl EpochSettings {
         let schedule = search.skip_dropout_schedule;
         let (initial, minimum) = (weights.learning_rate, weights.learning_rate_min);
         let place = CoursePlace { epoch, step: 0, steps_per_epoch: 1 };
+        let alpha_epochs = (epoch + 1).saturating_sub(search.alpha_start_epoch);
+        let measured_every = search.eigenvalue_every_epochs;
         Self {
             learning_rate: LearningRate::per_epoch(initial, minimum, search.epochs, Cosine).at(place),
             skip_dropout: skip_dropout(schedule, stage.skip_dropout, epoch, search.epochs, search.alpha_start_epoch),
-            trains_alphas: epoch >= search.alpha_start_epoch,
+            drop_path: search.drop_path * epoch as f64 / search.epochs as f64,
+            perturbation: perturbation(search.perturbation, epoch, search.epochs),
+            trains_alphas: alpha_epochs > 0,
+            measures_eigenvalue: measured_every > 0 && alpha_epochs > 0 && alpha_epochs.is_multiple_of(measured_every),
             validates: (epoch + 1).is_multiple_of(search.validate_every_epochs) || epoch + 1 == search.epochs,
         }
     }
@@ -74,8 +98,34 @@ impl StageTask<'_, '_> {
         let place = [self.stage.index, epoch, step].map(|part| part as u64);
         Sampling {
             temperature: temperature(search.temperature, search.temperature_end, epoch, search.epochs),
+            perturbation: 0.0,
             seed: derive_seed(run.seed, stream, &place).unsigned_abs(),
         }
+    }
+
+    /// The largest eigenvalue of the loss's Hessian in the alphas, always on the same images of those that train the alphas, by a
+    /// copy of the state in double precision.
+    fn eigenvalue(&mut self) -> Result<f64, TrainError> {
+        let Search { world, data, config, .. } = &*self.search;
+        let mut copy = self.search.new_state(self.stage, &self.switches, Kind::Double)?;
+        copy.replay_passes(false);
+        copy.take_values_of(&self.state)?;
+        copy.replicate(world, (&config.parallel).into())?;
+        let mut batches = data.alpha_loader.batches(MEASURED_EPOCH, 0..1)?;
+        let mut images = StepImages::next_of(&mut batches, world.device, Kind::Double);
+        let seed = derive_seed(config.run.seed, "curvature", &[self.stage.index as u64]).unsigned_abs();
+        largest_eigenvalue(&mut copy, &mut images, seed)
+    }
+
+    /// The epoch (from 1) whose alphas the stage had better end with, now that `newest` is known as well as `records`.
+    fn last_before_growth(&self, records: &SearchRecords, newest: &MeasuredAlphas) -> Option<usize> {
+        let search = &self.search.config.search;
+        let measured: Vec<_> = records.measured.iter().chain([newest]).collect();
+        let eigenvalues: Vec<f64> = measured.iter().map(|measured| measured.eigenvalue).collect();
+        let first_epoch = search.alpha_start_epoch + SETTLING_EPOCHS + 1;
+        let first = measured.iter().position(|measured| measured.epoch >= first_epoch)?;
+        let factor = Some(search.eigenvalue_stop).filter(|factor| *factor > 0.0)?;
+        last_before_growth(&eigenvalues, first, factor).map(|index| measured[index].epoch)
     }
 
     /// Names the random stream of a step, so that a resumed run draws the same.
@@ -89,7 +139,7 @@ impl Task for StageTask<'_, '_> {
     type Records = SearchRecords;
     type State = SearchState;
     type Batches = SearchBatches;
-    type Scores = Option<TallySums>;
+    type Scores = SearchScores;
 
     fn state(&self) -> &SearchState {
         &self.state
@@ -124,11 +174,12 @@ impl Task for StageTask<'_, '_> {
 
     /// A step of the alphas, unless they rest, then one of the weights.
     fn step(&mut self, at: StepPlace, batches: &mut SearchBatches, tally: &mut EpochTally) -> Result<(), TrainError> {
-        let EpochSettings { learning_rate, skip_dropout, .. } = self.settings(at.epoch);
+        let EpochSettings { learning_rate, skip_dropout, drop_path, perturbation, .. } = self.settings(at.epoch);
         let device = self.search.world.device;
         let mut weight_images = StepImages::next_of(&mut batches.weights, device, Kind::Float);
         self.seed_step(at);
-        let mode = ForwardMode { sampling: self.sampling("architecture", at), ..ForwardMode::training(skip_dropout) };
+        let sampling = self.sampling("architecture", at);
+        let mode = ForwardMode { drop_path, sampling, ..ForwardMode::training(skip_dropout) };
         if let Some(alpha_batches) = &mut batches.alphas {
             let alpha_images = &mut StepImages::next_of(alpha_batches, device, Kind::Float);
             let inputs =
@@ -145,19 +196,26 @@ impl Task for StageTask<'_, '_> {
             }
         }
         // Drawn anew.
-        let mode = ForwardMode { sampling: self.sampling("architecture of weights", at), ..mode };
+        let sampling = Sampling { perturbation, ..self.sampling("architecture of weights", at) };
+        let mode = ForwardMode { sampling, ..mode };
         let result = self.state.weight_step(&mut weight_images, learning_rate, mode)?;
         tally.weights.add_digest(weight_images.digest());
         Ok(tally.weights.add(&result)?)
     }
 
-    /// Loss and accuracy on the validation images, in epochs that validate.
-    fn validate(&mut self, epoch: usize) -> Result<Result<Option<TallySums>, Signal>, TrainError> {
-        if !self.settings(epoch).validates {
-            return Ok(Ok(None));
+    /// Loss and accuracy on the validation images, and the curvature in the alphas, in the epochs that ask for them.
+    fn validate(&mut self, epoch: usize) -> Result<Result<SearchScores, Signal>, TrainError> {
+        let EpochSettings { validates, measures_eigenvalue, .. } = self.settings(epoch);
+        let mut valid = None;
+        if validates {
+            let Search { world, data, stop, .. } = &*self.search;
+            match evaluate(&self.state, &data.valid_loader, world, stop)? {
+                Ok(sums) => valid = Some(sums),
+                Err(signal) => return Ok(Err(signal)),
+            }
         }
-        let Search { world, data, stop, .. } = &*self.search;
-        Ok(evaluate(&self.state, &data.valid_loader, world, stop)?.map(Some))
+        let eigenvalue = if measures_eigenvalue { Some(self.eigenvalue()?) } else { None };
+        Ok(Ok(SearchScores { valid, eigenvalue }))
     }
 
     fn steps_record(&self, interval: &Interval) -> SearchStepRecord {
@@ -185,13 +243,20 @@ impl Task for StageTask<'_, '_> {
     fn finish_epoch(
         &mut self,
         whole: &Interval,
-        valid: Option<TallySums>,
+        SearchScores { valid, eigenvalue }: SearchScores,
         seconds: f64,
+        records: &SearchRecords,
     ) -> Result<SearchEpochRecord, TrainError> {
         let steps = self.steps_record(whole);
         let alphas = self.state.alphas()?;
         let (normal_entropy, reduction_entropy) = (mean_entropy(&alphas.normal), mean_entropy(&alphas.reduction));
         let (stage, epoch) = (steps.stage, steps.epoch);
+        let measured = eigenvalue.filter(|value| value.is_finite()).map(|eigenvalue| MeasuredAlphas {
+            epoch,
+            eigenvalue,
+            alphas: alphas.clone(),
+        });
+        let goes_back_to = measured.as_ref().and_then(|measured| self.last_before_growth(records, measured));
         self.search.observer.alphas(&AlphasFile { stage, epoch, live: self.switches.clone(), alphas })?;
         Ok(SearchEpochRecord {
             steps,
@@ -199,6 +264,9 @@ impl Task for StageTask<'_, '_> {
             valid_top1: valid.as_ref().map(TallySums::top1_percent),
             normal_entropy,
             reduction_entropy,
+            eigenvalue: measured.as_ref().map(|measured| measured.eigenvalue),
+            goes_back_to,
+            measured,
             train_seconds: whole.seconds,
             seconds,
         })

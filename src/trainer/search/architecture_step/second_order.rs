@@ -10,6 +10,7 @@ use tch::{Tensor, no_grad};
 use super::{ArchitectureStep, StepInputs, Stepped};
 use crate::optim::{Optimizer, gradient_norm};
 use crate::trainer::search::SearchState;
+use crate::trainer::search::buffers::{copy, put_back};
 use crate::trainer::search::state::Trained;
 use crate::trainer::{StepResult, TrainError};
 
@@ -31,7 +32,7 @@ impl ArchitectureStep for SecondOrder {
         put_back(state.sgd.momentum(), &momentum)?;
         let (result, gradient) = outcome?;
         put_back(state.flat_alphas.gradients(), &gradient)?;
-        state.step_alphas(guard, &result)?;
+        state.step_alphas(guard, &result, inputs.mode)?;
         Ok(Stepped::Alphas(result))
     }
 }
@@ -59,12 +60,4 @@ fn unrolled_gradient(
     let (ahead, behind) = (shifted(radius)?, shifted(-radius)?);
     let implicit = ahead.f_sub(&behind)?.f_mul_scalar(*learning_rate / (2.0 * radius))?;
     Ok((result, direct.f_sub(&implicit)?))
-}
-
-fn copy(buffer: &Tensor) -> Result<Tensor, TrainError> {
-    Ok(no_grad(|| buffer.f_detach_copy())?)
-}
-
-fn put_back(buffer: &Tensor, values: &Tensor) -> Result<(), TrainError> {
-    Ok(no_grad(|| buffer.shallow_clone().f_copy_(values))?)
 }
