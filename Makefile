@@ -9,11 +9,12 @@ BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
 # The tests' own build of our Rust code is optimised less, which halves its compilation; kernels and dependencies are not.
 TEST_PROFILE := --config 'profile.release.package.pdarts.opt-level=1'
-SANITIZE_PROFILE := --config 'profile.release.package.pdarts.opt-level=0'
+# Builds of their own, so that no other is made anew after them.
+UNOPTIMISED := --config 'profile.release.package.pdarts.opt-level=0'
 KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
 
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check docs sanitize soak bench gpu-check test-setup peer-setup clean
+.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check lint tests docs sanitize soak bench gpu-check test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -34,14 +35,20 @@ imagenet-smoke: build ## pack, check, train, kill, resume and evaluate on a smal
 	$(CARGO) build --release --example image_tree
 	PDARTS=$(PDARTS) launch/imagenet-smoke.sh
 
-test: test-setup check sanitize ## set up and run every check: what continuous integration runs
+test: test-setup lint sanitize tests ## set up and run every check: what continuous integration runs
 
-check: ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
+check: lint tests ## formatting, lints, documentation and tests, cheapest first, on a machine that is set up
+
+# Lints and documentation link nothing: without the C++ shim they take a fraction of the time.
+lint: export PDARTS_SHIM = none
+lint:
 	$(CARGO) fmt --all --check
 	shellcheck -x launch/*.sh launch/slurm/* tests/slurm/*.sh
-	PDARTS_SHIM=none $(CARGO) clippy --release --all-targets -- -D warnings
+	$(CARGO) clippy --release $(UNOPTIMISED) --all-targets -- -D warnings
 	.tools/bin/mdbook build
-	PDARTS_SHIM=none RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(UNOPTIMISED) --no-deps --document-private-items
+
+tests:
 	$(CARGO) test --release $(TEST_PROFILE)
 
 docs: ## build the documentation as a site: target/book/index.html
@@ -49,11 +56,12 @@ docs: ## build the documentation as a site: target/book/index.html
 	.tools/bin/mdbook build
 	@echo "open $(CURDIR)/target/book/index.html"
 
+# Its program would not start by itself.
 sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 	ASAN_OPTIONS=detect_leaks=0 \
 	CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
-	$(CARGO) test --release $(SANITIZE_PROFILE) --features address-sanitizer $(KERNEL_TESTS:%=--test %) -- \
-		--skip gpu_kernels_pass_in_the_emulation
+	$(CARGO) test --release $(UNOPTIMISED) --features address-sanitizer $(KERNEL_TESTS:%=--test %) -- \
+		--skip gpu_kernels_pass_in_the_emulation; code=$$?; rm -f $(PDARTS); exit $$code
 
 soak: setup ## hundreds of kills, thousands of steps, millions of broken inputs, and a summary: beside `make test` (PDARTS_SOAK)
 	launch/soak.sh $(CARGO) --release $(TEST_PROFILE) --config 'profile.release.package.pdarts.overflow-checks=true'

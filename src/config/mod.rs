@@ -16,6 +16,7 @@
 //! - `home`: `~` in paths
 
 mod document;
+mod early_end;
 mod error;
 mod home;
 mod load;
@@ -30,15 +31,15 @@ pub use error::{ConfigError, Origin, Violation};
 pub use home::{NoHome, expand_home};
 pub use schema::{
     AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, DivergencePolicy,
-    EvaluationSection, EvolutionSection, ParallelSection, RunSection, SearchConfig, SearchDataSection,
+    EvaluationSection, EvolutionSection, ParallelSection, Precision, RunSection, SearchConfig, SearchDataSection,
     SearchModelSection, SearchOptimizerSection, SearchSection, SkipDropoutSchedule, StageSection, StrategyName,
     WeightOptimizerSection,
     compare::{CommonSearchSection, CommonTrainSection, CompareConfig, CompareSection, ComparedSection},
     image_sizes::{ImageSizeSection, image_size_at},
     images::{ImageKeys, Interpolation, NetworkChoice, OnBadImage},
     train::{
-        AugmentationPolicy, BatchScaling, OptimizerKind, Precision, ScheduleKind, ScheduleUpdate, TrainConfig,
-        TrainDataSection, TrainModelSection, TrainOptimizerSection, TrainScheduleSection, TrainSection, WarmUpForm,
+        AugmentationPolicy, BatchScaling, OptimizerKind, ScheduleKind, ScheduleUpdate, TrainConfig, TrainDataSection,
+        TrainModelSection, TrainOptimizerSection, TrainScheduleSection, TrainSection, WarmUpForm,
     },
 };
 pub use settings::{Change, Settings};

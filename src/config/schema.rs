@@ -121,6 +121,18 @@ pub enum DivergencePolicy {
     Rewind,
 }
 
+/// The floating-point type that convolutions compute in.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32 bits throughout.
+    Float32,
+    /// 32 bits, of which libtorch's convolutions and matrix products on GPUs read 19; on CPUs as float32.
+    Tf32,
+    /// bfloat16 where it is safe; weights, statistics, gradients and losses stay 32 bits wide.
+    Bf16,
+}
+
 /// Which search is run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -325,8 +337,8 @@ section! {
 section! {
     /// The search: its strategy and its stages. P-DARTS's paper: sections 3.2 and 3.3.
     SearchSection at "search" {
-        /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage), "pc-darts" (one stage, operations
-        /// on a part of the channels, weights of the edges), "snas" (one stage, sampled weights, alphas and weights by one
+        /// "p-darts" (stages of growing depth that drop operations), "darts" (one stage), "pc-darts" (operations on a part of
+        /// the channels, weights of the edges; one stage in the paper), "snas" (one stage, sampled weights, alphas and weights by one
         /// loss), "gdas" (one stage, one sampled operation an edge, the only one that is computed), "random" (cells drawn,
         /// each trained briefly) or "evolution" (cells that descend from the best of others).
         strategy: StrategyName = StrategyName::PDarts,
@@ -344,6 +356,9 @@ section! {
         global_batch: usize = 96,
         /// Parts of a step's images that go through the network one after the other, to need less memory.
         accumulate_steps: usize = 1,
+        /// "float32", "tf32" (on GPUs, libtorch's convolutions and products round what they read to 10 bits) or "bf16"
+        /// (convolutions in bfloat16; weights, alphas, sums and statistics in 32 bits).
+        precision: Precision = Precision::Float32,
         /// Epochs of each stage.
         epochs: usize = 25,
         /// Epoch, from 0, from which alphas train; weights alone train before it.
@@ -364,7 +379,7 @@ section! {
         max_parameters: u64 = 0,
         /// Most multiply-adds of that network for one image, of convolutions and linear layers; 0 = no limit.
         max_multiply_adds: u64 = 0,
-        /// Network of both limits: "cifar" (36 channels, 20 cells), "imagenet" (48 channels, 14 cells, 224 pixels) or
+        /// Network of the limits and the penalties: "cifar" (36 channels, 20 cells), "imagenet" (48 channels, 14 cells, 224 pixels) or
         /// "auto": that of the images that are searched on.
         limit_network: NetworkChoice = NetworkChoice::Auto,
         /// Weight in the alphas' loss of the parameters that limit_network is expected to have, 1 being the largest cell; 0 = off.

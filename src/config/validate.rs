@@ -53,6 +53,7 @@ impl Settings for SearchConfig {
         "search.strategy",
         "search.order",
         "search.partial_channels",
+        "search.precision",
         "search.temperature",
         "search.temperature_end",
         "search.max_parameters",

@@ -52,6 +52,13 @@ impl Plan {
         self.stretches.iter().map(cost).sum()
     }
 
+    fn skip_to(&mut self, steps_done: u64) {
+        let before = self.cost_done();
+        self.steps_done = steps_done;
+        // What was not taken says nothing of how fast steps are.
+        self.cost_before += self.cost_done() - before;
+    }
+
     /// The stretch under way.
     fn name(&self) -> &str {
         let mut end = 0;
@@ -95,6 +102,13 @@ impl ProgressLine {
     pub fn advance(&mut self) {
         self.plan.steps_done += 1;
         self.bar.inc(1);
+        self.show();
+    }
+
+    /// The steps up to this one are behind, or are never taken.
+    pub fn skip_to(&mut self, steps_done: u64) {
+        self.plan.skip_to(steps_done);
+        self.bar.set_position(self.plan.steps_done);
         self.show();
     }
 
@@ -154,5 +168,15 @@ mod tests {
         assert_eq!((plan.name(), plan.seconds_left(1.0)), ("b", None));
         plan.steps_done = 15;
         assert_eq!(plan.seconds_left(30.0), Some(30.0));
+    }
+
+    #[test]
+    fn steps_that_are_never_taken_count_as_behind_but_say_nothing_of_the_time() {
+        let stretches = ["a", "b", "c"].map(|name| stretch(name, 10, 1.0)).to_vec();
+        let mut plan = Plan::new(stretches, 0);
+        plan.steps_done = 10;
+        plan.skip_to(20);
+        // Ten steps in 10 seconds, and ten are left.
+        assert_eq!((plan.name(), plan.seconds_left(10.0)), ("c", Some(10.0)));
     }
 }

@@ -163,10 +163,13 @@ impl SearchObserver for RunRecorder<'_> {
             stage.num_operations,
             self.config.search.epochs
         );
-        if !self.shows_line {
+        let steps_done = stage.index as u64 * steps + steps_done;
+        if self.shows_line {
+            // The stage before may have ended early.
+            self.course.line().skip_to(steps_done);
+        } else {
             self.shows_line = true;
             let steps_per_epoch = steps / self.config.search.epochs as u64;
-            let steps_done = stage.index as u64 * steps + steps_done;
             self.course.begin_line(stretches(&self.config.search, steps_per_epoch), steps_done);
         }
     }

@@ -1,4 +1,5 @@
 // Autocast to bfloat16, which tch offers for CUDA and float16 only.
+#include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 
 #include "guarded.h"
@@ -15,4 +16,15 @@ extern "C" char *pdarts_set_autocast(bool cuda, bool enabled, bool *was_enabled)
       at::autocast::clear_cache();
     }
   });
+}
+
+extern "C" char *pdarts_allow_tf32(bool allowed) {
+  return guarded([&] {
+    at::globalContext().setAllowTF32CuDNN(allowed);
+    at::globalContext().setAllowTF32CuBLAS(allowed);
+  });
+}
+
+extern "C" char *pdarts_in_autocast(bool cuda, bool *enabled) {
+  return guarded([&] { *enabled = at::autocast::is_autocast_enabled(cuda ? at::kCUDA : at::kCPU); });
 }

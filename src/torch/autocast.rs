@@ -1,4 +1,4 @@
-//! Convolutions and linear layers in bfloat16 for as long as a guard lives.
+//! Convolutions and linear layers in bfloat16 for as long as a guard lives, or rounded to TF32.
 //!
 //! libtorch's autocast rounds their inputs and weights where they are used; parameters, their gradients, statistics
 //! and losses stay in 32 bits. tch's own `autocast` serves CUDA and float16 only.
@@ -6,12 +6,23 @@
 use std::ffi::c_char;
 use std::marker::PhantomData;
 
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use super::{TorchError, take_message};
 
 unsafe extern "C" {
     fn pdarts_set_autocast(cuda: bool, enabled: bool, was_enabled: *mut bool) -> *mut c_char;
+    fn pdarts_allow_tf32(allowed: bool) -> *mut c_char;
+    fn pdarts_in_autocast(cuda: bool, enabled: *mut bool) -> *mut c_char;
+}
+
+/// Whether libtorch's convolutions and products of float32 on GPUs may round what they read to TF32, from now on.
+///
+/// # Errors
+/// When libtorch refuses.
+pub fn allow_tf32(allowed: bool) -> Result<(), TorchError> {
+    // SAFETY: no pointers.
+    take_message(unsafe { pdarts_allow_tf32(allowed) })
 }
 
 /// Autocast to bfloat16 on this thread, until it is dropped. Only for forward passes: backward follows by itself.
@@ -42,6 +53,19 @@ impl Drop for Bf16Autocast {
     }
 }
 
+/// `x` as the operations that autocast rounds would read it: in bfloat16 while a guard lives, else as it is. To be called once for
+/// what several of our own convolutions read.
+///
+/// # Errors
+/// When libtorch refuses, for example for want of memory.
+pub fn as_autocast(x: &Tensor) -> Result<Tensor, TorchError> {
+    let mut enabled = false;
+    // SAFETY: the shim writes one bool to the address it is given and keeps nothing.
+    take_message(unsafe { pdarts_in_autocast(x.device().is_cuda(), &mut enabled) })?;
+    let rounds = enabled && x.kind() == Kind::Float;
+    Ok(if rounds { x.f_to_kind(Kind::BFloat16)? } else { x.shallow_clone() })
+}
+
 /// Returns whether it was on.
 fn set(cuda: bool, enabled: bool) -> Result<bool, TorchError> {
     let mut was_enabled = false;
@@ -52,8 +76,6 @@ fn set(cuda: bool, enabled: bool) -> Result<bool, TorchError> {
 
 #[cfg(test)]
 mod tests {
-    use tch::{Kind, Tensor};
-
     use super::*;
 
     #[test]

@@ -24,7 +24,7 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-pub use autocast::Bf16Autocast;
+pub use autocast::{Bf16Autocast, allow_tf32, as_autocast};
 pub use checkpoint::{Part, checkpoint};
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use dropout::dropout;

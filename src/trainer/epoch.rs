@@ -64,17 +64,18 @@ pub(super) trait Task {
     /// was not taken.
     fn step(&mut self, at: StepPlace, batches: &mut Self::Batches, tally: &mut EpochTally) -> Result<(), TrainError>;
 
-    /// Scores the state after the steps of `epoch` (from 0); or the signal that ended that early.
+    /// Scores the state after the steps of `epoch` (from 0), all before it being in `records`; or the signal that ended that
+    /// early.
     ///
     /// # Errors
     /// When loading, libtorch or the exchange fails.
-    fn validate(&mut self, epoch: usize) -> Result<Result<Self::Scores, Signal>, TrainError>;
+    fn validate(&mut self, epoch: usize, records: &Self::Records) -> Result<Result<Self::Scores, Signal>, TrainError>;
 
     /// The record of an interval of steps.
     fn steps_record(&self, interval: &Interval) -> <Self::Records as Records>::Steps;
 
     /// The record of the complete epoch `whole`, which took `seconds` with its validation. What else there is to record
-    /// of an epoch is told to the observer here. `records`: of all before it.
+    /// of an epoch is told to the observer here.
     ///
     /// # Errors
     /// When it cannot be recorded.
@@ -83,7 +84,6 @@ pub(super) trait Task {
         whole: &Interval,
         scores: Self::Scores,
         seconds: f64,
-        records: &Self::Records,
     ) -> Result<<Self::Records as Records>::Epoch, TrainError>;
 
     /// What needs memory in `epoch` (from 0).
@@ -258,12 +258,12 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         self.note_waiting();
         self.compare_ranks()?;
         average_local_buffers(self.task.state(), self.plan.world)?;
-        let scores = match self.task.validate(self.progress.epoch)? {
+        let scores = match self.task.validate(self.progress.epoch, &self.progress.records)? {
             Ok(scores) => scores,
             Err(signal) => return Ok(Some(signal)),
         };
         let seconds = self.progress.epoch_seconds + start.elapsed().as_secs_f64();
-        let record = self.task.finish_epoch(&self.epoch_so_far(), scores, seconds, &self.progress.records)?;
+        let record = self.task.finish_epoch(&self.epoch_so_far(), scores, seconds)?;
         self.task.observer().epoch(&record)?;
         self.progress.finish_epoch(record, seconds);
         let run = self.plan.run;

@@ -24,6 +24,7 @@ mod observer;
 mod open;
 mod optimizer_state;
 mod parallel;
+mod precision;
 mod predictions;
 mod progress;
 mod recovery;

@@ -130,7 +130,7 @@ impl Task {
         if config.search.eigenvalue_every_epochs > 0 {
             let mut batches = data.alpha_loader.batches(epochs, 0..1).unwrap();
             let mut images = StepImages::next_of(&mut batches, device, kind);
-            losses.push(largest_eigenvalue(&mut state, &mut images, 5).unwrap());
+            losses.push(largest_eigenvalue(&mut state, &mut images, 5, || Ok(None)).unwrap().unwrap());
         }
         let variants = state.strategy().derive(&switches, &state.alphas().unwrap()).unwrap();
         Course {

@@ -69,6 +69,14 @@ const STRATEGIES: [&[&str]; 6] = [
     ],
 ];
 
+/// Each of these alone makes another search.
+const REGULARISERS: [&str; 4] = [
+    "search.drop_path=0.4",
+    "search.perturbation=0.3",
+    "search.parameters_penalty=0.5",
+    "search.multiply_adds_penalty=0.5",
+];
+
 fn folder() -> Folder {
     Folder::with("search", CONFIG)
 }
@@ -96,9 +104,11 @@ fn killed_search_of_every_strategy_goes_on_as_if_nothing_had_been() {
 #[test]
 fn strategies_differ_and_their_alphas_mean_the_cell_that_they_found() {
     let mut hashes = Vec::new();
-    for settings in STRATEGIES.into_iter().chain([&["--set", "search.strategy=darts"][..]]) {
+    let own = STRATEGIES.into_iter().map(<[&str]>::to_vec);
+    let regularised = REGULARISERS.map(|setting| vec!["--set", "search.strategy=darts", "--set", setting]);
+    for settings in own.chain([vec!["--set", "search.strategy=darts"]]).chain(regularised) {
         let folder = folder();
-        folder.search(&[&START[..], settings].concat());
+        folder.search(&[&START[..], &settings].concat());
         let run = folder.path("run");
         let arguments = ["genotype", "derive", "--json", "--max-skip-connects", "8", "run/alphas/stage1-epoch002.json"];
         let derived = folder.command(&arguments).output().unwrap().stdout;
@@ -113,7 +123,7 @@ fn strategies_differ_and_their_alphas_mean_the_cell_that_they_found() {
     }
     hashes.sort();
     hashes.dedup();
-    assert_eq!(hashes.len(), STRATEGIES.len() + 1, "{hashes:?}");
+    assert_eq!(hashes.len(), STRATEGIES.len() + 1 + REGULARISERS.len(), "{hashes:?}");
 }
 
 #[test]
@@ -191,39 +201,69 @@ fn run_of_one_strategy_cannot_go_on_with_another() {
     }
 }
 
+/// As P-DARTS's: the first stage leaves two operations an edge.
+#[test]
+fn pc_darts_also_searches_in_stages_and_goes_on_in_each() {
+    let (whole, killed) = (folder(), folder());
+    let stages = "search.stages=[{cells=3,keep=2,skip_dropout=0.0},{cells=4,keep=1,skip_dropout=0.3}]";
+    let settings = ["--set", "search.strategy=pc-darts", "--set", "search.partial_channels=4", "--set", stages];
+    let start = [&START[..], &settings].concat();
+    whole.search(&start);
+    let mut search = killed.start(&start);
+    search.wait_for_steps(&killed.path("run"), (EPOCHS + 1) * STEPS_PER_EPOCH + 1);
+    search.signal("KILL");
+    search.end();
+    killed.search(&["--resume", "run"]);
+    Outcome::of(&killed.path("run")).assert_same(&Outcome::of(&whole.path("run")));
+    let last = AlphasFile::read(&whole.path("run").join("alphas/stage2-epoch002.json")).unwrap();
+    assert!(last.alphas.betas.is_some() && last.live.normal.iter().all(|live| live.len() == 2));
+}
+
 /// The curvature of so small a search wanders: by more than one part in a thousand, sooner or later.
 #[test]
 fn stage_whose_curvature_grows_ends_early_with_the_alphas_of_before_also_when_it_goes_on() {
-    let (whole, stopped) = (folder(), folder());
-    let settings = ["search.strategy=darts", "search.epochs=40", "search.eigenvalue_every_epochs=1", "data.limit=16"];
-    let operations = "search.operations=[\"max_pool_3x3\", \"skip_connect\"]";
-    let settings =
-        settings.into_iter().chain(["search.eigenvalue_stop=1.001", "search.validate_every_epochs=40", operations]);
+    let (whole, killed) = (folder(), folder());
+    let stages = "search.stages=[{cells=3,keep=2,skip_dropout=0.0},{cells=3,keep=1,skip_dropout=0.0}]";
+    let operations = "search.operations=[\"max_pool_3x3\", \"skip_connect\", \"avg_pool_3x3\"]";
+    let settings = ["search.epochs=40", "search.eigenvalue_every_epochs=1", "data.limit=16", stages, operations];
+    let settings = settings.into_iter().chain(["search.eigenvalue_stop=1.001", "search.validate_every_epochs=40"]);
     let settings: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
     let start = [&START[..], &settings].concat();
-    whole.search(&start);
+    let told = whole.search(&start);
     let run = whole.path("run");
     let epochs = epoch_lines(&run);
-    let goes_back_to = epochs.last().unwrap()["goes_back_to"].as_u64().expect("it has grown") as usize;
+    let first_stage: Vec<_> = epochs.iter().filter(|epoch| epoch["stage"] == 1).collect();
+    let num_epochs = first_stage.len();
+    let goes_back_to = first_stage[num_epochs - 1]["goes_back_to"].as_u64().expect("it has grown") as usize;
     // Means of five that lie four apart: the first in the middle of the earlier ones, after ten epochs of alphas.
-    assert!(epochs.len() < 40 && goes_back_to == epochs.len() - 6 && goes_back_to > 10, "{goes_back_to}");
-    assert!(epochs.iter().rev().skip(1).all(|epoch| epoch["goes_back_to"].is_null()));
-    let eigenvalues: Vec<f64> = epochs.iter().map(|epoch| epoch["eigenvalue"].as_f64().unwrap()).collect();
+    assert!(num_epochs < 40 && goes_back_to == num_epochs - 6 && goes_back_to > 10, "{goes_back_to}");
+    assert!(first_stage.iter().rev().skip(1).all(|epoch| epoch["goes_back_to"].is_null()));
+    let eigenvalues: Vec<f64> = first_stage.iter().map(|epoch| epoch["eigenvalue"].as_f64().unwrap()).collect();
     let mean = |window: &[f64]| window.iter().sum::<f64>() / 5.0;
-    let (newest, earlier) = (epochs.len() - 5, epochs.len() - 9);
-    assert!(mean(&eigenvalues[newest..]) > 1.001 * mean(&eigenvalues[earlier..][..5]));
+    assert!(mean(&eigenvalues[num_epochs - 5..]) > 1.001 * mean(&eigenvalues[num_epochs - 9..][..5]));
+    // Validated all the same, and told.
+    assert!(first_stage[num_epochs - 1]["valid_top1"].is_f64());
+    let note = format!("1 (ended early, result of epoch {goes_back_to})");
+    assert!(
+        told.contains(&note) && std::fs::read_to_string(run.join("report.html")).unwrap().contains(&note),
+        "{told}"
+    );
 
-    let alphas = format!("run/alphas/stage1-epoch{goes_back_to:03}.json");
-    let derived =
-        whole.command(&["genotype", "derive", "--json", "--max-skip-connects", "8", &alphas]).output().unwrap();
-    let derived: GenotypeFile = serde_json::from_slice(&derived.stdout).unwrap();
-    let found: GenotypeFile = serde_json::from_value(json(&run.join("genotype.json"))).unwrap();
-    assert_eq!(derived.result().unwrap().variant, found.result().unwrap().variant);
+    // What the second stage begins with is what those alphas leave, not the last ones.
+    let alphas =
+        |stage, epoch| AlphasFile::read(&run.join(format!("alphas/stage{stage}-epoch{epoch:03}.json"))).unwrap();
+    let kept = |epoch| {
+        let AlphasFile { live, alphas, .. } = alphas(1, epoch);
+        live.drop_weakest(&alphas, 2, false).unwrap()
+    };
+    assert_eq!(alphas(2, 1).live, kept(goes_back_to));
+    assert_ne!(kept(goes_back_to), kept(num_epochs));
 
-    let mut search = stopped.start(&start);
-    search.wait_for_steps(&stopped.path("run"), epochs.len() - 4);
+    // Killed in the second stage, before its first checkpoint: it goes on from the end of the first.
+    let mut search = killed.start(&start);
+    search.wait_for_steps(&killed.path("run"), num_epochs + 1);
     search.signal("KILL");
     search.end();
-    stopped.search(&["--resume", "run"]);
-    Outcome::of(&stopped.path("run")).assert_same(&Outcome::of(&run));
+    killed.search(&["--resume", "run"]);
+    Outcome::of(&killed.path("run")).assert_same(&Outcome::of(&run));
 }

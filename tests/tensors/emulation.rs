@@ -19,6 +19,9 @@ pub fn library() -> PathBuf {
     let mut hasher = DefaultHasher::new();
     hash_files(Path::new(SOURCES), &mut hasher);
     hash_files(Path::new(EMULATION), &mut hasher);
+    // How they are compiled.
+    hash_files(Path::new("tests/tensors/emulation.rs"), &mut hasher);
+    env::var_os("CXX").hash(&mut hasher);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let library = folder.join(format!("libgpu-emulation-{:x}.so", hasher.finish()));
     if library.exists() {

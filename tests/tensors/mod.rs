@@ -59,6 +59,7 @@ pub fn error(ours: &Tensor, theirs: &Tensor) -> f64 {
 }
 
 /// The values as a tensor of their own, of which gradients are wanted.
+#[allow(dead_code)] // as above
 pub fn leaf(values: &Tensor) -> Tensor {
     values.detach().set_requires_grad(true)
 }

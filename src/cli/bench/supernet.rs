@@ -15,7 +15,7 @@ use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::output;
 use crate::cli::ranks::agree;
-use crate::config::{CommunicatorChoice, DeviceChoice, SearchConfig, StrategyName};
+use crate::config::{CommunicatorChoice, DeviceChoice, Precision, SearchConfig, StrategyName};
 use crate::genotype::{NetworkKind, Operation, Switches};
 use crate::search::{ForwardMode, Sampling, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
@@ -48,6 +48,9 @@ pub struct SupernetArguments {
     /// p-darts (all operations), pc-darts (on a quarter of the channels) or gdas (one sampled operation an edge).
     #[arg(long, default_value = "p-darts", value_parser = parse_strategy)]
     strategy: StrategyName,
+    /// What convolutions compute in: float32, tf32 or bf16.
+    #[arg(long, default_value = "float32")]
+    precision: Precision,
     /// Compute each cell's forward pass again in backward instead of keeping its activations.
     #[arg(long)]
     checkpoint_cells: bool,
@@ -178,6 +181,7 @@ impl Subject {
 fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
     let Subject { mut state, batch, learning_rate } =
         Subject::new(arguments.strategy, arguments.stage, &arguments.live, arguments.global_batch, world)?;
+    state.compute_in(arguments.precision)?;
     state.checkpoint_cells(arguments.checkpoint_cells);
     state.replay_passes(!arguments.no_cuda_graphs);
     let mode_of = |seed| {

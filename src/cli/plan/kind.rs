@@ -12,8 +12,10 @@ pub(super) enum Planned {
     Training { config: Box<TrainConfig>, cell: Box<NamedGenotype> },
 }
 
-/// Cells of the networks whose steps are measured: at least one at each resolution, as many of each kind as in the others.
-const CELLS_OF_TRIAL: usize = 5;
+/// Cells of the networks whose steps are measured: at least one at each resolution. Of a supernet fewer will do, since both of its
+/// kinds of cell have all operations; in an evaluation network they do not, and most are normal ones.
+const CELLS_OF_SEARCH_TRIAL: usize = 5;
+const CELLS_OF_TRAINING_TRIAL: usize = 8;
 /// Images of their steps.
 const IMAGES_OF_TRIAL: usize = 32;
 
@@ -67,14 +69,14 @@ impl Planned {
         match self {
             Self::Search(config) => {
                 let mut config = config.clone();
-                config.search.stages.iter_mut().for_each(|stage| stage.cells = stage.cells.min(CELLS_OF_TRIAL));
+                config.search.stages.iter_mut().for_each(|stage| stage.cells = stage.cells.min(CELLS_OF_SEARCH_TRIAL));
                 config.search.global_batch = config.search.global_batch.min(IMAGES_OF_TRIAL);
                 config.search.accumulate_steps = 1;
                 Self::Search(config)
             }
             Self::Training { config, cell } => {
                 let mut config = config.clone();
-                config.model.cells = config.model.cells.min(CELLS_OF_TRIAL);
+                config.model.cells = config.model.cells.min(CELLS_OF_TRAINING_TRIAL);
                 config.train.global_batch = config.train.global_batch.min(IMAGES_OF_TRIAL);
                 config.train.accumulate_steps = 1;
                 Self::Training { config, cell: cell.clone() }

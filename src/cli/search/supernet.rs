@@ -162,7 +162,7 @@ fn report(run: &RunDirectory, genotypes: &GenotypeFile, summary: &SearchSummary)
     let mut stages = Table::new(&[&["stage", "cells", "operations", "train top-1", "valid top-1", "seconds"]]);
     for (number, stage) in (1usize..).zip(&summary.stages) {
         stages.row([
-            number.to_string(),
+            stage.label(number),
             stage.cells.to_string(),
             stage.operations.to_string(),
             percent(Some(stage.train_top1)),

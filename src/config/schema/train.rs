@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::image_sizes::ImageSizeSection;
 use super::images::{ImageKeys, NetworkChoice};
-use super::{BatchNormMode, DatasetName, ParallelSection, RunSection, Section};
+use super::{BatchNormMode, DatasetName, ParallelSection, Precision, RunSection, Section};
 
 /// Everything that a retraining depends on, apart from the cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -40,16 +40,6 @@ pub enum AugmentationPolicy {
     Autoaugment,
     /// RandAugment.
     Randaugment,
-}
-
-/// The floating-point type that convolutions compute in.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// 32 bits throughout.
-    Float32,
-    /// bfloat16 where it is safe; weights, statistics, gradients and losses stay 32 bits wide.
-    Bf16,
 }
 
 /// How weights are stepped.
@@ -215,7 +205,8 @@ section! {
         image_sizes: Vec<ImageSizeSection> = Vec::new(),
         /// Decay per step of a running average of the weights, which is tested too; 0 = off.
         ema_decay: f64 = 0.0,
-        /// "float32" or "bf16" (convolutions in bfloat16, weights in 32 bits).
+        /// "float32", "tf32" (on GPUs, libtorch's convolutions and products round what they read to 10 bits) or "bf16"
+        /// (convolutions in bfloat16, weights in 32 bits).
         precision: Precision = Precision::Float32,
         /// Epochs between two validations, where train_fraction leaves images for it; the last epoch has one.
         validate_every_epochs: usize = 10,

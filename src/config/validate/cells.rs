@@ -54,6 +54,7 @@ impl SearchConfig {
         (config.model.channels, config.model.cells) = (evaluation.channels, evaluation.cells);
         config.model.auxiliary_head = false;
         (config.train.global_batch, config.train.epochs) = (evaluation.global_batch, evaluation.epochs);
+        config.train.precision = self.search.precision;
         (config.train.drop_path, config.train.validate_every_epochs) = (evaluation.drop_path, evaluation.epochs);
         config.optimizer.learning_rate = weights.learning_rate;
         config.optimizer.learning_rate_min = weights.learning_rate_min;

@@ -38,6 +38,16 @@ pub(super) fn validate_regularisers(search: &SearchSection) -> Result<(), Violat
     })?;
     require(eigenvalue_stop == 0.0 || eigenvalue_every_epochs > 0, "search.eigenvalue_stop", || {
         "nothing is measured; state search.eigenvalue_every_epochs too (2 as in the paper)".to_owned()
+    })?;
+    if eigenvalue_stop == 0.0 {
+        return Ok(());
+    }
+    let (epochs, shortest) = (search.epochs, search.shortest_early_stage());
+    require(epochs >= shortest, "search.eigenvalue_stop", || {
+        format!(
+            "no stage of search.epochs = {epochs} can end early, the first could with epoch {shortest}; state more epochs, or an \
+             earlier search.alpha_start_epoch"
+        )
     })
 }
 
@@ -64,7 +74,7 @@ mod tests {
         assert_eq!(key_of(|_| {}), None);
         let all = |search: &mut SearchSection| {
             (search.drop_path, search.perturbation) = (0.3, 0.3);
-            (search.eigenvalue_every_epochs, search.eigenvalue_stop) = (2, 1.3);
+            (search.eigenvalue_every_epochs, search.eigenvalue_stop, search.epochs) = (2, 1.3, 50);
             (search.parameters_penalty, search.multiply_adds_penalty) = (0.5, 0.5);
         };
         let of = |strategy| key_of(|search| (all(search), search.strategy = strategy).1);
@@ -87,6 +97,13 @@ mod tests {
         assert_eq!(key_of(|search| search.eigenvalue_stop = 1.3).as_deref(), Some("search.eigenvalue_stop"));
         let both = |search: &mut SearchSection| (search.eigenvalue_every_epochs, search.eigenvalue_stop) = (2, 0.9);
         assert_eq!(key_of(both).as_deref(), Some("search.eigenvalue_stop"));
+        let of_epochs = |epochs| {
+            key_of(|search| {
+                (search.eigenvalue_every_epochs, search.eigenvalue_stop) = (2, 1.3);
+                (search.epochs, search.alpha_start_epoch) = (epochs, 10);
+            })
+        };
+        assert_eq!((of_epochs(33).as_deref(), of_epochs(34)), (Some("search.eigenvalue_stop"), None));
         assert_eq!(key_of(|search| search.parameters_penalty = -1.0).as_deref(), Some("search.parameters_penalty"));
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn validate_strategy(search: &SearchSection, channels: usize) -> Resu
     })?;
     validate_partial_channels(*strategy, search.partial_channels, channels)?;
     validate_temperatures(search)?;
-    if *strategy == StrategyName::PDarts || strategy.trains_cells() {
+    if matches!(strategy, StrategyName::PDarts | StrategyName::PcDarts) || strategy.trains_cells() {
         return Ok(());
     }
     require(stages.len() == 1, "search.stages", || {

@@ -116,14 +116,14 @@ fn stage_table(run: &SearchRun) -> Markup {
                 }
             } }
             tbody {
-                @for (number, StageRecord { cells, operations, train_top1, valid_top1, seconds }) in (1..).zip(stages) {
+                @for (number, stage) in (1..).zip(&stages) {
                     tr {
-                        td { (number) }
-                        td.number { (cells) }
-                        td.number { (operations) }
-                        td.number { (percent(Some(train_top1))) }
-                        td.number { (percent(valid_top1)) }
-                        td.number { (duration(seconds)) }
+                        td { (stage.label(number)) }
+                        td.number { (stage.cells) }
+                        td.number { (stage.operations) }
+                        td.number { (percent(Some(stage.train_top1))) }
+                        td.number { (percent(stage.valid_top1)) }
+                        td.number { (duration(stage.seconds)) }
                     }
                 }
             }
@@ -145,7 +145,9 @@ fn stage_records(run: &SearchRun) -> Vec<StageRecord> {
 
 fn probabilities(run: &SearchRun, stage: usize) -> Markup {
     let history = run.alphas_of(stage);
-    let Some(last) = history.last() else { return html!() };
+    let result = run.epochs.iter().filter(|epoch| epoch.stage == stage).find_map(|epoch| epoch.goes_back_to);
+    let earlier = history.iter().find(|file| Some(file.epoch) == result);
+    let Some(last) = earlier.or(history.last()) else { return html!() };
     // Live operations are the same throughout a stage; what is not of it cannot be drawn with it.
     let history: Vec<_> = history.iter().filter(|file| file.live == last.live).cloned().collect();
     let figures = stage_figures(stage, run.config.search.alpha_start_epoch, &last.live, &last.alphas, &history);

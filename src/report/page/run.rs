@@ -186,7 +186,13 @@ impl SearchRun {
                 Metric::Epoch(epoch) => is_place(epoch.stage, epoch.epoch),
             });
         let (steps, epochs) = split(metrics);
-        reader.note_gaps(epochs.iter().map(|epoch| (epoch.stage - 1) * num_epochs + epoch.epoch - 1));
+        let place = |epoch: &SearchEpochRecord| (epoch.stage - 1) * num_epochs + epoch.epoch - 1;
+        // Nothing comes after the epoch with which a stage ended early.
+        let left_out = |epoch: &SearchEpochRecord| match epoch.goes_back_to {
+            Some(_) => place(epoch) + 1..epoch.stage * num_epochs,
+            None => 0..0,
+        };
+        reader.note_gaps(epochs.iter().map(place).chain(epochs.iter().flat_map(left_out)));
         let genotypes = reader.json("genotype.json");
         let summary = reader.json("summary.json");
         let (alphas, num_files) = read_alphas(root, is_place);

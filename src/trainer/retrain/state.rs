@@ -3,17 +3,18 @@
 use tch::{Device, Kind, Tensor};
 
 use super::recipe::{self, StepSettings};
-use crate::config::{Precision, TrainConfig};
+use crate::config::TrainConfig;
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
 use crate::optim::{Ema, FlatParameters, FlatStatistics, Optimizer, gradient_norm, limit_gradient_norm};
-use crate::torch::{Bf16Autocast, TorchError};
+use crate::torch::TorchError;
 use crate::trainer::accumulate::{Pass, forward_backward};
 use crate::trainer::checkpoint::{Counters, Resumable};
 use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::precision::Computing;
 use crate::trainer::replay::{Passed, Replays, replays_serve};
 use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::weights::{NETWORK_KEY, StateDict, to_safetensors};
@@ -55,8 +56,7 @@ struct StepOptions {
     gradient_clip: f64,
     auxiliary_weight: f64,
     label_smoothing: f64,
-    precision: Precision,
-    device: Device,
+    computing: Computing,
 }
 
 impl TrainState {
@@ -86,8 +86,7 @@ impl TrainState {
                 gradient_clip: optimizer.gradient_clip,
                 auxiliary_weight: train.auxiliary_weight,
                 label_smoothing: train.label_smoothing,
-                precision: train.precision,
-                device,
+                computing: Computing::new(train.precision, device)?,
             },
             checks_steps: false,
             ranks: None,
@@ -178,10 +177,7 @@ impl TrainState {
     /// Logits in 32 bits, whatever the network computes in.
     fn forward(&self, images: &Tensor, mode: NetworkMode) -> Result<NetworkOutput, NetworkError> {
         let output = {
-            let _autocast = match self.options.precision {
-                Precision::Float32 => None,
-                Precision::Bf16 => Some(Bf16Autocast::start(self.options.device)?),
-            };
+            let _precision = self.options.computing.forward_pass()?;
             self.network.forward(images, mode)?
         };
         let in_32_bits = |logits: &Tensor| logits.f_to_kind(Kind::Float).map_err(TorchError::from);

@@ -114,7 +114,7 @@ impl Task for TrainTask<'_, '_> {
 
     /// Scores on the images left for validation, in epochs that validate, and on the test images where the
     /// configuration wants them scored that often.
-    fn validate(&mut self, epoch: usize) -> Result<Result<EpochScores, Signal>, TrainError> {
+    fn validate(&mut self, epoch: usize, _: &TrainRecords) -> Result<Result<EpochScores, Signal>, TrainError> {
         let (data, config) = (self.training.data, self.training.config);
         let valid_loader = data.valid_loader.as_ref().filter(|_| self.validates(epoch));
         let test_loader = config.train.test_every_epoch.then_some(&data.test_loader);
@@ -155,7 +155,6 @@ impl Task for TrainTask<'_, '_> {
         whole: &Interval,
         EpochScores { valid, test }: EpochScores,
         seconds: f64,
-        _: &TrainRecords,
     ) -> Result<TrainEpochRecord, TrainError> {
         Ok(TrainEpochRecord {
             steps: self.steps_record(whole),

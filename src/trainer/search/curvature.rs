@@ -1,8 +1,7 @@
-//! How sharply the loss bends in the architecture parameters, and when a stage had better end because of it.
+//! How sharply the loss bends in the architecture parameters.
 //!
 //! Cells from sharp minima lose most when the supernet's mixture becomes one operation an edge. Source: Zela et al., *Understanding
-//! and Robustifying Differentiable Architecture Search* (arXiv:1909.09656), sections 4 and 5, and their code, which settles where
-//! the means lie.
+//! and Robustifying Differentiable Architecture Search* (arXiv:1909.09656), section 4. What follows from it is `config/early_end`.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +13,7 @@ use super::buffers::{copy, put_back};
 use super::state::Trained;
 use crate::genotype::Alphas;
 use crate::search::ForwardMode;
+use crate::trainer::stop::Signal;
 use crate::trainer::{StepImages, TrainError};
 
 /// L2 length of the shift of the alphas by which second derivatives are taken. Rectifiers and pools bend the gradient all at
@@ -23,10 +23,6 @@ const SHIFT: f64 = 1e-8;
 /// Relative change of the eigenvalue at which the iteration ends, and how long it may take.
 const TOLERANCE: f64 = 1e-3;
 const MAX_ITERATIONS: usize = 30;
-
-/// Measurements that a mean is taken of, and how many lie between two means that are compared.
-const WINDOW: usize = 5;
-const DISTANCE: usize = 4;
 
 /// Alphas after an epoch, with the curvature there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,21 +40,30 @@ pub struct MeasuredAlphas {
 /// gradients are changed. All ranks call this together, with the same `seed`.
 ///
 /// It is found by Lanczos's iteration, which looks for it in the span of all that the power iteration goes through; products
-/// with the Hessian are finite differences of gradients.
+/// with the Hessian are finite differences of gradients. The softmax does not see the sum of an edge's alphas, so 0 is always an
+/// eigenvalue. `stops` is asked before each product for a signal that ends it.
 ///
 /// # Errors
 /// When loading, libtorch or the exchange of gradients fails.
-pub fn largest_eigenvalue(state: &mut SearchState, images: &mut StepImages<'_>, seed: u64) -> Result<f64, TrainError> {
+pub fn largest_eigenvalue(
+    state: &mut SearchState,
+    images: &mut StepImages<'_>,
+    seed: u64,
+    stops: impl Fn() -> Result<Option<Signal>, TrainError>,
+) -> Result<Result<f64, Signal>, TrainError> {
     images.keep()?;
     let alphas = copy(state.flat_alphas.values())?;
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     let start: Vec<f64> = (0..alphas.numel()).map(|_| generator.random_range(-1.0..1.0)).collect();
     let start = Tensor::f_from_slice(&start)?.f_to_kind(alphas.kind())?.f_to_device(alphas.device())?;
     // What no gradient reaches, as between two tensors of the flat buffer, stays out of the span.
-    let start = hessian_product(state, images, &alphas, &start)?;
+    let start = hessian_product(state, images, &alphas, &unit(&start)?)?;
     let mut span = Span::from(&start)?;
     let mut eigenvalue = f64::NEG_INFINITY;
     for _ in 0..MAX_ITERATIONS {
+        if let Some(signal) = stops()? {
+            return Ok(Err(signal));
+        }
         let product = hessian_product(state, images, &alphas, span.newest())?;
         let before = eigenvalue;
         let is_whole = !span.extend(product)?;
@@ -67,7 +72,7 @@ pub fn largest_eigenvalue(state: &mut SearchState, images: &mut StepImages<'_>, 
             break;
         }
     }
-    Ok(eigenvalue)
+    Ok(Ok(if eigenvalue.is_nan() { eigenvalue } else { eigenvalue.max(0.0) }))
 }
 
 /// The Hessian at `alphas` times `direction`.
@@ -98,9 +103,7 @@ struct Span {
 
 impl Span {
     fn from(start: &Tensor) -> Result<Self, TrainError> {
-        let length = length(start)?;
-        let start = no_grad(|| start.f_div_scalar(if length > 0.0 { length } else { 1.0 }))?;
-        Ok(Self { vectors: vec![start], diagonal: Vec::new(), beside: Vec::new() })
+        Ok(Self { vectors: vec![unit(start)?], diagonal: Vec::new(), beside: Vec::new() })
     }
 
     fn newest(&self) -> &Tensor {
@@ -143,39 +146,12 @@ impl Span {
     }
 }
 
+/// `vector` in length 1; itself if it has none.
+fn unit(vector: &Tensor) -> Result<Tensor, TrainError> {
+    let length = length(vector)?;
+    Ok(no_grad(|| vector.f_div_scalar(if length > 0.0 { length } else { 1.0 }))?)
+}
+
 fn length(vector: &Tensor) -> Result<f64, TrainError> {
     Ok(no_grad(|| vector.f_norm()?.f_double_value(&[]))?)
-}
-
-/// Which of the `eigenvalues`, measured at equal intervals, is the last before they began to grow: nothing unless the newest mean
-/// has grown by more than `factor`, and has not been so before the `first`.
-pub fn last_before_growth(eigenvalues: &[f64], first: usize, factor: f64) -> Option<usize> {
-    let means = eigenvalues.len().checked_sub(WINDOW - 1)?;
-    let mean_from = |start: usize| eigenvalues[start..start + WINDOW].iter().sum::<f64>() / WINDOW as f64;
-    let newest = means.checked_sub(1)?;
-    let earlier = newest.checked_sub(DISTANCE)?;
-    // The measurement in the middle of the earlier mean.
-    let last = earlier + WINDOW / 2;
-    (last >= first && mean_from(newest) > factor * mean_from(earlier)).then_some(last)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_steady_curvature_ends_nothing() {
-        let eigenvalues = [0.2; 25];
-        assert!((0..=25).all(|count| last_before_growth(&eigenvalues[..count], 0, 1.3).is_none()));
-    }
-
-    #[test]
-    fn growth_is_noticed_by_means_of_five_that_lie_four_apart() {
-        // Means of the first and of the last five: 0.1 and (0.1 + 4 * 0.2) / 5 = 0.18.
-        let eigenvalues = [0.1, 0.1, 0.1, 0.1, 0.1, 0.2, 0.2, 0.2, 0.2];
-        assert_eq!(last_before_growth(&eigenvalues, 0, 1.3), Some(2));
-        assert_eq!(last_before_growth(&eigenvalues, 0, 1.9), None);
-        assert_eq!(last_before_growth(&eigenvalues, 3, 1.3), None);
-        assert_eq!(last_before_growth(&eigenvalues[..8], 0, 1.3), None);
-    }
 }

@@ -17,7 +17,7 @@ pub trait SearchObserver: Observer<SearchRecords> {
     /// When they cannot be recorded.
     fn alphas(&mut self, alphas: &AlphasFile) -> Result<(), RunError>;
 
-    /// A stage is complete, that of the last record in `progress`; `switches` and `alphas` are its last.
+    /// A stage is complete, that of the last record in `progress`; `switches` were live in it, `alphas` are its result.
     ///
     /// # Errors
     /// When it cannot be recorded.

@@ -161,9 +161,20 @@ pub struct StageRecord {
     pub valid_top1: Option<f64>,
     /// Over all its epochs.
     pub seconds: f64,
+    /// The epoch, from 1, whose alphas are its result, where it ended early.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub goes_back_to: Option<usize>,
 }
 
 impl StageRecord {
+    /// Its `number`, and what came of it that is not usual, for tables.
+    pub fn label(&self, number: usize) -> String {
+        match self.goes_back_to {
+            Some(epoch) => format!("{number} (ended early, result of epoch {epoch})"),
+            None => number.to_string(),
+        }
+    }
+
     /// Of `stage` as far as `epochs`, records of the whole search in order, hold some of it.
     pub fn new(stage: &Stage, epochs: &[SearchEpochRecord]) -> Self {
         let epochs: Vec<_> = epochs.iter().filter(|epoch| epoch.stage == stage.index + 1).collect();
@@ -173,6 +184,7 @@ impl StageRecord {
             train_top1: epochs.last().map_or(f64::NAN, |epoch| epoch.train_top1),
             valid_top1: epochs.last().and_then(|epoch| epoch.valid_top1),
             seconds: epochs.iter().map(|epoch| epoch.seconds).sum(),
+            goes_back_to: epochs.last().and_then(|epoch| epoch.goes_back_to),
         }
     }
 }

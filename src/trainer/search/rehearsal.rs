@@ -1,5 +1,7 @@
 //! One step of each kind in every stage of a search that is to be.
 
+use std::time::Instant;
+
 use tch::Kind;
 
 use super::task::StageTask;
@@ -52,6 +54,8 @@ impl Search<'_> {
         // Without epochs of one kind alone the two kinds of step are taken to be alike.
         let weight_step_seconds = weights.or(both.map(|both| both / 2.0)).unwrap_or(0.0);
         let alpha_step_seconds = both.map(|both| (both - weight_step_seconds).max(0.0));
+        let num_measurements = search.num_measurements();
+        let measurement_seconds = if num_measurements > 0 { time_measurement(&task)? } else { 0.0 };
         let progress = SearchProgress::start(switches.clone());
         let rehearsal = Rehearsal {
             part: format!("stage {}", stage.index + 1),
@@ -60,7 +64,8 @@ impl Search<'_> {
             alpha_step_seconds,
             peak_memory_mib: rehearsal::peak_memory(world)?,
             checkpoint_bytes: rehearsal::checkpoint_bytes(&task, &progress, world)?,
-            seconds: amount.seconds(weight_step_seconds, alpha_step_seconds.unwrap_or(0.0)),
+            seconds: amount.seconds(weight_step_seconds, alpha_step_seconds.unwrap_or(0.0))
+                + num_measurements as f64 * measurement_seconds,
         };
         let kept = switches.drop_weakest(&task.state.alphas()?, stage.keep, is_last)?;
         Ok((rehearsal, kept))
@@ -77,4 +82,12 @@ impl Search<'_> {
             scored_batches: validations * self.data.valid_loader.num_steps(),
         }
     }
+}
+
+/// Seconds of a measurement of the curvature.
+fn time_measurement(task: &StageTask<'_, '_>) -> Result<f64, TrainError> {
+    let start = Instant::now();
+    // A signal is asked for again behind it.
+    let _ = task.eigenvalue()?;
+    Ok(start.elapsed().as_secs_f64())
 }

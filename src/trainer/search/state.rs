@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::config::{SearchOptimizerSection, StrategyName};
+use crate::config::{Precision, SearchOptimizerSection, StrategyName};
 use crate::genotype::Alphas;
 use crate::model::NamedTensor;
 use crate::model::cross_entropy;
@@ -19,6 +19,7 @@ use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
 use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
+use crate::trainer::precision::Computing;
 use crate::trainer::replay::{Passed, Replays, replays_serve};
 use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::world::{Label, World, activity};
@@ -48,6 +49,8 @@ pub struct SearchState {
     alpha_clip: f64,
     /// Whether every step waits for the device to see that its gradient is finite; on the CPU it does anyway.
     pub checks_steps: bool,
+    /// What passes compute in.
+    computing: Computing,
     /// What the alphas' loss holds beside the images.
     penalty: Option<CostPenalty>,
     /// Averages over ranks; absent on a single one.
@@ -107,6 +110,7 @@ impl SearchState {
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
             checks_steps: false,
+            computing: Computing::new(Precision::Float32, device)?,
             penalty: None,
             ranks: None,
             replays: Replays::on(device, false),
@@ -149,6 +153,15 @@ impl SearchState {
         let repeats = self.network.repeats_its_work() && self.strategy.repeats_its_work();
         let device = self.weights.values().device();
         self.replays = Replays::on(device, wanted && repeats && replays_serve());
+    }
+
+    /// From now on convolutions compute in `precision`, in a state in single precision.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn compute_in(&mut self, precision: Precision) -> Result<(), TorchError> {
+        self.computing = Computing::new(precision, self.weights.values().device())?;
+        Ok(())
     }
 
     /// From now on the loss of the alphas holds what the network is expected to cost, if anything of it.
@@ -203,7 +216,12 @@ impl SearchState {
     }
 
     fn loss(&self, images: &Tensor, labels: &Tensor, mode: ForwardMode) -> Result<Passed, TorchError> {
-        let logits = self.network.forward(images, &self.strategy.mixing(mode)?, mode)?;
+        let mixing = self.strategy.mixing(mode)?;
+        let logits = {
+            let _precision = self.computing.forward_pass()?;
+            self.network.forward(images, &mixing, mode)?
+        };
+        let logits = logits.f_to_kind(self.weights.values().kind())?;
         Ok(Passed { loss: cross_entropy(&logits, labels, 0.0)?, logits })
     }
 

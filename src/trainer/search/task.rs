@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tch::Kind;
 
-use super::curvature::{MeasuredAlphas, largest_eigenvalue, last_before_growth};
+use super::curvature::{MeasuredAlphas, largest_eigenvalue};
 use super::progress::{SearchEpochRecord, SearchRecords, SearchStepRecord};
 use super::{Search, SearchState, StepInputs, Stepped};
 use crate::config::SearchConfig;
@@ -27,9 +27,6 @@ use crate::trainer::{StepImages, TrainError, derive_seed};
 /// The epoch whose images the curvature is measured on: no search comes so far.
 const MEASURED_EPOCH: u64 = u64::MAX;
 
-/// Epochs of alphas in which no growth of the curvature counts. Source: the code of Zela et al. (arXiv:1909.09656).
-const SETTLING_EPOCHS: usize = 10;
-
 /// The epochs of one stage.
 pub(super) struct StageTask<'s, 'a> {
     pub search: &'s mut Search<'a>,
@@ -48,10 +45,12 @@ pub(super) struct SearchBatches {
 
 /// What is found after the steps of an epoch.
 pub(super) struct SearchScores {
-    /// In epochs that validate.
+    /// In epochs that validate, and in that with which a stage ends early.
     valid: Option<TallySums>,
-    /// Of the loss's Hessian in the alphas, in epochs that measure it.
-    eigenvalue: Option<f64>,
+    /// In epochs that measure.
+    measured: Option<MeasuredAlphas>,
+    /// See [`SearchEpochRecord::goes_back_to`].
+    goes_back_to: Option<usize>,
 }
 
 /// What an epoch's settings come to.
@@ -63,7 +62,6 @@ struct EpochSettings {
     perturbation: f64,
     trains_alphas: bool,
     validates: bool,
-    measures_eigenvalue: bool,
 }
 
 impl EpochSettings {
@@ -73,15 +71,12 @@ impl EpochSettings {
         let schedule = search.skip_dropout_schedule;
         let (initial, minimum) = (weights.learning_rate, weights.learning_rate_min);
         let place = CoursePlace { epoch, step: 0, steps_per_epoch: 1 };
-        let alpha_epochs = (epoch + 1).saturating_sub(search.alpha_start_epoch);
-        let measured_every = search.eigenvalue_every_epochs;
         Self {
             learning_rate: LearningRate::per_epoch(initial, minimum, search.epochs, Cosine).at(place),
             skip_dropout: skip_dropout(schedule, stage.skip_dropout, epoch, search.epochs, search.alpha_start_epoch),
-            drop_path: search.drop_path * epoch as f64 / search.epochs as f64,
+            drop_path: search.drop_path * epoch as f64 / (search.epochs - 1).max(1) as f64,
             perturbation: perturbation(search.perturbation, epoch, search.epochs),
-            trains_alphas: alpha_epochs > 0,
-            measures_eigenvalue: measured_every > 0 && alpha_epochs > 0 && alpha_epochs.is_multiple_of(measured_every),
+            trains_alphas: epoch >= search.alpha_start_epoch,
             validates: (epoch + 1).is_multiple_of(search.validate_every_epochs) || epoch + 1 == search.epochs,
         }
     }
@@ -104,9 +99,22 @@ impl StageTask<'_, '_> {
     }
 
     /// The largest eigenvalue of the loss's Hessian in the alphas, always on the same images of those that train the alphas, by a
-    /// copy of the state in double precision.
-    fn eigenvalue(&mut self) -> Result<f64, TrainError> {
-        let Search { world, data, config, .. } = &*self.search;
+    /// copy of the state in double precision; or the signal that ended that early.
+    ///
+    /// # Errors
+    /// When loading, libtorch or the exchange of gradients fails.
+    pub(super) fn eigenvalue(&self) -> Result<Result<f64, Signal>, TrainError> {
+        self.measure_eigenvalue().map_err(|error| {
+            error.explained(|| MemoryDemand {
+                place: format!("the measurement of search.eigenvalue_every_epochs in stage {}", self.stage.index + 1),
+                network: "a copy of the supernet in double precision".to_owned(),
+                ..self.demand(0)
+            })
+        })
+    }
+
+    fn measure_eigenvalue(&self) -> Result<Result<f64, Signal>, TrainError> {
+        let Search { world, data, config, stop, .. } = &*self.search;
         let mut copy = self.search.new_state(self.stage, &self.switches, Kind::Double)?;
         copy.replay_passes(false);
         copy.take_values_of(&self.state)?;
@@ -114,18 +122,36 @@ impl StageTask<'_, '_> {
         let mut batches = data.alpha_loader.batches(MEASURED_EPOCH, 0..1)?;
         let mut images = StepImages::next_of(&mut batches, world.device, Kind::Double);
         let seed = derive_seed(config.run.seed, "curvature", &[self.stage.index as u64]).unsigned_abs();
-        largest_eigenvalue(&mut copy, &mut images, seed)
+        largest_eigenvalue(&mut copy, &mut images, seed, || Ok(stop.agreed(world)?))
+    }
+
+    /// The alphas after `epoch` (from 0) with the curvature there; or the signal that ended that early.
+    fn measured(&self, epoch: usize) -> Result<Result<Option<MeasuredAlphas>, Signal>, TrainError> {
+        if !self.search.config.search.measures_eigenvalue(epoch) {
+            return Ok(Ok(None));
+        }
+        let eigenvalue = match self.eigenvalue()? {
+            Ok(eigenvalue) => eigenvalue,
+            Err(signal) => return Ok(Err(signal)),
+        };
+        let (stage, epoch) = (self.stage.index + 1, epoch + 1);
+        if !eigenvalue.is_finite() {
+            if self.search.world.is_root() {
+                tracing::warn!(
+                    "stage {stage}, epoch {epoch}: the curvature in the alphas is {eigenvalue} and left out"
+                );
+            }
+            return Ok(Ok(None));
+        }
+        Ok(Ok(Some(MeasuredAlphas { epoch, eigenvalue, alphas: self.state.alphas()? })))
     }
 
     /// The epoch (from 1) whose alphas the stage had better end with, now that `newest` is known as well as `records`.
     fn last_before_growth(&self, records: &SearchRecords, newest: &MeasuredAlphas) -> Option<usize> {
-        let search = &self.search.config.search;
         let measured: Vec<_> = records.measured.iter().chain([newest]).collect();
         let eigenvalues: Vec<f64> = measured.iter().map(|measured| measured.eigenvalue).collect();
-        let first_epoch = search.alpha_start_epoch + SETTLING_EPOCHS + 1;
-        let first = measured.iter().position(|measured| measured.epoch >= first_epoch)?;
-        let factor = Some(search.eigenvalue_stop).filter(|factor| *factor > 0.0)?;
-        last_before_growth(&eigenvalues, first, factor).map(|index| measured[index].epoch)
+        let last = self.search.config.search.last_before_growth(&eigenvalues)?;
+        Some(measured[last].epoch)
     }
 
     /// Names the random stream of a step, so that a resumed run draws the same.
@@ -203,19 +229,22 @@ impl Task for StageTask<'_, '_> {
         Ok(tally.weights.add(&result)?)
     }
 
-    /// Loss and accuracy on the validation images, and the curvature in the alphas, in the epochs that ask for them.
-    fn validate(&mut self, epoch: usize) -> Result<Result<SearchScores, Signal>, TrainError> {
-        let EpochSettings { validates, measures_eigenvalue, .. } = self.settings(epoch);
+    /// The curvature in the alphas, and loss and accuracy on the validation images, in the epochs that ask for them.
+    fn validate(&mut self, epoch: usize, records: &SearchRecords) -> Result<Result<SearchScores, Signal>, TrainError> {
+        let measured = match self.measured(epoch)? {
+            Ok(measured) => measured,
+            Err(signal) => return Ok(Err(signal)),
+        };
+        let goes_back_to = measured.as_ref().and_then(|measured| self.last_before_growth(records, measured));
         let mut valid = None;
-        if validates {
+        if self.settings(epoch).validates || goes_back_to.is_some() {
             let Search { world, data, stop, .. } = &*self.search;
             match evaluate(&self.state, &data.valid_loader, world, stop)? {
                 Ok(sums) => valid = Some(sums),
                 Err(signal) => return Ok(Err(signal)),
             }
         }
-        let eigenvalue = if measures_eigenvalue { Some(self.eigenvalue()?) } else { None };
-        Ok(Ok(SearchScores { valid, eigenvalue }))
+        Ok(Ok(SearchScores { valid, measured, goes_back_to }))
     }
 
     fn steps_record(&self, interval: &Interval) -> SearchStepRecord {
@@ -243,20 +272,13 @@ impl Task for StageTask<'_, '_> {
     fn finish_epoch(
         &mut self,
         whole: &Interval,
-        SearchScores { valid, eigenvalue }: SearchScores,
+        SearchScores { valid, measured, goes_back_to }: SearchScores,
         seconds: f64,
-        records: &SearchRecords,
     ) -> Result<SearchEpochRecord, TrainError> {
         let steps = self.steps_record(whole);
         let alphas = self.state.alphas()?;
         let (normal_entropy, reduction_entropy) = (mean_entropy(&alphas.normal), mean_entropy(&alphas.reduction));
         let (stage, epoch) = (steps.stage, steps.epoch);
-        let measured = eigenvalue.filter(|value| value.is_finite()).map(|eigenvalue| MeasuredAlphas {
-            epoch,
-            eigenvalue,
-            alphas: alphas.clone(),
-        });
-        let goes_back_to = measured.as_ref().and_then(|measured| self.last_before_growth(records, measured));
         self.search.observer.alphas(&AlphasFile { stage, epoch, live: self.switches.clone(), alphas })?;
         Ok(SearchEpochRecord {
             steps,

@@ -5,7 +5,7 @@
 //! direction, and the network's running statistics see the three passes on training images, not the one on validation
 //! images.
 
-use tch::{Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{ArchitectureStep, StepInputs, Stepped};
 use crate::optim::{Optimizer, gradient_norm};
@@ -52,7 +52,14 @@ fn unrolled_gradient(
     put_back(state.statistics.values(), &statistics)?;
     let (direct, direction) = (copy(state.flat_alphas.gradients())?, copy(state.weights.gradients())?);
     let radius = SHIFT / gradient_norm(&direction)?.f_double_value(&[])?;
+    // The same edges are left out on both sides: else the difference would be one of edges.
+    let drops = mode.drop_path > 0.0;
+    let seed =
+        if drops { Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?.f_int64_value(&[0])? } else { 0 };
     let mut shifted = |radius: f64| -> Result<Tensor, TrainError> {
+        if drops {
+            tch::manual_seed(seed);
+        }
         put_back(state.weights.values(), &no_grad(|| weights.f_add(&direction.f_mul_scalar(radius)?))?)?;
         state.gradients(weight_images, *mode, Trained::ALPHAS)?;
         copy(state.flat_alphas.gradients())
