@@ -105,7 +105,7 @@ fn search_is_tried_on_two_ranks() {
 fn what_stands_against_the_run_is_one_line() {
     let folder = Folder::new();
     let missing = [&SEARCH[..], &["--set", "data.dataset=cifar10", "--data", "none"]].concat();
-    assert!(folder.refusal(&missing, 1).contains("none"));
+    assert!(folder.refusal(&missing, 2).contains("none"));
     fs::create_dir(folder.path("run")).unwrap();
     fs::write(folder.path("run/thesis.tex"), "mine").unwrap();
     assert!(folder.refusal(&SEARCH, 2).contains("is not empty (it holds `thesis.tex`)"));

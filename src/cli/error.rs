@@ -10,6 +10,7 @@ use super::ranks::{Agreed, ReportedElsewhere};
 use crate::config::ConfigError;
 use crate::run::RunError;
 use crate::torch::MemoryRefusal;
+use crate::trainer::SearchDataError;
 use crate::world::{self, WorldError};
 
 const FAILURE: u8 = 1;
@@ -75,6 +76,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     let is_usage = error.chain().any(|cause| {
         cause.is::<UsageError>()
             || cause.is::<ConfigError>()
+            || cause.is::<SearchDataError>()
             || cause.downcast_ref::<RunError>().is_some_and(RunError::is_usage)
             || matches!(cause.downcast_ref(), Some(WorldError::NotConnected { .. }))
     });
@@ -107,7 +109,7 @@ pub fn one_line(error: &anyhow::Error) -> String {
 }
 
 /// `text` with control characters escaped, and its middle left out if it is longer than anybody reads.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     const LONGEST: usize = 2000;
     let mut shown = String::new();
     let (length, half) = (text.chars().count(), LONGEST / 2);

@@ -78,9 +78,9 @@ pub(super) fn changes<C: Settings>(config: &C) -> Result<Vec<Change>, ConfigErro
 /// The comment of a key, in one line; `key` may name an element of a list of tables.
 fn meaning<C: Settings>(key: &str) -> String {
     let names: Vec<&str> = key.split('.').filter(|name| name.parse::<usize>().is_err()).collect();
-    let of_key = C::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section.path, key)));
-    let found = of_key.into_iter().find(|(path, (name, _))| join(path, name) == names.join("."));
-    found.map_or(String::new(), |(_, (_, comment))| comment.concat().trim().to_owned())
+    let of_key = C::SECTIONS.iter().flat_map(|section| section.keys().map(move |key| (section.path, key)));
+    let found = of_key.into_iter().find(|(path, (name, ..))| join(path, name) == names.join("."));
+    found.map_or(String::new(), |(_, (_, comment, _))| comment.concat().trim().to_owned())
 }
 
 /// Every key that the digest covers, with its value as TOML.

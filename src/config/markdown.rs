@@ -22,12 +22,12 @@ pub(super) fn markdown<C: Settings>() -> Result<String, ConfigError> {
         };
         page += &format!("\n## `{heading}`\n\n{}\n\n", text(section.comment));
         page += "| key | default | meaning |\n|---|---|---|\n";
-        page.extend(section.keys.iter().map(|key| row::<C>(section, key, values)));
+        page.extend(section.keys().map(|(key, comment, _)| row::<C>(section, key, comment, values)));
     }
     Ok(page)
 }
 
-fn row<C: Settings>(section: &Section, (key, comment): &(&str, &[&str]), values: Option<&Value>) -> String {
+fn row<C: Settings>(section: &Section, key: &str, comment: &[&str], values: Option<&Value>) -> String {
     let star = if C::is_changeable(&join(section.path, key)) { " \\*" } else { "" };
     let default = match values.and_then(|values| values.get(key)) {
         // A section of its own states them.
@@ -55,11 +55,14 @@ mod tests {
             (&search, "| `stages` | below | Stages in their order, at least one. |\n"),
             (&search, "| `threads` \\* | `0` | "),
             (&train, "| `epochs` | `600` | "),
+            (&search, "| `image_size` | "),
+            (&train, "| `on_bad_image` \\* | "),
         ] {
             assert!(page.contains(row), "{row}: {page}");
         }
         let num_keys = |page: &str| page.lines().filter(|line| line.starts_with("| `")).count();
-        let expected = |sections: &[super::Section]| sections.iter().map(|section| section.keys.len()).sum::<usize>();
+        let expected =
+            |sections: &[super::Section]| sections.iter().map(|section| section.keys().count()).sum::<usize>();
         assert_eq!(num_keys(&search), expected(SearchConfig::SECTIONS));
         assert_eq!(num_keys(&train), expected(TrainConfig::SECTIONS));
     }

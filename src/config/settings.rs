@@ -23,7 +23,7 @@ pub struct Change {
 }
 
 /// Keys that may differ between a run of any kind and its continuation.
-pub(super) const CHANGEABLE_KEYS: [&str; 23] = [
+pub(super) const CHANGEABLE_KEYS: [&str; 25] = [
     "run.threads",
     "run.device",
     "run.log_every_steps",
@@ -39,6 +39,8 @@ pub(super) const CHANGEABLE_KEYS: [&str; 23] = [
     "run.cuda_graphs",
     "data.dir",
     "data.loader_threads",
+    "data.on_bad_image",
+    "data.bad_image_limit",
     "model.checkpoint_cells",
     "parallel.communicator",
     "parallel.bucket_mib",

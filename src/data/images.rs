@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::image_folder::Tree;
-use super::shards::Originals;
+use super::shards::{Originals, are_unpacked};
 use super::{Colours, DataError, ImageFolder, Shards, Source, Split, StoredImage};
 
 /// One part of a data set of images.
@@ -170,8 +170,15 @@ fn has_folders(dir: &Path, split: Split) -> bool {
         Split::Test => tree.validation,
     });
     part.is_some_and(|part| {
-        !Shards::are_in(&part, split)
+        let has_shards = Shards::are_in(&part, split) && !has_unpacked_archives_alone(&part);
+        !has_shards
             && std::fs::read_dir(part)
                 .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|e| e.path().is_dir())))
     })
+}
+
+/// Whether every tar file in `dir` has been unpacked there.
+fn has_unpacked_archives_alone(dir: &Path) -> bool {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    are_unpacked(entries.filter(|path| path.extension().is_some_and(|extension| extension == "tar")))
 }

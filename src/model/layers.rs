@@ -2,7 +2,7 @@
 //!
 //! Activations are `[N, C, H, W]` in channels-last memory; every layer here keeps that layout.
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use super::ParameterStore;
 use crate::torch::{RunningStatistics, TorchError, sync_batch_norm, synchronises_batch_norm};
@@ -199,6 +199,9 @@ impl ReluConvBn {
     }
 }
 
+/// Numbers of a vector of AVX-512 in single precision.
+const VECTOR: i64 = 16;
+
 /// Halves height and width without losing pixels: two 1x1 convolutions of stride 2, the second on the input shifted by
 /// one pixel, each giving half of the channels of every edge.
 ///
@@ -263,7 +266,11 @@ impl FactorizedReduce {
     /// # Errors
     /// When `relu` does not fit, or for want of memory.
     pub fn reduce(&self, relu: &Tensor) -> Result<Tensor, TorchError> {
-        let (_, _, height, width) = relu.size4()?;
+        let (_, channels, height, width) = relu.size4()?;
+        // libtorch 2.13's weight gradient of such a convolution on a CPU with AVX-512 writes past its buffer where the channels of
+        // a channels-last tensor are fewer than a vector's 16 numbers and the image is large.
+        let as_planes = channels < VECTOR && relu.device() == Device::Cpu;
+        let relu = &if as_planes { relu.f_contiguous()? } else { relu.shallow_clone() };
         let shifted = relu.f_narrow(2, 1, height - 1)?.f_narrow(3, 1, width - 1)?;
         // [N, H/2, W/2, edges, C/2]
         let by_edge = |half: Tensor| half.f_permute([0, 2, 3, 1])?.f_unflatten(3, [self.edges, -1]);
@@ -304,5 +311,32 @@ impl Linear {
     /// When `x` does not fit, or for want of memory.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
         Ok(x.f_linear(&self.weight, Some(&self.bias))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Kind;
+
+    use super::*;
+
+    /// Of a channels-last tensor of few channels libtorch would corrupt memory here.
+    #[test]
+    fn few_channels_are_reduced_with_the_gradients_of_planes() {
+        for channels in [2, 4, 10, 14, 16] {
+            let mut store = ParameterStore::new(Device::Cpu, Kind::Float);
+            let reduce = FactorizedReduce::new(&mut store, "reduce", (channels, 8), 1);
+            let x = Tensor::randn([2, channels, 112, 112], (Kind::Float, Device::Cpu));
+            let gradients = |x: Tensor| {
+                let output = reduce.reduce(&x).unwrap();
+                let weights = [&reduce.conv_even.weight, &reduce.conv_odd.weight];
+                Tensor::run_backward(&[output.square().sum(Kind::Float)], &weights, false, false)
+            };
+            let (found, expected) = (gradients(channels_last(&x).unwrap()), gradients(x.contiguous()));
+            for (found, expected) in found.iter().zip(&expected) {
+                let error = (found - expected).abs().max() / expected.abs().max();
+                assert!(error.double_value(&[]) < 1e-4, "{channels}");
+            }
+        }
     }
 }

@@ -157,6 +157,7 @@ impl TrainError {
             self,
             Self::RanksDiffer { .. }
                 | Self::Diverged(_)
+                | Self::Data(_)
                 | Self::OutOfMemory { .. }
                 | Self::Torch(_)
                 | Self::Tch(_)

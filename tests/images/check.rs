@@ -89,7 +89,7 @@ fn shards_of_others_are_read_indexed_and_indexed_anew_when_they_change() {
     let shard = |images: &[(usize, Vec<u8>)]| {
         let members = images.iter().enumerate().flat_map(|(number, (label, bytes))| {
             let json = format!(r#"{{"label": {label}, "width": 5}}"#);
-            let extra = if number % 2 == 0 { ("cls", label.to_string()) } else { ("json", json) };
+            let extra = if number % 2 == 0 { ("cls", format!("{label:04}")) } else { ("json", json) };
             [(format!("{number:04}.{}", extra.0), extra.1.into_bytes()), (format!("{number:04}.jpg"), bytes.clone())]
         });
         tar(&members.collect::<Vec<_>>())
@@ -107,6 +107,10 @@ fn shards_of_others_are_read_indexed_and_indexed_anew_when_they_change() {
     assert!(data.path("others/train.index").exists() && data.path("others/val.index").exists());
     fs::write(data.path("others/imagenet-val-000000.tar"), shard(&images[..6])).unwrap();
     assert_eq!(part(&data.json(&["check", "others", "--json"]), 1), (6, 10));
+    // One that comes later, with a word of the other part in its name.
+    fs::write(data.path("others/train-benchmark-val-000001.tar"), shard(&images[6..9])).unwrap();
+    let report = data.json(&["check", "others", "--json"]);
+    assert_eq!((part(&report, 0), part(&report, 1)), ((20, 10), (9, 10)));
     data.succeeds(&["pack", "--from", "others", "--to", "packed"]);
     assert_eq!(part(&data.json(&["check", "packed", "--json"]), 0), (20, 10));
     // Cut short, before there is an index and after.

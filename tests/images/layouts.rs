@@ -121,3 +121,12 @@ fn trees_that_cannot_be_used_are_refused_in_one_line_that_says_why() {
     let (_, error) = data.fails(&["check", "tree"], 2);
     assert!(error.contains("tree/train/up is a link to"), "{error}");
 }
+
+#[test]
+fn archives_left_beside_the_folders_that_were_unpacked_from_them_change_nothing() {
+    let data = Data::with_tree();
+    for class in crate::program::names(&data.path("tree/train")) {
+        std::fs::write(data.path("tree/train").join(format!("{class}.tar")), "as it was downloaded").unwrap();
+    }
+    assert_eq!(counts(&data, "tree"), both());
+}

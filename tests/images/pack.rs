@@ -89,7 +89,7 @@ fn bytes_do_not_depend_on_threads_or_ranks_and_a_second_call_says_it_is_complete
     assert!(stdout.ends_with("one was complete already\n"), "{stdout}");
     assert_eq!(before.ino(), fs::metadata(data.path("one/train-000000.tar")).unwrap().ino());
     // Other options in the same place.
-    let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "one"], 1);
+    let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "one"], 2);
     assert!(error.contains("holds shards of other images or options"), "{error}");
 }
 
@@ -240,4 +240,70 @@ fn folders_that_cannot_be_packed_or_packed_into_are_refused() {
     assert!(error.contains("is where the images are"), "{error}");
     let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "data.toml/packed"], 1);
     assert!(error.starts_with("cannot write data.toml/packed"), "{error}");
+}
+
+#[test]
+fn shards_that_no_pack_made_are_not_replaced() {
+    let data = Data::with_tree();
+    for name in ["train-000000.tar", "photos.tar", "val.index"] {
+        let (_, file) = (fs::create_dir_all(data.path("own")), data.path("own").join(name));
+        fs::write(&file, "mine").unwrap();
+        let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "own"], 2);
+        assert!(error.contains("did not make: choose another folder with --to"), "{error}");
+        assert_eq!(fs::read(&file).unwrap(), b"mine");
+        fs::remove_dir_all(data.path("own")).unwrap();
+    }
+}
+
+#[test]
+fn what_is_broken_of_a_complete_pack_is_made_again_and_the_rest_stays() {
+    let data = Data::with_tree();
+    let pack = ["pack", "--from", "tree", "--shard-mib", "0.1", "--to"];
+    data.succeeds(&[&pack[..], &["whole"]].concat());
+    data.succeeds(&[&pack[..], &["broken"]].concat());
+    let broken = data.path("broken");
+    let inode = |name: &str| fs::metadata(broken.join(name)).unwrap().ino();
+    let first = inode("train-000000.tar");
+    let file = fs::OpenOptions::new().write(true).open(broken.join("train-000001.tar")).unwrap();
+    file.set_len(1024).unwrap();
+    fs::remove_file(broken.join("val-000000.tar")).unwrap();
+    data.succeeds(&[&pack[..], &["broken"]].concat());
+    assert_same_files(&data.path("whole"), &broken);
+    assert_eq!(inode("train-000000.tar"), first);
+    // Without its index a part is no set of others, and is packed anew.
+    fs::remove_file(broken.join("train.index")).unwrap();
+    let (_, error) = data.fails(&["check", "broken"], 2);
+    assert!(
+        error.contains("train.index is not there, but manifest.json has its images: copy it again, or call"),
+        "{error}"
+    );
+    data.succeeds(&[&pack[..], &["broken"]].concat());
+    assert_same_files(&data.path("whole"), &broken);
+    // What is missing as a whole is told.
+    for name in names(&broken).into_iter().filter(|name| name.starts_with("val")) {
+        fs::remove_file(broken.join(name)).unwrap();
+    }
+    fs::copy(broken.join("train-000000.tar"), broken.join("train-000009.tar")).unwrap();
+    let (list, error) = data.fails(&["check", "broken"], 1);
+    assert!(list.contains("val.index: is not there: the manifest has 20 images"), "{list}");
+    assert!(list.contains("train-000009.tar: is none of the manifest's"), "{list}");
+    assert_eq!(error, "broken has 2 bad images or shards");
+}
+
+#[test]
+fn shards_of_an_interrupted_pack_with_other_options_do_not_stay() {
+    let data = Data::with_tree();
+    data.succeeds(&["pack", "--from", "tree", "--to", "whole"]);
+    data.succeeds(&["pack", "--from", "tree", "--to", "other", "--shard-mib", "0.05"]);
+    let other = data.path("other");
+    assert!(shards(&other).len() > 10);
+    // As a kill leaves it: shards with indices of their own, no manifest.
+    for name in shards(&other) {
+        fs::write(other.join(format!(".{}.index", name.trim_end_matches(".tar"))), "of another plan").unwrap();
+    }
+    for name in ["manifest.json", "train.index", "val.index"] {
+        fs::remove_file(other.join(name)).unwrap();
+    }
+    data.succeeds(&["pack", "--from", "tree", "--to", "other"]);
+    assert_same_files(&data.path("whole"), &other);
 }

@@ -190,7 +190,7 @@ fn settings_that_do_not_fit_the_images_are_refused_by_their_key() {
     assert!(line.starts_with("search.global_batch: 1 is 1 image, of which a BatchNorm sees 1 value"), "{line}");
     assert!(refusal(&["search.global_batch=21"]).contains("40 images for weights, 20 for alphas"));
     assert!(refusal(&["data.limit=81"]).contains("the training set has 80 images, not 81"));
-    let line = folder.refusal(&[&START[..], &["--data", "none"]].concat(), 1);
+    let line = folder.refusal(&[&START[..], &["--data", "none"]].concat(), 2);
     assert!(line.contains("none"), "{line}");
     assert!(!folder.path("run").exists());
 }

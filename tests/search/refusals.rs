@@ -70,7 +70,7 @@ fn missing_cifar_says_what_to_download_and_where_to_put_it() {
         ("cifar100", "CIFAR-100", "cifar-100-binary.tar.gz or cifar-100-python.tar.gz"),
     ] {
         let set = format!("data.dataset={dataset}");
-        let line = refusal(&folder, &["--data", "images", "--set", &set], 1);
+        let line = refusal(&folder, &["--data", "images", "--set", &set], 2);
         let expected = format!(
             "{name} is not in images (No such file or directory (os error 2)): download {archive} and put the file, or the folder unpacked from it, into images \
              (pdarts data fetch does that)"
@@ -99,22 +99,22 @@ fn damaged_cifar_is_named_with_what_is_wrong() {
     third.seek(SeekFrom::Start(5 * 3073)).unwrap();
     third.write_all(&[77]).unwrap();
     assert_eq!(
-        refusal(&folder, &arguments, 1),
+        refusal(&folder, &arguments, 2),
         "images/cifar-10-batches-bin/data_batch_3.bin: record 5 (counted from 0) has label 77, expected 0 to 9"
     );
     third.set_len(30_000_000).unwrap();
     assert_eq!(
-        refusal(&folder, &arguments, 1),
+        refusal(&folder, &arguments, 2),
         "images/cifar-10-batches-bin/data_batch_3.bin is 730000 bytes short: it has 30000000 bytes, expected \
          30730000; download it again"
     );
     fs::remove_file(images.join("data_batch_2.bin")).unwrap();
-    let line = refusal(&folder, &arguments, 1);
+    let line = refusal(&folder, &arguments, 2);
     assert!(line.starts_with("cannot read images/cifar-10-batches-bin/data_batch_2.bin (No such file"), "{line}");
 
     fs::remove_dir_all(&images).unwrap();
     fs::write(folder.path("images/cifar-10-python.tar.gz"), "<html>not found</html>").unwrap();
-    let line = refusal(&folder, &arguments, 1);
+    let line = refusal(&folder, &arguments, 2);
     assert!(line.starts_with("cannot unpack images/cifar-10-python.tar.gz ("), "{line}");
 }
 

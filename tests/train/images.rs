@@ -204,7 +204,7 @@ fn settings_that_do_not_fit_the_images_are_refused_by_their_key() {
     assert!(refused("data.colour_jitter=[0.4]").contains("data.colour_jitter"));
     assert!(refused("data.dataset=cifar10").contains("it is for data.dataset = \"images\""));
     fs::remove_dir_all(folder.path("tree/val").join(CLASSES[3])).unwrap();
-    let line = folder.refusal(&START, 1);
+    let line = folder.refusal(&START, 2);
     assert!(line.contains(CLASSES[3]), "{line}");
     assert!(!folder.path("run").exists());
 }

@@ -7,10 +7,10 @@ use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use crate::cli::error::UsageError;
+use crate::cli::error::{UsageError, printable};
 use crate::cli::logging::Logging;
 use crate::cli::output;
-use crate::data::shards::check::{PartReport, check};
+use crate::data::shards::check::{PartReport, Problem, check, check_folder};
 use crate::data::{Images, Source};
 use crate::world::Ranks;
 
@@ -40,6 +40,8 @@ pub struct CheckArguments {
 #[derive(Serialize)]
 struct Report {
     parts: Vec<PartReport>,
+    /// What is wrong with the folder as a whole.
+    folder: Vec<Problem>,
     notes: Vec<String>,
     bad: usize,
 }
@@ -50,17 +52,19 @@ pub fn run(arguments: &CheckArguments, logging: &Logging) -> anyhow::Result<()> 
     let notes: Vec<String> = parts.iter().flat_map(|(_, images)| images.notes().to_vec()).collect();
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let bar = super::progress_bar(logging, parts.iter().map(|(_, images)| images.len()).sum())?;
+    let found: Vec<_> = parts.iter().map(|(split, _)| *split).collect();
+    let folder = check_folder(&arguments.dir, &found).map_err(UsageError::new)?;
     let mut reports = Vec::new();
     for (split, images) in parts {
         let progress = &mut |images| bar.inc(images as u64);
         reports.push(check(&arguments.dir, split, &Arc::new(images), threads, progress)?);
     }
     bar.finish_and_clear();
-    let bad: usize = reports.iter().map(|part| part.bad.len()).sum();
+    let bad = folder.len() + reports.iter().map(|part| part.bad.len()).sum::<usize>();
     if arguments.json {
-        output::print_json(&Report { parts: reports, notes, bad })?;
+        output::print_json(&Report { parts: reports, folder, notes, bad })?;
     } else {
-        output::print(text(&reports))?;
+        output::print(text(&folder, &reports))?;
     }
     match bad {
         0 => Ok(()),
@@ -69,11 +73,11 @@ pub fn run(arguments: &CheckArguments, logging: &Logging) -> anyhow::Result<()> 
     }
 }
 
-fn text(reports: &[PartReport]) -> String {
-    let mut lines = Vec::new();
-    for part in reports {
-        lines.extend(part.bad.iter().map(|problem| format!("{}: {}", problem.place, problem.reason)));
-    }
+fn text(folder: &[Problem], reports: &[PartReport]) -> String {
+    let all = folder.iter().chain(reports.iter().flat_map(|part| &part.bad));
+    // Names in archives may be anything.
+    let mut lines: Vec<String> =
+        all.map(|problem| printable(&format!("{}: {}", problem.place, problem.reason))).collect();
     for part in reports {
         let [fewest, most] = part.images_per_class;
         lines.push(format!(

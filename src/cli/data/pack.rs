@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::Args;
 
-use crate::cli::error::UsageError;
+use crate::cli::error::{UsageError, printable};
 use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::agree;
-use crate::data::Shard;
 use crate::data::shards::Manifest;
 use crate::data::shards::pack::{Pack, PackOptions, Packed};
+use crate::data::{DataError, Shard};
 use crate::world::Ranks;
 
 const EXAMPLES: &str = "\
@@ -73,7 +73,7 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
     if ranks.is_root() {
         pack.notes().for_each(|note| tracing::warn!("{note}"));
     }
-    if let Some(manifest) = agree(&ranks, pack.complete().map_err(anyhow::Error::from))? {
+    if let Some(manifest) = agree(&ranks, pack.complete().map_err(|error| UsageError::new(error).into()))? {
         return if ranks.is_root() {
             Ok(output::print(report(arguments, &manifest, "was complete already"))?)
         } else {
@@ -81,7 +81,11 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
         };
     }
     let lock = if ranks.is_root() { pack.begin().map(Some) } else { Ok(None) };
-    let _lock = agree(&ranks, lock.map_err(anyhow::Error::from))?;
+    let refused = |error| match error {
+        error @ DataError::Images { .. } => UsageError::new(error).into(),
+        error => anyhow::Error::from(error),
+    };
+    let _lock = agree(&ranks, lock.map_err(refused))?;
     let share = Shard { rank: ranks.rank, size: ranks.size };
     let bar = super::progress_bar(logging, pack.num_images().div_ceil(ranks.size))?;
     let written = pack.write(share, super::threads(arguments.threads, &ranks), &mut |images| bar.inc(images as u64));
@@ -92,7 +96,8 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
         None => Ok(()),
         Some(Packed::Complete(manifest)) => Ok(output::print(report(arguments, &manifest, "is complete"))?),
         Some(Packed::TooManyBad(bad)) => {
-            let lines: Vec<String> = bad.iter().map(|image| format!("{}: {}", image.image, image.reason)).collect();
+            let lines: Vec<String> =
+                bad.iter().map(|image| printable(&format!("{}: {}", image.image, image.reason))).collect();
             output::print(lines.join("\n"))?;
             Err(too_many_bad(bad.len(), arguments))
         }
@@ -104,7 +109,7 @@ fn too_many_bad(number: usize, arguments: &PackArguments) -> anyhow::Error {
     let (images, allowed) = (if number == 1 { "image" } else { "images" }, arguments.skip_bad);
     anyhow!(
         "{number} {images} cannot be used and {allowed} may be left out: repair or remove them, or call again with \
-         --skip-bad {number}; the other shards are kept"
+         --skip-bad {number}, which keeps the shards that are there"
     )
 }
 

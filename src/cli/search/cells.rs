@@ -44,11 +44,11 @@ impl Prepared {
     }
 }
 
-/// Limits and changed records are the caller's to repair.
+/// Data, limits and changed records are the caller's to repair.
 fn in_words(error: CellSearchError) -> anyhow::Error {
     match error {
-        CellSearchError::NoCells | CellSearchError::OtherCells { .. } => UsageError::new(error).into(),
-        error => error.into(),
+        CellSearchError::World(error) => error.into(),
+        error => UsageError::new(error).into(),
     }
 }
 

@@ -63,9 +63,8 @@ pub fn check(
     let kind = match images.as_ref() {
         Images::Folder(_) => "folder",
         Images::Shards(shards) => {
-            let part = Manifest::read(dir)?
-                .and_then(|manifest| manifest.parts.into_iter().find(|part| part.name == split_name(split)));
-            if let Some(part) = &part {
+            let manifest = Manifest::read(dir)?;
+            if let Some(part) = manifest.as_ref().and_then(|manifest| manifest.part(split)) {
                 bad.extend(compare_manifest(dir, split, shards, part, &counts));
             }
             bad.extend(check_files(shards, num_threads)?);
@@ -95,6 +94,28 @@ pub fn check(
         images_per_class: [fewest, most].map(|count| count.copied().unwrap_or(0)),
         bad,
     })
+}
+
+/// What the manifest of `dir` has beside the parts of `found`, and shards that it has not.
+///
+/// # Errors
+/// When the manifest cannot be read.
+pub fn check_folder(dir: &Path, found: &[Split]) -> Result<Vec<Problem>, DataError> {
+    let Some(manifest) = Manifest::read(dir)? else { return Ok(Vec::new()) };
+    let mut problems = Vec::new();
+    for split in [Split::Train, Split::Test].into_iter().filter(|split| !found.contains(split)) {
+        if let Some(part) = manifest.part(split) {
+            let place = index_path(dir, split).display().to_string();
+            problems.push(Problem { place, reason: format!("is not there: the manifest has {} images", part.images) });
+        }
+    }
+    let is_known = |name: &String| manifest.parts.iter().flat_map(|part| &part.shards).any(|shard| shard.name == *name);
+    let unknown = super::foreign::tar_names(dir, "")?.into_iter().filter(|name| !is_known(name));
+    problems.extend(unknown.map(|name| {
+        let reason = "is none of the manifest's: other programs would read it too".to_owned();
+        Problem { place: dir.join(name).display().to_string(), reason }
+    }));
+    Ok(problems)
 }
 
 /// What is wrong with one image.
@@ -153,7 +174,7 @@ fn check_file(shards: &Shards, number: usize, path: &Path, expected: &BTreeMap<u
         if u64::from(bytes) != sample.image.bytes {
             return Err(format!("has {} bytes of {name}, the index {bytes}", sample.image.bytes));
         }
-        let is_label = sample.label == label.to_string() || classes.get(label as usize) == Some(&sample.label);
+        let is_label = sample.label.parse() == Ok(label) || classes.get(label as usize) == Some(&sample.label);
         if !is_label {
             return Err(format!("gives {name} the label {}, the index {label}", sample.label));
         }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use super::index::{Entry, Index, ShardFile};
-use super::pack::LOCK;
+use super::pack::is_unfinished;
 use super::scan::{self, Sample};
 use super::{Shards, index_path, split_name};
 use crate::data::image_folder::Skipped;
@@ -29,8 +29,9 @@ pub(super) fn shard_names(dir: &Path, split: Split) -> Result<Vec<String>, DataE
     let here = tar_names(dir, "")?;
     let mut named: Vec<String> = here.iter().filter(|name| has_word(name, words)).cloned().collect();
     if named.is_empty() {
-        let folders = words.iter().filter(|word| dir.join(word).is_dir());
-        let inner: Result<Vec<_>, _> = folders.map(|word| tar_names(&dir.join(word), &format!("{word}/"))).collect();
+        let folders =
+            folder_names(dir)?.into_iter().filter(|name| words.iter().any(|word| name.eq_ignore_ascii_case(word)));
+        let inner: Result<Vec<_>, _> = folders.map(|name| tar_names(&dir.join(&name), &format!("{name}/"))).collect();
         named = inner?.into_iter().find(|names| !names.is_empty()).unwrap_or_default();
     }
     let says_nothing = |name: &String| !has_word(name, &TRAIN) && !has_word(name, &VALIDATION);
@@ -44,8 +45,17 @@ pub(super) fn shard_names(dir: &Path, split: Split) -> Result<Vec<String>, DataE
     Ok(named)
 }
 
+/// Names of the folders in `dir`, in order.
+fn folder_names(dir: &Path) -> Result<Vec<String>, DataError> {
+    let failed = |error: std::io::Error| DataError::images(dir, format!("cannot be read ({error})"));
+    let entries = fs::read_dir(dir).map_err(failed)?.flatten().filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// The tar files in `dir`, without hidden ones and ImageNet's archives, each with `prefix` before its name.
-fn tar_names(dir: &Path, prefix: &str) -> Result<Vec<String>, DataError> {
+pub(super) fn tar_names(dir: &Path, prefix: &str) -> Result<Vec<String>, DataError> {
     let failed = |error: std::io::Error| DataError::images(dir, format!("cannot be read ({error})"));
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
@@ -58,9 +68,21 @@ fn tar_names(dir: &Path, prefix: &str) -> Result<Vec<String>, DataError> {
     Ok(names)
 }
 
+/// Whether one of `words` is the last in `name` that says what it is for: `eval-benchmark-train-0.tar` is to train on.
 fn has_word(name: &str, words: &[&str]) -> bool {
-    let mut parts = name.split(|character: char| !character.is_ascii_alphabetic());
-    parts.any(|part| words.iter().any(|word| part.eq_ignore_ascii_case(word)))
+    let is_among = |part: &str, words: &[&str]| words.iter().any(|word| part.eq_ignore_ascii_case(word));
+    let mut parts = name.rsplit(|character: char| !character.is_ascii_alphabetic());
+    parts.find(|part| is_among(part, &TRAIN) || is_among(part, &VALIDATION)).is_some_and(|part| is_among(part, words))
+}
+
+/// Whether `dir` has other tar files than `index`, or a newer list of classes.
+pub(super) fn has_changed(dir: &Path, split: Split, index: &Index) -> bool {
+    let modified = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    let made = modified(&index_path(dir, split));
+    let is_newer = |name: &&str| modified(&dir.join(name)).is_some_and(|time| made.is_some_and(|made| time > made));
+    let indexed = index.shards.iter().map(|shard| &shard.name);
+    shard_names(dir, split).is_ok_and(|names| !names.iter().eq(indexed))
+        || CLASS_LISTS.iter().any(|name| is_newer(&name))
 }
 
 /// Reads the shards of `split` in `dir` and leaves an index beside them.
@@ -68,7 +90,7 @@ fn has_word(name: &str, words: &[&str]) -> bool {
 /// # Errors
 /// When there are none, one cannot be read, or there is no image with a label in them.
 pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
-    if is_unfinished_pack(dir) {
+    if is_unfinished(dir) {
         let problem = "has shards that are not complete: call pdarts data pack again, as it was called before";
         return Err(DataError::images(dir, problem.into()));
     }
@@ -113,14 +135,6 @@ pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
         notes.push(format!("{} cannot be written ({error}): the shards are read again at each start", path.display()));
     }
     Ok(Shards::new(dir, index, notes))
-}
-
-/// Whether `dir` has what a pack leaves only when it was killed or refused.
-fn is_unfinished_pack(dir: &Path) -> bool {
-    let is_own = |name: &str| {
-        name == LOCK || (name.starts_with(".train-") || name.starts_with(".val-")) && name.ends_with(".index")
-    };
-    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_own(&entry.file_name().to_string_lossy())))
 }
 
 struct Scanned {

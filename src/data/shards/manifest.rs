@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::DataError;
+use super::split_name;
+use crate::data::{DataError, Split};
 
 /// Name of the file.
 const NAME: &str = "manifest.json";
@@ -70,6 +71,11 @@ pub struct LeftOut {
 }
 
 impl Manifest {
+    /// What it says of the images of `split`; nothing if there are none.
+    pub fn part(&self, split: Split) -> Option<&PartManifest> {
+        self.parts.iter().find(|part| part.name == split_name(split))
+    }
+
     /// Where it is in a folder of shards.
     pub fn path(dir: &Path) -> PathBuf {
         dir.join(NAME)

@@ -25,7 +25,10 @@ use self::index::{BLOCK, Entry, Index};
 use super::{Colours, DataError, Source, Split, StoredImage};
 
 pub use self::manifest::Manifest;
-pub(super) use self::originals::Originals;
+pub(super) use self::originals::{Originals, are_unpacked};
+
+/// What helps where shards of `pdarts data pack` are not as they were made.
+const REPAIR: &str = "copy it again, or call pdarts data pack as before, which makes again what is broken";
 
 /// One part of a data set in tar files.
 #[derive(Debug)]
@@ -62,10 +65,16 @@ impl Shards {
     pub fn open(dir: &Path, split: Split) -> Result<Self, DataError> {
         let path = index_path(dir, split);
         if !path.is_file() {
-            return foreign::open(dir, split);
+            return match Manifest::read(dir)?.is_some_and(|manifest| manifest.part(split).is_some()) {
+                true => {
+                    Err(DataError::images(&path, format!("is not there, but manifest.json has its images: {REPAIR}")))
+                }
+                false => foreign::open(dir, split),
+            };
         }
         let index = Index::read(&path)?;
         match (mismatch(dir, &index), index.is_scanned) {
+            (None, true) if foreign::has_changed(dir, split, &index) => foreign::open(dir, split),
             (None, _) => Ok(Self::new(dir, index, Vec::new())),
             (Some(_), true) => foreign::open(dir, split),
             (Some(problem), false) => Err(DataError::images(&path, format!("does not match its shards: {problem}"))),
@@ -169,8 +178,8 @@ fn mismatch(dir: &Path, index: &Index) -> Option<String> {
         Ok(found) if found.len() == shard.bytes => None,
         Ok(found) => {
             let (name, bytes) = (&shard.name, shard.bytes);
-            Some(format!("{name} has {} bytes, expected {bytes}; copy it again, or pack anew", found.len()))
+            Some(format!("{name} has {} bytes, expected {bytes}; {REPAIR}", found.len()))
         }
-        Err(error) => Some(format!("{} cannot be read ({error}); copy it again, or pack anew", shard.name)),
+        Err(error) => Some(format!("{} cannot be read ({error}); {REPAIR}", shard.name)),
     })
 }

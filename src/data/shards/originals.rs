@@ -29,6 +29,11 @@ enum Train {
     Classes(Vec<String>),
 }
 
+/// Whether each of `archives` has a folder of its name beside it, as after unpacking ImageNet class by class.
+pub(in crate::data) fn are_unpacked(mut archives: impl Iterator<Item = PathBuf>) -> bool {
+    archives.all(|archive| archive.with_extension("").is_dir())
+}
+
 impl Originals {
     /// The archives in `dir`; none if there is none.
     pub fn find(dir: &Path) -> Option<Self> {
@@ -36,7 +41,9 @@ impl Originals {
             Train::One
         } else {
             let folders = ["train", ""].map(|folder| class_archives(dir, folder));
-            folders.into_iter().find(|names| !names.is_empty()).map_or(Train::None, Train::Classes)
+            let usable =
+                |names: &Vec<String>| !names.is_empty() && !are_unpacked(names.iter().map(|name| dir.join(name)));
+            folders.into_iter().find(usable).map_or(Train::None, Train::Classes)
         };
         let found = Self { dir: dir.into(), train };
         (found.has(Split::Train) || found.has(Split::Test)).then_some(found)

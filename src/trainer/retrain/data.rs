@@ -78,7 +78,11 @@ impl TrainData {
             (from.size, in_random_order(&Views::new(view_settings(config), from.size).training))
         };
         let network = network(config, genotype, training.class_names().len());
-        check_normalised_values(&normalised_batch(config, &network), world.size)?;
+        for side in config.train.image_sizes.iter().map(|from| from.size).chain([config.data.side()]) {
+            let of_side = NetworkShape { image_size: side as u64, ..network.shape };
+            let network = NetworkDescription { shape: of_side, ..network.clone() };
+            check_normalised_values(&normalised_batch(config, &network), world.size)?;
+        }
         Ok(Self {
             resized_loaders: config.train.image_sizes.iter().map(resized).collect(),
             image_sizes: config.train.image_sizes.clone(),

@@ -10,6 +10,7 @@ mod convert;
 mod plan;
 mod shard;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::num::NonZeroUsize;
@@ -26,7 +27,7 @@ use crate::data::{DataError, Images, Shard, Source, Split, StoredImage, parallel
 use crate::files::{remove_partial_files, replace};
 
 /// Held while shards are written.
-pub(super) const LOCK: &str = ".lock";
+const LOCK: &str = ".lock";
 
 /// What shards are to be like.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -99,10 +100,10 @@ impl Pack {
         self.parts.iter().map(|part| part.images.len()).sum()
     }
 
-    /// The manifest, if all is done already.
+    /// The manifest, if all is done already and still there.
     ///
     /// # Errors
-    /// When there are shards of other images or options, or one has another size than it had.
+    /// When there are shards of other images or options.
     pub fn complete(&self) -> Result<Option<Manifest>, DataError> {
         let Some(manifest) = Manifest::read(&self.to)? else { return Ok(None) };
         let plans: Vec<String> = manifest.parts.iter().map(|part| part.plan.clone()).collect();
@@ -110,28 +111,31 @@ impl Pack {
             let problem = "holds shards of other images or options: choose another folder with --to, or remove it";
             return Err(DataError::images(&self.to, problem.into()));
         }
-        for part in &self.parts {
-            let index = Index::read(&index_path(&self.to, part.split))?;
-            if let Some(problem) = mismatch(&self.to, &index) {
-                return Err(DataError::images(
-                    &Manifest::path(&self.to),
-                    format!("does not match its shards: {problem}"),
-                ));
-            }
+        let is_whole = |part: &Part| {
+            Index::read(&index_path(&self.to, part.split)).is_ok_and(|index| mismatch(&self.to, &index).is_none())
+        };
+        if !self.parts.iter().all(is_whole) {
+            return Ok(None);
         }
         let left_out = manifest.parts.iter().map(|part| part.left_out.len()).sum::<usize>();
         Ok((left_out <= self.options.skip_bad).then_some(manifest))
     }
 
     /// Makes the folder and takes it for this process and those that work with it; removes what a killed one left half
-    /// written. One rank does that before the others write.
+    /// written, and what one with other options left. One rank does that before the others write.
     ///
     /// # Errors
-    /// When the folder cannot be made, or another process writes there.
+    /// When the folder cannot be made, another process writes there, or it has shards that no pack made.
     pub fn begin(&self) -> Result<Lock, DataError> {
         let failed = |source: io::Error| DataError::Write { path: self.to.clone(), source };
         fs::create_dir_all(&self.to).map_err(failed)?;
         let path = self.to.join(LOCK);
+        let (is_complete, is_begun) = (Manifest::path(&self.to).is_file(), is_unfinished(&self.to));
+        if !is_complete && !is_begun && has_shards(&self.to) {
+            let problem =
+                "has tar files or an index that pdarts data pack did not make: choose another folder with --to";
+            return Err(DataError::images(&self.to, problem.into()));
+        }
         let file = File::options().create(true).append(true).open(&path).map_err(failed)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
@@ -145,6 +149,11 @@ impl Pack {
         }
         let lock = Lock { path, _file: file };
         remove_partial_files(&self.to).map_err(failed)?;
+        if is_complete {
+            self.note_whole_shards()?;
+        } else {
+            self.remove_shards_of_other_plans()?;
+        }
         // More bad images than may be: what has them is made again, for they may have been repaired.
         if self.left_out().len() > self.options.skip_bad {
             for (part, number) in self.shards() {
@@ -155,6 +164,51 @@ impl Pack {
             }
         }
         Ok(lock)
+    }
+
+    /// Leaves beside each shard of a complete pack that is still whole the index of its own that it had before.
+    fn note_whole_shards(&self) -> Result<(), DataError> {
+        for part in &self.parts {
+            let Ok(joined) = Index::read(&index_path(&self.to, part.split)) else { continue };
+            // Without images that were left out, the index has one entry for each.
+            if joined.plan != part.plan.digest || joined.len() != part.images.len() {
+                continue;
+            }
+            for (number, shard) in joined.shards.iter().enumerate() {
+                let entries = part.plan.shard(number).iter().filter_map(|&image| joined.entry(image as usize));
+                let mut index = Index {
+                    has_checksums: joined.has_checksums,
+                    classes: joined.classes.clone(),
+                    plan: joined.plan,
+                    shards: vec![shard.clone()],
+                    ..Index::default()
+                };
+                if mismatch(&self.to, &index).is_none()
+                    && entries.map(|entry| Entry { shard: 0, ..entry }).all(|entry| index.push(entry))
+                {
+                    let path = self.sidecar(part.split, number);
+                    replace(&path, |writer| index.write(writer)).map_err(|source| DataError::Write { path, source })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes shards that an unfinished pack with other options has left, which readers would take for some of these.
+    fn remove_shards_of_other_plans(&self) -> Result<(), DataError> {
+        let failed = |source: io::Error| DataError::Write { path: self.to.clone(), source };
+        let own: BTreeSet<String> =
+            self.shards().map(|(part, number)| format!("{}.tar", shard_stem(part.split, number))).collect();
+        for entry in fs::read_dir(&self.to).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+            let shard = name.strip_prefix('.').and_then(|name| name.strip_suffix(".index")).unwrap_or(&name);
+            let shard = format!("{}.tar", shard.strip_suffix(".tar").unwrap_or(shard));
+            if is_shard_name(&shard) && !own.contains(&shard) {
+                let path = self.to.join(&name);
+                fs::remove_file(&path).map_err(|source| DataError::Write { path, source })?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes this rank's shards, as far as they are not there. `progress` hears of images.
@@ -353,6 +407,30 @@ fn put(
 
 fn shard_stem(split: Split, number: usize) -> String {
     format!("{}-{number:06}", split_name(split))
+}
+
+/// Whether `name` is that of a shard that packs write.
+fn is_shard_name(name: &str) -> bool {
+    let number = ["train-", "val-"].iter().find_map(|prefix| name.strip_prefix(prefix)?.strip_suffix(".tar"));
+    number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Whether `dir` has what a pack leaves only when it was killed or refused.
+pub(super) fn is_unfinished(dir: &Path) -> bool {
+    let is_own = |name: &str| {
+        name == LOCK
+            || name
+                .strip_prefix('.')
+                .and_then(|name| name.strip_suffix(".index"))
+                .is_some_and(|stem| is_shard_name(&format!("{stem}.tar")))
+    };
+    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_own(&entry.file_name().to_string_lossy())))
+}
+
+/// Whether `dir` has shards or indices.
+fn has_shards(dir: &Path) -> bool {
+    let is_one = |name: &str| !name.starts_with('.') && (name.ends_with(".tar") || name.ends_with(".index"));
+    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_one(&entry.file_name().to_string_lossy())))
 }
 
 /// Held while shards are written; removed when that has ended.
