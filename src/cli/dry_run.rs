@@ -37,6 +37,8 @@ pub struct RunToBe {
     pub num_weight_files: u64,
     /// Runs like this one, one after the other.
     pub num_runs: usize,
+    /// Cells of which nothing is left but a line, where each run trains one; otherwise 0.
+    pub num_cells: usize,
 }
 
 /// Images of a run.
@@ -108,6 +110,9 @@ impl RunToBe {
 
     /// The checkpoints that are kept and the one that is being written, weights, records.
     fn disk_bytes(&self, parts: &[Rehearsal]) -> u64 {
+        if self.num_cells > 0 {
+            return BYTES_OF_A_RUN + self.num_cells as u64 * BYTES_OF_A_RECORD;
+        }
         let checkpoint = parts.iter().map(|part| part.checkpoint_bytes).max().unwrap_or(0);
         let records = (self.steps / self.log_every_steps.max(1) + self.epochs) as u64 * BYTES_OF_A_RECORD;
         let files = (self.num_checkpoints as u64 + 1 + self.num_weight_files) * checkpoint;

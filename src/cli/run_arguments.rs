@@ -1,6 +1,7 @@
 //! Which run, under which configuration: the arguments and the first steps that `pdarts search` and `pdarts train`
 //! have in common.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -285,7 +286,17 @@ pub fn run_failure(error: TrainError, run: Option<&RunDirectory>, command: &str,
         Some(run) => with_checkpoint(run, command, error),
         None => error.into(),
     };
-    if is_common { known_to_all(ranks, error) } else { error }
+    if is_common { known_to_all(ranks, error).context(Diverged) } else { error }
+}
+
+/// Marks the failure of a run that all ranks have come to alike, so that another run can follow; says nothing itself.
+#[derive(Copy, Clone, Debug)]
+pub struct Diverged;
+
+impl fmt::Display for Diverged {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Ok(())
+    }
 }
 
 fn with_checkpoint(run: &RunDirectory, command: &str, error: TrainError) -> anyhow::Error {

@@ -303,7 +303,13 @@ fn path_of(key: &str) -> impl Iterator<Item = &str> {
 }
 
 fn unknown_key<C: Settings>(schema: &Value, key: &str, origin: Origin) -> ConfigError {
-    let kinds = [("search", "a search", "pdarts search"), ("train", "a training", "pdarts train")];
+    let kinds = [
+        ("search", "a search", "pdarts search"),
+        ("train", "a training", "pdarts train"),
+        ("compare", "an experiment", "pdarts compare"),
+        ("strategies", "an experiment", "pdarts compare"),
+        ("run", "a search or a training", "pdarts search or pdarts train"),
+    ];
     let section = key.split('.').next().unwrap_or_default();
     if let Some((_, kind, command)) =
         kinds.into_iter().find(|(name, ..)| *name == section && schema.get(name).is_none())

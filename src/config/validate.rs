@@ -86,9 +86,13 @@ impl Settings for SearchConfig {
         validate_run(&self.run)?;
         validate_data(&self.data)?;
         validate_channels(self.model.channels)?;
-        validate_search(&self.search)?;
+        validate_skips(&self.search)?;
         validate_operations(&self.search.operations)?;
-        validate_stages(&self.search)?;
+        // What has no supernet has no stages: such keys are refused below.
+        if !self.search.strategy.trains_cells() {
+            validate_search(&self.search)?;
+            validate_stages(&self.search)?;
+        }
         strategy::validate_strategy(&self.search, self.model.channels)?;
         regularisers::validate_regularisers(&self.search)?;
         strategy::validate_batch_norm(self.search.strategy, self.model.batch_norm)?;
@@ -200,7 +204,10 @@ fn validate_search(search: &SearchSection) -> Result<(), Violation> {
     require(start <= epochs, "search.alpha_start_epoch", || {
         format!("{start} is beyond search.epochs = {epochs}; state 0 to {epochs}")
     })?;
-    zero_or_more("search.alpha_init_scale", search.alpha_init_scale)?;
+    zero_or_more("search.alpha_init_scale", search.alpha_init_scale)
+}
+
+fn validate_skips(search: &SearchSection) -> Result<(), Violation> {
     let skips = search.max_skip_connects;
     require(skips <= MAX_SKIP_CONNECTS, "search.max_skip_connects", || {
         format!("a cell has no {skips} edges; state 0 to {MAX_SKIP_CONNECTS}")

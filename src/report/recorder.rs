@@ -135,6 +135,7 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
             ("valid_top1", record.valid_top1),
             ("normal_entropy", Some(record.normal_entropy)),
             ("reduction_entropy", Some(record.reduction_entropy)),
+            ("penalty", record.penalty),
             ("eigenvalue", record.eigenvalue),
             ("seconds", Some(record.seconds)),
         ];

@@ -215,8 +215,56 @@ fn what_is_no_experiment_is_refused_in_one_line() {
         assert!(line.contains(part), "{line}");
         assert!(!folder.path("runs/compare/darts").exists());
     }
-    // A run that cannot begin is named.
-    let arguments = [&START[..], &["--set", "train.set=[\"train.global_batch=64\"]"]].concat();
-    let line = folder.refusal(&arguments, 2);
-    assert!(line.starts_with("darts, seed 3: train.global_batch: a batch of 64 is larger than the 32"), "{line}");
+}
+
+#[test]
+fn what_cannot_begin_is_found_before_anything_runs_and_can_be_repaired() {
+    let folder = folder();
+    for (change, part) in [
+        (r#"train.set=["train.global_batch=64"]"#, "[train]: train.global_batch: a batch of 64 is larger than the 32"),
+        (
+            r#"strategies.1.set=["search.strategy=random", "evaluation.global_batch=64"]"#,
+            "strategy random: evaluation.global_batch: a batch of 64 is larger than the 32 training images",
+        ),
+        (r#"strategies.0.set=["data.limit=9999"]"#, "strategy darts: data.limit: the training set has 2200 images"),
+        (r#"train.set=["run.seed=9"]"#, "train.set: run.seed is that of each run in turn; state compare.seeds"),
+        (r#"strategies.0.name="results.json""#, "strategies.0.name: results.json is a file of the experiment"),
+    ] {
+        let line = folder.refusal(&[&START[..], &["--set", change]].concat(), 2);
+        assert!(line.contains(part), "{line}");
+        assert!(!folder.path("all").exists());
+    }
+    // What no run has begun with may change; what one has, may not.
+    let only = |cells: &str| {
+        let set = format!(
+            r#"strategies.1.set=["search.strategy=random", "evaluation.candidates={cells}", "evaluation.global_batch=8"]"#
+        );
+        ["--set".to_owned(), set]
+    };
+    let [set, five] = only("5");
+    let mut stopped = folder.start(&[&START[..], &[set.as_str(), five.as_str()]].concat());
+    stopped.wait_until(|| folder.path("all/darts/seed3/train/metrics.jsonl").exists());
+    stopped.signal("KILL");
+    stopped.end();
+    folder.warnings(&START);
+    let [set, five] = only("5");
+    let line = folder.refusal(&[&START[..], &[set.as_str(), five.as_str()]].concat(), 2);
+    assert!(line.contains("another experiment (random: evaluation.candidates = 5 instead of 1"), "{line}");
+}
+
+#[test]
+fn run_that_diverges_keeps_no_other_from_its_place_in_the_table() {
+    let folder = folder();
+    let rates = "\"optimizer.weights.learning_rate=1e30\", \"optimizer.weights.gradient_clip=1e30\"";
+    let set = format!("strategies.0.set=[{rates}]");
+    let output = folder.command(&["compare"]).args([&START[..], &["--set", &set]].concat()).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let table: Vec<&str> = stdout.lines().filter(|line| line.contains("/2 ")).collect();
+    assert!(table.len() == 2 && table[0].contains("0/2") && table[1].contains("2/2"), "{stdout}");
+    let last = stderr.lines().last().unwrap();
+    assert!(
+        last.contains("darts, seed 3; darts, seed 4 diverged") && last.contains("run.on_divergence=rewind"),
+        "{last}"
+    );
 }

@@ -191,7 +191,7 @@ fn what_searches_of_cells_cannot_do_is_refused_with_its_key() {
     for (changes, part) in [
         (&["search.epochs=30"][..], "search.epochs: evolution trains single cells"),
         (&["model.channels=8"], "model.channels: evolution trains single cells"),
-        (&["search.order=2"], "search.order: evolution steps alphas"),
+        (&["search.order=2"], "search.order: evolution trains single cells"),
         (&["data.alpha_fraction=0.2"], "data.alpha_fraction: evolution trains single cells"),
         (&["data.train_fraction=1"], "data.train_fraction"),
         (
@@ -210,7 +210,10 @@ fn what_searches_of_cells_cannot_do_is_refused_with_its_key() {
             "search.max_parameters: no cell's network has so few parameters; the smallest has 1",
         ),
         (&["search.max_multiply_adds=1000"], "search.max_multiply_adds: no cell's network has so few multiply-adds"),
-        (&["evaluation.global_batch=64"], "train.global_batch: a batch of 64 is larger than the 32 training images"),
+        (
+            &["evaluation.global_batch=64"],
+            "evaluation.global_batch: a batch of 64 is larger than the 32 training images",
+        ),
     ] {
         let set = changes.iter().flat_map(|change| ["--set", change]);
         let line = folder.refusal(&START.into_iter().chain(set).collect::<Vec<_>>(), 2);
@@ -221,4 +224,18 @@ fn what_searches_of_cells_cannot_do_is_refused_with_its_key() {
     let smallest: u64 = smallest.split("smallest has ").nth(1).unwrap().split(':').next().unwrap().parse().unwrap();
     let with = |limit: u64| SearchConfig::from_overrides(&[format!("search.max_parameters={limit}")]);
     assert!(with(smallest).is_ok() && with(smallest - 1).is_err());
+}
+
+#[test]
+fn few_operations_are_enough_and_cells_that_cannot_be_scored_are_the_worst() {
+    let folder = folder();
+    let operations = "search.operations=[\"max_pool_3x3\", \"skip_connect\"]";
+    let rates = ["--set", "optimizer.weights.learning_rate=1e38", "--set", "optimizer.weights.gradient_clip=1e38"];
+    let settings = [&["--set", operations, "--set", "evaluation.candidates=2"][..], &rates].concat();
+    let warnings = folder.warnings(&[&START[..], &RANDOM[..8], &settings].concat());
+    assert!(warnings.contains("the training of every cell diverged"), "{warnings}");
+    for cell in cells(&folder.path("run")) {
+        let told = cell["diverged"].as_str().unwrap();
+        assert!(cell["valid"].is_null() && !told.contains("--resume"), "{told}");
+    }
 }

@@ -5,11 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use serde::{Deserialize, Serialize};
+use tch::Device;
 
 use crate::cli::error::UsageError;
-use crate::config::{CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
+use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
+use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
 use crate::run::{RunDirectory, RunError, lock_folder, write_json_atomic};
+use crate::trainer::{CellData, SearchData, TrainData};
+use crate::world::{Ranks, World};
 
 pub const FILE: &str = "experiment.json";
 
@@ -68,14 +72,39 @@ impl Experiment {
         Ok(serde_json::from_str(&text).with_context(damaged).map_err(UsageError::new)?)
     }
 
-    /// Notes it in `root`, or finds it there. Settings that results do not depend on are taken as they are stated now.
+    /// Looks, before anything is computed, whether all searches and trainings can begin on `num_ranks` ranks.
+    ///
+    /// # Errors
+    /// The first strategy that cannot, with the reason.
+    pub fn check(&self, num_ranks: usize) -> anyhow::Result<()> {
+        let world = World::new(Ranks::alone(), Device::Cpu, 1, CommunicatorChoice::Auto)?;
+        for Compared { name, search } in &self.strategies {
+            let check = || -> anyhow::Result<()> {
+                if search.search.strategy.trains_cells() {
+                    CellData::load(search, &world).map_err(UsageError::new)?;
+                } else {
+                    SearchData::load(search, &world)?;
+                    search.validate_with_ranks(num_ranks)?;
+                }
+                Ok(())
+            };
+            check().with_context(|| format!("strategy {name}"))?;
+        }
+        // Any cell will do.
+        let cell = library::find("PDARTS_C10")?.genotype;
+        let check = TrainData::load(&self.train, &cell, &world).map(drop).map_err(anyhow::Error::from);
+        check.and_then(|()| Ok(self.train.validate_with_ranks(num_ranks)?)).context("[train]")
+    }
+
+    /// Notes it in `root`, or finds it there. What no run has begun with may have changed, and settings that results do not depend
+    /// on.
     ///
     /// # Errors
     /// [`UsageError`] for a folder of another experiment, with what differs, and for one with anything else in it.
-    pub fn noted_in(self, root: &Path) -> anyhow::Result<Self> {
+    pub fn note_in(&self, root: &Path) -> anyhow::Result<()> {
         if root.join(FILE).exists() {
             let before = Self::read(root)?;
-            if let Some(difference) = self.difference(&before)? {
+            if let Some(difference) = self.difference(&before, root)? {
                 return Err(UsageError::new(anyhow!(
                     "{} is the folder of another experiment ({difference}): choose another --out, or go on with it as it \
                      was begun with --resume",
@@ -83,17 +112,16 @@ impl Experiment {
                 ))
                 .into());
             }
-            return Ok(self);
+        } else {
+            RunDirectory::check_vacant(root)?;
+            let refused = |cause| RunError::Create { root: root.to_owned(), cause };
+            std::fs::create_dir_all(root).map_err(refused)?;
         }
-        RunDirectory::check_vacant(root)?;
-        let refused = |cause| RunError::Create { root: root.to_owned(), cause };
-        std::fs::create_dir_all(root).map_err(refused)?;
-        write_json_atomic(&root.join(FILE), &self)?;
-        Ok(self)
+        Ok(write_json_atomic(&root.join(FILE), self)?)
     }
 
-    /// The first thing in which results would differ from those of `before`.
-    fn difference(&self, before: &Self) -> anyhow::Result<Option<String>> {
+    /// The first thing in which results of the runs in `root` would differ from those of `before`.
+    fn difference(&self, before: &Self, root: &Path) -> anyhow::Result<Option<String>> {
         let names = |experiment: &Self| {
             experiment.strategies.iter().map(|strategy| strategy.name.clone()).collect::<Vec<_>>().join(", ")
         };
@@ -105,10 +133,18 @@ impl Experiment {
         if let Some((what, now, then)) = lists.into_iter().find(|(_, now, then)| now != then) {
             return Ok(Some(format!("{what} {now} instead of {then}")));
         }
+        let has_begun = |name: &str, part: &str| {
+            self.seeds.iter().any(|seed| root.join(name).join(format!("seed{seed}")).join(part).exists())
+        };
         for (now, then) in self.strategies.iter().zip(&before.strategies) {
-            if let Some(difference) = now.search.difference(&then.search)?.first() {
+            if has_begun(&now.name, "search")
+                && let Some(difference) = now.search.difference(&then.search)?.first()
+            {
                 return Ok(Some(format!("{}: {difference}", now.name)));
             }
+        }
+        if !self.strategies.iter().any(|strategy| has_begun(&strategy.name, "train")) {
+            return Ok(None);
         }
         Ok(self.train.difference(&before.train)?.first().map(|difference| format!("training: {difference}")))
     }

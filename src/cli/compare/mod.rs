@@ -14,17 +14,18 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 
 use self::experiment::Experiment;
+use super::error::one_line;
 use super::genotype::{NamedGenotype, read_genotype};
 use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output;
-use super::ranks::agree;
+use super::ranks::{agree, known_to_all};
 use super::report::write_beside;
-use super::run_arguments::{RunPlace, Standing};
+use super::run_arguments::{Diverged, RunPlace, Standing};
 use super::{search, train};
 use crate::report::Comparison;
 use crate::run::{TrainedCell, write_atomic, write_json_atomic};
@@ -86,11 +87,16 @@ impl CompareArguments {
         };
         let mut experiment = match stated {
             None => Experiment::read(&root)?,
-            Some(stated) if ranks.is_root() => stated.noted_in(&root)?,
             Some(stated) => stated,
         };
         if let Some(data) = &self.data {
             experiment.set_data(data);
+        }
+        if ranks.is_root() && !self.results {
+            experiment.check(ranks.size)?;
+        }
+        if ranks.is_root() && self.config.is_some() {
+            experiment.note_in(&root)?;
         }
         Ok(experiment)
     }
@@ -105,8 +111,8 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Ex
     }
     let experiment = agree(&ranks, arguments.experiment(&ranks))?;
     let root = ranks.gather(&arguments.root(), Label::new("name of the experiment's folder"))?.swap_remove(0);
-    let signal = match arguments.results {
-        true => None,
+    let End { signal, diverged } = match arguments.results {
+        true => End::default(),
         false => {
             let _lock = agree(&ranks, if ranks.is_root() { experiment::lock(&root).map(Some) } else { Ok(None) })?;
             Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?
@@ -124,7 +130,19 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Ex
     if let Some(signal) = signal.filter(|_| ranks.is_root()) {
         tracing::warn!("stopped by signal {signal}; go on with: pdarts compare --resume {}", root.display());
     }
+    if signal.is_none() && !diverged.is_empty() {
+        return Err(known_to_all(&ranks, in_words(&diverged)));
+    }
     Ok(signal.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))))
+}
+
+/// What to do about runs that diverged.
+fn in_words(diverged: &[String]) -> anyhow::Error {
+    anyhow!(
+        "{} diverged and are left out of the table: call again with \"run.on_divergence=rewind\" (or skip) among search.set and \
+         train.set of the experiment's file, or leave such a strategy out of a new experiment",
+        diverged.join("; ")
+    )
 }
 
 /// Leaves the table in the folder, as JSON, as text and as a page.
@@ -145,30 +163,52 @@ struct Conductor<'a> {
     logging: &'a Logging,
 }
 
+/// How the runs of an experiment ended.
+#[derive(Default)]
+struct End {
+    /// That stopped it.
+    signal: Option<Signal>,
+    /// Runs that diverged, by name and seed.
+    diverged: Vec<String>,
+}
+
 impl Conductor<'_> {
-    /// Returns the signal that stopped it.
-    fn run_all(&self) -> anyhow::Result<Option<Signal>> {
+    /// A run that diverges does not keep the others from theirs.
+    fn run_all(&self) -> anyhow::Result<End> {
         let Experiment { seeds, strategies, .. } = self.experiment;
         let num_pairs = seeds.len() * strategies.len();
         // Seed by seed, so that a table of what is complete compares all strategies.
         let pairs = seeds.iter().flat_map(|&seed| (0..strategies.len()).map(move |strategy| (seed, strategy)));
+        let mut end = End::default();
         for (number, (seed, strategy)) in (1usize..).zip(pairs) {
-            let name = &strategies[strategy].name;
+            let of_pair = format!("{}, seed {seed}", strategies[strategy].name);
             if self.ranks.is_root() {
-                tracing::info!("{number}/{num_pairs}: {name}, seed {seed}");
+                tracing::info!("{number}/{num_pairs}: {of_pair}");
             }
-            let of_pair = || format!("{name}, seed {seed}");
-            let folder = self.root.join(name).join(format!("seed{seed}"));
-            let search_root = folder.join("search");
-            if let Some(signal) = self.search(strategy, seed, &search_root).with_context(of_pair)? {
-                return Ok(Some(signal));
-            }
-            let trained = self.train(name, seed, &search_root, folder.join("train"));
-            if let Some(signal) = trained.with_context(of_pair)? {
-                return Ok(Some(signal));
+            match self.run_pair(strategy, seed).with_context(|| of_pair.clone()) {
+                Ok(None) => {}
+                Ok(Some(signal)) => return Ok(End { signal: Some(signal), ..end }),
+                Err(error) if error.downcast_ref::<Diverged>().is_some() => {
+                    if self.ranks.is_root() {
+                        tracing::warn!("{}", one_line(&error));
+                    }
+                    end.diverged.push(of_pair);
+                }
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        Ok(end)
+    }
+
+    /// Returns the signal that stopped it.
+    fn run_pair(&self, strategy: usize, seed: u64) -> anyhow::Result<Option<Signal>> {
+        let name = &self.experiment.strategies[strategy].name;
+        let folder = self.root.join(name).join(format!("seed{seed}"));
+        let search_root = folder.join("search");
+        if let Some(signal) = self.search(strategy, seed, &search_root)? {
+            return Ok(Some(signal));
+        }
+        self.train(name, seed, &search_root, folder.join("train"))
     }
 
     fn search(&self, strategy: usize, seed: u64, root: &Path) -> anyhow::Result<Option<Signal>> {

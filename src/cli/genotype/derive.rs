@@ -27,8 +27,8 @@ pub struct DeriveArguments {
     #[arg(value_name = "ALPHAS.json")]
     alphas: PathBuf,
     /// Limit on skip connections in the normal cell, 0 to 8, that decides which cell is the result
-    #[arg(long, value_name = "M", default_value_t = SearchConfig::default().search.max_skip_connects)]
-    max_skip_connects: usize,
+    #[arg(long, value_name = "M", default_value_t = SearchConfig::default().search.max_skip_connects as u8, value_parser = clap::value_parser!(u8).range(0..=8))]
+    max_skip_connects: u8,
     /// Most parameters of the network, as search.max_parameters
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_parameters: Option<u64>,
@@ -78,7 +78,7 @@ fn derive(arguments: &DeriveArguments) -> anyhow::Result<GenotypeFile> {
         serde_json::from_str(&text).with_context(|| format!("{name} is not a file of alphas"))?;
     let limits = arguments.limits();
     let variants = restrict(&live, &alphas).and_then(|variants| variants_within(variants, &live, &alphas, limits));
-    Ok(GenotypeFile::new(&variants.context(name)?, arguments.max_skip_connects, None).within(&limits))
+    Ok(GenotypeFile::new(&variants.context(name)?, arguments.max_skip_connects.into(), None).within(&limits))
 }
 
 /// One line for each variant, the result with a star.

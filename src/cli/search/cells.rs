@@ -139,6 +139,12 @@ fn conclude(
     let (summary, text) = match signal {
         Some(_) => (recorder.stopped(records)?, String::new()),
         None => {
+            if config.evaluation.candidates > 1 && records.iter().all(|record| record.valid_top1().is_none()) {
+                tracing::warn!(
+                    "the training of every cell diverged, and the result is none better than others: lower \
+                     optimizer.weights.learning_rate or optimizer.weights.gradient_clip in a new run"
+                );
+            }
             let (genotypes, summary) = recorder.finish(records, &config.digest()?)?;
             let text = report(&root, &genotypes, records);
             (summary, text)
@@ -192,7 +198,12 @@ pub(super) fn rehearse(
         log_every_steps: config.run.log_every_steps,
         num_checkpoints: 0,
         num_weight_files: 0,
-        num_runs: config.evaluation.candidates.div_ceil(world.size),
+        // Of a single cell nothing is trained.
+        num_runs: match config.evaluation.candidates {
+            1 => 0,
+            candidates => candidates.div_ceil(world.size),
+        },
+        num_cells: config.evaluation.candidates,
     };
     dry_run::conclude(to_be, parts, &world, arguments.run.json)
 }

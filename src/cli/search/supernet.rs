@@ -94,6 +94,7 @@ impl Prepared {
             num_checkpoints: config.run.keep_checkpoints + usize::from(config.run.keep_best_checkpoint),
             num_weight_files: 0,
             num_runs: 1,
+            num_cells: 0,
         };
         dry_run::conclude(to_be, parts, world, arguments.run.json)
     }

@@ -161,6 +161,7 @@ impl Prepared {
             num_checkpoints: config.run.keep_checkpoints + usize::from(config.run.keep_best_checkpoint),
             num_weight_files: 1,
             num_runs: call.arguments.seeds.len().max(1),
+            num_cells: 0,
         };
         dry_run::conclude(to_be, parts, world, run.json)
     }

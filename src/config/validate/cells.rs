@@ -74,8 +74,9 @@ pub(super) fn validate_cells_alone(config: &SearchConfig) -> Result<(), Violatio
             ("evolution", config.evolution == EvolutionSection::default()),
         ] {
             require(is_default, key, || {
+                let other = if key == "evolution" { StrategyName::Evolution } else { StrategyName::Random };
                 format!(
-                    "{strategy} trains a supernet, no single cells; leave the table out, or state search.strategy = \"random\""
+                    "{strategy} trains a supernet, no single cells; leave the table out, or state search.strategy = \"{other}\""
                 )
             })?;
         }
@@ -119,6 +120,10 @@ fn refuse_keys_of_supernets(config: &SearchConfig) -> Result<(), Violation> {
     let (search, defaults) = (&config.search, SearchSection::default());
     let model = SearchModelSection { channels: SearchModelSection::default().channels, ..config.model.clone() };
     let rules = [
+        ("search.order", search.order == defaults.order),
+        ("search.partial_channels", search.partial_channels == defaults.partial_channels),
+        ("search.temperature", search.temperature == defaults.temperature),
+        ("search.temperature_end", search.temperature_end == defaults.temperature_end),
         ("search.stages", search.stages == defaults.stages),
         ("search.epochs", search.epochs == defaults.epochs),
         ("search.global_batch", search.global_batch == defaults.global_batch),

@@ -4,6 +4,9 @@ use super::require;
 use crate::config::schema::{Section, compare::SECTIONS};
 use crate::config::{CompareConfig, Settings, Violation};
 
+/// What lies beside the folders of the strategies.
+const FILES: [&str; 4] = ["experiment.json", "results.json", "results.txt", "report.html"];
+
 impl Settings for CompareConfig {
     const SECTIONS: &'static [Section] = &SECTIONS;
 
@@ -31,7 +34,23 @@ impl Settings for CompareConfig {
             require(!name.is_empty() && name.chars().all(is_name) && !name.starts_with('.'), &*key, || {
                 format!("{name:?} cannot be a folder; use letters, digits, - and _")
             })?;
+            require(!FILES.contains(name), &*key, || {
+                format!("{name} is a file of the experiment; choose another name")
+            })?;
             require(!names[..index].contains(name), &*key, || format!("{name} is listed twice; list each name once"))?;
+        }
+        let of_strategies = self
+            .strategies
+            .iter()
+            .enumerate()
+            .map(|(index, strategy)| (format!("strategies.{index}.set"), &strategy.set));
+        let common = [("search.set".to_owned(), &self.search.set), ("train.set".to_owned(), &self.train.set)];
+        for (key, set) in common.into_iter().chain(of_strategies) {
+            let is_seed =
+                |assignment: &String| assignment.split('=').next().is_some_and(|key| key.trim() == "run.seed");
+            require(!set.iter().any(is_seed), key, || {
+                "run.seed is that of each run in turn; state compare.seeds instead".to_owned()
+            })?;
         }
         let reference = self.compare.reference.as_str();
         require(names.contains(&reference), "compare.reference", || {

@@ -9,6 +9,9 @@ const WEIGH_ALL: [StrategyName; 3] = [StrategyName::PDarts, StrategyName::Darts,
 /// Those of them in which all that leaves an edge is mixed.
 const MIX_ALL: [StrategyName; 2] = [StrategyName::PDarts, StrategyName::Darts];
 
+/// Beyond any loss that a network begins with.
+const MOST_PENALTY: f64 = 1000.0;
+
 /// Checks the keys, each of which is off by default, and that `search.strategy` knows what they ask for.
 pub(super) fn validate_regularisers(search: &SearchSection) -> Result<(), Violation> {
     let SearchSection { drop_path, perturbation, eigenvalue_every_epochs, eigenvalue_stop, .. } = *search;
@@ -17,6 +20,11 @@ pub(super) fn validate_regularisers(search: &SearchSection) -> Result<(), Violat
         ("search.multiply_adds_penalty", search.multiply_adds_penalty),
     ] {
         zero_or_more(key, penalty)?;
+        require(penalty <= MOST_PENALTY, key, || {
+            format!(
+                "{penalty} would drown the loss; state 0 to {MOST_PENALTY}, where 1 weighs the dearest cell as a loss of 1"
+            )
+        })?;
         require(penalty == 0.0 || !search.strategy.trains_cells(), key, || {
             format!(
                 "{} has no alphas that a penalty could move; state 0, and search.max_parameters or \

@@ -1,11 +1,17 @@
 //! What each search strategy can do.
 
-use super::{positive, require};
+use super::require;
 use crate::config::{BatchNormMode, SearchSection, StrategyName, Violation};
+
+/// Samples at lower temperatures, or at higher ones than its inverse, have no gradients in single precision.
+const LEAST_TEMPERATURE: f64 = 1e-3;
 
 /// The keys whose values `search.strategy` does not know.
 pub(super) fn validate_strategy(search: &SearchSection, channels: usize) -> Result<(), Violation> {
     let SearchSection { strategy, order, stages, .. } = search;
+    if strategy.trains_cells() {
+        return Ok(());
+    }
     let orders: &[usize] = if *strategy == StrategyName::Darts { &[1, 2] } else { &[1] };
     require(orders.contains(order), "search.order", || match orders {
         [1] => {
@@ -15,7 +21,7 @@ pub(super) fn validate_strategy(search: &SearchSection, channels: usize) -> Resu
     })?;
     validate_partial_channels(*strategy, search.partial_channels, channels)?;
     validate_temperatures(search)?;
-    if matches!(strategy, StrategyName::PDarts | StrategyName::PcDarts) || strategy.trains_cells() {
+    if matches!(strategy, StrategyName::PDarts | StrategyName::PcDarts) {
         return Ok(());
     }
     require(stages.len() == 1, "search.stages", || {
@@ -61,7 +67,13 @@ fn validate_temperatures(search: &SearchSection) -> Result<(), Violation> {
         ("search.temperature", *temperature, defaults.temperature),
         ("search.temperature_end", *temperature_end, defaults.temperature_end),
     ] {
-        positive(key, value)?;
+        let is_usable = (LEAST_TEMPERATURE..=1.0 / LEAST_TEMPERATURE).contains(&value);
+        require(is_usable, key, || {
+            format!(
+                "{value} cannot be used; state a finite number above 0, from {LEAST_TEMPERATURE} to {}",
+                1.0 / LEAST_TEMPERATURE
+            )
+        })?;
         require(matches!(strategy, StrategyName::Snas | StrategyName::Gdas) || value == default, key, || {
             format!(
                 "{strategy} draws no samples; leave it at {default}, or state search.strategy = \"snas\" or \"gdas\""

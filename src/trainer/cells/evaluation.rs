@@ -48,12 +48,16 @@ impl CellData {
         let training = Training { config, world, data, initial: None, stop, observer: &mut Silent };
         let evaluation = match training.train() {
             Ok(Trained::Stopped(signal)) => return Ok(Outcome::Stopped(signal)),
+            Ok(Trained::Complete { valid: Some(valid), .. }) if !valid.loss.is_finite() => {
+                let diverged = Some(format!("the loss on validation images is {}", valid.loss));
+                Evaluation { diverged, ..Evaluation::default() }
+            }
             Ok(Trained::Complete { valid, weights_hash }) => {
                 Evaluation { valid, weights_hash: Some(weights_hash), ..Evaluation::default() }
             }
             // A cell that cannot be trained is a bad cell, not the end of the search.
             Err(TrainError::Diverged(divergence)) => {
-                Evaluation { diverged: Some(divergence.to_string()), ..Evaluation::default() }
+                Evaluation { diverged: Some(divergence.fact()), ..Evaluation::default() }
             }
             Err(error) => return Err(error),
         };

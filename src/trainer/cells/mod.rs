@@ -9,7 +9,7 @@ mod evaluation;
 mod proposal;
 mod record;
 
-use crate::config::{CommunicatorChoice, SearchConfig};
+use crate::config::{CommunicatorChoice, ConfigError, SearchConfig, Violation};
 use crate::genotype::Genotype;
 use crate::run::RunError;
 use crate::trainer::stop::{Signal, StopSignal};
@@ -111,13 +111,25 @@ impl CellData {
             // Nothing is trained: whatever the images are, they are enough.
             training.train.global_batch = 2;
         }
-        let data = TrainData::load(&training, &first.genotype, &alone)?;
+        let data = TrainData::load(&training, &first.genotype, &alone).map_err(in_keys_of_searches)?;
         Ok(Self { world: alone, data })
     }
 
     /// See [`TrainData::data_digest`].
     pub fn data_digest(&self) -> &str {
         &self.data.data_digest
+    }
+}
+
+/// The training's keys are those of `[evaluation]` here.
+fn in_keys_of_searches(error: SearchDataError) -> SearchDataError {
+    match error {
+        SearchDataError::Config(ConfigError::Violation(violation)) => {
+            let rename = |text: &str| text.replace("train.global_batch", "evaluation.global_batch");
+            let violation = Violation { key: rename(&violation.key), message: rename(&violation.message) };
+            SearchDataError::Config(violation.into())
+        }
+        error => error,
     }
 }
 

@@ -125,6 +125,9 @@ pub struct SearchEpochRecord {
     pub normal_entropy: f64,
     /// Mean entropy of the reduction cell's edges, nats.
     pub reduction_entropy: f64,
+    /// What the penalty on parameters and multiply-adds adds to the alphas' loss after the epoch, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub penalty: Option<f64>,
     /// The largest eigenvalue of the loss's Hessian in the alphas, in epochs that measure it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub eigenvalue: Option<f64>,

@@ -169,6 +169,15 @@ impl SearchState {
         self.penalty = penalty;
     }
 
+    /// What the penalty adds to the loss of the alphas, by the strategy's deterministic choice; nothing without one.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn penalty(&self) -> Result<Option<f64>, TorchError> {
+        let Some(penalty) = &self.penalty else { return Ok(None) };
+        no_grad(|| Ok(Some(penalty.expected(&self.strategy.mixing(ForwardMode::evaluation())?)?.f_double_value(&[])?)))
+    }
+
     /// Makes this state one replica among those of all ranks: gives all of them the values of rank 0, and from now on
     /// averages gradients over them. All ranks call this together, as everything that follows.
     ///

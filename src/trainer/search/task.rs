@@ -286,6 +286,7 @@ impl Task for StageTask<'_, '_> {
             valid_top1: valid.as_ref().map(TallySums::top1_percent),
             normal_entropy,
             reduction_entropy,
+            penalty: self.state.penalty()?,
             eigenvalue: measured.as_ref().map(|measured| measured.eigenvalue),
             goes_back_to,
             measured,
