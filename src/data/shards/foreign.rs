@@ -81,8 +81,7 @@ pub(super) fn has_changed(dir: &Path, split: Split, index: &Index) -> bool {
     let made = modified(&index_path(dir, split));
     let is_newer = |name: &&str| modified(&dir.join(name)).is_some_and(|time| made.is_some_and(|made| time > made));
     let indexed = index.shards.iter().map(|shard| &shard.name);
-    shard_names(dir, split).is_ok_and(|names| !names.iter().eq(indexed))
-        || CLASS_LISTS.iter().any(|name| is_newer(&name))
+    shard_names(dir, split).is_ok_and(|names| !names.iter().eq(indexed)) || CLASS_LISTS.iter().any(is_newer)
 }
 
 /// Reads the shards of `split` in `dir` and leaves an index beside them.
