@@ -49,7 +49,7 @@ pub use divergence::{Divergence, DivergenceSite, NotFinite};
 pub use error::TrainError;
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{Incident, Observer, Silent};
-pub use parallel::{Reducer, ReducerOptions, synchronise_batch_norm};
+pub use parallel::{BatchNormOverRanks, Reducer, ReducerOptions};
 pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{Interval, IntervalStart, Progress, Records, Totals};
 pub use rehearsal::Rehearsal;

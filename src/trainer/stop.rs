@@ -45,14 +45,15 @@ impl StopSignal {
         let stop = Self::default();
         let is_heeded = |signal: &Signal| !is_ignored(*signal);
         let heeded: Vec<Signal> = SIGNALS.into_iter().filter(is_heeded).collect();
+        for &signal in &heeded {
+            flag::register_usize(signal, Arc::clone(&stop.number), signal.unsigned_abs() as usize)?;
+        }
+        // After that, so that no signal is lost that comes in between.
         if heeded.contains(&IMPATIENT) {
-            // Registered first, so that it finds the flag down at the first signal and up at the second.
+            // In this order it finds the flag down at the first signal and up at the second.
             let asked_before = Arc::new(AtomicBool::new(false));
             flag::register_conditional_shutdown(IMPATIENT, 128 + IMPATIENT, Arc::clone(&asked_before))?;
             flag::register(IMPATIENT, asked_before)?;
-        }
-        for signal in heeded {
-            flag::register_usize(signal, Arc::clone(&stop.number), signal.unsigned_abs() as usize)?;
         }
         Ok(stop)
     }

@@ -181,6 +181,24 @@ fn experiment_runs_on_ranks() {
     );
 }
 
+/// A search over whose ranks BatchNorm is synchronised leaves nothing of that to the training behind it.
+#[test]
+fn training_behind_a_search_is_the_one_that_is_begun_by_itself() {
+    let folder = folder();
+    let set = ["--set", "strategies.0.set=[\"model.batch_norm=sync\"]", "--set", "compare.seeds=[3]"];
+    let on_ranks = |arguments: &[&str]| {
+        let output = folder.start_on_ranks(2, arguments).end();
+        assert!(output.status.success(), "{}", texts(&output).1);
+    };
+    let train = folder.path("all/darts/seed3/train");
+    let hash = || json(&train.join("summary.json"))["weights_hash"].clone();
+    on_ranks(&[&START[..], &set].concat());
+    let behind_the_search = hash();
+    fs::remove_dir_all(&train).unwrap();
+    on_ranks(&["--resume", "all"]);
+    assert_eq!(hash(), behind_the_search);
+}
+
 #[test]
 fn what_is_no_experiment_is_refused_in_one_line() {
     let folder = folder();

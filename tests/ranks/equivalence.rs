@@ -9,12 +9,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
-use pdarts::config::{CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
+use pdarts::config::{BatchNormMode, CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
 use pdarts::genotype::{NetworkKind, Switches};
 use pdarts::search::{CostPenalty, ForwardMode, Sampling, SupernetShape};
 use pdarts::trainer::{
-    SearchData, SearchState, StepImages, StepInputs, Stepped, TallySums, architecture_step, largest_eigenvalue,
-    synchronise_batch_norm,
+    BatchNormOverRanks, SearchData, SearchState, StepImages, StepInputs, Stepped, TallySums, architecture_step,
+    largest_eigenvalue,
 };
 use pdarts::world::{Ranks, World, leave};
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ impl Task {
         state.checkpoint_cells(self.checkpoint_cells);
         state.penalise(CostPenalty::of_config(&config, &switches, (kind, device)).unwrap());
         state.replicate(&world, (&config.parallel).into()).unwrap();
-        synchronise_batch_norm(&world);
+        let _statistics = BatchNormOverRanks::begin(&world, BatchNormMode::Sync);
 
         let mut architecture = architecture_step(&config.search);
         let mut losses = Vec::new();

@@ -6,5 +6,5 @@ mod replicas;
 
 pub(super) use rank_averages::RankAverages;
 pub use reducer::{Reducer, ReducerOptions};
-pub use replicas::synchronise_batch_norm;
+pub use replicas::BatchNormOverRanks;
 pub(super) use replicas::{average_local_buffers, check_common_buffers, check_derived};

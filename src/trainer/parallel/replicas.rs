@@ -4,25 +4,40 @@ use std::sync::Arc;
 
 use tch::Tensor;
 
+use crate::config::BatchNormMode;
 use crate::torch;
 use crate::trainer::TrainError;
 use crate::trainer::checkpoint::{Resumable, hash_values};
 use crate::world::{Label, Pending, Ranks, ReduceOp, World};
 
-/// From now on takes BatchNorm's statistics in training over the images of all ranks; nothing on a single rank.
-///
-/// The sums travel in the order in which forward and backward need them, between the gradients' buckets, which is one
-/// order on all ranks.
-pub fn synchronise_batch_norm(world: &World) {
-    if world.size == 1 {
-        return;
+/// BatchNorm takes its statistics in training over the images of all ranks while this lives.
+#[derive(Debug)]
+pub struct BatchNormOverRanks(());
+
+impl BatchNormOverRanks {
+    /// Begins it, if `mode` asks for it; nothing on a single rank.
+    ///
+    /// The sums travel in the order in which forward and backward need them, between the gradients' buckets, which is one
+    /// order on all ranks.
+    #[must_use]
+    pub fn begin(world: &World, mode: BatchNormMode) -> Option<Self> {
+        if world.size == 1 || mode == BatchNormMode::Rank {
+            return None;
+        }
+        let communicator = Arc::clone(world.communicator());
+        let reduce = move |sums: &Tensor| -> Result<(), String> {
+            let pending = communicator.all_reduce(sums, ReduceOp::Sum, Label::new("sums of BatchNorm"));
+            pending.and_then(Pending::wait).map_err(|error| error.to_string())
+        };
+        torch::synchronise_batch_norm(Some(Arc::new(reduce)));
+        Some(Self(()))
     }
-    let communicator = Arc::clone(world.communicator());
-    let reduce = move |sums: &Tensor| -> Result<(), String> {
-        let pending = communicator.all_reduce(sums, ReduceOp::Sum, Label::new("sums of BatchNorm"));
-        pending.and_then(Pending::wait).map_err(|error| error.to_string())
-    };
-    torch::synchronise_batch_norm(Some(Arc::new(reduce)));
+}
+
+impl Drop for BatchNormOverRanks {
+    fn drop(&mut self) {
+        torch::synchronise_batch_norm(None);
+    }
 }
 
 /// Replaces what ranks have each for themselves, running statistics, by its average over them. All ranks call this

@@ -21,13 +21,13 @@ pub use progress::{Scores, TrainEpochRecord, TrainProgress, TrainRecords, TrainS
 pub use recipe::StepSettings;
 pub use state::TrainState;
 
-use crate::config::{BatchNormMode, DivergencePolicy, TrainConfig};
+use crate::config::{DivergencePolicy, TrainConfig};
 use crate::trainer::accumulate::describe_batch;
 use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::{ResumePoint, hash_values};
 use crate::trainer::epoch::{EpochLoop, Plan};
 use crate::trainer::error::MemoryDemand;
-use crate::trainer::parallel::synchronise_batch_norm;
+use crate::trainer::parallel::BatchNormOverRanks;
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{TrainError, derive_seed};
 use crate::weights::StateDict;
@@ -138,9 +138,7 @@ impl<'a> Training<'a> {
     }
 
     fn run_epochs(&mut self, resume: Option<&ResumePoint<TrainProgress>>) -> Result<EpochsEnd, TrainError> {
-        if self.config.model.batch_norm == BatchNormMode::Sync {
-            synchronise_batch_norm(self.world);
-        }
+        let _statistics = BatchNormOverRanks::begin(self.world, self.config.model.batch_norm);
         let mut state = self.new_state().map_err(|error| error.explained(|| self.demand(0)))?;
         let mut progress = TrainProgress::new(TrainRecords::default());
         if let Some(ResumePoint { checkpoint, path }) = resume {

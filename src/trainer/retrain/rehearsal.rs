@@ -2,9 +2,9 @@
 
 use super::task::TrainTask;
 use super::{TrainProgress, TrainRecords, Training};
-use crate::config::{BatchNormMode, TrainConfig, image_size_at};
+use crate::config::{TrainConfig, image_size_at};
 use crate::trainer::TrainError;
-use crate::trainer::parallel::synchronise_batch_norm;
+use crate::trainer::parallel::BatchNormOverRanks;
 use crate::trainer::rehearsal::{self, Amount, Rehearsal};
 
 impl Training<'_> {
@@ -13,9 +13,7 @@ impl Training<'_> {
     /// # Errors
     /// Those of [`Training::run`].
     pub fn rehearse(mut self) -> Result<Vec<Rehearsal>, TrainError> {
-        if self.config.model.batch_norm == BatchNormMode::Sync {
-            synchronise_batch_norm(self.world);
-        }
+        let _statistics = BatchNormOverRanks::begin(self.world, self.config.model.batch_norm);
         let mut state = self.new_state().map_err(|error| error.explained(|| self.demand(0)))?;
         state.replicate(self.world, (&self.config.parallel).into())?;
         let (world, config) = (self.world, self.config);

@@ -23,7 +23,7 @@ pub use observer::SearchObserver;
 pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};
 pub use state::{ReplicaHashes, SearchState};
 
-use crate::config::{BatchNormMode, DivergencePolicy, SearchConfig};
+use crate::config::{DivergencePolicy, SearchConfig};
 use crate::genotype::{Alphas, Switches, Variant, variants_within};
 use crate::search::{CostPenalty, Stage, SupernetShape};
 use crate::trainer::accumulate::describe_batch;
@@ -31,7 +31,7 @@ use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::ResumePoint;
 use crate::trainer::epoch::{EpochLoop, Plan};
 use crate::trainer::error::MemoryDemand;
-use crate::trainer::parallel::{check_derived, synchronise_batch_norm};
+use crate::trainer::parallel::{BatchNormOverRanks, check_derived};
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{TrainError, derive_seed};
 use crate::world::World;
@@ -87,9 +87,7 @@ impl<'a> Search<'a> {
     /// When loading, libtorch or recording fails, and when a loss diverges. What was checkpointed stays.
     pub fn run(mut self, resume: Option<&ResumePoint<SearchProgress>>) -> Result<SearchEnd, TrainError> {
         let stages = Stage::sequence(&self.config.search);
-        if self.config.model.batch_norm == BatchNormMode::Sync {
-            synchronise_batch_norm(self.world);
-        }
+        let _statistics = BatchNormOverRanks::begin(self.world, self.config.model.batch_norm);
         let mut progress = match resume {
             Some(point) => point.checkpoint.header.progress.clone(),
             None => SearchProgress::start(Switches::full(&self.config.search.operations)?),

@@ -6,11 +6,11 @@ use tch::Kind;
 
 use super::task::StageTask;
 use super::{Search, SearchProgress};
-use crate::config::{BatchNormMode, SearchSection};
+use crate::config::SearchSection;
 use crate::genotype::Switches;
 use crate::search::Stage;
 use crate::trainer::TrainError;
-use crate::trainer::parallel::synchronise_batch_norm;
+use crate::trainer::parallel::BatchNormOverRanks;
 use crate::trainer::rehearsal::{self, Amount, Rehearsal};
 
 impl Search<'_> {
@@ -20,9 +20,7 @@ impl Search<'_> {
     /// Those of [`Search::run`].
     pub fn rehearse(mut self) -> Result<Vec<Rehearsal>, TrainError> {
         let stages = Stage::sequence(&self.config.search);
-        if self.config.model.batch_norm == BatchNormMode::Sync {
-            synchronise_batch_norm(self.world);
-        }
+        let _statistics = BatchNormOverRanks::begin(self.world, self.config.model.batch_norm);
         let mut switches = Switches::full(&self.config.search.operations)?;
         let mut rehearsals = Vec::new();
         for stage in &stages {

@@ -29,8 +29,9 @@ const SETTLING_PAUSE: Duration = Duration::from_micros(200);
 ///
 /// The tensors are where this rank computes: on its GPU, or on the host with a library that is a test double.
 pub struct NcclCommunicator {
-    shared: Arc<Shared>,
+    // Dropped first: the library is left by the thread that drops the rest.
     _watch: Watch,
+    shared: Arc<Shared>,
 }
 
 /// What the thread that watches looks at.
