@@ -115,12 +115,16 @@ impl PriceList {
 
     /// What the live operations of each edge of a cell add; `none` adds nothing.
     pub fn of_cell(&self, kind: CellKind, live: &Switches) -> Vec<Vec<Price>> {
-        let price = |edge: &Edge, operation: &Operation| match operation {
+        let mut prices: BTreeMap<(Operation, bool), Price> = BTreeMap::new();
+        let mut price = |operation: Operation, edge: Edge| match operation {
             Operation::None => Price::default(),
-            operation => self.price(kind, *operation, edge.source),
+            operation => {
+                let key = (operation, edge.source < NUM_INPUTS);
+                *prices.entry(key).or_insert_with(|| self.price(kind, operation, edge.source))
+            }
         };
         edges()
-            .map(|edge| live.cell(kind).live(edge.index).iter().map(|operation| price(&edge, operation)).collect())
+            .map(|edge| live.cell(kind).live(edge.index).iter().map(|&operation| price(operation, edge)).collect())
             .collect()
     }
 
@@ -143,22 +147,19 @@ impl PriceList {
     /// The most probable choices of a cell for whatever they cost together; `weights` are those of the live operations of
     /// each edge.
     fn front(&self, kind: CellKind, live: &Switches, weights: &[Vec<f64>], max_skips: usize) -> Front {
-        let mut prices: BTreeMap<(Operation, bool), Price> = BTreeMap::new();
-        let mut price = |operation: Operation, edge: Edge| {
-            let key = (operation, edge.source < NUM_INPUTS);
-            *prices.entry(key).or_insert_with(|| self.price(kind, operation, edge.source))
-        };
+        let prices = self.of_cell(kind, live);
         let edges: Vec<Edge> = edges().collect();
         let empty = Partial { choices: Vec::new(), log_probability: 0.0 };
         let mut front = Front::from([((Price::default(), 0), empty)]);
         for incoming in edges.chunk_by(|a, b| a.node == b.node) {
             let of_edge = |edge: &Edge| -> Vec<(Choice, f64, Price)> {
-                let operations = live.cell(kind).live(edge.index).iter().zip(&weights[edge.index]);
-                let real = operations.filter(|(operation, _)| **operation != Operation::None);
-                real.map(|(&operation, weight)| {
+                let operations =
+                    live.cell(kind).live(edge.index).iter().zip(&weights[edge.index]).zip(&prices[edge.index]);
+                let real = operations.filter(|((operation, _), _)| **operation != Operation::None);
+                real.map(|((&operation, weight), &price)| {
                     // A share may be too small for a number.
                     let log = weight.max(f64::MIN_POSITIVE).ln();
-                    ((operation, edge.source), log, price(operation, *edge))
+                    ((operation, edge.source), log, price)
                 })
                 .collect()
             };

@@ -1,7 +1,7 @@
 //! A price on operations in the loss of the alphas, so that a search leans towards small cells.
 //!
 //! What an evaluation network costs is a sum over the edges of its cells (`genotype/limits`), so what it is expected to cost is
-//! linear in the weights of the operations. Source: SNAS (arXiv:1812.09926), section 2.3, resource constraint.
+//! linear in the weights of the operations. Source: SNAS (arXiv:1812.09926), section 2.4.
 
 use tch::{Device, Kind, Tensor};
 

@@ -76,22 +76,6 @@ impl SourceOperations {
         mode: ForwardMode,
         sums: &mut NodeSums,
     ) -> Result<(), TorchError> {
-        if !mode.training || mode.drop_path == 0.0 {
-            return self.add_operations(x, weights, mode, sums);
-        }
-        // One edge leads to each node.
-        let mut of_edges = NodeSums::default();
-        self.add_operations(x, weights, mode, &mut of_edges)?;
-        sums.add_edges(of_edges, mode.drop_path)
-    }
-
-    fn add_operations(
-        &self,
-        x: &Tensor,
-        weights: &Tensor,
-        mode: ForwardMode,
-        sums: &mut NodeSums,
-    ) -> Result<(), TorchError> {
         let rounded = as_autocast(x)?;
         let branches: Vec<Vec<Branch<'_>>> =
             self.groups.iter().map(|group| group.branches(x, &rounded, mode)).collect::<Result<_, _>>()?;
@@ -105,7 +89,13 @@ impl SourceOperations {
         if branches.is_empty() {
             return Ok(());
         }
-        mix(&mut sums.sums, &branches, weights, mode.training)
+        if !mode.training || mode.drop_path == 0.0 {
+            return mix(&mut sums.sums, &branches, weights, mode.training);
+        }
+        // One edge leads to each node.
+        let mut of_edges = NodeSums::default();
+        mix(&mut of_edges.sums, &branches, weights, mode.training)?;
+        sums.add_edges(of_edges, mode.drop_path)
     }
 
     pub(super) fn groups(&self) -> &[Group] {

@@ -181,7 +181,7 @@ impl Subject {
 fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
     let Subject { mut state, batch, learning_rate } =
         Subject::new(arguments.strategy, arguments.stage, &arguments.live, arguments.global_batch, world)?;
-    state.compute_in(arguments.precision)?;
+    state.compute_in(arguments.precision);
     state.checkpoint_cells(arguments.checkpoint_cells);
     state.replay_passes(!arguments.no_cuda_graphs);
     let mode_of = |seed| {

@@ -36,6 +36,11 @@ pub struct Compared {
     pub search: SearchConfig,
 }
 
+/// Where the experiment in `root` keeps the runs of a strategy with a seed: `search` and `train`.
+pub fn pair_folder(root: &Path, strategy: &str, seed: u64) -> PathBuf {
+    root.join(strategy).join(format!("seed{seed}"))
+}
+
 /// Keeps others from writing into the folder while it lives.
 pub fn lock(root: &Path) -> anyhow::Result<File> {
     Ok(lock_folder(root)?)
@@ -133,9 +138,8 @@ impl Experiment {
         if let Some((what, now, then)) = lists.into_iter().find(|(_, now, then)| now != then) {
             return Ok(Some(format!("{what} {now} instead of {then}")));
         }
-        let has_begun = |name: &str, part: &str| {
-            self.seeds.iter().any(|seed| root.join(name).join(format!("seed{seed}")).join(part).exists())
-        };
+        let has_begun =
+            |name: &str, part: &str| self.seeds.iter().any(|&seed| pair_folder(root, name, seed).join(part).exists());
         for (now, then) in self.strategies.iter().zip(&before.strategies) {
             if has_begun(&now.name, "search")
                 && let Some(difference) = now.search.difference(&then.search)?.first()
@@ -159,7 +163,7 @@ impl Experiment {
     pub fn results(&self, root: &Path) -> anyhow::Result<Comparison> {
         let runs = |strategy: &Compared| ComparedRuns {
             name: strategy.name.clone(),
-            folders: self.seeds.iter().map(|seed| root.join(&strategy.name).join(format!("seed{seed}"))).collect(),
+            folders: self.seeds.iter().map(|&seed| pair_folder(root, &strategy.name, seed)).collect(),
         };
         Ok(Comparison::read(&self.strategies.iter().map(runs).collect::<Vec<_>>(), &self.reference)?)
     }

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use self::experiment::Experiment;
+use self::experiment::{Experiment, pair_folder};
 use super::error::one_line;
 use super::genotype::{NamedGenotype, read_genotype};
 use super::kernels::KernelsArgument;
@@ -203,7 +203,7 @@ impl Conductor<'_> {
     /// Returns the signal that stopped it.
     fn run_pair(&self, strategy: usize, seed: u64) -> anyhow::Result<Option<Signal>> {
         let name = &self.experiment.strategies[strategy].name;
-        let folder = self.root.join(name).join(format!("seed{seed}"));
+        let folder = pair_folder(self.root, name, seed);
         let search_root = folder.join("search");
         if let Some(signal) = self.search(strategy, seed, &search_root)? {
             return Ok(Some(signal));

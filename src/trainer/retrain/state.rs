@@ -86,7 +86,7 @@ impl TrainState {
                 gradient_clip: optimizer.gradient_clip,
                 auxiliary_weight: train.auxiliary_weight,
                 label_smoothing: train.label_smoothing,
-                computing: Computing::new(train.precision, device)?,
+                computing: Computing { precision: train.precision, device },
             },
             checks_steps: false,
             ranks: None,

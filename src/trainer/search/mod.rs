@@ -157,7 +157,7 @@ impl<'a> Search<'a> {
         state.replay_passes(self.config.run.cuda_graphs && search.drop_path == 0.0);
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
         if kind == Kind::Float {
-            state.compute_in(search.precision)?;
+            state.compute_in(search.precision);
         }
         state.penalise(CostPenalty::of_config(self.config, switches, (kind, device))?);
         Ok(state)

@@ -110,7 +110,7 @@ impl SearchState {
             weight_clip: optimizer.weights.gradient_clip,
             alpha_clip: optimizer.alphas.gradient_clip,
             checks_steps: false,
-            computing: Computing::new(Precision::Float32, device)?,
+            computing: Computing { precision: Precision::Float32, device },
             penalty: None,
             ranks: None,
             replays: Replays::on(device, false),
@@ -127,19 +127,16 @@ impl SearchState {
     /// # Errors
     /// When libtorch refuses.
     pub(super) fn take_values_of(&self, other: &Self) -> Result<(), TorchError> {
-        let tensors = |state: &Self| -> Vec<NamedTensor> {
-            let network = state.network.parameters();
-            let of_network = network.trainable().iter().chain(network.statistics());
-            let named =
-                |named: &NamedTensor| NamedTensor { name: named.name.clone(), tensor: named.tensor.shallow_clone() };
-            of_network.map(named).chain(state.strategy.parameters()).collect()
+        // One by one, for the gaps in flat buffers follow from the type.
+        let tensors = |state: &Self| -> Vec<Tensor> {
+            let (network, alphas) = (state.network.parameters(), state.strategy.parameters());
+            let all = network.trainable().iter().chain(network.statistics()).chain(&alphas);
+            all.map(|named| named.tensor.shallow_clone()).collect()
         };
         no_grad(|| {
-            for (mut own, theirs) in tensors(self).into_iter().zip(tensors(other)) {
-                own.tensor.f_copy_(&theirs.tensor)?;
-            }
-            Ok(())
-        })
+            tensors(self).iter_mut().zip(tensors(other)).try_for_each(|(own, theirs)| own.f_copy_(&theirs).map(drop))
+        })?;
+        Ok(())
     }
 
     /// See [`Supernet::checkpoint_cells`].
@@ -156,12 +153,8 @@ impl SearchState {
     }
 
     /// From now on convolutions compute in `precision`, in a state in single precision.
-    ///
-    /// # Errors
-    /// When libtorch refuses.
-    pub fn compute_in(&mut self, precision: Precision) -> Result<(), TorchError> {
-        self.computing = Computing::new(precision, self.weights.values().device())?;
-        Ok(())
+    pub fn compute_in(&mut self, precision: Precision) {
+        self.computing.precision = precision;
     }
 
     /// From now on the loss of the alphas holds what the network is expected to cost, if anything of it.

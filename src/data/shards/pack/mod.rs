@@ -61,6 +61,18 @@ struct Part {
     plan: Plan,
 }
 
+impl Part {
+    /// Of some of its shards.
+    fn empty_index(&self) -> Index {
+        Index {
+            has_checksums: true,
+            classes: self.images.class_names().to_vec(),
+            plan: self.plan.digest,
+            ..Index::default()
+        }
+    }
+}
+
 /// What all calls together have done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packed {
@@ -176,13 +188,7 @@ impl Pack {
             }
             for (number, shard) in joined.shards.iter().enumerate() {
                 let entries = part.plan.shard(number).iter().filter_map(|&image| joined.entry(image as usize));
-                let mut index = Index {
-                    has_checksums: joined.has_checksums,
-                    classes: joined.classes.clone(),
-                    plan: joined.plan,
-                    shards: vec![shard.clone()],
-                    ..Index::default()
-                };
+                let mut index = Index { shards: vec![shard.clone()], ..part.empty_index() };
                 if mismatch(&self.to, &index).is_none()
                     && entries.map(|entry| Entry { shard: 0, ..entry }).all(|entry| index.push(entry))
                 {
@@ -197,14 +203,11 @@ impl Pack {
     /// Removes shards that an unfinished pack with other options has left, which readers would take for some of these.
     fn remove_shards_of_other_plans(&self) -> Result<(), DataError> {
         let failed = |source: io::Error| DataError::Write { path: self.to.clone(), source };
-        let own: BTreeSet<String> =
-            self.shards().map(|(part, number)| format!("{}.tar", shard_stem(part.split, number))).collect();
+        let own: BTreeSet<String> = self.shards().map(|(part, number)| shard_stem(part.split, number)).collect();
         for entry in fs::read_dir(&self.to).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-            let shard = name.strip_prefix('.').and_then(|name| name.strip_suffix(".index")).unwrap_or(&name);
-            let shard = format!("{}.tar", shard.strip_suffix(".tar").unwrap_or(shard));
-            if is_shard_name(&shard) && !own.contains(&shard) {
-                let path = self.to.join(&name);
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if stem_of_pack(&name).is_some_and(|stem| !own.contains(stem)) {
                 fs::remove_file(&path).map_err(|source| DataError::Write { path, source })?;
             }
         }
@@ -294,12 +297,7 @@ impl Pack {
     ) -> Result<(), DataError> {
         let name = format!("{}.tar", shard_stem(part.split, number));
         let path = self.to.join(&name);
-        let mut index = Index {
-            has_checksums: true,
-            classes: part.images.class_names().to_vec(),
-            plan: part.plan.digest,
-            ..Index::default()
-        };
+        let mut index = part.empty_index();
         let indices = part.plan.shard(number);
         let (images, options) = (Arc::clone(&part.images), self.options);
         let converted = parallel::stream(indices.to_vec(), num_threads, move |image: u32| {
@@ -340,12 +338,7 @@ impl Pack {
     /// One index of a part's shards, in the order of its images.
     fn join(&self, part: &Part) -> Result<PartManifest, DataError> {
         let mut images: Vec<(u32, Entry)> = Vec::with_capacity(part.images.len());
-        let mut joined = Index {
-            has_checksums: true,
-            classes: part.images.class_names().to_vec(),
-            plan: part.plan.digest,
-            ..Index::default()
-        };
+        let mut joined = part.empty_index();
         for number in 0..part.plan.len() {
             let path = self.sidecar(part.split, number);
             let index = self
@@ -409,28 +402,26 @@ fn shard_stem(split: Split, number: usize) -> String {
     format!("{}-{number:06}", split_name(split))
 }
 
-/// Whether `name` is that of a shard that packs write.
-fn is_shard_name(name: &str) -> bool {
-    let number = ["train-", "val-"].iter().find_map(|prefix| name.strip_prefix(prefix)?.strip_suffix(".tar"));
-    number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+/// As [`shard_stem`] makes it, of a file that is such a shard or its own index.
+fn stem_of_pack(name: &str) -> Option<&str> {
+    let stem = name.strip_suffix(".tar").or_else(|| name.strip_prefix('.')?.strip_suffix(".index"))?;
+    let number = ["train-", "val-"].iter().find_map(|prefix| stem.strip_prefix(prefix))?;
+    (number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(stem)
+}
+
+/// Whether `dir` has a file with such a name.
+fn has_file(dir: &Path, is_such: impl Fn(&str) -> bool) -> bool {
+    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_such(&entry.file_name().to_string_lossy())))
 }
 
 /// Whether `dir` has what a pack leaves only when it was killed or refused.
 pub(super) fn is_unfinished(dir: &Path) -> bool {
-    let is_own = |name: &str| {
-        name == LOCK
-            || name
-                .strip_prefix('.')
-                .and_then(|name| name.strip_suffix(".index"))
-                .is_some_and(|stem| is_shard_name(&format!("{stem}.tar")))
-    };
-    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_own(&entry.file_name().to_string_lossy())))
+    has_file(dir, |name| name == LOCK || name.starts_with('.') && stem_of_pack(name).is_some())
 }
 
 /// Whether `dir` has shards or indices.
 fn has_shards(dir: &Path) -> bool {
-    let is_one = |name: &str| !name.starts_with('.') && (name.ends_with(".tar") || name.ends_with(".index"));
-    fs::read_dir(dir).is_ok_and(|entries| entries.flatten().any(|entry| is_one(&entry.file_name().to_string_lossy())))
+    has_file(dir, |name| !name.starts_with('.') && (name.ends_with(".tar") || name.ends_with(".index")))
 }
 
 /// Held while shards are written; removed when that has ended.

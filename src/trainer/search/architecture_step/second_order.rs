@@ -53,11 +53,10 @@ fn unrolled_gradient(
     let (direct, direction) = (copy(state.flat_alphas.gradients())?, copy(state.weights.gradients())?);
     let radius = SHIFT / gradient_norm(&direction)?.f_double_value(&[])?;
     // The same edges are left out on both sides: else the difference would be one of edges.
-    let drops = mode.drop_path > 0.0;
-    let seed =
-        if drops { Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?.f_int64_value(&[0])? } else { 0 };
+    let draw = || Tensor::f_randint(i64::MAX, [1], (Kind::Int64, Device::Cpu))?.f_int64_value(&[0]);
+    let seed = (mode.drop_path > 0.0).then(draw).transpose()?;
     let mut shifted = |radius: f64| -> Result<Tensor, TrainError> {
-        if drops {
+        if let Some(seed) = seed {
             tch::manual_seed(seed);
         }
         put_back(state.weights.values(), &no_grad(|| weights.f_add(&direction.f_mul_scalar(radius)?))?)?;
