@@ -1,6 +1,6 @@
 //! Files that are either the old version or the new one, whatever happens in between.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, DirEntry, File, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -73,6 +73,11 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
+/// Whether a file is still being written, or was when its process was killed.
+pub fn is_partial(entry: &DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with(PARTIAL) && entry.file_type().is_ok_and(|kind| kind.is_file())
+}
+
 /// Removes what a killed process left half written in `directory`.
 ///
 /// # Errors
@@ -80,7 +85,7 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 pub fn remove_partial_files(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+        if is_partial(&entry) {
             fs::remove_file(entry.path())?;
         }
     }

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::checkpoints::{self, Moment};
 use super::lock::{LOCK, lock};
 use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
-use crate::files::remove_partial_files;
+use crate::files::{is_partial, remove_partial_files};
 
 const CONFIG: &str = "config.toml";
 /// Of every run.
@@ -33,6 +33,19 @@ impl RunDirectory {
     /// [`RunError::NotEmpty`], [`RunError::NotADirectory`], [`RunError::Create`], [`RunError::InUse`]
     /// or [`RunError::Write`].
     pub fn create(root: &Path, config: &str) -> Result<Self, RunError> {
+        Self::make_vacant(root)?;
+        create_folders(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
+        let run = Self { root: root.to_owned(), _lock: lock(root)? };
+        remove_partial_files(root).map_err(RunError::write(root))?;
+        write_atomic(&run.config_path(), |writer| writer.write_all(config.as_bytes()))?;
+        Ok(run)
+    }
+
+    /// Makes the folder `root`, which must be new or hold nothing but what a start leaves that ended before it wrote anything.
+    ///
+    /// # Errors
+    /// [`RunError::NotEmpty`], [`RunError::NotADirectory`] or [`RunError::Create`].
+    pub fn make_vacant(root: &Path) -> Result<(), RunError> {
         let refused = |cause: io::Error| match cause.kind() {
             io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
                 RunError::NotADirectory { root: root.to_owned() }
@@ -40,13 +53,12 @@ impl RunDirectory {
             _ => RunError::Create { root: root.to_owned(), cause },
         };
         fs::create_dir_all(root).map_err(refused)?;
-        if let Some(entry) = first_content(root).map_err(refused)? {
-            return Err(RunError::NotEmpty { root: root.to_owned(), entry: entry.to_string_lossy().into_owned() });
+        match first_content(root).map_err(refused)? {
+            None => Ok(()),
+            Some(entry) => {
+                Err(RunError::NotEmpty { root: root.to_owned(), entry: entry.to_string_lossy().into_owned() })
+            }
         }
-        create_folders(root).map_err(refused)?;
-        let run = Self { root: root.to_owned(), _lock: lock(root)? };
-        write_atomic(&run.config_path(), |writer| writer.write_all(config.as_bytes()))?;
-        Ok(run)
     }
 
     /// Refuses what [`RunDirectory::create`] would refuse, and makes nothing. Returns the folder that is there, in which
@@ -277,7 +289,7 @@ fn first_content(root: &Path) -> io::Result<Option<OsString>> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let empty_folder = entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_none();
-        if !empty_folder && entry.file_name() != LOCK {
+        if !empty_folder && entry.file_name() != LOCK && !is_partial(&entry) {
             return Ok(Some(entry.file_name()));
         }
     }
@@ -338,7 +350,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         create_folders(root.path()).unwrap();
         drop(lock(root.path()).unwrap());
+        let half_written = root.path().join(".partial-x1y2z3");
+        fs::write(&half_written, "[run]\nse").unwrap();
+        RunDirectory::check_vacant(root.path()).unwrap();
         RunDirectory::create(root.path(), "").unwrap();
+        assert!(!half_written.exists());
     }
 
     #[test]

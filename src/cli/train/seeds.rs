@@ -16,8 +16,9 @@ use crate::cli::ranks::agree;
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, Standing};
 use crate::config::TrainConfig;
+use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
-use crate::run::{RunError, TrainedCell, write_json_atomic};
+use crate::run::{RunDirectory, RunError, TrainedCell, write_json_atomic};
 use crate::trainer::Signal;
 use crate::world::Label;
 
@@ -104,12 +105,8 @@ impl Plan {
 
     /// Makes `root`, which must be new or empty.
     fn create(&self, root: &Path) -> anyhow::Result<()> {
-        let refused = |cause| RunError::Create { root: root.to_owned(), cause };
-        std::fs::create_dir_all(root).map_err(refused)?;
-        if let Some(entry) = std::fs::read_dir(root).map_err(refused)?.next() {
-            let entry = entry.map_err(refused)?.file_name().to_string_lossy().into_owned();
-            return Err(RunError::NotEmpty { root: root.to_owned(), entry }.into());
-        }
+        RunDirectory::make_vacant(root)?;
+        remove_partial_files(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
         Ok(write_json_atomic(&root.join(PLAN), self)?)
     }
 
