@@ -23,7 +23,11 @@ have_venv() { "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null; }
 
 # What works decides, not what is on the PATH: mpicc comes without mpi.h, a compiler without C++20 or OpenMP.
 accepts() { "$@" -E - >/dev/null 2>&1; }
-have_cxx() { have cc && accepts "${CXX:-c++}" -x c++ -std=c++20 -fopenmp <<<$'#include <vector>\n#include <omp.h>'; }
+have_cxx() {
+    local compiler # perhaps behind ccache
+    read -ra compiler <<<"${CXX:-c++}"
+    have cc && accepts "${compiler[@]}" -x c++ -std=c++20 -fopenmp <<<$'#include <vector>\n#include <omp.h>'
+}
 
 # As the build looks for it (the crate build-probe-mpi).
 have_mpi_header() {

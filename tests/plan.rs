@@ -50,7 +50,7 @@ fn supernet_counts_as_many_parameters_as_the_network_has() {
             operations: operations.to_vec(),
             skip_dropout: false,
         };
-        let mut counter = Counter::new(Kernels::Own, false, false);
+        let mut counter = Counter::new(Kernels::Cpu, false, false);
         walk_supernet(&size, &mut counter);
         assert_eq!(counter.parameters, parameters as u64, "{stem:?}");
     }

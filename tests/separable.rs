@@ -8,7 +8,7 @@ mod tensors;
 use std::process::Command;
 
 use pdarts::torch::{
-    DepthwiseGeometry, InputNorm, RunningStatistics, SeparableWeights, num_layout_copies, separable_conv,
+    DepthwiseGeometry, Norm as InputNorm, RunningStatistics, SeparableWeights, num_layout_copies, separable_conv,
 };
 use random::draw_alone;
 use tch::{Kind, Tensor, no_grad};

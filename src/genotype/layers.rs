@@ -91,6 +91,11 @@ pub trait Layers {
     /// BatchNorm with scale and shift for each channel.
     fn batch_norm(&mut self, x: FeatureMap) -> FeatureMap;
 
+    /// The BatchNorm at the end of an edge's operation, behind which [`add`](Self::add) follows.
+    fn branch_norm(&mut self, x: FeatureMap) -> FeatureMap {
+        self.batch_norm(x)
+    }
+
     /// ReLU.
     fn relu(&mut self, x: FeatureMap) -> FeatureMap;
 

@@ -75,7 +75,8 @@ fn walk_cell(
     let relu = layers.relu_again(older);
     // The older input is still at the resolution from before the previous cell reduced.
     let first = if older.height > newer.height {
-        factorized_reduction(relu, channels, layers)
+        let reduced = factorized_reduction(relu, channels, layers);
+        layers.batch_norm(reduced)
     } else {
         pointwise_bn(relu, channels, layers)
     };
@@ -107,7 +108,8 @@ fn walk_operation(operation: Operation, x: FeatureMap, stride: u64, layers: &mut
         Operation::SkipConnect if stride == 1 => x,
         Operation::SkipConnect => {
             let x = layers.relu(x);
-            factorized_reduction(x, x.channels, layers)
+            let reduced = factorized_reduction(x, x.channels, layers);
+            layers.branch_norm(reduced)
         }
         Operation::SepConv3x3 => sep_conv(x, 3, stride, layers),
         Operation::SepConv5x5 => sep_conv(x, 5, stride, layers),
@@ -122,12 +124,12 @@ fn walk_operation(operation: Operation, x: FeatureMap, stride: u64, layers: &mut
 fn sep_conv(x: FeatureMap, kernel: u64, stride: u64, layers: &mut impl Layers) -> FeatureMap {
     let x = layers.separable(x, Separable { edges: 1, kernel, stride, normalised: false });
     let x = layers.separable(x, Separable { edges: 1, kernel, stride: 1, normalised: true });
-    layers.batch_norm(x)
+    layers.branch_norm(x)
 }
 
 fn dil_conv(x: FeatureMap, kernel: u64, stride: u64, layers: &mut impl Layers) -> FeatureMap {
     let x = layers.separable(x, Separable { edges: 1, kernel, stride, normalised: false });
-    layers.batch_norm(x)
+    layers.branch_norm(x)
 }
 
 fn conv_7x1_1x7(x: FeatureMap, stride: u64, layers: &mut impl Layers) -> FeatureMap {
@@ -135,7 +137,7 @@ fn conv_7x1_1x7(x: FeatureMap, stride: u64, layers: &mut impl Layers) -> Feature
     let full = Convolution::pointwise(x.channels);
     let x = layers.convolution(x, Convolution { kernel: (1, 7), stride: (1, stride), ..full });
     let x = layers.convolution(x, Convolution { kernel: (7, 1), stride: (stride, 1), ..full });
-    layers.batch_norm(x)
+    layers.branch_norm(x)
 }
 
 fn pointwise_bn(relu: FeatureMap, out_channels: u64, layers: &mut impl Layers) -> FeatureMap {
@@ -143,10 +145,9 @@ fn pointwise_bn(relu: FeatureMap, out_channels: u64, layers: &mut impl Layers) -
     layers.batch_norm(x)
 }
 
-/// Two 1x1 convolutions of stride 2 to half of the channels each, BatchNorm over both.
+/// Two 1x1 convolutions of stride 2 to half of the channels each.
 fn factorized_reduction(relu: FeatureMap, out_channels: u64, layers: &mut impl Layers) -> FeatureMap {
     let half = Convolution::square(out_channels / 2, 1, 2);
     layers.convolution(relu, half);
-    let x = layers.convolution(relu, half);
-    layers.batch_norm(x.with_channels(out_channels))
+    layers.convolution(relu, half).with_channels(out_channels)
 }

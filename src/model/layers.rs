@@ -5,7 +5,7 @@
 use tch::{Device, Tensor};
 
 use super::ParameterStore;
-use crate::torch::{RunningStatistics, TorchError, sync_batch_norm, synchronises_batch_norm};
+use crate::torch::{Norm, RunningStatistics, TorchError, sync_batch_norm, synchronises_batch_norm};
 
 const BATCH_NORM_MOMENTUM: f64 = 0.1;
 const BATCH_NORM_EPSILON: f64 = 1e-5;
@@ -158,6 +158,12 @@ impl BatchNorm {
             running_mean: part(&self.running_mean)?,
             running_var: part(&self.running_var)?,
         })
+    }
+
+    /// As operations take it that normalise for themselves.
+    pub fn as_norm(&self, training: bool) -> Norm<'_> {
+        let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
+        Norm { affine, running: self.running(), training }
     }
 
     /// What evaluation normalises by.

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{BatchNorm, ParameterStore};
-use crate::torch::{DepthwiseGeometry, InputNorm, SeparableWeights, TorchError, separable_conv};
+use crate::torch::{DepthwiseGeometry, Norm, SeparableWeights, TorchError, separable_conv};
 
 /// For each of `E` edges, ReLU, one depthwise kernel per channel and a dense 1x1 convolution of the edge's channels.
 /// Keeps the size at stride 1.
@@ -58,11 +58,10 @@ impl SeparableConv {
     /// # Errors
     /// As [`SeparableConv::forward`] and [`BatchNorm::forward`].
     pub fn forward_normalised(&self, x: &Tensor, norm: &BatchNorm, training: bool) -> Result<Tensor, TorchError> {
-        let affine = norm.affine.as_ref().map(|(weight, bias)| (weight, bias));
-        self.convolve(x, Some(InputNorm { affine, running: norm.running(), training }))
+        self.convolve(x, Some(norm.as_norm(training)))
     }
 
-    fn convolve(&self, x: &Tensor, norm: Option<InputNorm<'_>>) -> Result<Tensor, TorchError> {
+    fn convolve(&self, x: &Tensor, norm: Option<Norm<'_>>) -> Result<Tensor, TorchError> {
         let Self { depthwise, pointwise, geometry } = self;
         // Under autocast `x` is in bfloat16 and so is the result; the weights stay in 32 bits.
         separable_conv(x, SeparableWeights { depthwise, pointwise }, *geometry, norm)

@@ -11,8 +11,9 @@ use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, Linear, ParameterStore, Stem, channels_last, cross_entropy};
 use crate::search::PartialChannels;
 use crate::torch::{
-    Branch, DepthwiseGeometry, InputNorm, RunningStatistics, SeparableWeights, TorchError, avg_pool_3x3,
-    bytes_to_device, max_pool_3x3, mix, relu_depthwise, separable_conv, sync_batch_norm, synchronise_batch_norm,
+    Branch, DepthwiseGeometry, NodeBranch, Norm, RunningStatistics, SeparableWeights, TorchError, avg_pool_3x3,
+    branch_sum, bytes_to_device, max_pool_3x3, mix, relu_depthwise, separable_conv, sync_batch_norm,
+    synchronise_batch_norm,
 };
 
 /// Images, channels, height and width of an operation's input.
@@ -82,11 +83,8 @@ fn separable(values: &mut Values, size: Size, kernel: i64, geometry: DepthwiseGe
     let pointwise = values.leaf(&[EDGES * channels, channels, 1, 1])?;
     let (scale, shift) = (values.leaf(&[channels])?, values.leaf(&[channels])?);
     let (mean, var) = statistics(values, channels)?;
-    let norm = InputNorm {
-        affine: Some((&scale, &shift)),
-        running: RunningStatistics { mean: &mean, var: &var },
-        training: true,
-    };
+    let norm =
+        Norm { affine: Some((&scale, &shift)), running: RunningStatistics { mean: &mean, var: &var }, training: true };
     let weights = SeparableWeights { depthwise: &depthwise, pointwise: &pointwise };
     let y = separable_conv(&x, weights, geometry, Some(norm))?;
     let leaves = [&x, &depthwise, &pointwise, &scale, &shift];
@@ -103,6 +101,7 @@ fn of_size(size: Size) -> Vec<Case> {
     let channels = size[1];
     let mut cases = vec![
         Case::operation(named("weighted sum of normalised operations", size), move |values| mixed(values, size)),
+        Case::operation(named("sum of a node's branches", size), move |values| summed(values, size)),
         Case::operation(named("BatchNorm", size), move |values| {
             let mut store = values.store();
             let norm = BatchNorm::affine(&mut store, "norm", channels);
@@ -175,6 +174,24 @@ fn mixed(values: &mut Values, size: Size) -> Result<Computed, Failure> {
     let [sum] = sums;
     let sum = sum.ok_or_else(|| TorchError::Shim("no sum of mixed operations".into()))?;
     Ok(Computed::with_gradients(values, &sum, &[&x, &y, &weights], &[&mean, &var, &pool_mean, &pool_var])?)
+}
+
+/// A normalised branch, of which images are dropped, and a state.
+fn summed(values: &mut Values, size: Size) -> Result<Computed, Failure> {
+    let [images, channels, ..] = size;
+    let (y, state) = (values.leaf(&size)?, values.leaf(&size)?);
+    let (weight, bias) = (values.leaf(&[channels])?, values.leaf(&[channels])?);
+    let (mean, var) = statistics(values, channels)?;
+    let running = RunningStatistics { mean: &mean, var: &var };
+    let norm = Norm { affine: Some((&weight, &bias)), running, training: true };
+    let mask = Tensor::f_ones([images, 1, 1, 1], (y.kind(), y.device()))?;
+    let _ = mask.f_narrow(0, 0, 1)?.f_zero_()?;
+    let branches = [
+        NodeBranch { y: y.shallow_clone(), norm: Some(norm), mask: Some(mask) },
+        NodeBranch { y: state.shallow_clone(), norm: None, mask: None },
+    ];
+    let sum = branch_sum(&branches)?;
+    Ok(Computed::with_gradients(values, &sum, &[&y, &state, &weight, &bias], &[&mean, &var])?)
 }
 
 /// `forward` of one input of this size with the parameters of `store`.

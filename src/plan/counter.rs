@@ -7,9 +7,23 @@ use crate::genotype::{Convolution, FeatureMap, Layers, Operation, Separable};
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Kernels {
     /// The program's own, on CPUs.
-    Own,
+    Cpu,
+    /// The program's own, on GPUs, in steps that are recorded and replayed.
+    Gpu,
     /// libtorch's operations one after the other, on GPUs.
     Composed,
+}
+
+impl Kernels {
+    /// `on_gpu` of the program's own on a GPU, else 1: on a CPU each operation is one call.
+    fn launches(self, on_gpu: u64) -> u64 {
+        if self == Kernels::Gpu { on_gpu } else { 1 }
+    }
+
+    /// Of the sums of `tensors` gradients into those of the parameters, where kernels are counted one by one.
+    fn accumulations(self, tensors: u64) -> u64 {
+        if self == Kernels::Gpu { tensors } else { 0 }
+    }
 }
 
 /// An operation that leaves a state of a supernet, on all its edges.
@@ -51,6 +65,15 @@ struct CellEnd {
 
 /// Kernels of libtorch's BatchNorm on a GPU: statistics, running averages, the result; backward its sums and the result.
 const BATCH_NORM_LAUNCHES: [u64; 2] = [4, 2];
+/// Kernels of the program's operations on a GPU, forward and, to the input, backward: statistics, what follows from them, the
+/// result; sums, what follows from them, the gradients.
+const SUM_LAUNCHES: [u64; 2] = [3, 3];
+/// The product; backward it, the gather into the input and the sums of shares. With BatchNorm its statistics and what follows
+/// from them, backward the pass through it.
+const SEPARABLE_LAUNCHES: [u64; 2] = [1, 3];
+const SEPARABLE_NORM_LAUNCHES: [u64; 2] = [2, 1];
+/// Backward to both weights.
+const SEPARABLE_WEIGHT_LAUNCHES: u64 = 2;
 /// Bytes of an index that libtorch's maximum keeps for each value, and of our own.
 const INDEX_BYTES: [u64; 2] = [8, 1];
 
@@ -97,13 +120,16 @@ impl Counter {
     /// BatchNorm with or without its parameters, whatever the network's others have.
     pub fn norm(&mut self, x: FeatureMap, affine: bool) -> FeatureMap {
         let n = x.elements();
+        let mut accumulations = 0;
         if affine {
             self.parameters += 2 * x.channels;
+            accumulations = self.kernels.accumulations(2);
         }
         self.layers.push(Layer {
             // Statistics, then the values again and the result; backward the same of values and gradients.
             forward: Pass::moving(3 * n, BATCH_NORM_LAUNCHES[0]),
             input_gradient: Pass::moving(5 * n, BATCH_NORM_LAUNCHES[1]),
+            weight_gradient: Pass::moving(0, accumulations),
             kept_values: n,
             ..Layer::new(Class::Elementwise)
         });
@@ -116,7 +142,7 @@ impl Counter {
         self.layers.push(Layer {
             forward: Pass::moving(2 * n, 2),
             input_gradient: Pass::moving(2 * n, 1),
-            kept_values: if self.kernels == Kernels::Own { n } else { 0 },
+            kept_values: if self.kernels == Kernels::Cpu { n } else { 0 },
             kept_bytes: n,
             ..Layer::new(Class::Elementwise)
         });
@@ -128,7 +154,7 @@ impl Counter {
         let edges: u64 = branches.iter().map(|branch| branch.edges).sum();
         let total: u64 = branches.iter().map(|branch| branch.elements).sum();
         let kept: u64 = branches.iter().filter(|branch| !branch.is_state).map(|branch| branch.elements).sum();
-        if self.kernels == Kernels::Own {
+        if self.kernels == Kernels::Cpu {
             self.layers.push(Layer {
                 // Statistics, then every output and every sum once more.
                 forward: Pass { multiply_adds: edges * n, ..Pass::moving(2 * total + 2 * nodes * n, 1) },
@@ -167,12 +193,30 @@ impl Layers for Counter {
         };
         let is_depthwise = convolution.groups > 1 && convolution.groups == x.channels;
         let class = if is_depthwise { Class::Separable } else { Class::Dense };
-        self.layers.push(Layer { forward: pass, input_gradient: pass, weight_gradient: pass, ..Layer::new(class) });
+        let weight_gradient = Pass { launches: 1 + self.kernels.accumulations(1), ..pass };
+        self.layers.push(Layer { forward: pass, input_gradient: pass, weight_gradient, ..Layer::new(class) });
         out
     }
 
     fn batch_norm(&mut self, x: FeatureMap) -> FeatureMap {
         self.norm(x, self.affine)
+    }
+
+    fn branch_norm(&mut self, x: FeatureMap) -> FeatureMap {
+        if self.kernels == Kernels::Composed {
+            return self.batch_norm(x);
+        }
+        let n = x.elements();
+        self.parameters += 2 * x.channels;
+        self.layers.push(Layer {
+            // Its statistics; backward its values for the sums and for the gradient. The rest is the sum's.
+            forward: Pass::moving(n, 0),
+            input_gradient: Pass::moving(2 * n, 0),
+            weight_gradient: Pass::moving(0, self.kernels.accumulations(2)),
+            kept_values: n,
+            ..Layer::new(Class::Elementwise)
+        });
+        x
     }
 
     fn relu(&mut self, x: FeatureMap) -> FeatureMap {
@@ -228,11 +272,19 @@ impl Layers for Counter {
         let (read, written) = (x.elements(), out.elements());
         // BatchNorm takes its statistics, and backward its sums, in passes of their own.
         let (statistics, sums) = if normalised { (read, 3 * read) } else { (0, 0) };
+        let of_norm = if normalised { SEPARABLE_NORM_LAUNCHES } else { [0, 0] };
+        let [forward, backward] = [0, 1].map(|pass| self.kernels.launches(SEPARABLE_LAUNCHES[pass] + of_norm[pass]));
+        let tensors = if normalised && self.affine { 4 } else { 2 };
+        let of_weights = if self.kernels == Kernels::Gpu { SEPARABLE_WEIGHT_LAUNCHES + tensors } else { 0 };
         self.layers.push(Layer {
-            forward: Pass { multiply_adds, values: read + written + statistics, launches: 1 },
+            forward: Pass { multiply_adds, values: read + written + statistics, launches: forward },
             // Backward computes the forward pass again.
-            input_gradient: Pass { multiply_adds: 2 * multiply_adds, values: 2 * read + written + sums, launches: 1 },
-            weight_gradient: Pass { multiply_adds, values: 0, launches: 0 },
+            input_gradient: Pass {
+                multiply_adds: 2 * multiply_adds,
+                values: 2 * read + written + sums,
+                launches: backward,
+            },
+            weight_gradient: Pass { multiply_adds, values: 0, launches: of_weights },
             // The input of the first half is the state.
             kept_values: if normalised { read } else { 0 },
             ..Layer::new(Class::Separable)
@@ -243,7 +295,7 @@ impl Layers for Counter {
     fn pool(&mut self, x: FeatureMap, operation: Operation, stride: u64) -> FeatureMap {
         let out = x.strided((stride, stride));
         let values = x.elements() + out.elements();
-        let of_index = INDEX_BYTES[usize::from(self.kernels == Kernels::Own)];
+        let of_index = INDEX_BYTES[usize::from(self.kernels == Kernels::Cpu)];
         let is_maximum = operation == Operation::MaxPool3x3;
         self.layers.push(Layer {
             forward: Pass::moving(values, 1),
@@ -257,6 +309,16 @@ impl Layers for Counter {
     fn add(&mut self, x: FeatureMap, droppable: u64) -> FeatureMap {
         let n = x.elements();
         let dropped = if self.drop_path { droppable } else { 0 };
+        if self.kernels != Kernels::Composed {
+            // A mask is made by two kernels. Backward reads the sum's gradient for the sums and for both gradients.
+            let [forward, backward] = SUM_LAUNCHES.map(|launches| self.kernels.launches(launches));
+            self.layers.push(Layer {
+                forward: Pass::moving(3 * n, forward + 2 * dropped),
+                input_gradient: Pass::moving(4 * n, backward + self.kernels.accumulations(1)),
+                ..Layer::new(Class::Elementwise)
+            });
+            return x;
+        }
         self.layers.push(Layer {
             forward: Pass::moving(3 * n, 1 + 2 * dropped),
             // The gradients of a state's readers are added; a mask is multiplied with.

@@ -270,10 +270,11 @@ impl Model<'_> {
         StepEstimate { device_seconds, launch_seconds, communication_seconds, exposed_seconds, seconds }
     }
 
-    /// A CPU starts a kernel when the one before it has ended, a GPU has them queued.
+    /// A CPU starts a kernel when the one before it has ended, and so does a GPU that replays them; one that the host gives
+    /// kernels to has them queued.
     fn together(&self, (device, launches): (f64, f64)) -> f64 {
         match self.hardware.kernels {
-            Kernels::Own => device + launches,
+            Kernels::Cpu | Kernels::Gpu => device + launches,
             Kernels::Composed => device.max(launches),
         }
     }

@@ -43,7 +43,8 @@ pub struct Hardware {
     pub bandwidth: f64,
     /// By class, in the order of [`Class::ALL`].
     pub efficiency: [Efficiency; Class::ALL.len()],
-    /// Until a kernel is started: on a GPU the host's time for it, which the GPU does not wait for while it has work.
+    /// What a kernel takes beside its arithmetic and bytes: on a GPU to which the host gives them one by one, the host's time
+    /// for it, which the GPU does not wait for while it has work; on one that replays them, until it is under way and has ended.
     pub launch_seconds: f64,
     /// Whose kernels compute.
     pub kernels: Kernels,
@@ -73,6 +74,8 @@ struct Card {
     bandwidth_tb_s: f64,
     /// A direction, in GB/s.
     nvlink_gb_s: f64,
+    /// Whether the program has kernels for it.
+    own_kernels: bool,
     calibration: Calibration,
 }
 
@@ -84,6 +87,7 @@ const CARDS: [Card; 4] = [
         bf16_tflops: 989.0,
         bandwidth_tb_s: 4.8,
         nvlink_gb_s: 450.0,
+        own_kernels: true,
         calibration: Calibration::Measured,
     },
     Card {
@@ -93,6 +97,7 @@ const CARDS: [Card; 4] = [
         bf16_tflops: 989.0,
         bandwidth_tb_s: 3.35,
         nvlink_gb_s: 450.0,
+        own_kernels: true,
         calibration: Calibration::NotOnThisCard,
     },
     Card {
@@ -102,6 +107,7 @@ const CARDS: [Card; 4] = [
         bf16_tflops: 312.0,
         bandwidth_tb_s: 2.04,
         nvlink_gb_s: 300.0,
+        own_kernels: true,
         calibration: Calibration::NotOnThisCard,
     },
     // It has no bfloat16, which is computed in float32.
@@ -112,14 +118,25 @@ const CARDS: [Card; 4] = [
         bf16_tflops: 15.7,
         bandwidth_tb_s: 0.9,
         nvlink_gb_s: 150.0,
+        own_kernels: false,
         calibration: Calibration::NotOnThisCard,
     },
 ];
 
-/// Of a GPU, from two steps that do not wait for the host alone (see docs/performance.md); its arithmetic is assumed.
-const GPU_EFFICIENCY: Efficiency = Efficiency { arithmetic: 0.3, memory: 0.2 };
+/// Of the program's own kernels and libtorch's products on a GPU, fitted to steps on an H200: see docs/performance.md.
+const GPU_EFFICIENCY: [Efficiency; Class::ALL.len()] = [
+    Efficiency { arithmetic: 0.3, memory: 0.4 },
+    Efficiency { arithmetic: 0.1, memory: 0.4 },
+    Efficiency { arithmetic: 0.3, memory: 0.4 },
+    Efficiency { arithmetic: 0.3, memory: 0.4 },
+];
+/// A kernel of a step that is replayed, fitted to the same steps.
+const GPU_KERNEL_SECONDS: f64 = 4e-6;
+/// Of libtorch's operations one after the other, from two steps that do not wait for the host alone (see docs/performance.md);
+/// their arithmetic is assumed.
+const COMPOSED_EFFICIENCY: Efficiency = Efficiency { arithmetic: 0.3, memory: 0.2 };
 /// For an operation of libtorch, on an H200 in a virtual machine, from steps of the supernet, which wait for the host.
-const GPU_LAUNCH_SECONDS: f64 = 20e-6;
+const COMPOSED_LAUNCH_SECONDS: f64 = 20e-6;
 /// CUDA's context, libtorch's kernels, cuDNN's workspace: assumed.
 const GPU_PROGRAM_BYTES: f64 = 1.5 * GIB;
 
@@ -148,9 +165,9 @@ impl Hardware {
             flops: card.float32_tflops * TERA,
             bf16_flops: card.bf16_tflops * TERA,
             bandwidth: card.bandwidth_tb_s * TERA,
-            efficiency: [GPU_EFFICIENCY; Class::ALL.len()],
-            launch_seconds: GPU_LAUNCH_SECONDS,
-            kernels: Kernels::Composed,
+            efficiency: if card.own_kernels { GPU_EFFICIENCY } else { [COMPOSED_EFFICIENCY; Class::ALL.len()] },
+            launch_seconds: if card.own_kernels { GPU_KERNEL_SECONDS } else { COMPOSED_LAUNCH_SECONDS },
+            kernels: if card.own_kernels { Kernels::Gpu } else { Kernels::Composed },
             node_link: card.nvlink_gb_s * GIGA,
             program_bytes: GPU_PROGRAM_BYTES,
             calibration: card.calibration,
@@ -169,7 +186,7 @@ impl Hardware {
             bandwidth: peaks.stream_gb_s * share,
             efficiency: CPU_EFFICIENCY,
             launch_seconds: CPU_LAUNCH_SECONDS,
-            kernels: Kernels::Own,
+            kernels: Kernels::Cpu,
             node_link: CPU_NODE_LINK,
             program_bytes: CPU_PROGRAM_BYTES,
             calibration: Calibration::Measured,

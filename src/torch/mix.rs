@@ -13,7 +13,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::layout::note_copies;
-use super::{TorchError, take_message};
+use super::{RunningStatistics, TorchError, take_message};
 
 #[repr(C)]
 struct CBranch {
@@ -48,15 +48,6 @@ pub struct Branch<'a> {
     pub running: Option<RunningStatistics<'a>>,
     /// The node that each edge leads to.
     pub nodes: Vec<i64>,
-}
-
-/// What BatchNorm keeps for evaluation, for each channel of the output.
-#[derive(Copy, Clone, Debug)]
-pub struct RunningStatistics<'a> {
-    /// Moved in training by the batch's mean.
-    pub mean: &'a Tensor,
-    /// Moved in training by the batch's unbiased variance.
-    pub var: &'a Tensor,
 }
 
 /// Adds to `sums[n]` every edge to node `n` of every branch: its weight times its operation's output, normalised

@@ -2,6 +2,7 @@
 //! of our own. The only C++ of the crate.
 
 mod autocast;
+mod branch_sum;
 mod checkpoint;
 mod depthwise;
 mod dropout;
@@ -12,6 +13,7 @@ mod layout;
 mod kernel_choice;
 mod memory;
 mod mix;
+mod norm;
 mod pool;
 mod profile;
 mod separable;
@@ -25,6 +27,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 pub use autocast::{Bf16Autocast, allow_tf32, as_autocast};
+pub use branch_sum::{NodeBranch, branch_sum};
 pub use checkpoint::{Part, checkpoint};
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use dropout::dropout;
@@ -36,10 +39,11 @@ pub use kernel_choice::{
 };
 pub use layout::num_layout_copies;
 pub use memory::MemoryRefusal;
-pub use mix::{Branch, RunningStatistics, mix};
+pub use mix::{Branch, mix};
+pub use norm::{Norm, RunningStatistics};
 pub use pool::{avg_pool_3x3, max_pool_3x3};
 pub use profile::{OperationTime, profile};
-pub use separable::{InputNorm, SeparableWeights, separable_conv};
+pub use separable::{SeparableWeights, separable_conv};
 pub use side_stream::{SideStream, StreamEvent};
 pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
 

@@ -13,16 +13,8 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::layout::note_copies;
-use super::{DepthwiseGeometry, RunningStatistics, TorchError, take_message};
-
-#[repr(C)]
-struct CBatchNorm {
-    weight: *const C_tensor,
-    bias: *const C_tensor,
-    running_mean: *const C_tensor,
-    running_var: *const C_tensor,
-    training: bool,
-}
+use super::norm::{CBatchNorm, Norm};
+use super::{DepthwiseGeometry, TorchError, take_message};
 
 unsafe extern "C" {
     fn pdarts_separable(
@@ -45,18 +37,6 @@ pub struct SeparableWeights<'a> {
     pub pointwise: &'a Tensor,
 }
 
-/// BatchNorm of the input, before the ReLU (momentum 0.1, epsilon 1e-5).
-#[derive(Copy, Clone, Debug)]
-pub struct InputNorm<'a> {
-    /// Scale and shift `[C]`.
-    pub affine: Option<(&'a Tensor, &'a Tensor)>,
-    /// `[C]`, moved in training.
-    pub running: RunningStatistics<'a>,
-    /// Whether to normalise by the batch's statistics (or those of all ranks' batches, see
-    /// [`synchronise_batch_norm`](super::synchronise_batch_norm)), else by the running ones.
-    pub training: bool,
-}
-
 /// Pointwise convolution of the depthwise convolution of the ReLU of `x`, which is normalised first if `norm` is given.
 ///
 /// `x`: `[N, C, H, W]`, best in channels-last memory (anything else is copied). Channel `e * C + c` between the two
@@ -76,13 +56,9 @@ pub fn separable_conv(
     x: &Tensor,
     weights: SeparableWeights<'_>,
     geometry: DepthwiseGeometry,
-    norm: Option<InputNorm<'_>>,
+    norm: Option<Norm<'_>>,
 ) -> Result<Tensor, TorchError> {
-    let norm = norm.map(|InputNorm { affine, running, training }| {
-        let (weight, bias) =
-            affine.map_or((ptr::null(), ptr::null()), |(weight, bias)| (weight.as_ptr(), bias.as_ptr()));
-        CBatchNorm { weight, bias, running_mean: running.mean.as_ptr(), running_var: running.var.as_ptr(), training }
-    });
+    let norm = norm.map(CBatchNorm::from);
     let mut output = ptr::null_mut();
     // SAFETY: the inputs are live tensors or null where the shim allows it; on success it stores a new tensor in
     // `output`.

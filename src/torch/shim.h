@@ -30,6 +30,14 @@ struct pdarts_batch_norm {
 char *pdarts_separable(const torch::Tensor *x, const torch::Tensor *depthwise_weight,
                        const torch::Tensor *pointwise_weight, int64_t stride, int64_t dilation,
                        const pdarts_batch_norm *norm, torch::Tensor **output);
+// A branch [N, C, H, W] of a node, its BatchNorm and what each image is multiplied with [N, 1, 1, 1]; both may be null.
+struct pdarts_branch {
+  const torch::Tensor *y;
+  const pdarts_batch_norm *norm;
+  const torch::Tensor *mask;
+};
+// The sum of the normalised and masked branches; `*output` is a new tensor that the caller owns.
+char *pdarts_branch_sum(const pdarts_branch *branches, int64_t num_branches, torch::Tensor **output);
 // An operation's output before BatchNorm and the nodes its edges lead to: [N, E * C, H, W], a block for each edge, or
 // [N, C, H, W] for all of them. Both running statistics are null for an operation that is not normalised.
 struct pdarts_mix_branch {

@@ -69,6 +69,13 @@ fn mpi_that_the_user_names_is_taken() {
 }
 
 #[test]
+fn compiler_behind_a_cache_is_one() {
+    let machine = Machine::without(&[]).with_libtorch().with("CXX", "ccache c++").with("CC", "ccache cc");
+    machine.script("ccache", r#"exec "$@""#);
+    assert_eq!(machine.installed(), [""; 0]);
+}
+
+#[test]
 fn compiler_without_openmp_or_the_language_is_none() {
     let machine = Machine::without(&["c++"]).with_libtorch();
     machine.script("c++", "echo 'omp.h: No such file or directory' >&2; exit 1");

@@ -200,13 +200,16 @@ fn data_size(dataset: DatasetName, arguments: &PlanArguments) -> anyhow::Result<
 }
 
 impl PlanArguments {
+    fn card(&self) -> Option<Hardware> {
+        Hardware::card(self.gpu.to_possible_value()?.get_name())
+    }
+
     fn kernels(&self) -> Kernels {
-        if self.gpu == Gpu::Cpu { Kernels::Own } else { Kernels::Composed }
+        self.card().map_or(Kernels::Cpu, |card| card.kernels)
     }
 
     fn hardware(&self) -> anyhow::Result<Hardware> {
-        let name = self.gpu.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        if let Some(card) = Hardware::card(&name) {
+        if let Some(card) = self.card() {
             return Ok(card);
         }
         let peaks = match (self.gemm, self.stream) {
@@ -250,7 +253,7 @@ impl PlanArguments {
             node_link_gb_s: cluster.node_link / GIGA,
             network_gb_s: cluster.network / GIGA,
             paces: trial.map(|trial| trial.paces.clone()).unwrap_or_default(),
-            notes: text::notes(course, hardware, self.kernels(), trial),
+            notes: text::notes(course, hardware, trial),
         }
     }
 }

@@ -161,25 +161,31 @@ fn assumptions(assumed: &Assumptions) -> String {
 }
 
 /// What was measured and what was not, and what is left out.
-pub(super) fn notes(course: &Course, hardware: &Hardware, kernels: Kernels, trial: Option<&Trial>) -> Vec<String> {
+pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>) -> Vec<String> {
     let mut notes: Vec<&str> = Vec::new();
-    let of_trial = trial.map(trial_note);
+    let (of_trial, kernels) = (trial.map(trial_note), hardware.kernels);
     match (kernels, hardware.calibration) {
-        (Kernels::Own, _) if trial.is_some() => notes.push("links between ranks are not calibrated"),
-        (Kernels::Own, _) => notes.push(
+        (Kernels::Cpu, _) if trial.is_some() => notes.push("links between ranks are not calibrated"),
+        (Kernels::Cpu, _) => notes.push(
             "calibrated by steps on CPUs with AVX-512 (docs/performance.md); links between ranks are not calibrated",
         ),
-        (Kernels::Composed, Calibration::Measured) => notes.push(
-            "calibrated on one H200: the time to start a kernel, which bounds all steps that were measured; not \
-             calibrated: shares of the peaks, links, memory",
+        (_, Calibration::Measured) => notes.push(
+            "calibrated on one H200 (docs/performance.md): shares of the peaks and the time of a kernel; links and memory are \
+             not calibrated",
         ),
-        (Kernels::Composed, Calibration::NotOnThisCard) => notes.push(
-            "not calibrated on this card: peaks are its maker's, the time to start a kernel an H200's; links and memory \
-             are not calibrated either",
+        (_, Calibration::NotOnThisCard) => notes.push(
+            "not calibrated on this card: peaks are its maker's, shares of them and the time of a kernel an H200's; links and \
+             memory are not calibrated either",
         ),
     }
-    if kernels == Kernels::Composed {
-        notes.push("libtorch's operations one after the other; fused kernels or graphs would start fewer");
+    match kernels {
+        Kernels::Cpu => {}
+        Kernels::Gpu => {
+            notes.push("the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)")
+        }
+        Kernels::Composed => {
+            notes.push("libtorch's operations one after the other: there are no kernels of its own for it")
+        }
     }
     if course.phases.iter().any(|phase| matches!(phase.steps, crate::plan::Steps::Search { .. })) {
         notes.push(

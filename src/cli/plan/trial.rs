@@ -43,7 +43,7 @@ impl Trial {
         let start = Instant::now();
         let _world = World::single(DeviceChoice::Cpu, 0)?;
         let small = planned.small();
-        let course = small.course(data, 1, Kernels::Own).map_err(UsageError::new)?;
+        let course = small.course(data, 1, Kernels::Cpu).map_err(UsageError::new)?;
         let cluster = Cluster::new(1, 1, 1.0, 1.0).map_err(UsageError::new)?;
         let Estimate { phases: predicted, .. } = estimate(&course, hardware, &cluster);
         let subjects = course.phases.iter().map(|phase| Subject::new(&small, phase, &course, data));

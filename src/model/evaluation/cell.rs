@@ -39,6 +39,13 @@ struct CellEdge {
     source: usize,
 }
 
+impl CellEdge {
+    /// What it adds to its node.
+    fn forward(&self, states: &[State], training: bool) -> Result<BranchOutput<'_>, TorchError> {
+        self.operation.forward(&states[self.source], training)
+    }
+}
+
 /// Brings an input, already through its ReLU, to the cell's size and width.
 #[derive(Debug)]
 enum InputBlock {
@@ -94,12 +101,8 @@ impl EvaluationCell {
             State::new(self.newer_input.forward(newer, training)?),
         ];
         for pair in self.edges.chunks_exact(EDGES_PER_NODE) {
-            let branch = |edge: &CellEdge| -> Result<BranchOutput, TorchError> {
-                let value = edge.operation.forward(&states[edge.source], training)?;
-                Ok(BranchOutput { value, droppable: !edge.operation.is_identity() })
-            };
-            let branches = [branch(&pair[0])?, branch(&pair[1])?];
-            states.push(State::new(add_branches(branches, mode.drop_path())?));
+            let branches = [pair[0].forward(&states, training)?, pair[1].forward(&states, training)?];
+            states.push(State::new(add_branches(branches, mode.drop_path(), training)?));
         }
         let outputs: Vec<&Tensor> = self.concat.iter().map(|&state| states[state].value()).collect();
         Ok(Tensor::f_cat(&outputs, 1)?)

@@ -1,7 +1,6 @@
 //! The operation of one edge, with the parameters and names it has in the authors' evaluation networks.
 
-use tch::Tensor;
-
+use super::drop_path::BranchOutput;
 use super::separable::SeparableChain;
 use super::state::State;
 use crate::genotype::Operation;
@@ -65,25 +64,19 @@ impl EdgeOperation {
         })
     }
 
-    /// The state itself, which drop path spares.
-    pub fn is_identity(&self) -> bool {
-        matches!(self, Self::Identity)
-    }
-
-    /// `[N, C, H, W]` to `[N, C, H / stride, W / stride]`.
+    /// `[N, C, H, W]` to `[N, C, H / stride, W / stride]`, before the last BatchNorm.
     ///
     /// # Errors
     /// When the state does not fit the weights.
-    pub fn forward(&self, state: &State, training: bool) -> Result<Tensor, TorchError> {
-        Ok(match self {
-            Self::MaxPool { stride } => state.max_pool(*stride)?.shallow_clone(),
-            Self::AvgPool { stride } => state.avg_pool(*stride)?.shallow_clone(),
-            Self::Identity => state.value().shallow_clone(),
-            Self::Reduce(reduce) => reduce.bn.forward(&reduce.reduce(state.relu()?)?, training)?,
+    pub fn forward(&self, state: &State, training: bool) -> Result<BranchOutput<'_>, TorchError> {
+        let (value, norm) = match self {
+            Self::MaxPool { stride } => (state.max_pool(*stride)?.shallow_clone(), None),
+            Self::AvgPool { stride } => (state.avg_pool(*stride)?.shallow_clone(), None),
+            Self::Identity => (state.value().shallow_clone(), None),
+            Self::Reduce(reduce) => (reduce.reduce(state.relu()?)?, Some(&reduce.bn)),
             Self::Separable(chain) => chain.forward(state.value(), training)?,
-            Self::Conv7x1_1x7 { row, column, bn } => {
-                bn.forward(&column.forward(&row.forward(state.relu()?)?)?, training)?
-            }
-        })
+            Self::Conv7x1_1x7 { row, column, bn } => (column.forward(&row.forward(state.relu()?)?)?, Some(bn)),
+        };
+        Ok(BranchOutput { value, norm, droppable: !matches!(self, Self::Identity) })
     }
 }

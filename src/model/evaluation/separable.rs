@@ -38,18 +38,19 @@ impl SeparableChain {
         Self { layers: layers.collect() }
     }
 
-    /// `[N, C, H, W]` to `[N, C, H / stride, W / stride]`.
+    /// `[N, C, H, W]` to `[N, C, H / stride, W / stride]`, and the BatchNorm that is still to come.
     ///
     /// # Errors
     /// When `x` does not fit the weights, or as [`BatchNorm::forward`].
-    pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
-        let mut layers = self.layers.iter();
-        let Some(mut before) = layers.next() else { return Ok(x.shallow_clone()) };
-        let mut y = before.conv.forward(x)?;
-        for layer in layers {
-            y = layer.conv.forward_normalised(&y, &before.bn, training)?;
-            before = layer;
+    pub fn forward(&self, x: &Tensor, training: bool) -> Result<(Tensor, Option<&BatchNorm>), TorchError> {
+        let (mut y, mut before) = (x.shallow_clone(), None);
+        for Layer { conv, bn } in &self.layers {
+            y = match before {
+                Some(norm) => conv.forward_normalised(&y, norm, training)?,
+                None => conv.forward(&y)?,
+            };
+            before = Some(bn);
         }
-        before.bn.forward(&y, training)
+        Ok((y, before))
     }
 }

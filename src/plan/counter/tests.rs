@@ -36,7 +36,7 @@ fn layers(kernels: Kernels, tell: impl FnOnce(&mut Counter)) -> (Vec<Layer>, u64
 
 #[test]
 fn dense_convolution_computes_as_much_in_each_pass() {
-    let (layers, parameters) = layers(Kernels::Own, |counter| {
+    let (layers, parameters) = layers(Kernels::Cpu, |counter| {
         assert_eq!(counter.convolution(map(3, 8), Convolution::square(4, 3, 2)), map(4, 4));
     });
     // 4 x 3 x 3 x 3 weights on 4 x 4 pixels; 3 x 8 x 8 values in, 4 x 4 x 4 out.
@@ -49,7 +49,7 @@ fn dense_convolution_computes_as_much_in_each_pass() {
 #[test]
 fn separable_convolution_of_three_edges_is_one_kernel_that_computes_again() {
     let separable = Separable { edges: 3, kernel: 3, stride: 1, normalised: false };
-    let (layers, parameters) = layers(Kernels::Own, |counter| {
+    let (layers, parameters) = layers(Kernels::Cpu, |counter| {
         assert_eq!(counter.separable(map(2, 4), separable), map(6, 4));
     });
     // 6 kernels of 9 and 3 matrices of 2 x 2, on 16 pixels; 32 values in, 96 out.
@@ -63,7 +63,7 @@ fn separable_convolution_of_three_edges_is_one_kernel_that_computes_again() {
 #[test]
 fn second_half_of_a_separable_convolution_keeps_its_input_and_reads_it_for_statistics() {
     let separable = Separable { edges: 3, kernel: 3, stride: 1, normalised: true };
-    let (layers, parameters) = layers(Kernels::Own, |counter| {
+    let (layers, parameters) = layers(Kernels::Cpu, |counter| {
         assert_eq!(counter.separable(map(6, 4), separable), map(6, 4));
     });
     assert_eq!(parameters, 54 + 12 + 2 * 6);
@@ -89,7 +89,7 @@ fn libtorchs_operations_keep_what_is_between_them() {
 fn sum_of_operations_reads_each_output_twice() {
     let branch = |elements, normalised, is_state| Branch { elements, edges: 2, normalised, is_state };
     let branches = [branch(32, true, false), branch(64, true, false), branch(32, false, true)];
-    let (layers, _) = layers(Kernels::Own, |counter| counter.mix(map(2, 4), 2, &branches));
+    let (layers, _) = layers(Kernels::Cpu, |counter| counter.mix(map(2, 4), 2, &branches));
     assert_eq!(layers[0].forward, pass(6 * 32, 2 * 128 + 2 * 64, 1));
     assert_eq!(layers[0].input_gradient, pass(2 * 6 * 32, 3 * 128 + 2 * 64, 1));
     // The state itself is kept by those that read it.
@@ -97,8 +97,37 @@ fn sum_of_operations_reads_each_output_twice() {
 }
 
 #[test]
+fn sum_of_a_nodes_branches_takes_their_batch_norms_along() {
+    let tell = |counter: &mut Counter| {
+        counter.branch_norm(map(2, 4));
+        counter.add(map(2, 4), 1);
+    };
+    let (own, parameters) = layers(Kernels::Cpu, tell);
+    // 32 values: read for statistics, read twice and written for the sum of two branches; backward the two gradients.
+    assert_eq!(own[0].forward.values + own[1].forward.values, 4 * 32);
+    assert_eq!(own[0].input_gradient.values + own[1].input_gradient.values, 6 * 32);
+    assert_eq!((parameters, own[0].kept_values, own[1].kept_values), (4, 32, 0));
+    let (composed, parameters) = layers(Kernels::Composed, tell);
+    assert_eq!(composed[0].forward.values + composed[1].forward.values, 6 * 32);
+    assert_eq!(parameters, 4);
+    let (gpu, _) = layers(Kernels::Gpu, tell);
+    assert_eq!(gpu[1].forward.launches, 3);
+}
+
+#[test]
+fn kernels_of_a_gpu_are_counted_one_by_one() {
+    let separable = Separable { edges: 3, kernel: 3, stride: 1, normalised: true };
+    let (layers, _) = layers(Kernels::Gpu, |counter| {
+        counter.separable(map(6, 4), separable);
+    });
+    let launches = [layers[0].forward, layers[0].input_gradient, layers[0].weight_gradient].map(|pass| pass.launches);
+    // Statistics, what follows, product; product, gather, shares, pass through the norm; two of weights, four sums.
+    assert_eq!(launches, [3, 4, 6]);
+}
+
+#[test]
 fn maximum_keeps_a_byte_a_value_and_libtorchs_eight() {
-    for (kernels, bytes) in [(Kernels::Own, 1), (Kernels::Composed, 8)] {
+    for (kernels, bytes) in [(Kernels::Cpu, 1), (Kernels::Composed, 8)] {
         let (layers, _) = layers(kernels, |counter| {
             assert_eq!(counter.pool(map(2, 4), Operation::MaxPool3x3, 2), map(2, 2));
             counter.pool(map(2, 4), Operation::AvgPool3x3, 1);
@@ -110,7 +139,7 @@ fn maximum_keeps_a_byte_a_value_and_libtorchs_eight() {
 
 #[test]
 fn with_checkpoints_one_cell_at_a_time_and_all_outputs_are_kept() {
-    let mut counter = counter(Kernels::Own);
+    let mut counter = counter(Kernels::Cpu);
     counter.batch_norm(map(1, 10)); // the stem keeps 100
     for channels in [3, 5] {
         counter.relu_again(map(1, 10));
@@ -125,7 +154,7 @@ fn with_checkpoints_one_cell_at_a_time_and_all_outputs_are_kept() {
 fn evaluation_networks_have_the_parameters_and_multiply_adds_of_the_other_count() {
     let genotype = library::find("PDARTS_C10").unwrap().genotype;
     for shape in [NetworkShape::cifar(10), NetworkShape::imagenet()] {
-        for kernels in [Kernels::Own, Kernels::Composed] {
+        for kernels in [Kernels::Cpu, Kernels::Composed] {
             let mut counter = counter(kernels);
             let input = walk(&genotype, &shape, &mut counter).unwrap();
             let expected = count(&genotype, &shape);
@@ -147,7 +176,7 @@ fn supernets_of_the_paper_have_their_parameters() {
         (17, vec![SkipConnect, SepConv3x3, DilConv3x3], 1_861_402),
     ];
     for (cells, operations, parameters) in stages {
-        for kernels in [Kernels::Own, Kernels::Composed] {
+        for kernels in [Kernels::Cpu, Kernels::Composed] {
             let mut counter = Counter::new(kernels, false, false);
             walk_supernet(&SupernetSize { cells, operations: operations.clone(), ..PAPER }, &mut counter);
             assert_eq!(counter.parameters, parameters);

@@ -30,7 +30,7 @@ fn alone() -> Cluster {
 
 /// Steps of 10 images through a convolution of 100 weights on 10 x 10 pixels.
 fn course() -> Course {
-    let mut network = Counter::new(Kernels::Own, false, false);
+    let mut network = Counter::new(Kernels::Cpu, false, false);
     network.convolution(FeatureMap { channels: 10, height: 10, width: 10 }, Convolution::pointwise(10));
     let phase = Phase {
         name: "only".to_owned(),
@@ -68,7 +68,7 @@ const OPTIMIZER: f64 = 10.0 * 400.0 / 0.5e9;
 #[test]
 fn a_cpu_computes_and_starts_kernels_in_turn_and_a_gpu_at_once() {
     let on = |kernels| estimate(&course(), &hardware(kernels), &alone()).phases[0].weight_step;
-    let cpu = on(Kernels::Own);
+    let cpu = on(Kernels::Cpu);
     assert_close(cpu.device_seconds, ARITHMETIC + OPTIMIZER);
     assert_close(cpu.launch_seconds, 23e-3);
     assert_close(cpu.seconds, ARITHMETIC + OPTIMIZER + 23e-3);
@@ -78,29 +78,29 @@ fn a_cpu_computes_and_starts_kernels_in_turn_and_a_gpu_at_once() {
 #[test]
 fn memory_bounds_what_computes_little() {
     let mut course = course();
-    course.phases[0].network = Counter::new(Kernels::Own, false, false);
+    course.phases[0].network = Counter::new(Kernels::Cpu, false, false);
     course.phases[0].network.batch_norm(FeatureMap { channels: 10, height: 10, width: 10 });
-    let step = estimate(&course, &hardware(Kernels::Own), &alone()).phases[0].weight_step;
+    let step = estimate(&course, &hardware(Kernels::Cpu), &alone()).phases[0].weight_step;
     // 3 + 5 values of 4 bytes, 1,000 an image.
     assert_close(step.device_seconds, 8.0 * 4.0 * 1000.0 * 10.0 / 0.5e9);
 }
 
 #[test]
 fn memory_is_weights_activations_and_what_a_layer_works_on() {
-    let found = estimate(&course(), &hardware(Kernels::Own), &alone());
+    let found = estimate(&course(), &hardware(Kernels::Cpu), &alone());
     let Memory { weights, gradients, optimizer, images, activations, workspace, program } = found.phases[0].memory;
     assert_eq!([weights, gradients, optimizer], [400.0; 3]);
     assert_eq!(images, 4.0 * 300.0 * 10.0);
     // A convolution's input is kept by the layer that made it.
     assert_eq!((activations, workspace, program), (0.0, 4.0 * 2000.0 * 10.0, 1000.0));
     assert_eq!(found.totals.fits, Some(true));
-    let small = Hardware { memory_bytes: Some(50_000.0), ..hardware(Kernels::Own) };
+    let small = Hardware { memory_bytes: Some(50_000.0), ..hardware(Kernels::Cpu) };
     assert_eq!(estimate(&course(), &small, &alone()).totals.fits, Some(false));
 }
 
 #[test]
 fn hours_and_cores_follow_from_the_step() {
-    let found = estimate(&course(), &hardware(Kernels::Own), &alone());
+    let found = estimate(&course(), &hardware(Kernels::Cpu), &alone());
     let seconds = found.phases[0].weight_step.seconds;
     assert_close(found.totals.hours, 300.0 * seconds / 3600.0);
     assert_close(found.loader.cores, 10.0 / seconds / 630.0);
@@ -124,8 +124,8 @@ fn parts_need_less_memory_and_cells_that_are_computed_again_more_time() {
     let phase = |change: fn(&mut TrainConfig)| {
         let mut config = config.clone();
         change(&mut config);
-        let course = Course::of_training(&config, &cell, DATA, 1, Kernels::Own).unwrap();
-        estimate(&course, &hardware(Kernels::Own), &alone()).phases.remove(0)
+        let course = Course::of_training(&config, &cell, DATA, 1, Kernels::Cpu).unwrap();
+        estimate(&course, &hardware(Kernels::Cpu), &alone()).phases.remove(0)
     };
     let plain = phase(|_| {});
     let parts = phase(|config| config.train.accumulate_steps = 4);
@@ -140,7 +140,7 @@ fn parts_need_less_memory_and_cells_that_are_computed_again_more_time() {
 
 #[test]
 fn stages_have_the_epochs_and_operations_of_the_configuration() {
-    let course = Course::of_search(&SearchConfig::default(), DataSize { train: 50_000, ..DATA }, 1, Kernels::Own);
+    let course = Course::of_search(&SearchConfig::default(), DataSize { train: 50_000, ..DATA }, 1, Kernels::Cpu);
     let phases = course.unwrap().phases;
     let names: Vec<&str> = phases.iter().map(|phase| phase.name.as_str()).collect();
     let expected =
@@ -161,7 +161,7 @@ fn image_sizes_are_phases_of_their_own() {
     let mut config = TrainConfig::default();
     (config.train.epochs, config.train.image_sizes) = (5, sizes.to_vec());
     let cell = library::find("PDARTS_C10").unwrap().genotype;
-    let phases = Course::of_training(&config, &cell, DATA, 1, Kernels::Own).unwrap().phases;
+    let phases = Course::of_training(&config, &cell, DATA, 1, Kernels::Cpu).unwrap().phases;
     let found: Vec<_> = phases.iter().map(|phase| (phase.image_size, phase.epochs, phase.evaluated_images)).collect();
     assert_eq!(found, [(24, 2, 0), (32, 3, 100)]);
 }
@@ -171,12 +171,12 @@ fn measured_paces_stretch_the_steps_that_they_were_measured_of() {
     let plain = course();
     let mut slow = course();
     slow.phases[0].pace = Pace { alphas: 5.0, weights: 3.0 };
-    let step = |course: &Course| estimate(course, &hardware(Kernels::Own), &alone()).phases[0].weight_step;
+    let step = |course: &Course| estimate(course, &hardware(Kernels::Cpu), &alone()).phases[0].weight_step;
     assert_close(step(&slow).seconds, 3.0 * step(&plain).seconds);
     let steps = Steps::Search { alpha_epochs: 1, second_order: false };
     let alphas = |mut course: Course| {
         course.phases[0].steps = steps;
-        estimate(&course, &hardware(Kernels::Own), &alone()).phases[0].alpha_step.unwrap().seconds
+        estimate(&course, &hardware(Kernels::Cpu), &alone()).phases[0].alpha_step.unwrap().seconds
     };
     assert_close(alphas(slow), 5.0 * alphas(plain));
 }

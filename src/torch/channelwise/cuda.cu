@@ -117,14 +117,13 @@ __global__ void __launch_bounds__(kCudaThreads)
     }
   }
   constexpr int kLoads = 2;
-  const int64_t begin = int64_t(blockIdx.y) * pixels_of_block;
-  const int64_t end = begin + pixels_of_block < gradient.pixels ? begin + pixels_of_block : gradient.pixels;
-  for (int64_t pixel = begin + place.row; pixel < end; pixel += kLoads * tiling.rows) {
+  const CudaStrip strip(gradient.pixels, pixels_of_block);
+  for (int64_t pixel = strip.begin + place.row; pixel < strip.end; pixel += kLoads * tiling.rows) {
     T values[kLoads][V], factors[kLoads][V];
 #pragma unroll
     for (int step = 0; step < kLoads; ++step) {
       const int64_t at = pixel + step * tiling.rows;
-      if (at < end) {
+      if (at < strip.end) {
         load<S, V>(gradient.gradient + at * channels + first_channel, values[step]);
         if (gradient.training) {
           load<S, V>(gradient.x + at * channels + first_channel, factors[step]);
@@ -134,7 +133,7 @@ __global__ void __launch_bounds__(kCudaThreads)
 #pragma unroll
     for (int step = 0; step < kLoads; ++step) {
       const int64_t at = pixel + step * tiling.rows;
-      if (at < end) {
+      if (at < strip.end) {
 #pragma unroll
         for (int index = 0; index < V; ++index) {
           values[step][index] = scale[index] * values[step][index] + shift[index];
@@ -149,12 +148,9 @@ __global__ void __launch_bounds__(kCudaThreads)
 }
 
 template <typename S, int V> int launch_gradient(const CudaNormGradient<S> &gradient, cuda::Stream stream) {
-  constexpr int kMostBlocks = 16 * cuda::kMultiprocessors;
   const auto tiling = CudaTiling::of(gradient.channels / V, kMostVectors);
-  const int64_t most = kMostBlocks / tiling.tiles, share = (gradient.pixels + most - 1) / most;
-  const int64_t least = 4 * tiling.rows, pixels_of_block = share > least ? share : least;
-  const dim3 blocks(tiling.tiles, unsigned((gradient.pixels + pixels_of_block - 1) / pixels_of_block));
-  PDARTS_LAUNCH((pass_through<S, V>), blocks, dim3(kCudaThreads), 0, stream, gradient, tiling, int(pixels_of_block));
+  const CudaStrips strips(gradient.pixels, tiling);
+  PDARTS_LAUNCH((pass_through<S, V>), strips.blocks, dim3(kCudaThreads), 0, stream, gradient, tiling, strips.pixels_of_block);
   return cuda::launch_result();
 }
 

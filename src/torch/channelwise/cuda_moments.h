@@ -59,6 +59,30 @@ __device__ __forceinline__ void sum_over_rows(const CudaTiling &tiling, const Cu
   }
 }
 
+// ---- Passes that write every pixel ----
+
+// Blocks of a pass over all pixels: [strips][tiles].
+struct CudaStrips {
+  int pixels_of_block;
+  dim3 blocks;
+
+  CudaStrips(int64_t pixels, const CudaTiling &tiling) {
+    constexpr int kMostBlocks = 16 * cuda::kMultiprocessors;
+    const int64_t most = tiling.tiles < kMostBlocks ? kMostBlocks / tiling.tiles : 1, share = (pixels + most - 1) / most;
+    const int64_t least = 4 * tiling.rows;
+    pixels_of_block = int(share > least ? share : least);
+    blocks = dim3(tiling.tiles, unsigned((pixels + pixels_of_block - 1) / pixels_of_block));
+  }
+};
+
+// The pixels of a block.
+struct CudaStrip {
+  int64_t begin, end;
+
+  __device__ __forceinline__ CudaStrip(int64_t pixels, int pixels_of_block)
+      : begin(int64_t(blockIdx.y) * pixels_of_block), end(begin + pixels_of_block < pixels ? begin + pixels_of_block : pixels) {}
+};
+
 // ---- Chunks of pixels whose sums are kept apart ----
 
 struct CudaChunks {

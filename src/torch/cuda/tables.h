@@ -1,5 +1,6 @@
 // All GPU kernels, as one table.
 #pragma once
+#include "../branch_sum/cuda.h"
 #include "../channelwise/cuda.h"
 #include "../dropout/cuda.h"
 #include "../mix/cuda.h"
@@ -10,6 +11,7 @@ namespace pdarts::cuda {
 
 // For activations stored as S. There are no kernels of mix and pool for bfloat16.
 template <typename S> struct Table {
+  branch_sum::CudaKernels<S> branch_sum;
   channelwise::CudaKernels<S> channelwise;
   dropout::CudaKernels<S> dropout;
   separable::CudaKernels<S> separable;
