@@ -139,11 +139,12 @@ impl Counter {
     /// Dropout on the state, for one edge.
     pub fn dropout(&mut self, x: FeatureMap) {
         let n = x.elements();
+        let is_drawn_again = self.kernels == Kernels::Gpu;
         self.layers.push(Layer {
-            forward: Pass::moving(2 * n, 2),
+            forward: Pass::moving(2 * n, if is_drawn_again { 1 } else { 2 }),
             input_gradient: Pass::moving(2 * n, 1),
-            kept_values: if self.kernels == Kernels::Cpu { n } else { 0 },
-            kept_bytes: n,
+            kept_values: if self.kernels == Kernels::Composed { 0 } else { n },
+            kept_bytes: if is_drawn_again { 0 } else { n },
             ..Layer::new(Class::Elementwise)
         });
     }
@@ -154,11 +155,17 @@ impl Counter {
         let edges: u64 = branches.iter().map(|branch| branch.edges).sum();
         let total: u64 = branches.iter().map(|branch| branch.elements).sum();
         let kept: u64 = branches.iter().filter(|branch| !branch.is_state).map(|branch| branch.elements).sum();
-        if self.kernels == Kernels::Cpu {
+        if self.kernels != Kernels::Composed {
+            let [forward, backward] = SUM_LAUNCHES.map(|launches| self.kernels.launches(launches));
+            // The gradients of all that read the state are added.
+            let additions = self.kernels.accumulations((branches.len() as u64).saturating_sub(1));
             self.layers.push(Layer {
                 // Statistics, then every output and every sum once more.
-                forward: Pass { multiply_adds: edges * n, ..Pass::moving(2 * total + 2 * nodes * n, 1) },
-                input_gradient: Pass { multiply_adds: 2 * edges * n, ..Pass::moving(3 * total + 2 * nodes * n, 1) },
+                forward: Pass { multiply_adds: edges * n, ..Pass::moving(2 * total + 2 * nodes * n, forward) },
+                input_gradient: Pass {
+                    multiply_adds: 2 * edges * n,
+                    ..Pass::moving(3 * total + 2 * nodes * n, backward + additions)
+                },
                 kept_values: kept,
                 ..Layer::new(Class::Mix)
             });
@@ -295,7 +302,7 @@ impl Layers for Counter {
     fn pool(&mut self, x: FeatureMap, operation: Operation, stride: u64) -> FeatureMap {
         let out = x.strided((stride, stride));
         let values = x.elements() + out.elements();
-        let of_index = INDEX_BYTES[usize::from(self.kernels == Kernels::Cpu)];
+        let of_index = INDEX_BYTES[usize::from(self.kernels != Kernels::Composed)];
         let is_maximum = operation == Operation::MaxPool3x3;
         self.layers.push(Layer {
             forward: Pass::moving(values, 1),

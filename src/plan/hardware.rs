@@ -125,13 +125,13 @@ const CARDS: [Card; 4] = [
 
 /// Of the program's own kernels and libtorch's products on a GPU, fitted to steps on an H200: see docs/performance.md.
 const GPU_EFFICIENCY: [Efficiency; Class::ALL.len()] = [
-    Efficiency { arithmetic: 0.3, memory: 0.4 },
-    Efficiency { arithmetic: 0.1, memory: 0.4 },
-    Efficiency { arithmetic: 0.3, memory: 0.4 },
-    Efficiency { arithmetic: 0.3, memory: 0.4 },
+    Efficiency { arithmetic: 0.5, memory: 0.8 },
+    Efficiency { arithmetic: 0.12, memory: 0.8 },
+    Efficiency { arithmetic: 0.3, memory: 0.8 },
+    Efficiency { arithmetic: 0.3, memory: 0.8 },
 ];
 /// A kernel of a step that is replayed, fitted to the same steps.
-const GPU_KERNEL_SECONDS: f64 = 4e-6;
+const GPU_KERNEL_SECONDS: f64 = 2e-6;
 /// Of libtorch's operations one after the other, from two steps that do not wait for the host alone (see docs/performance.md);
 /// their arithmetic is assumed.
 const COMPOSED_EFFICIENCY: Efficiency = Efficiency { arithmetic: 0.3, memory: 0.2 };
