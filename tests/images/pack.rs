@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -236,10 +236,40 @@ fn folders_that_cannot_be_packed_or_packed_into_are_refused() {
     let data = Data::with_tree();
     let (_, error) = data.fails(&["pack", "--from", "none", "--to", "packed"], 2);
     assert!(error.starts_with("none cannot be read"), "{error}");
-    let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "tree"], 2);
-    assert!(error.contains("is where the images are"), "{error}");
     let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "data.toml/packed"], 1);
     assert!(error.starts_with("cannot write data.toml/packed"), "{error}");
+}
+
+#[test]
+fn shards_are_not_made_where_the_images_are_nor_around_them() {
+    let data = Data::with_tree();
+    fs::create_dir_all(data.path("links/train")).unwrap();
+    symlink(data.path("tree"), data.path("link")).unwrap();
+    symlink(data.path("tree/train"), data.path("inside")).unwrap();
+    for class in names(&data.path("tree/train")) {
+        symlink(data.path("tree/train").join(&class), data.path("links/train").join(&class)).unwrap();
+    }
+    for (from, to, told) in [
+        ("tree", "tree", "tree is where the images are"),
+        ("tree", "tree/train", "tree/train lies in tree, where the images are"),
+        ("tree", "tree/packed", "tree/packed lies in tree, where"),
+        ("tree", "tree/new/../packed", "lies in tree, where"),
+        ("tree", "inside/new/packed", "inside/new/packed lies in tree, where"),
+        ("link", "tree/packed", "tree/packed lies in link, where"),
+        ("tree", "link", "link is where the images are"),
+        ("tree", ".", ". has tree in it, where the images are"),
+        ("inside/..", "tree/packed", "lies in inside/.., where"),
+        ("links", "tree/train/n80000003_green", "lies in links/train/n80000003_green, where"),
+        ("links", "tree/train/n80000003_green/packed", "lies in links/train/n80000003_green, where"),
+    ] {
+        let (_, error) = data.fails(&["pack", "--from", from, "--to", to], 2);
+        assert!(error.contains(told) && error.contains("with --to that lies elsewhere"), "{from} {to}: {error}");
+    }
+    assert_eq!(names(&data.path("tree")), ["train", "val"]);
+    // Beside it, under a name that begins alike, and beside a part that is a link.
+    data.succeeds(&["pack", "--from", "tree", "--to", "tree-packed"]);
+    symlink(data.path("tree/val"), data.path("links/val")).unwrap();
+    data.succeeds(&["pack", "--from", "links", "--to", "tree-linked"]);
 }
 
 #[test]

@@ -190,6 +190,11 @@ impl Source for ImageFolder {
         buffer.clear();
         let reason = match File::open(&path).and_then(|mut file| file.read_to_end(buffer)) {
             Ok(0) => "it is empty".to_owned(),
+    /// The folders that hold the images.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().map(|folder| folder.path.as_path())
+    }
+
             Ok(_) => return Ok(StoredImage::Encoded(buffer)),
             Err(error) => error.to_string(),
         };

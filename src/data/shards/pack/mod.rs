@@ -4,9 +4,10 @@
 //! when it is whole, and then a small index of its own (`.train-000000.index`), by which a later call knows it. When all
 //! are there, rank 0 joins the indices into one and writes the manifest, last.
 //!
-//! - `plan`: which image goes where; `convert`: one image; `shard`: the tar file
+//! - `plan`: which image goes where; `convert`: one image; `shard`: the tar file; `overlap`: where none may be made
 
 mod convert;
+mod overlap;
 mod plan;
 mod shard;
 
@@ -83,17 +84,14 @@ pub enum Packed {
 }
 
 impl Pack {
+        overlap::refuse(from, to)?;
     /// Opens the data set in `from`, of which shards are to be made in `to`.
     ///
     /// # Errors
-    /// When there are no images that can be used, or `to` lies where they are.
+    /// When there are no images that can be used, or `to` and their folders lie within one another.
     pub fn open(from: &Path, to: &Path, options: PackOptions) -> Result<Self, DataError> {
         let parts = Images::open_all(from)?;
-        if let (Ok(from), Ok(to)) = (fs::canonicalize(from), fs::canonicalize(to))
-            && from == to
-        {
-            return Err(DataError::images(&to, "is where the images are: name another folder with --to".into()));
-        }
+        parts.iter().try_for_each(|(_, images)| overlap::refuse_classes(images, to))?;
         let plan = |(split, images): (Split, Images)| {
             let plan = Plan::new(&images, split, &options)?;
             Ok(Part { split, images: Arc::new(images), plan })
