@@ -321,6 +321,57 @@ fn what_is_broken_of_a_complete_pack_is_made_again_and_the_rest_stays() {
 }
 
 #[test]
+fn image_that_was_restored_has_its_own_shard_made_again_alone() {
+    let data = Data::with_tree();
+    let pack = ["pack", "--from", "tree", "--shard-mib", "0.1", "--to"];
+    data.succeeds(&[&pack[..], &["whole"]].concat());
+    let class = data.path("tree/train/n80000004_teal");
+    let victim = class.join(names(&class).into_iter().find(|name| !name.ends_with("png")).unwrap());
+    let whole = fs::read(&victim).unwrap();
+    // A few bytes less, so that shards end where they did.
+    fs::write(&victim, &whole[..whole.len() - 4]).unwrap();
+    let inodes = |dir: &str| -> Vec<(String, u64)> {
+        let inode = |name: String| (name.clone(), fs::metadata(data.path(dir).join(name)).unwrap().ino());
+        shards(&data.path(dir)).into_iter().map(inode).collect()
+    };
+    let changed = |before: &[(String, u64)], dir: &str| {
+        let after = inodes(dir);
+        assert!(before.len() > 4 && before.len() == after.len(), "{before:?} {after:?}");
+        before.iter().zip(&after).filter(|(before, after)| before != after).count()
+    };
+    // One after a pack that was refused, one after a pack that left the image out, with larger images as they were or not.
+    data.fails(&[&pack[..], &["refused"]].concat(), 1);
+    data.succeeds(&[&pack[..], &["left-out", "--skip-bad", "1"]].concat());
+    data.succeeds(&[&pack[..], &["smaller", "--skip-bad", "1", "--max-side", "80"]].concat());
+    let before = ["refused", "left-out", "smaller"].map(inodes);
+    fs::write(&victim, &whole).unwrap();
+    data.succeeds(&[&pack[..], &["whole-smaller", "--max-side", "80"]].concat());
+    for (dir, before, options, expected) in [
+        ("refused", &before[0], &[][..], "whole"),
+        ("left-out", &before[1], &[][..], "whole"),
+        ("smaller", &before[2], &["--max-side", "80"][..], "whole-smaller"),
+    ] {
+        data.succeeds(&[&pack[..], &[dir], options].concat());
+        assert_eq!(changed(before, dir), 1, "{dir}");
+        assert_same_files(&data.path(expected), &data.path(dir));
+    }
+    // Other images are not taken for replaced ones: another number of them, or all in another size.
+    fs::copy(&victim, class.join("one_more.jpg")).unwrap();
+    let (_, error) = data.fails(&[&pack[..], &["left-out"]].concat(), 2);
+    assert!(error.contains("holds shards of other images or options"), "{error}");
+    fs::remove_file(class.join("one_more.jpg")).unwrap();
+    for class in names(&data.path("tree/train")) {
+        for name in names(&data.path("tree/train").join(&class)) {
+            let mut file =
+                fs::OpenOptions::new().append(true).open(data.path("tree/train").join(&class).join(name)).unwrap();
+            file.write_all(b"more").unwrap();
+        }
+    }
+    let (_, error) = data.fails(&[&pack[..], &["left-out"]].concat(), 2);
+    assert!(error.contains("holds shards of other images or options"), "{error}");
+}
+
+#[test]
 fn shards_of_an_interrupted_pack_with_other_options_do_not_stay() {
     let data = Data::with_tree();
     data.succeeds(&["pack", "--from", "tree", "--to", "whole"]);
