@@ -35,12 +35,13 @@ pub(super) fn open(tree: &Tree, part: &Path, mut root: Listing) -> Result<ImageF
         path.push("images");
         root = listing::list(&path)?;
     }
-    if root.images.len() <= LOOKED_AT {
-        listing::leave_out_empty(std::slice::from_ref(&path), std::slice::from_mut(&mut root))?;
-    }
+    let sizes = (root.images.len() <= LOOKED_AT)
+        .then(|| listing::measure(std::slice::from_ref(&path), std::slice::from_mut(&mut root)))
+        .transpose()?;
     let train = tree.train.as_deref().map(listing::list).transpose()?.map(|listing| listing.folders);
     let labelled = label(tree, part, &root.images, train)?;
     let mut folder = ImageFolder::empty(labelled.classes);
+    folder.sizes = sizes;
     folder.push(path, &root.images, |index| labelled.labels[index])?;
     folder.note_skipped(part, &root.skipped);
     folder.notes.extend(labelled.notes);

@@ -31,7 +31,8 @@ pub(super) use self::names::Names;
 pub(super) use self::skipped::{Reason, Skipped};
 pub(super) use self::tree::Tree;
 
-/// Files of sets up to this size are looked at one by one for empty ones; in larger sets they show when they are read.
+/// Files of sets up to this size are looked at one by one, for empty ones and their sizes. In larger sets that takes many
+/// times as long as to list them; empty ones show when they are read.
 const LOOKED_AT: usize = 100_000;
 
 /// The files of one part of a data set and their classes.
@@ -42,6 +43,8 @@ pub struct ImageFolder {
     /// Names of files, folder by folder, in order within each.
     names: Names,
     labels: Vec<u32>,
+    /// Of files, in bytes, where they were looked at.
+    sizes: Option<Vec<u64>>,
     notes: Vec<String>,
 }
 
@@ -110,10 +113,9 @@ impl ImageFolder {
                 listing.skipped.add(Reason::Deeper, number, &example);
             }
         }
-        if listings.iter().map(|listing| listing.images.len()).sum::<usize>() <= LOOKED_AT {
-            listing::leave_out_empty(&paths, &mut listings)?;
-        }
-        let mut folder = Self::empty(root.folders);
+        let number: usize = listings.iter().map(|listing| listing.images.len()).sum();
+        let sizes = (number <= LOOKED_AT).then(|| listing::measure(&paths, &mut listings)).transpose()?;
+        let mut folder = Self { sizes, ..Self::empty(root.folders) };
         for (label, (path, listing)) in (0u32..).zip(paths.into_iter().zip(listings)) {
             let class = &folder.classes[label as usize];
             if listing.images.len() == 0 {
@@ -128,7 +130,14 @@ impl ImageFolder {
     }
 
     fn empty(classes: Vec<String>) -> Self {
-        Self { classes, folders: Vec::new(), names: Names::default(), labels: Vec::new(), notes: Vec::new() }
+        Self {
+            classes,
+            folders: Vec::new(),
+            names: Names::default(),
+            labels: Vec::new(),
+            sizes: None,
+            notes: Vec::new(),
+        }
     }
 
     /// Appends the images of one folder on disk.
@@ -237,6 +246,12 @@ fn refuse_differing(train: &Path, validation: &Path, classes: &[String]) -> Resu
         return Ok(());
     }
     let mut problem = format!("has other classes than {}:", train.display());
+    fn sizes(&self) -> Option<String> {
+        let mut hasher = Sha256::new();
+        self.sizes.as_ref()?.iter().for_each(|size| hasher.update(size.to_le_bytes()));
+        Some(format!("{:x}", hasher.finalize()))
+    }
+
     if !missing.is_empty() {
         problem += &format!(" it lacks {} ({})", missing.len(), tree::some_of(&missing));
     }
