@@ -24,6 +24,7 @@ mod images;
 mod loader;
 mod memory;
 mod parallel;
+mod packing;
 mod photodigits;
 mod prefetch;
 mod random;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::names::Names;
 use super::skipped::{Reason, Skipped};
+use crate::data::packing::Packing;
 use crate::data::{DataError, parallel};
 
 const EXTENSIONS: [&str; 3] = ["jpeg", "jpg", "png"];
@@ -78,6 +79,8 @@ pub(super) fn list(dir: &Path) -> Result<Listing, DataError> {
             if !images.push(name.as_bytes()) {
                 return Err(DataError::images(dir, "has more files than can be listed".into()));
             }
+        } else if kind.is_file() && Packing::is_compressed_name(name.as_bytes()) {
+            listing.skipped.add(Reason::Packed, 1, &text);
         } else {
             listing.skipped.add(Reason::OtherFormat, 1, &text);
         }

@@ -64,8 +64,7 @@ impl ImageFolder {
     /// label.
     pub fn open(dir: &Path, split: Split) -> Result<Self, DataError> {
         if dir.is_file() {
-            let problem = "is a file, not a folder: unpack it, or make shards of it with pdarts data pack --from";
-            return Err(DataError::images(dir, problem.into()));
+            return Err(tree::not_a_folder(dir));
         }
         Self::open_part(&Tree::find(dir)?, split)
     }

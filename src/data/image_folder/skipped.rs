@@ -14,6 +14,8 @@ pub(in crate::data) enum Reason {
     OtherFormat,
     /// An image in a folder within a class's folder.
     Deeper,
+    /// Compressed, or an archive other than a tar file.
+    Packed,
     /// An image beside the folders of classes.
     Beside,
     /// A link to nothing.
@@ -47,6 +49,7 @@ impl Reason {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::data) struct Skipped(BTreeMap<Reason, (u64, String)>);
 
+            Self::Packed => ["archive that is not unpacked", "archives that are not unpacked"],
 impl Skipped {
     /// Counts `number` more for `reason`.
     pub fn add(&mut self, reason: Reason, number: u64, example: &str) {
@@ -100,5 +103,10 @@ mod tests {
         outer.add(Reason::Hidden, 1, ".cache");
         outer.extend("n01", &inner);
         assert_eq!(outer.to_string(), "1 hidden file or folder (.cache), 2 files of other formats (as n01/a.gif)");
+    }
+
+    /// The first by name that was left out for `reason`.
+    pub fn example(&self, reason: Reason) -> Option<&str> {
+        self.0.get(&reason).map(|(_, example)| example.as_str())
     }
 }
