@@ -86,13 +86,26 @@ impl ImageFolder {
                 if let (Split::Test, Some(train)) = (split, &tree.train) {
                     refuse_differing(train, part, &root.folders)?;
                 }
-                Self::of_classes(part, root)
+                let mut folder = Self::of_classes(part, root)?;
+                // Validation images have the folders of the training images, of which it was told.
+                if split == Split::Train || tree.train.is_none() {
+                    folder.note_numbers();
+                }
+                if split == Split::Train {
+                    folder.note_single_class(part);
+                }
+                Ok(folder)
             }
         }
     }
 
     /// A folder for each class in `part`.
     fn of_classes(part: &Path, root: Listing) -> Result<Self, DataError> {
+        let is_not_text = |name: &&String| name.contains(char::REPLACEMENT_CHARACTER) && !part.join(name).is_dir();
+        if let Some(name) = root.folders.iter().find(is_not_text) {
+            let problem = format!("has a folder {name} whose name is not UTF-8: rename it, for it names a class");
+            return Err(DataError::images(part, problem));
+        }
         let mut listings = listing::list_all(part, &root.folders)?;
         let mut paths: Vec<PathBuf> = root.folders.iter().map(|name| part.join(name)).collect();
         let mut skipped = root.skipped;
@@ -124,7 +137,6 @@ impl ImageFolder {
             folder.push(path, &listing.images, |_| label)?;
         }
         folder.note_skipped(part, &skipped);
-        folder.note_numbers();
         Ok(folder)
     }
 
@@ -158,6 +170,13 @@ impl ImageFolder {
         }
     }
 
+    /// A tree that was given one level too high or too deep often has one folder.
+    fn note_single_class(&mut self, part: &Path) {
+        if let [class] = &self.classes[..] {
+            self.notes.push(format!("{} has a single class ({class}): there is nothing to tell apart", part.display()));
+        }
+    }
+
     /// Folders that are numbers, in the order of text: `10` comes before `2`.
     fn note_numbers(&mut self) {
         let numbers: Option<Vec<u64>> = self.classes.iter().map(|class| class.parse().ok()).collect();
@@ -169,6 +188,11 @@ impl ImageFolder {
              class {class} the label {label}; name them with leading zeros to order them as numbers",
             label - 1
         ));
+    }
+
+    /// The folders that hold the images.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().map(|folder| folder.path.as_path())
     }
 
     /// The file of image `index`, or `None` past the last one.
@@ -198,11 +222,6 @@ impl Source for ImageFolder {
         buffer.clear();
         let reason = match File::open(&path).and_then(|mut file| file.read_to_end(buffer)) {
             Ok(0) => "it is empty".to_owned(),
-    /// The folders that hold the images.
-    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
-        self.folders.iter().map(|folder| folder.path.as_path())
-    }
-
             Ok(_) => return Ok(StoredImage::Encoded(buffer)),
             Err(error) => error.to_string(),
         };
@@ -227,6 +246,12 @@ impl Source for ImageFolder {
         format!("{:x}", hasher.finalize())
     }
 
+    fn sizes(&self) -> Option<String> {
+        let mut hasher = Sha256::new();
+        self.sizes.as_ref()?.iter().for_each(|size| hasher.update(size.to_le_bytes()));
+        Some(format!("{:x}", hasher.finalize()))
+    }
+
     fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -245,12 +270,6 @@ fn refuse_differing(train: &Path, validation: &Path, classes: &[String]) -> Resu
         return Ok(());
     }
     let mut problem = format!("has other classes than {}:", train.display());
-    fn sizes(&self) -> Option<String> {
-        let mut hasher = Sha256::new();
-        self.sizes.as_ref()?.iter().for_each(|size| hasher.update(size.to_le_bytes()));
-        Some(format!("{:x}", hasher.finalize()))
-    }
-
     if !missing.is_empty() {
         problem += &format!(" it lacks {} ({})", missing.len(), tree::some_of(&missing));
     }
