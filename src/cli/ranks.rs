@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::{UsageError, exit_code, one_line};
 use crate::config::Settings;
+use crate::data::DataIdentity;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
 use crate::world::{Label, Ranks};
@@ -100,11 +101,11 @@ pub fn compare_configs<C: Settings>(ranks: &Ranks, config: &C) -> anyhow::Result
 ///
 /// # Errors
 /// The first rank that differs, with what differs.
-pub fn compare_programs(ranks: &Ranks, data_digest: &str) -> anyhow::Result<()> {
+pub fn compare_programs(ranks: &Ranks, data: &DataIdentity) -> anyhow::Result<()> {
     if ranks.size == 1 {
         return Ok(());
     }
-    let own = agree(ranks, identity(data_digest))?;
+    let own = agree(ranks, identity(data))?;
     let all: Vec<BTreeMap<String, String>> = ranks.gather(&own, Label::new("comparison of programs"))?;
     for (rank, other) in all.iter().enumerate() {
         if let Some((field, ours)) = all[0].iter().find(|(field, ours)| other.get(*field) != Some(ours)) {
@@ -120,13 +121,14 @@ pub fn compare_programs(ranks: &Ranks, data_digest: &str) -> anyhow::Result<()> 
 }
 
 /// What must be the same on all ranks.
-fn identity(data_digest: &str) -> anyhow::Result<BTreeMap<String, String>> {
+fn identity(data: &DataIdentity) -> anyhow::Result<BTreeMap<String, String>> {
     let program = fs::read("/proc/self/exe").context("cannot read this program's own file")?;
     let fields = [
         ("version of pdarts", format!("{} ({COMMIT})", env!("CARGO_PKG_VERSION"))),
         ("libtorch", libtorch_version().to_owned()),
         ("program file", format!("{:x}", Sha256::digest(program))),
-        ("data set", data_digest.to_owned()),
+        ("data set", data.digest.clone()),
+        ("set of image sizes", data.sizes.clone().unwrap_or_default()),
     ];
     Ok(fields.map(|(field, value)| (field.to_owned(), value)).into())
 }
@@ -149,8 +151,9 @@ mod tests {
 
     #[test]
     fn a_program_is_itself() {
-        let own = identity("digest").unwrap();
+        let data = DataIdentity { digest: "digest".to_owned(), sizes: None };
+        let own = identity(&data).unwrap();
         assert_eq!(own["data set"], "digest");
-        assert_eq!(own, identity("digest").unwrap());
+        assert_eq!(own, identity(&data).unwrap());
     }
 }

@@ -14,6 +14,7 @@ use super::logging::Logging;
 use super::output::OutputFile;
 use super::ranks::{agree, known_to_all};
 use crate::config::Settings;
+use crate::data::DataIdentity;
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
 use crate::trainer::{ResumePoint, RunProgress, StopSignal, TrainError};
@@ -251,9 +252,10 @@ pub fn check_origin<C: Settings>(
     run: &RunDirectory,
     is_resumed: bool,
     config: &C,
-    data_digest: &str,
+    data: &DataIdentity,
 ) -> anyhow::Result<()> {
-    let origin = RunOrigin { config: serde_json::to_value(config)?, data: data_digest.to_owned() };
+    let origin =
+        RunOrigin { config: serde_json::to_value(config)?, data: data.digest.clone(), data_sizes: data.sizes.clone() };
     let root = run.root().display();
     let (Some(before), true) = (run.origin(), is_resumed) else {
         return Ok(run.record_origin(&origin)?);
@@ -275,6 +277,15 @@ pub fn check_origin<C: Settings>(
             origin.data
         ))
         .into());
+    }
+    // Not refused: a run that ended at a bad image goes on when the image was mended.
+    if let (Some(sizes), Some(now)) = (before.data_sizes, origin.data_sizes)
+        && sizes != now
+    {
+        tracing::warn!(
+            "images in data.dir have other sizes than when {root} was begun, under the same names: what it goes on with \
+             is not all that it began with"
+        );
     }
     Ok(())
 }

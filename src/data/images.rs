@@ -133,6 +133,10 @@ impl Source for Images {
         self.source().fingerprint()
     }
 
+    fn sizes(&self) -> Option<String> {
+        self.source().sizes()
+    }
+
     fn notes(&self) -> &[String] {
         self.source().notes()
     }

@@ -72,6 +72,11 @@ pub trait Source: Send + Sync {
     /// index (names, labels, sizes) and never the contents of files.
     fn fingerprint(&self) -> String;
 
+    /// SHA-256, in hexadecimal, of the sizes of files, where the fingerprint has only their names and sizes were read anyway.
+    fn sizes(&self) -> Option<String> {
+        None
+    }
+
     /// What to tell the user once: what was left out, and what may not be meant.
     fn notes(&self) -> &[String] {
         &[]

@@ -95,6 +95,10 @@ impl Source for Subset {
         self.source.fingerprint()
     }
 
+    fn sizes(&self) -> Option<String> {
+        self.source.sizes()
+    }
+
     fn colours(&self) -> Colours {
         self.source.colours()
     }

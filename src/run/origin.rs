@@ -37,6 +37,9 @@ pub struct RunOrigin {
     pub config: serde_json::Value,
     /// Digest of the data set.
     pub data: String,
+    /// Digest of the sizes of its files, where they are known; earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_sizes: Option<String>,
 }
 
 impl RunDirectory {

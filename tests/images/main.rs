@@ -5,6 +5,7 @@ mod program;
 
 mod check;
 mod layouts;
+mod others;
 mod pack;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -236,10 +236,40 @@ fn folders_that_cannot_be_packed_or_packed_into_are_refused() {
     let data = Data::with_tree();
     let (_, error) = data.fails(&["pack", "--from", "none", "--to", "packed"], 2);
     assert!(error.starts_with("none cannot be read"), "{error}");
-    let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "tree"], 2);
-    assert!(error.contains("is where the images are"), "{error}");
     let (_, error) = data.fails(&["pack", "--from", "tree", "--to", "data.toml/packed"], 1);
     assert!(error.starts_with("cannot write data.toml/packed"), "{error}");
+}
+
+#[test]
+fn shards_are_not_made_where_the_images_are_nor_around_them() {
+    let data = Data::with_tree();
+    fs::create_dir_all(data.path("links/train")).unwrap();
+    symlink(data.path("tree"), data.path("link")).unwrap();
+    symlink(data.path("tree/train"), data.path("inside")).unwrap();
+    for class in names(&data.path("tree/train")) {
+        symlink(data.path("tree/train").join(&class), data.path("links/train").join(&class)).unwrap();
+    }
+    for (from, to, told) in [
+        ("tree", "tree", "tree is where the images are"),
+        ("tree", "tree/train", "tree/train lies in tree, where the images are"),
+        ("tree", "tree/packed", "tree/packed lies in tree, where"),
+        ("tree", "tree/new/../packed", "lies in tree, where"),
+        ("tree", "inside/new/packed", "inside/new/packed lies in tree, where"),
+        ("link", "tree/packed", "tree/packed lies in link, where"),
+        ("tree", "link", "link is where the images are"),
+        ("tree", ".", ". has tree in it, where the images are"),
+        ("inside/..", "tree/packed", "lies in inside/.., where"),
+        ("links", "tree/train/n80000003_green", "lies in links/train/n80000003_green, where"),
+        ("links", "tree/train/n80000003_green/packed", "lies in links/train/n80000003_green, where"),
+    ] {
+        let (_, error) = data.fails(&["pack", "--from", from, "--to", to], 2);
+        assert!(error.contains(told) && error.contains("with --to that lies elsewhere"), "{from} {to}: {error}");
+    }
+    assert_eq!(names(&data.path("tree")), ["train", "val"]);
+    // Beside it, under a name that begins alike, and beside a part that is a link.
+    data.succeeds(&["pack", "--from", "tree", "--to", "tree-packed"]);
+    symlink(data.path("tree/val"), data.path("links/val")).unwrap();
+    data.succeeds(&["pack", "--from", "links", "--to", "tree-linked"]);
 }
 
 #[test]
@@ -288,6 +318,57 @@ fn what_is_broken_of_a_complete_pack_is_made_again_and_the_rest_stays() {
     assert!(list.contains("val.index: is not there: the manifest has 20 images"), "{list}");
     assert!(list.contains("train-000009.tar: is none of the manifest's"), "{list}");
     assert_eq!(error, "broken has 2 bad images or shards");
+}
+
+#[test]
+fn image_that_was_restored_has_its_own_shard_made_again_alone() {
+    let data = Data::with_tree();
+    let pack = ["pack", "--from", "tree", "--shard-mib", "0.1", "--to"];
+    data.succeeds(&[&pack[..], &["whole"]].concat());
+    let class = data.path("tree/train/n80000004_teal");
+    let victim = class.join(names(&class).into_iter().find(|name| !name.ends_with("png")).unwrap());
+    let whole = fs::read(&victim).unwrap();
+    // A few bytes less, so that shards end where they did.
+    fs::write(&victim, &whole[..whole.len() - 4]).unwrap();
+    let inodes = |dir: &str| -> Vec<(String, u64)> {
+        let inode = |name: String| (name.clone(), fs::metadata(data.path(dir).join(name)).unwrap().ino());
+        shards(&data.path(dir)).into_iter().map(inode).collect()
+    };
+    let changed = |before: &[(String, u64)], dir: &str| {
+        let after = inodes(dir);
+        assert!(before.len() > 4 && before.len() == after.len(), "{before:?} {after:?}");
+        before.iter().zip(&after).filter(|(before, after)| before != after).count()
+    };
+    // One after a pack that was refused, one after a pack that left the image out, with larger images as they were or not.
+    data.fails(&[&pack[..], &["refused"]].concat(), 1);
+    data.succeeds(&[&pack[..], &["left-out", "--skip-bad", "1"]].concat());
+    data.succeeds(&[&pack[..], &["smaller", "--skip-bad", "1", "--max-side", "80"]].concat());
+    let before = ["refused", "left-out", "smaller"].map(inodes);
+    fs::write(&victim, &whole).unwrap();
+    data.succeeds(&[&pack[..], &["whole-smaller", "--max-side", "80"]].concat());
+    for (dir, before, options, expected) in [
+        ("refused", &before[0], &[][..], "whole"),
+        ("left-out", &before[1], &[][..], "whole"),
+        ("smaller", &before[2], &["--max-side", "80"][..], "whole-smaller"),
+    ] {
+        data.succeeds(&[&pack[..], &[dir], options].concat());
+        assert_eq!(changed(before, dir), 1, "{dir}");
+        assert_same_files(&data.path(expected), &data.path(dir));
+    }
+    // Other images are not taken for replaced ones: another number of them, or all in another size.
+    fs::copy(&victim, class.join("one_more.jpg")).unwrap();
+    let (_, error) = data.fails(&[&pack[..], &["left-out"]].concat(), 2);
+    assert!(error.contains("holds shards of other images or options"), "{error}");
+    fs::remove_file(class.join("one_more.jpg")).unwrap();
+    for class in names(&data.path("tree/train")) {
+        for name in names(&data.path("tree/train").join(&class)) {
+            let mut file =
+                fs::OpenOptions::new().append(true).open(data.path("tree/train").join(&class).join(name)).unwrap();
+            file.write_all(b"more").unwrap();
+        }
+    }
+    let (_, error) = data.fails(&[&pack[..], &["left-out"]].concat(), 2);
+    assert!(error.contains("holds shards of other images or options"), "{error}");
 }
 
 #[test]

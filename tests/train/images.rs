@@ -1,7 +1,9 @@
 //! Trainings on images in folders and shards: the same from either, resumed, on several ranks, evaluated afterwards.
 
 use std::fs;
+use std::io::Write;
 use std::num::NonZeroUsize;
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
 use pdarts::data::{ColourJitter, DatasetKind, Loader, Sampler, Shard, Split, Stream, Subset, TrainingView, open};
@@ -85,6 +87,33 @@ fn stopped_and_killed_trainings_go_on_as_if_nothing_had_been() {
         assert!(!training.end().status.success());
         folder.run(&["--resume", "run"]);
         Outcome::of(&run).assert_same(&UNINTERRUPTED);
+    }
+}
+
+#[test]
+fn image_that_was_replaced_before_a_run_goes_on_is_told_and_nothing_refused() {
+    let folder = folder();
+    let mut training = folder.start(&START);
+    training.wait_for_steps(&folder.path("run"), 2);
+    training.signal("TERM");
+    assert!(!training.end().status.success());
+    // Of a version that noted no sizes.
+    let copied = Command::new("cp").args(["-r", "run", "old"]).current_dir(folder.path("")).status().unwrap();
+    assert!(copied.success());
+    let mut origin = json(&folder.path("old/origin.json"));
+    let sizes = origin.as_object_mut().unwrap().remove("data_sizes").unwrap();
+    assert_eq!(sizes.as_str().map(str::len), Some(128));
+    fs::write(folder.path("old/origin.json"), origin.to_string()).unwrap();
+    // As a bad image is mended under its name.
+    let class = folder.path("tree/train").join(CLASSES[3]);
+    let image = fs::read_dir(&class).unwrap().next().unwrap().unwrap().path();
+    fs::OpenOptions::new().append(true).open(image).unwrap().write_all(b"more").unwrap();
+    for (run, is_told) in [("run", true), ("old", false)] {
+        let output = folder.alone_command(&["--resume", run]).output().unwrap();
+        let (_, stderr) = texts(&output);
+        assert!(output.status.success(), "{stderr}");
+        let line = format!("images in data.dir have other sizes than when {run} was begun, under the same names");
+        assert_eq!(stderr.contains(&line), is_told, "{stderr}");
     }
 }
 

@@ -39,7 +39,7 @@ impl Prepared {
         compare_configs(ranks, &config)?;
         let world = open_world(ranks, &config.run, &config.parallel)?;
         let data = agree(&world, CellData::load(&config, &world).map_err(in_words))?;
-        compare_programs(&world, data.data_digest())?;
+        compare_programs(&world, data.data_identity())?;
         Ok(Self { config, world, data })
     }
 }
@@ -65,7 +65,7 @@ pub(super) fn run(
         RunPlace::New(root) | RunPlace::Resumed { root, .. } => root.clone(),
     };
     let run = agree(&world, open_run(place, &world, &config))?;
-    let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, data.data_digest());
+    let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, data.data_identity());
     agree(&world, run.as_ref().map_or(Ok(()), check))?;
     let root = world.gather(&root, Label::new("name of the run directory"))?.swap_remove(0);
     // No watch over stalls: a rank without a cell waits for the others' as long as their trainings take.

@@ -71,7 +71,7 @@ impl Prepared {
         compare_configs(ranks, &config)?;
         let world = open_world(ranks, &config.run, &config.parallel)?;
         let data = agree(&world, SearchData::load(&config, &world).map_err(Into::into))?;
-        compare_programs(&world, &data.data_digest)?;
+        compare_programs(&world, &data.data_identity)?;
         Ok(Self { config, world, data })
     }
 
@@ -114,7 +114,7 @@ impl Start {
         let Prepared { config, world, data } = &prepared;
         let is_resumed = place.is_resumed();
         let run = agree(world, open_run(place, world, config))?;
-        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_digest);
+        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_identity);
         agree(world, run.as_ref().map_or(Ok(()), check))?;
         let newest = |run| newest_whole_checkpoint::<SearchProgress>(run, &data.config_digest);
         let latest = agree(world, run.as_ref().map_or(Ok(None), newest))?;

@@ -129,7 +129,7 @@ impl Prepared {
         compare_cells(ranks, &cell)?;
         let world = open_world(ranks, &config.run, &config.parallel)?;
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
-        compare_programs(&world, &data.data_digest)?;
+        compare_programs(&world, &data.data_identity)?;
         let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;
         Ok(Self { config, cell, world, data, initial })
     }
@@ -179,7 +179,7 @@ impl Start {
         let prepared = Prepared::new(config, cell, initial, ranks)?;
         let Prepared { config, cell, world, data, initial } = &prepared;
         let run = agree(world, open_run(place, world, config, cell, initial.as_ref()))?;
-        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_digest);
+        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_identity);
         agree(world, run.as_ref().map_or(Ok(()), check))?;
         let newest = |run| newest_whole_checkpoint::<TrainProgress>(run, &data.run_digest);
         let latest = agree(world, run.as_ref().map_or(Ok(None), newest))?;

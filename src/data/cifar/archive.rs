@@ -1,33 +1,22 @@
 //! The files of a CIFAR data set in an archive, told by its content whatever its name: `.tar.gz` or a plain `.tar`.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use flate2::read::GzDecoder;
 
 use super::find::NamedBytes;
 use super::{Cifar, Release};
+use crate::data::packing::Packing;
 use crate::data::{DataError, Split};
-
-/// Where a tar header says that it is one.
-const TAR_MAGIC: (usize, &[u8]) = (257, b"ustar");
 
 /// More than any of the archives unpacks to: what goes on further is not looked at, for a small file can go on for long.
 const MOST_BYTES: u64 = 512 << 20;
 
-/// How an archive is packed, by its first bytes.
-enum Packing {
-    Gzip,
-    Tar,
-    /// Known, but nothing that is read.
-    Other(&'static str),
-    Unknown,
-}
-
 /// Whether the file at `path` is an archive of any kind.
 pub(super) fn is_archive(path: &Path) -> bool {
-    File::open(path).and_then(|file| packing(&file)).is_ok_and(|packing| !matches!(packing, Packing::Unknown))
+    File::open(path).and_then(|file| Packing::at(&file, 0)).is_ok_and(|packing| packing.is_some())
 }
 
 /// The files of one split in the archive `path`, and the release that they are of.
@@ -36,10 +25,10 @@ pub(super) fn read<'a>(cifar: &'a Cifar, path: &Path, split: Split) -> Result<(&
     let file = open()?;
     let wanted: Vec<&str> = cifar.releases.iter().flat_map(|release| release.files(split).names).copied().collect();
     let most_bytes = cifar.releases.iter().map(|release| release.most_bytes(split)).max().unwrap_or(0);
-    let members = match packing(&file).map_err(|source| DataError::Read { path: path.into(), source })? {
-        Packing::Tar => unpack(BufReader::new(file), &wanted, most_bytes),
-        Packing::Gzip | Packing::Unknown => unpack(GzDecoder::new(BufReader::new(file)), &wanted, most_bytes),
-        Packing::Other(packing) => return Err(DataError::Packing { path: path.into(), packing }),
+    let members = match Packing::at(&file, 0).map_err(|source| DataError::Read { path: path.into(), source })? {
+        Some(Packing::Tar) => unpack(BufReader::new(file), &wanted, most_bytes),
+        Some(Packing::Gzip) | None => unpack(GzDecoder::new(BufReader::new(file)), &wanted, most_bytes),
+        Some(packing) => return Err(DataError::Packing { path: path.into(), packing: packing.words() }),
     };
     let mut members = members.map_err(|source| DataError::Archive { path: path.into(), source })?;
     let count = |release: &Release| {
@@ -60,25 +49,6 @@ pub(super) fn read<'a>(cifar: &'a Cifar, path: &Path, split: Split) -> Result<(&
         }
     };
     Ok((release, release.files(split).names.iter().map(take).collect::<Result<_, _>>()?))
-}
-
-/// Looks at the first bytes of `file` and goes back to its start.
-fn packing(mut file: &File) -> io::Result<Packing> {
-    let mut start = Vec::new();
-    file.take(512).read_to_end(&mut start)?;
-    file.rewind()?;
-    let (position, magic) = TAR_MAGIC;
-    Ok(match start.as_slice() {
-        [0x1f, 0x8b, ..] => Packing::Gzip,
-        [b'P', b'K', 3, 4, ..] => Packing::Other("a zip archive"),
-        [b'B', b'Z', b'h', ..] => Packing::Other("compressed by bzip2"),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => Packing::Other("compressed by xz"),
-        [b'7', b'z', 0xbc, 0xaf, ..] => Packing::Other("a 7z archive"),
-        [b'R', b'a', b'r', b'!', ..] => Packing::Other("a rar archive"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Packing::Other("compressed by zstd"),
-        start if start.get(position..).is_some_and(|rest| rest.starts_with(magic)) => Packing::Tar,
-        _ => Packing::Unknown,
-    })
 }
 
 /// The members of a tar that are called one of `names`, in any folder, in the archive's order; each once, and none may

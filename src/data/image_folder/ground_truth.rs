@@ -8,7 +8,7 @@ use super::listing::{self, Listing};
 use super::names::Names;
 use super::tree::{self, Tree};
 use super::{ImageFolder, LOOKED_AT, devkit};
-use crate::data::DataError;
+use crate::data::{DataError, class_counts};
 
 /// Below a folder of a data set, where files about it are also found.
 const BELOW: [&str; 6] =
@@ -35,16 +35,21 @@ pub(super) fn open(tree: &Tree, part: &Path, mut root: Listing) -> Result<ImageF
         path.push("images");
         root = listing::list(&path)?;
     }
-    if root.images.len() <= LOOKED_AT {
-        listing::leave_out_empty(std::slice::from_ref(&path), std::slice::from_mut(&mut root))?;
-    }
+    let sizes = (root.images.len() <= LOOKED_AT)
+        .then(|| listing::measure(std::slice::from_ref(&path), std::slice::from_mut(&mut root)))
+        .transpose()?;
     let train = tree.train.as_deref().map(listing::list).transpose()?.map(|listing| listing.folders);
     let labelled = label(tree, part, &root.images, train)?;
     let mut folder = ImageFolder::empty(labelled.classes);
+    folder.sizes = sizes;
     folder.push(path, &root.images, |index| labelled.labels[index])?;
     folder.note_skipped(part, &root.skipped);
     folder.notes.extend(labelled.notes);
-    folder.note_numbers();
+    let place = part.display().to_string();
+    folder.notes.extend(class_counts::note(&place, &folder.classes, folder.labels.iter().copied()));
+    if tree.train.is_none() {
+        folder.note_numbers();
+    }
     Ok(folder)
 }
 
@@ -162,8 +167,13 @@ impl Classes {
         let labels = file.values().enumerate().map(|(number, value)| {
             label(value).ok_or_else(|| {
                 let num_classes = self.names.len();
+                let advice = match file.numbers {
+                    Numbers::FromZero => self.advice_on_numbers(file),
+                    Numbers::Devkit if value == "0" => "; this file counts classes from 1",
+                    Numbers::Devkit => "",
+                };
                 let problem = format!(
-                    "entry {} has class {value}, which is none of the {num_classes} classes ({})",
+                    "entry {} has class {value}, which is none of the {num_classes} classes ({}){advice}",
                     number + 1,
                     tree::some_of(&self.names)
                 );
@@ -171,6 +181,11 @@ impl Classes {
             })
         });
         labels.collect()
+    }
+
+    fn advice_on_numbers(&self, file: &LabelFile) -> &'static str {
+        let numbers: Option<Vec<u32>> = file.values().map(|value| value.parse().ok()).collect();
+        class_counts::advice_on_numbers(numbers.unwrap_or_default().into_iter(), self.names.len())
     }
 }
 
@@ -187,10 +202,17 @@ impl LabelFile {
 /// The label of each image, and how many labels are for images that are not there.
 fn assign(path: &Path, file: &LabelFile, images: &Names, labels: &[u32]) -> Result<(Vec<u32>, usize), DataError> {
     let image = |index: usize| String::from_utf8_lossy(images.get(index));
+    let mut num_labels = labels.len();
     let found: Vec<Option<u32>> = match &file.truth {
         Truth::Named(pairs) => {
-            let by_stem: HashMap<&str, u32> =
-                pairs.iter().map(|(stem, _)| stem.as_str()).zip(labels.iter().copied()).collect();
+            let mut by_stem: HashMap<&str, u32> = HashMap::with_capacity(pairs.len());
+            for ((stem, class), &label) in pairs.iter().zip(labels) {
+                if by_stem.insert(stem, label).is_some_and(|before| before != label) {
+                    let problem = format!("gives {stem} two classes, {class} the last: an image has one");
+                    return Err(DataError::images(&file.path, problem));
+                }
+            }
+            num_labels = by_stem.len();
             (0..images.len()).map(|index| by_stem.get(label_file::stem(&image(index))).copied()).collect()
         }
         Truth::InOrder(values) => {
@@ -219,7 +241,7 @@ fn assign(path: &Path, file: &LabelFile, images: &Names, labels: &[u32]) -> Resu
         );
         return Err(DataError::images(&file.path, problem));
     }
-    Ok((found.into_iter().flatten().collect(), labels.len().saturating_sub(images.len())))
+    Ok((found.into_iter().flatten().collect(), num_labels.saturating_sub(images.len())))
 }
 
 /// The number that a name ends with: 7 of `ILSVRC2012_val_00000007`.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::names::Names;
 use super::skipped::{Reason, Skipped};
+use crate::data::packing::Packing;
 use crate::data::{DataError, parallel};
 
 const EXTENSIONS: [&str; 3] = ["jpeg", "jpg", "png"];
@@ -78,6 +79,8 @@ pub(super) fn list(dir: &Path) -> Result<Listing, DataError> {
             if !images.push(name.as_bytes()) {
                 return Err(DataError::images(dir, "has more files than can be listed".into()));
             }
+        } else if kind.is_file() && Packing::is_compressed_name(name.as_bytes()) {
+            listing.skipped.add(Reason::Packed, 1, &text);
         } else {
             listing.skipped.add(Reason::OtherFormat, 1, &text);
         }
@@ -106,25 +109,23 @@ pub(super) fn deeper_images(dir: &Path, folders: &[String]) -> Result<(u64, Stri
     Ok((count, example))
 }
 
-/// Moves files without a byte from `listings`, one for each of `folders`, to what they left out.
+/// Takes the sizes of the images in `listings`, one for each of `folders`, and moves files without a byte to what they
+/// left out; the sizes of the others, in order.
 ///
 /// # Errors
 /// If the system refuses a thread.
-pub(super) fn leave_out_empty(folders: &[PathBuf], listings: &mut [Listing]) -> Result<(), DataError> {
+pub(super) fn measure(folders: &[PathBuf], listings: &mut [Listing]) -> Result<Vec<u64>, DataError> {
     let threads: NonZeroUsize = parallel::readers();
-    let empty: Vec<Vec<usize>> = parallel::map(listings.len(), threads, |number| {
-        let names = &listings[number].images;
-        let is_empty =
-            |name: &[u8]| fs::metadata(folders[number].join(OsStr::from_bytes(name))).is_ok_and(|m| m.len() == 0);
-        (0..names.len()).filter(|&index| is_empty(names.get(index))).collect()
+    let sizes: Vec<Vec<u64>> = parallel::map(listings.len(), threads, |number| {
+        // One that cannot be looked at is named when it is read.
+        let size =
+            |name| fs::metadata(folders[number].join(OsStr::from_bytes(name))).map_or(u64::MAX, |data| data.len());
+        listings[number].images.iter().map(size).collect()
     })?;
-    for (listing, empty) in listings.iter_mut().zip(empty) {
-        if empty.is_empty() {
-            continue;
-        }
+    for (listing, sizes) in listings.iter_mut().zip(&sizes).filter(|(_, sizes)| sizes.contains(&0)) {
         let mut kept = Names::default();
-        for (index, name) in listing.images.iter().enumerate() {
-            if empty.binary_search(&index).is_ok() {
+        for (name, size) in listing.images.iter().zip(sizes) {
+            if *size == 0 {
                 listing.skipped.add(Reason::Empty, 1, &String::from_utf8_lossy(name));
             } else {
                 kept.push(name);
@@ -132,7 +133,7 @@ pub(super) fn leave_out_empty(folders: &[PathBuf], listings: &mut [Listing]) -> 
         }
         listing.images = kept;
     }
-    Ok(())
+    Ok(sizes.into_iter().flatten().filter(|size| *size > 0).collect())
 }
 
 /// A link to the folder itself or one above it: following it would never end.

@@ -31,7 +31,8 @@ pub(super) use self::names::Names;
 pub(super) use self::skipped::{Reason, Skipped};
 pub(super) use self::tree::Tree;
 
-/// Files of sets up to this size are looked at one by one for empty ones; in larger sets they show when they are read.
+/// Files of sets up to this size are looked at one by one, for empty ones and their sizes. In larger sets that takes many
+/// times as long as to list them; empty ones show when they are read.
 const LOOKED_AT: usize = 100_000;
 
 /// The files of one part of a data set and their classes.
@@ -42,6 +43,8 @@ pub struct ImageFolder {
     /// Names of files, folder by folder, in order within each.
     names: Names,
     labels: Vec<u32>,
+    /// Of files, in bytes, where they were looked at.
+    sizes: Option<Vec<u64>>,
     notes: Vec<String>,
 }
 
@@ -61,8 +64,7 @@ impl ImageFolder {
     /// label.
     pub fn open(dir: &Path, split: Split) -> Result<Self, DataError> {
         if dir.is_file() {
-            let problem = "is a file, not a folder: unpack it, or make shards of it with pdarts data pack --from";
-            return Err(DataError::images(dir, problem.into()));
+            return Err(tree::not_a_folder(dir));
         }
         Self::open_part(&Tree::find(dir)?, split)
     }
@@ -84,13 +86,26 @@ impl ImageFolder {
                 if let (Split::Test, Some(train)) = (split, &tree.train) {
                     refuse_differing(train, part, &root.folders)?;
                 }
-                Self::of_classes(part, root)
+                let mut folder = Self::of_classes(part, root)?;
+                // Validation images have the folders of the training images, of which it was told.
+                if split == Split::Train || tree.train.is_none() {
+                    folder.note_numbers();
+                }
+                if split == Split::Train {
+                    folder.note_single_class(part);
+                }
+                Ok(folder)
             }
         }
     }
 
     /// A folder for each class in `part`.
     fn of_classes(part: &Path, root: Listing) -> Result<Self, DataError> {
+        let is_not_text = |name: &&String| name.contains(char::REPLACEMENT_CHARACTER) && !part.join(name).is_dir();
+        if let Some(name) = root.folders.iter().find(is_not_text) {
+            let problem = format!("has a folder {name} whose name is not UTF-8: rename it, for it names a class");
+            return Err(DataError::images(part, problem));
+        }
         let mut listings = listing::list_all(part, &root.folders)?;
         let mut paths: Vec<PathBuf> = root.folders.iter().map(|name| part.join(name)).collect();
         let mut skipped = root.skipped;
@@ -110,10 +125,9 @@ impl ImageFolder {
                 listing.skipped.add(Reason::Deeper, number, &example);
             }
         }
-        if listings.iter().map(|listing| listing.images.len()).sum::<usize>() <= LOOKED_AT {
-            listing::leave_out_empty(&paths, &mut listings)?;
-        }
-        let mut folder = Self::empty(root.folders);
+        let number: usize = listings.iter().map(|listing| listing.images.len()).sum();
+        let sizes = (number <= LOOKED_AT).then(|| listing::measure(&paths, &mut listings)).transpose()?;
+        let mut folder = Self { sizes, ..Self::empty(root.folders) };
         for (label, (path, listing)) in (0u32..).zip(paths.into_iter().zip(listings)) {
             let class = &folder.classes[label as usize];
             if listing.images.len() == 0 {
@@ -123,12 +137,18 @@ impl ImageFolder {
             folder.push(path, &listing.images, |_| label)?;
         }
         folder.note_skipped(part, &skipped);
-        folder.note_numbers();
         Ok(folder)
     }
 
     fn empty(classes: Vec<String>) -> Self {
-        Self { classes, folders: Vec::new(), names: Names::default(), labels: Vec::new(), notes: Vec::new() }
+        Self {
+            classes,
+            folders: Vec::new(),
+            names: Names::default(),
+            labels: Vec::new(),
+            sizes: None,
+            notes: Vec::new(),
+        }
     }
 
     /// Appends the images of one folder on disk.
@@ -150,6 +170,13 @@ impl ImageFolder {
         }
     }
 
+    /// A tree that was given one level too high or too deep often has one folder.
+    fn note_single_class(&mut self, part: &Path) {
+        if let [class] = &self.classes[..] {
+            self.notes.push(format!("{} has a single class ({class}): there is nothing to tell apart", part.display()));
+        }
+    }
+
     /// Folders that are numbers, in the order of text: `10` comes before `2`.
     fn note_numbers(&mut self) {
         let numbers: Option<Vec<u64>> = self.classes.iter().map(|class| class.parse().ok()).collect();
@@ -161,6 +188,11 @@ impl ImageFolder {
              class {class} the label {label}; name them with leading zeros to order them as numbers",
             label - 1
         ));
+    }
+
+    /// The folders that hold the images.
+    pub(super) fn folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().map(|folder| folder.path.as_path())
     }
 
     /// The file of image `index`, or `None` past the last one.
@@ -212,6 +244,12 @@ impl Source for ImageFolder {
             hasher.update(label.to_le_bytes());
         }
         format!("{:x}", hasher.finalize())
+    }
+
+    fn sizes(&self) -> Option<String> {
+        let mut hasher = Sha256::new();
+        self.sizes.as_ref()?.iter().for_each(|size| hasher.update(size.to_le_bytes()));
+        Some(format!("{:x}", hasher.finalize()))
     }
 
     fn notes(&self) -> &[String] {

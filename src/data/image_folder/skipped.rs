@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::data::shown::shown;
+
 /// Why something is not used.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::data) enum Reason {
@@ -12,6 +14,8 @@ pub(in crate::data) enum Reason {
     MacOs,
     /// Not the name of a JPEG or PNG file.
     OtherFormat,
+    /// Compressed, or an archive other than a tar file.
+    Packed,
     /// An image in a folder within a class's folder.
     Deeper,
     /// An image beside the folders of classes.
@@ -24,6 +28,18 @@ pub(in crate::data) enum Reason {
     WithoutImage,
     /// A sample without a label, in a shard.
     WithoutLabel,
+    /// The same, though it has a description in JSON.
+    JsonWithoutLabel,
+    /// The same, though there is a label behind a second dot: `a.1.jpg`, `a.1.cls`.
+    DotInKey,
+    /// An image and a label of one key with others between them, in a shard.
+    Apart,
+    /// An image of a sample that has one already.
+    FurtherImage,
+    /// A hard or symbolic link within a tar file.
+    Link,
+    /// What follows the end of a tar file.
+    BehindEnd,
 }
 
 impl Reason {
@@ -33,12 +49,28 @@ impl Reason {
             Self::Hidden => ["hidden file or folder", "hidden files and folders"],
             Self::MacOs => ["macOS side file", "macOS side files"],
             Self::OtherFormat => ["file of another format", "files of other formats"],
+            Self::Packed => ["archive that is not unpacked", "archives that are not unpacked"],
             Self::Deeper => ["image one folder too deep", "images one folder too deep"],
             Self::Beside => ["image beside the folders of classes", "images beside the folders of classes"],
             Self::Dangling => ["link to nothing", "links to nothing"],
             Self::Empty => ["empty file", "empty files"],
             Self::WithoutImage => ["sample without a JPEG or PNG image", "samples without a JPEG or PNG image"],
             Self::WithoutLabel => ["sample without a label", "samples without a label"],
+            Self::JsonWithoutLabel => ["sample whose JSON has no label", "samples whose JSON has no label"],
+            Self::DotInKey => [
+                "sample with a dot in its key, which ends at the first",
+                "samples with a dot in their keys, which end at the first",
+            ],
+            Self::Apart => [
+                "sample whose image and label do not follow each other, as after tar --sort=name",
+                "samples whose image and label do not follow each other, as after tar --sort=name",
+            ],
+            Self::FurtherImage => ["further image of a sample", "further images of samples"],
+            Self::Link => ["link in a tar file", "links in tar files"],
+            Self::BehindEnd => [
+                "tar file that goes on behind its end, as after cat of two",
+                "tar files that go on behind their ends, as after cat of two",
+            ],
         }
     }
 }
@@ -72,6 +104,11 @@ impl Skipped {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// The first by name that was left out for `reason`.
+    pub fn example(&self, reason: Reason) -> Option<&str> {
+        self.0.get(&reason).map(|(_, example)| example.as_str())
+    }
 }
 
 impl fmt::Display for Skipped {
@@ -80,7 +117,7 @@ impl fmt::Display for Skipped {
             let separator = if position == 0 { "" } else { ", " };
             let [one, several] = reason.words();
             let (words, as_in) = if *count == 1 { (one, "") } else { (several, "as ") };
-            write!(f, "{separator}{count} {words} ({as_in}{example})")?;
+            write!(f, "{separator}{count} {words} ({as_in}{})", shown(example))?;
         }
         Ok(())
     }

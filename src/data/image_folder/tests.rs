@@ -157,7 +157,7 @@ fn folders_that_are_not_as_expected_say_what_they_hold() {
     assert!(message.contains("has no images in its folder n03, which holds 1 folder (one)"), "{message}");
     assert!(message.contains("1 image one folder too deep (one/a.jpg)"), "{message}");
     add(dir.path(), &["archive.tar"]);
-    assert!(refusal(&dir.path().join("archive.tar"), Split::Test).contains("pdarts data pack"));
+    assert!(refusal(&dir.path().join("archive.tar"), Split::Test).contains("is a tar file: name the folder"));
     let flat = tree(&["train/a.jpg", "train/b.jpg"]);
     let message = refusal(flat.path(), Split::Train);
     assert!(message.contains("not in a folder for each class; it holds 2 images (as a.jpg)"), "{message}");

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::listing::{self, Listing};
+use super::skipped::Reason;
+use crate::data::packing::Packing;
 use crate::data::{DataError, Split};
 
 /// Names of the folder with training images, most usual first.
@@ -64,8 +66,9 @@ impl Tree {
 
     /// An error that says what was found in place of `wanted`.
     pub fn nothing_usable(&self, wanted: &str) -> DataError {
-        let found = listing::list(&self.base).map_or_else(|_| "nothing".to_owned(), |listing| description(&listing));
-        DataError::images(&self.base, format!("has no {wanted}; it holds {found}; {ARRANGEMENT}"))
+        let listing = listing::list(&self.base).unwrap_or_default();
+        let (found, advice) = (description(&listing), advice(&self.base, &listing));
+        DataError::images(&self.base, format!("has no {wanted}; it holds {found}; {advice}"))
     }
 }
 
@@ -109,15 +112,25 @@ pub(super) fn some_of(names: &[String]) -> String {
     }
 }
 
+/// What to do where the folder `dir` holds nothing that can be used.
+fn advice(dir: &Path, listing: &Listing) -> String {
+    let packed = listing.skipped.example(Reason::Packed).map(|name| dir.join(name));
+    if let Some((path, packing)) = packed.and_then(|path| Packing::of(&path).map(|packing| (path, packing))) {
+        return format!("{} {}", path.display(), packing.advice());
+    }
+    ARRANGEMENT.to_owned()
+}
+
 /// The refusal of a folder `part` without folders of classes.
 pub(super) fn not_in_folders(part: &Path, root: &Listing) -> DataError {
-    let advice =
+    let archives =
         if has_tar_files(part) { "; pdarts data pack --from makes shards of ImageNet's tar files" } else { "" };
     let problem = match root.images.len() {
         0 => "has no folders with images",
         _ => "has images that are not in a folder for each class",
     };
-    DataError::images(part, format!("{problem}; it holds {}; {ARRANGEMENT}{advice}", description(root)))
+    let (found, advice) = (description(root), advice(part, root));
+    DataError::images(part, format!("{problem}; it holds {found}; {advice}{archives}"))
 }
 
 fn has_tar_files(dir: &Path) -> bool {
@@ -128,6 +141,26 @@ fn has_tar_files(dir: &Path) -> bool {
 
 /// The refusal of a class without images.
 pub(super) fn class_without_images(part: &Path, class: &str, listing: &Listing) -> DataError {
+    let is_packed = listing.skipped.example(Reason::Packed).is_some();
+    let has_other_formats = listing.folders.is_empty() && listing.skipped.example(Reason::OtherFormat).is_some();
+    let advice = match has_other_formats && !is_packed {
+        true => "JPEG and PNG files are read: convert those of other formats".to_owned(),
+        false => advice(&part.join(class), listing),
+    };
     let found = description(listing);
-    DataError::images(part, format!("has no images in its folder {class}, which holds {found}; {ARRANGEMENT}"))
+    DataError::images(part, format!("has no images in its folder {class}, which holds {found}; {advice}"))
+}
+
+/// The refusal of a file where a folder with images is expected.
+pub(super) fn not_a_folder(file: &Path) -> DataError {
+    let problem = match Packing::of(file) {
+        None => "is a file, not a folder: name the folder with the images".to_owned(),
+        Some(Packing::Tar) => {
+            "is a tar file: name the folder it is in if it is a shard or one of ImageNet's archives, \
+                               else unpack it with tar -xf and name the folder that comes of it"
+                .to_owned()
+        }
+        Some(packing) => format!("{}; then name the folder", packing.advice()),
+    };
+    DataError::images(file, problem)
 }

@@ -163,7 +163,7 @@ fn check_files(shards: &Shards, num_threads: NonZeroUsize) -> Result<Vec<Problem
 fn check_file(shards: &Shards, number: usize, path: &Path, expected: &BTreeMap<u64, (u32, u32)>) -> Result<(), String> {
     let file = File::open(path).map_err(|error| format!("cannot be read ({error})"))?;
     let length = file.metadata().map_err(|error| format!("cannot be read ({error})"))?.len();
-    let (samples, _) = scan::samples(&file, length)?;
+    let samples = scan::samples(&file, length)?.samples;
     let classes = &shards.index.classes;
     let mut left = expected.clone();
     for sample in &samples {

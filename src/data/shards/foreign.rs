@@ -6,10 +6,12 @@ use std::path::Path;
 
 use super::index::{Entry, Index, ShardFile};
 use super::pack::is_unfinished;
-use super::scan::{self, Sample};
+use super::scan::{self, Sample, Samples};
 use super::{Shards, index_path, split_name};
 use crate::data::image_folder::Skipped;
-use crate::data::{DataError, Split, parallel};
+use crate::data::packing::Packing;
+use crate::data::shown::shown;
+use crate::data::{DataError, Split, class_counts, parallel};
 use crate::files::replace;
 
 /// Words in names of shards that say what they are for.
@@ -84,6 +86,26 @@ pub(super) fn has_changed(dir: &Path, split: Split, index: &Index) -> bool {
     shard_names(dir, split).is_ok_and(|names| !names.iter().eq(indexed)) || CLASS_LISTS.iter().any(is_newer)
 }
 
+/// A note on compressed files beside the shards `names` of `split`, of which there is no tar file as well.
+pub(super) fn note_compressed(dir: &Path, split: Split, names: &[&str]) -> Option<String> {
+    let folder = names.first().and_then(|name| name.rsplit_once('/')).map_or("", |(folder, _)| folder);
+    let words: &[&str] = if split == Split::Train { &TRAIN } else { &VALIDATION };
+    let entries = fs::read_dir(dir.join(folder)).ok()?.flatten();
+    let packed = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| {
+        let stem = name.rsplit_once('.').map_or(name.as_str(), |(stem, _)| stem);
+        let plain = dir.join(folder).join(stem);
+        Packing::is_compressed_name(name.as_bytes())
+            && (!folder.is_empty() || has_word(name, words))
+            && !plain.exists()
+            && !plain.with_extension("tar").exists()
+    });
+    let packed: BTreeSet<String> = packed.collect();
+    let path = dir.join(folder).join(packed.first()?);
+    let advice = Packing::of(&path)?.advice();
+    let others = if packed.len() > 1 { format!(" ({} such files)", packed.len()) } else { String::new() };
+    Some(format!("left out beside the shards: {} {advice}{others}", path.display()))
+}
+
 /// Reads the shards of `split` in `dir` and leaves an index beside them.
 ///
 /// # Errors
@@ -105,16 +127,23 @@ pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
         skipped.extend(name, &shard.skipped);
     }
     if scanned.iter().all(|shard| shard.samples.is_empty()) {
-        let problem = format!("has {} tar files without an image and its label; left out {skipped}", names.len());
+        let files = if names.len() == 1 { "a tar file".to_owned() } else { format!("{} tar files", names.len()) };
+        let found = if skipped.is_empty() { "nothing".to_owned() } else { skipped.to_string() };
+        let problem = format!(
+            "has {files} without an image and its label, but {found}; a sample is KEY.jpg (or .png) followed by KEY.cls or \
+             KEY.json"
+        );
         return Err(DataError::images(dir, problem));
     }
     let classes = Classes::find(dir, split, &scanned)?;
+    let repeated = note_repeated(dir, &names, &scanned);
     let mut index = Index { is_scanned: true, classes: classes.names.clone(), ..Index::default() };
     for (number, (name, shard)) in (0..).zip(names.into_iter().zip(scanned)) {
         for sample in &shard.samples {
             let refused = |problem: String| DataError::images(&dir.join(&name), problem);
             let label = classes.label(&sample.label).ok_or_else(|| {
-                refused(format!("gives {} the class {}, which is none of its set", sample.image.name, sample.label))
+                let (image, label) = (&sample.image.name, &sample.label);
+                refused(format!("gives {image} the class {label}, which is none of its set{}", classes.advice))
             })?;
             let bytes = u32::try_from(sample.image.bytes).ok();
             let entry = bytes.map(|bytes| Entry { shard: number, offset: sample.image.offset, bytes, label, crc: 0 });
@@ -125,7 +154,7 @@ pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
         let images = shard.samples.len() as u64;
         index.shards.push(ShardFile { name, bytes: shard.bytes, images, sha256: [0; 32] });
     }
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = classes.note.into_iter().chain(repeated).collect();
     if !skipped.is_empty() {
         notes.push(format!("{}: left out {skipped}", dir.display()));
     }
@@ -133,21 +162,43 @@ pub(super) fn open(dir: &Path, split: Split) -> Result<Shards, DataError> {
     if let Err(error) = replace(&path, |writer| index.write(writer)) {
         notes.push(format!("{} cannot be written ({error}): the shards are read again at each start", path.display()));
     }
-    Ok(Shards::new(dir, index, notes))
+    Ok(Shards::new(dir, split, index, notes))
+}
+
+/// A note on keys that come again within a shard. In another shard they mean nothing, for names count by shard.
+fn note_repeated(dir: &Path, names: &[String], scanned: &[Scanned]) -> Option<String> {
+    let repeated = names.iter().zip(scanned).filter_map(|(name, shard)| Some((name, shard.repeated.as_ref()?)));
+    let (number, shards) =
+        repeated.clone().fold((0, 0), |(number, shards), (_, (more, _))| (number + more, shards + 1));
+    let (name, (_, key)) = repeated.into_iter().next()?;
+    let (samples, have, keys) =
+        if number == 1 { ("sample", "has a key", "is") } else { ("samples", "have keys", "are") };
+    let of = if shards == 1 { String::new() } else { format!(" in {shards} shards") };
+    Some(format!(
+        "{}: {number} {samples}{of} {have} that came before in the same shard (as {} in {name}): each {keys} used as a \
+         sample of its own",
+        dir.display(),
+        shown(key)
+    ))
 }
 
 struct Scanned {
     bytes: u64,
     samples: Vec<Sample>,
     skipped: Skipped,
+    repeated: Option<(u64, String)>,
 }
 
 fn scan_shard(path: &Path) -> Result<Scanned, DataError> {
     let failed = |error: std::io::Error| DataError::images(path, format!("cannot be read ({error})"));
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(DataError::images(path, "is called as a tar file and is none: move it elsewhere".to_owned()));
+    }
     let file = File::open(path).map_err(failed)?;
     let bytes = file.metadata().map_err(failed)?.len();
-    let (samples, skipped) = scan::samples(&file, bytes).map_err(|problem| DataError::images(path, problem))?;
-    Ok(Scanned { bytes, samples, skipped })
+    let found = scan::samples(&file, bytes).map_err(|problem| DataError::images(path, problem))?;
+    let Samples { samples, skipped, repeated } = found;
+    Ok(Scanned { bytes, samples, skipped, repeated })
 }
 
 /// The classes that labels mean.
@@ -155,6 +206,9 @@ struct Classes {
     names: Vec<String>,
     by_name: HashMap<String, u32>,
     are_numbers: bool,
+    /// What helps where a label is none of them, as the end of a line.
+    advice: &'static str,
+    note: Option<String>,
 }
 
 impl Classes {
@@ -163,6 +217,7 @@ impl Classes {
         let labels: BTreeSet<&str> =
             scanned.iter().flat_map(|shard| &shard.samples).map(|sample| sample.label.as_str()).collect();
         let numbers: Option<Vec<u32>> = labels.iter().map(|label| label.parse().ok()).collect();
+        let mut note = None;
         let of_training =
             || split == Split::Test && shard_names(dir, Split::Train).is_ok_and(|names| !names.is_empty());
         let names = if let Some(path) = CLASS_LISTS.iter().map(|name| dir.join(name)).find(|path| path.is_file()) {
@@ -178,14 +233,34 @@ impl Classes {
             }
             (0..=most).map(|number| number.to_string()).collect()
         } else {
+            note = note_on_names(dir, &labels)?;
             labels.into_iter().map(str::to_owned).collect()
         };
         let by_name = names.iter().cloned().zip(0..).collect();
-        Ok(Self { names, by_name, are_numbers: numbers.is_some() })
+        let advice = class_counts::advice_on_numbers(numbers.iter().flatten().copied(), names.len());
+        Ok(Self { names, by_name, are_numbers: numbers.is_some(), advice, note })
     }
 
     fn label(&self, text: &str) -> Option<u32> {
         let by_number = || text.parse().ok().filter(|&label: &u32| (label as usize) < self.names.len());
         if self.are_numbers { by_number() } else { self.by_name.get(text).copied() }
     }
+}
+
+/// A note on labels that are taken for names though some are numbers.
+///
+/// # Errors
+/// When all are numbers, but not such as classes have.
+fn note_on_names(dir: &Path, labels: &BTreeSet<&str>) -> Result<Option<String>, DataError> {
+    let is_number =
+        |label: &&&str| label.bytes().all(|byte| b"0123456789+-.eE".contains(&byte)) && label.parse::<f64>().is_ok();
+    let (numbers, names): (Vec<&str>, Vec<&str>) = labels.iter().partition(|label| is_number(label));
+    let Some(number) = numbers.first() else { return Ok(None) };
+    let Some(name) = names.first() else {
+        let wrong = numbers.iter().find(|label| label.parse::<u32>().is_err()).unwrap_or(number);
+        let problem = format!("has a label {}: labels that are numbers are whole and begin at 0", shown(wrong));
+        return Err(DataError::images(dir, problem));
+    };
+    let (place, number, name) = (dir.display(), shown(number), shown(name));
+    Ok(Some(format!("{place}: some labels are numbers (as {number}), some names (as {name}): all are taken for names")))
 }

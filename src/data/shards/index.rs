@@ -109,6 +109,11 @@ impl Index {
         self.entries.chunks_exact(ENTRY_BYTES).nth(index).map(Entry::from_bytes)
     }
 
+    /// All images.
+    pub fn iter(&self) -> impl Iterator<Item = Entry> {
+        self.entries.chunks_exact(ENTRY_BYTES).map(Entry::from_bytes)
+    }
+
     /// SHA-256, in hexadecimal, of classes, shards and images.
     pub fn digest(&self) -> String {
         format!("{:x}", Sha256::digest(self.to_bytes()))
@@ -239,7 +244,7 @@ impl Index {
             }
         }
         let mut counts = vec![0; self.shards.len()];
-        for entry in self.entries.chunks_exact(ENTRY_BYTES).map(Entry::from_bytes) {
+        for entry in self.iter() {
             let number = entry.shard as usize;
             let Some(shard) = self.shards.get(number) else {
                 return Err(format!("is damaged: it has an image in shard {number}"));

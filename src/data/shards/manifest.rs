@@ -59,6 +59,9 @@ pub struct ShardManifest {
     pub images: u64,
     /// SHA-256 of the file.
     pub sha256: String,
+    /// SHA-256 of what it was made from and how; empty if an earlier version made it.
+    #[serde(default)]
+    pub plan: String,
 }
 
 /// An image that is not in the shards.

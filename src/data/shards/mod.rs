@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use self::files::OpenFiles;
 use self::index::{BLOCK, Entry, Index};
-use super::{Colours, DataError, Source, Split, StoredImage};
+use super::{Colours, DataError, Source, Split, StoredImage, class_counts};
 
 pub use self::manifest::Manifest;
 pub(super) use self::originals::{Originals, are_unpacked};
@@ -75,7 +75,7 @@ impl Shards {
         let index = Index::read(&path)?;
         match (mismatch(dir, &index), index.is_scanned) {
             (None, true) if foreign::has_changed(dir, split, &index) => foreign::open(dir, split),
-            (None, _) => Ok(Self::new(dir, index, Vec::new())),
+            (None, _) => Ok(Self::new(dir, split, index, Vec::new())),
             (Some(_), true) => foreign::open(dir, split),
             (Some(problem), false) => Err(DataError::images(&path, format!("does not match its shards: {problem}"))),
         }
@@ -87,13 +87,22 @@ impl Shards {
         if path.is_file() {
             let index = Index::read(&path)?;
             if !index.is_scanned {
-                return Ok(Self::new(dir, index, Vec::new()));
+                return Ok(Self::new(dir, split, index, Vec::new()));
             }
         }
         Self::open(dir, split)
     }
 
-    fn new(dir: &Path, index: Index, notes: Vec<String>) -> Self {
+    fn new(dir: &Path, split: Split, index: Index, mut notes: Vec<String>) -> Self {
+        if index.is_scanned {
+            let names: Vec<&str> = index.shards.iter().map(|shard| shard.name.as_str()).collect();
+            notes.extend(foreign::note_compressed(dir, split, &names));
+            if let (Split::Train, [class]) = (split, &index.classes[..]) {
+                notes.push(format!("{} has a single class ({class}): there is nothing to tell apart", dir.display()));
+            }
+        }
+        let place = format!("{} ({})", dir.display(), split_name(split));
+        notes.extend(class_counts::note(&place, &index.classes, index.iter().map(|entry| entry.label)));
         Self { dir: dir.into(), index, files: OpenFiles::default(), notes }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Shards;
 use super::index::{Entry, Index, ShardFile};
-use super::scan::{self, Member, Section};
+use super::scan::{self, Found, Member, Section};
 use crate::data::image_folder::{self, Names, Reason, Skipped, Tree, is_image_name};
 use crate::data::{DataError, Split, parallel};
 
@@ -84,7 +84,7 @@ impl Originals {
             builder.add_class(class_of(&archive.name), inner?, &path)?;
         }
         builder.end_shard(TRAIN, bytes);
-        Ok(builder.finish(&self.dir))
+        Ok(builder.finish(&self.dir, Split::Train))
     }
 
     fn open_classes(&self, names: &[String]) -> Result<Shards, DataError> {
@@ -100,7 +100,7 @@ impl Originals {
             builder.add_class(class_of(name), found, &self.dir.join(name))?;
             builder.end_shard(name, bytes);
         }
-        Ok(builder.finish(&self.dir))
+        Ok(builder.finish(&self.dir, Split::Train))
     }
 
     fn open_validation(&self) -> Result<Shards, DataError> {
@@ -133,7 +133,7 @@ impl Originals {
             builder.push(member, label, &path)?;
         }
         builder.end_shard(VALIDATION, bytes);
-        Ok(builder.finish(&self.dir))
+        Ok(builder.finish(&self.dir, Split::Test))
     }
 }
 
@@ -181,18 +181,29 @@ impl Builder {
         self.index.shards.push(ShardFile { name: name.to_owned(), bytes, images, sha256: [0; 32] });
     }
 
-    fn finish(mut self, dir: &Path) -> Shards {
+    fn finish(mut self, dir: &Path, split: Split) -> Shards {
         if !self.skipped.is_empty() {
             self.notes.push(format!("{}: left out {}", dir.display(), self.skipped));
         }
-        Shards::new(dir, self.index, self.notes)
+        Shards::new(dir, split, self.index, self.notes)
     }
 }
 
 /// The images of a tar file, and what else it has.
 fn images(section: Section<'_>) -> Result<(Vec<Member>, Skipped), String> {
     let (mut members, mut skipped) = (Vec::new(), Skipped::default());
-    scan::members(section, |member| {
+    scan::members(section, |found| {
+        let member = match found {
+            Found::File(member) => member,
+            Found::Link(name) => {
+                skipped.add(Reason::Link, 1, &name);
+                return Ok(());
+            }
+            Found::Rest(byte) => {
+                skipped.add(Reason::BehindEnd, 1, &format!("byte {byte}"));
+                return Ok(());
+            }
+        };
         let base = member.name.rsplit('/').next().unwrap_or_default();
         match image_folder::hidden_reason(base.as_bytes()) {
             Some(reason) => skipped.add(reason, 1, &member.name),
@@ -208,8 +219,10 @@ fn images(section: Section<'_>) -> Result<(Vec<Member>, Skipped), String> {
 /// The tar files within a tar file.
 fn class_members(file: &File, bytes: u64) -> Result<Vec<Member>, String> {
     let mut members = Vec::new();
-    scan::members(Section::new(file, 0, bytes), |member| {
-        if member.name.ends_with(".tar") {
+    scan::members(Section::new(file, 0, bytes), |found| {
+        if let Found::File(member) = found
+            && member.name.ends_with(".tar")
+        {
             members.push(member);
         }
         Ok(())

@@ -2,16 +2,23 @@
 //!
 //! In a shard, files whose names are the same up to the first dot of the last part are one sample, as WebDataset has
 //! it: an image (`jpg`, `jpeg` or `png`, also as in `left.jpg`) and its label (`cls`: a number or a name; `json`: an
-//! object with `label` or the like).
+//! object with `label` or the like). Only files that follow each other are one sample: a key that comes again later is a
+//! sample of its own, and a name that comes twice within one is an error, as in WebDataset.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::mem;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
 
 use super::index::BLOCK;
 use crate::data::image_folder::{Reason, Skipped, hidden_reason, is_image_name};
+use crate::data::packing::Packing;
 
+/// Tar files are filled up with zeros to a multiple of this many bytes.
+const RECORD: usize = 10240;
 /// Labels are short; a description in JSON may hold much else.
 const MOST_LABEL_BYTES: u64 = 1 << 20;
 /// Keys of a label in JSON, most usual first.
@@ -69,99 +76,213 @@ impl Seek for Section<'_> {
     }
 }
 
-/// Calls `visit` with each regular file of a tar file that fills `section`.
+/// What a tar file has under a name.
+pub(super) enum Found {
+    File(Member),
+    /// A hard or symbolic link of this name.
+    Link(String),
+    /// Something behind the end, from this byte on.
+    Rest(u64),
+}
+
+/// Calls `visit` with each regular file and link of a tar file that fills `section`.
 ///
 /// # Errors
-/// When it is no tar file, is cut short, or has a name that leads out of a folder; as the rest of a line.
-pub(super) fn members(section: Section<'_>, mut visit: impl FnMut(Member) -> Result<(), String>) -> Result<(), String> {
+/// When it is no tar file, is cut short or sparse, or has a name that leads out of a folder; as the rest of a line.
+pub(super) fn members(section: Section<'_>, mut visit: impl FnMut(Found) -> Result<(), String>) -> Result<(), String> {
     let (file, start, len) = (section.file, section.start, section.len);
+    if len == 0 {
+        return Err("is empty: copy it again".to_owned());
+    }
+    if let Some(packing) = Packing::at(file, start).ok().flatten().filter(|packing| *packing != Packing::Tar) {
+        return Err(packing.advice_on_tar());
+    }
     let mut archive = tar::Archive::new(section);
     let mut end = 0;
-    let damaged = |error: io::Error| format!("is damaged or no tar file ({error}): copy it again");
-    for entry in archive.entries_with_seek().map_err(damaged)? {
-        let entry = entry.map_err(damaged)?;
+    // What the library quotes of a damaged header is no text.
+    let damaged = |end: u64| match end {
+        0 => "is damaged or no tar file: copy it again".to_owned(),
+        _ => format!("is damaged after byte {end}: copy it again"),
+    };
+    for entry in archive.entries_with_seek().map_err(|_| damaged(0))? {
+        let entry = entry.map_err(|_| damaged(end))?;
         let (offset, bytes) = (entry.raw_file_position(), entry.size());
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let mut parts = Path::new(&name).components();
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_sparse() || parts.clone().any(|part| is_sparse_folder(&part)) {
+            return Err(format!("has a sparse file {name}, which is not read: make it anew with tar without --sparse"));
+        }
         end = offset.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(BLOCK)).unwrap_or(u64::MAX);
         if end > len {
             return Err(format!(
                 "is cut short: {name} goes on to byte {end}, but there are {len} bytes; copy it again"
             ));
         }
-        if Path::new(&name).components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
+        if parts.any(|part| !matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err(format!("has a file named {name}, which leads out of a folder: it is not taken for a shard"));
         }
-        if entry.header().entry_type().is_file() {
-            visit(Member { name, offset: start + offset, bytes })?;
+        if kind.is_file() {
+            visit(Found::File(Member { name, offset: start + offset, bytes }))?;
+        } else if kind.is_hard_link() || kind.is_symlink() {
+            visit(Found::Link(name))?;
         }
     }
     let mut last = [1; BLOCK as usize];
     let has_end =
         end + BLOCK <= len && file.read_exact_at(&mut last, start + end).is_ok() && last == [0; BLOCK as usize];
-    if has_end {
-        Ok(())
-    } else {
-        Err(format!("is cut short: a tar file's end is missing after byte {end}; copy it again"))
+    if !has_end {
+        return Err(format!("is cut short: a tar file's end is missing after byte {end}; copy it again"));
+    }
+    match rest(file, start + end, start + len) {
+        Some(byte) => visit(Found::Rest(byte)),
+        None => Ok(()),
     }
 }
 
-/// The images with labels of a shard of `len` bytes, in order, and what else it has.
+/// The first byte that is not zero behind the end of a tar file at `end`, in the record that it fills and the next.
+fn rest(file: &File, end: u64, len: u64) -> Option<u64> {
+    let mut bytes = vec![0; usize::try_from(len.saturating_sub(end)).unwrap_or(usize::MAX).min(2 * RECORD)];
+    file.read_exact_at(&mut bytes, end).ok()?;
+    bytes.iter().position(|&byte| byte != 0).map(|position| end + position as u64)
+}
+
+/// The folder that GNU tar names for a sparse file in the POSIX format, whose bytes begin with a map.
+fn is_sparse_folder(part: &Component<'_>) -> bool {
+    part.as_os_str().as_bytes().starts_with(b"GNUSparseFile.")
+}
+
+/// What a shard has.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    /// Images with labels, in order.
+    pub samples: Vec<Sample>,
+    /// Everything else.
+    pub skipped: Skipped,
+    /// Keys of samples that came before, with other keys between, and the first of them.
+    pub repeated: Option<(u64, String)>,
+}
+
+/// The samples of a shard of `len` bytes.
 ///
 /// # Errors
-/// Those of [`members`].
-pub(super) fn samples(file: &File, len: u64) -> Result<(Vec<Sample>, Skipped), String> {
+/// Those of [`members`], and a sample that has two files of one name.
+pub(super) fn samples(file: &File, len: u64) -> Result<Samples, String> {
     let mut found = Collector::default();
     members(Section::new(file, 0, len), |member| found.add(file, member))?;
-    found.finish();
-    Ok((found.samples, found.skipped))
+    Ok(found.finish())
 }
 
 /// Gathers the files of a sample until one of another comes.
 #[derive(Default)]
 struct Collector {
-    samples: Vec<Sample>,
-    skipped: Skipped,
+    found: Samples,
     key: String,
     image: Option<Member>,
     label: Option<String>,
+    /// What follows the key in the names of this sample's files.
+    extensions: Vec<String>,
+    /// Keys of the samples so far.
+    seen: HashSet<String>,
+    /// Keys of samples that lack an image or a label; why, and the image's name.
+    lacking: Vec<(String, Reason, Option<String>)>,
 }
 
 impl Collector {
-    fn add(&mut self, file: &File, member: Member) -> Result<(), String> {
-        let name = member.name.strip_prefix("./").unwrap_or(&member.name);
+    fn add(&mut self, file: &File, found: Found) -> Result<(), String> {
+        let name = match &found {
+            Found::File(member) => &member.name,
+            Found::Link(name) => name,
+            Found::Rest(byte) => {
+                self.found.skipped.add(Reason::BehindEnd, 1, &format!("byte {byte}"));
+                return Ok(());
+            }
+        };
+        let name = name.strip_prefix("./").unwrap_or(name);
         let base = name.rsplit('/').next().unwrap_or(name);
         if let Some(reason) = hidden_reason(base.as_bytes()) {
-            self.skipped.add(reason, 1, name);
+            self.found.skipped.add(reason, 1, name);
             return Ok(());
         }
+        let Found::File(member) = &found else {
+            self.found.skipped.add(Reason::Link, 1, name);
+            return Ok(());
+        };
         let (stem, extension) = base.split_once('.').unwrap_or((base, ""));
         let key = format!("{}{stem}", &name[..name.len() - base.len()]);
         let extension = extension.to_ascii_lowercase();
         if key != self.key {
-            self.finish();
+            self.end_sample();
             self.key = key;
+        }
+        if self.extensions.contains(&extension) {
+            return Err(format!(
+                "has two files {name} in one sample, the key {}: samples that follow each other need different keys",
+                self.key
+            ));
         }
         match extension.as_str() {
             "cls" | "cls.txt" | "label" => {
-                self.label = Some(text(file, &member)?.trim().to_owned());
+                let label = text(file, member)?.trim().to_owned();
+                if label.contains('\n') {
+                    return Err(format!("has a label {name} of several lines, where one class is expected"));
+                }
+                self.label = Some(label);
             }
-            "json" if self.label.is_none() => self.label = json_label(&text(file, &member)?),
-            _ if is_image_name(base.as_bytes()) && self.image.is_none() => self.image = Some(member),
-            _ => {}
+            "json" if self.label.is_none() => self.label = json_label(&text(file, member)?),
+            _ if !is_image_name(base.as_bytes()) => {}
+            _ if self.image.is_none() => self.image = Some(member.clone()),
+            _ => self.found.skipped.add(Reason::FurtherImage, 1, name),
         }
+        self.extensions.push(extension);
         Ok(())
     }
 
     /// Ends the sample under way.
-    fn finish(&mut self) {
+    fn end_sample(&mut self) {
         let (image, label) = (self.image.take(), self.label.take().filter(|label| !label.is_empty()));
+        let (key, extensions) = (mem::take(&mut self.key), mem::take(&mut self.extensions));
         match (image, label) {
-            (Some(image), _) if image.bytes == 0 => self.skipped.add(Reason::Empty, 1, &image.name),
-            (Some(image), Some(label)) => self.samples.push(Sample { image, label }),
-            (Some(image), None) => self.skipped.add(Reason::WithoutLabel, 1, &image.name),
-            (None, _) if self.key.is_empty() => {}
-            (None, _) => self.skipped.add(Reason::WithoutImage, 1, &self.key),
+            (Some(image), _) if image.bytes == 0 => self.found.skipped.add(Reason::Empty, 1, &image.name),
+            (Some(image), Some(label)) => {
+                self.found.samples.push(Sample { image, label });
+                if !self.seen.insert(key.clone()) {
+                    self.found.repeated.get_or_insert((0, key)).0 += 1;
+                }
+            }
+            (Some(image), None) => {
+                let is_label_of_other_key = |extension: &String| {
+                    extension.rsplit_once('.').is_some_and(|(_, last)| matches!(last, "cls" | "json" | "label"))
+                };
+                let reason = if extensions.iter().any(|extension| extension == "json") {
+                    Reason::JsonWithoutLabel
+                } else if extensions.iter().any(is_label_of_other_key) {
+                    Reason::DotInKey
+                } else {
+                    Reason::WithoutLabel
+                };
+                self.lacking.push((key, reason, Some(image.name)));
+            }
+            (None, _) if key.is_empty() => {}
+            (None, _) => self.lacking.push((key, Reason::WithoutImage, None)),
         }
+    }
+
+    fn finish(mut self) -> Samples {
+        self.end_sample();
+        let keys = |has_image: bool| {
+            let such = self.lacking.iter().filter(move |(.., image)| image.is_some() == has_image);
+            such.map(|(key, ..)| key.as_str()).collect::<HashSet<_>>()
+        };
+        let (images, labels) = (keys(true), keys(false));
+        for (key, reason, image) in &self.lacking {
+            match (images.contains(key.as_str()) && labels.contains(key.as_str()), image) {
+                (true, Some(_)) => self.found.skipped.add(Reason::Apart, 1, key),
+                (true, None) => {}
+                (false, image) => self.found.skipped.add(*reason, 1, image.as_ref().unwrap_or(key)),
+            }
+        }
+        self.found
     }
 }
 
@@ -204,7 +325,7 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
-    fn scan(bytes: &[u8]) -> Result<(Vec<Sample>, Skipped), String> {
+    fn scan(bytes: &[u8]) -> Result<Samples, String> {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, bytes).unwrap();
         samples(&file, bytes.len() as u64)
@@ -227,7 +348,8 @@ mod tests {
             ("5.jpg", b"F"),
             ("5.txt", b"a caption"),
         ]);
-        let (samples, skipped) = scan(&bytes).unwrap();
+        let Samples { samples, skipped, repeated } = scan(&bytes).unwrap();
+        assert_eq!(repeated, None);
         let found: Vec<(&str, &str)> =
             samples.iter().map(|sample| (sample.image.name.as_str(), sample.label.as_str())).collect();
         assert_eq!(found, [("./a/0.jpg", "7"), ("1.JPEG", "12"), ("2.left.png", "cat"), ("5.jpg", "dog")]);
@@ -245,7 +367,7 @@ mod tests {
     #[test]
     fn tar_cut_anywhere_is_refused() {
         let whole = tar(&[("0.jpg", &[1; 700]), ("0.cls", b"0"), ("1.jpg", &[2; 100]), ("1.cls", b"1")]);
-        assert_eq!(scan(&whole).unwrap().0.len(), 2);
+        assert_eq!(scan(&whole).unwrap().samples.len(), 2);
         // Two blocks of zeros end a tar file, of which one tells.
         for length in (1..whole.len() - 2 * BLOCK as usize).step_by(64).chain([0]) {
             let message = scan(&whole[..length]).unwrap_err();

@@ -10,6 +10,7 @@ mod proposal;
 mod record;
 
 use crate::config::{CommunicatorChoice, ConfigError, SearchConfig, Violation};
+use crate::data::DataIdentity;
 use crate::genotype::Genotype;
 use crate::run::RunError;
 use crate::trainer::stop::{Signal, StopSignal};
@@ -115,9 +116,9 @@ impl CellData {
         Ok(Self { world: alone, data })
     }
 
-    /// See [`TrainData::data_digest`].
-    pub fn data_digest(&self) -> &str {
-        &self.data.data_digest
+    /// See [`TrainData::data_identity`].
+    pub fn data_identity(&self) -> &DataIdentity {
+        &self.data.data_identity
     }
 }
 

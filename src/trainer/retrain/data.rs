@@ -10,8 +10,8 @@ use crate::config::{
     AugmentationPolicy, DatasetName, ImageSizeSection, Settings, TrainConfig, TrainDataSection, image_size_at,
 };
 use crate::data::{
-    Augment, BadImages, Loader, Policy, Sampler, Shard, Source, Split, Stream, Subset, Transform, require_same_classes,
-    train_valid_split,
+    Augment, BadImages, DataIdentity, Loader, Policy, Sampler, Shard, Source, Split, Stream, Subset, Transform,
+    require_same_classes, train_valid_split,
 };
 use crate::genotype::{Genotype, NetworkShape};
 use crate::model::NetworkDescription;
@@ -35,8 +35,8 @@ pub struct TrainData {
     pub test_loader: Loader,
     /// The cell, and the network for the data's classes.
     pub network: NetworkDescription,
-    /// Fingerprints of the data set, to compare with other ranks and with the run that goes on.
-    pub data_digest: String,
+    /// What tells the data set from others, to compare with other ranks and with the run that goes on.
+    pub data_identity: DataIdentity,
     /// Of the configuration and the cell.
     pub run_digest: String,
     /// Those met so far of the images to train on, to validate on and to test on.
@@ -90,7 +90,7 @@ impl TrainData {
             valid_loader: if valid.samples.is_empty() { None } else { Some(in_order(&valid)?) },
             test_loader: in_order(&test)?,
             network,
-            data_digest: training.fingerprint() + &testing.fingerprint(),
+            data_identity: DataIdentity::of(&[&*training, &*testing]),
             run_digest: run_digest(config, genotype)?,
             bad_images: [train, valid, test].map(|part| part.bad_images),
         })

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::config::{ClassShares, ConfigError, DatasetName, SearchConfig, Settings};
 use crate::data::{
-    Augment, BadImages, DataError, Loader, Sampler, Shard, Source, Split, Stream, Subset, Transform, search_split,
+    Augment, BadImages, DataError, DataIdentity, Loader, Sampler, Shard, Source, Split, Stream, Subset, Transform,
+    search_split,
 };
 use crate::trainer::bad_images::bad_images;
 use crate::trainer::batch_norm_values::{NormalisedBatch, check_normalised_values};
@@ -24,8 +25,8 @@ pub struct SearchData {
     pub valid_loader: Loader,
     /// Classes of the data set.
     pub num_classes: usize,
-    /// Fingerprint of the data set, to compare with other ranks and with the run that goes on.
-    pub data_digest: String,
+    /// What tells the data set from others, to compare with other ranks and with the run that goes on.
+    pub data_identity: DataIdentity,
     /// Of the configuration that the data belongs to.
     pub config_digest: String,
     /// Those met so far of each share.
@@ -75,7 +76,7 @@ impl SearchData {
                 loader(&alphas, sampler, &views.evaluation)
             },
             num_classes: source.class_names().len(),
-            data_digest: source.fingerprint(),
+            data_identity: DataIdentity::of(&[&*source]),
             config_digest: config.digest()?,
             bad_images: [weights.bad_images, alphas.bad_images],
         })

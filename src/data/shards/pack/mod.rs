@@ -4,9 +4,10 @@
 //! when it is whole, and then a small index of its own (`.train-000000.index`), by which a later call knows it. When all
 //! are there, rank 0 joins the indices into one and writes the manifest, last.
 //!
-//! - `plan`: which image goes where; `convert`: one image; `shard`: the tar file
+//! - `plan`: which image goes where; `convert`: one image; `shard`: the tar file; `overlap`: where none may be made
 
 mod convert;
+mod overlap;
 mod plan;
 mod shard;
 
@@ -62,14 +63,9 @@ struct Part {
 }
 
 impl Part {
-    /// Of some of its shards.
-    fn empty_index(&self) -> Index {
-        Index {
-            has_checksums: true,
-            classes: self.images.class_names().to_vec(),
-            plan: self.plan.digest,
-            ..Index::default()
-        }
+    /// Of all shards, or of those that `plan` is the digest of.
+    fn empty_index(&self, plan: [u8; 32]) -> Index {
+        Index { has_checksums: true, classes: self.images.class_names().to_vec(), plan, ..Index::default() }
     }
 }
 
@@ -86,14 +82,11 @@ impl Pack {
     /// Opens the data set in `from`, of which shards are to be made in `to`.
     ///
     /// # Errors
-    /// When there are no images that can be used, or `to` lies where they are.
+    /// When there are no images that can be used, or `to` and their folders lie within one another.
     pub fn open(from: &Path, to: &Path, options: PackOptions) -> Result<Self, DataError> {
+        overlap::refuse(from, to)?;
         let parts = Images::open_all(from)?;
-        if let (Ok(from), Ok(to)) = (fs::canonicalize(from), fs::canonicalize(to))
-            && from == to
-        {
-            return Err(DataError::images(&to, "is where the images are: name another folder with --to".into()));
-        }
+        parts.iter().try_for_each(|(_, images)| overlap::refuse_classes(images, to))?;
         let plan = |(split, images): (Split, Images)| {
             let plan = Plan::new(&images, split, &options)?;
             Ok(Part { split, images: Arc::new(images), plan })
@@ -115,11 +108,13 @@ impl Pack {
     /// The manifest, if all is done already and still there.
     ///
     /// # Errors
-    /// When there are shards of other images or options.
+    /// When there are shards of other images or options, and not of these with some images replaced.
     pub fn complete(&self) -> Result<Option<Manifest>, DataError> {
         let Some(manifest) = Manifest::read(&self.to)? else { return Ok(None) };
-        let plans: Vec<String> = manifest.parts.iter().map(|part| part.plan.clone()).collect();
-        if plans != self.parts.iter().map(|part| hexadecimal(&part.plan.digest)).collect::<Vec<_>>() {
+        if !self.is_of(&manifest) {
+            if self.has_mostly_these(&manifest) {
+                return Ok(None);
+            }
             let problem = "holds shards of other images or options: choose another folder with --to, or remove it";
             return Err(DataError::images(&self.to, problem.into()));
         }
@@ -131,6 +126,29 @@ impl Pack {
         }
         let left_out = manifest.parts.iter().map(|part| part.left_out.len()).sum::<usize>();
         Ok((left_out <= self.options.skip_bad).then_some(manifest))
+    }
+
+    /// Whether `manifest` is of these images and options.
+    fn is_of(&self, manifest: &Manifest) -> bool {
+        let plans = self.parts.iter().map(|part| hexadecimal(&part.plan.digest));
+        plans.eq(manifest.parts.iter().map(|part| part.plan.clone()))
+    }
+
+    /// Whether `manifest` has as many images, and at least half of its shards are as they are to be: some images were
+    /// replaced. Of a set of the same names in another size all shards differ.
+    fn has_mostly_these(&self, manifest: &Manifest) -> bool {
+        let has_as_many = |part: &Part| {
+            let noted = manifest.part(part.split);
+            noted.is_some_and(|noted| noted.images + noted.left_out.len() == part.images.len())
+        };
+        if manifest.parts.len() != self.parts.len() || !self.parts.iter().all(has_as_many) {
+            return false;
+        }
+        let is_kept = |&(part, number): &(&Part, usize)| {
+            let shard = manifest.part(part.split).and_then(|part| part.shards.get(number));
+            shard.is_some_and(|shard| shard.plan == hexadecimal(&part.plan.shard_digest(number)))
+        };
+        2 * self.shards().filter(is_kept).count() >= self.shards().count()
     }
 
     /// Makes the folder and takes it for this process and those that work with it; removes what a killed one left half
@@ -161,9 +179,11 @@ impl Pack {
         }
         let lock = Lock { path, _file: file };
         remove_partial_files(&self.to).map_err(failed)?;
-        if is_complete {
-            self.note_whole_shards()?;
-        } else {
+        let manifest = Manifest::read(&self.to)?;
+        if let Some(manifest) = &manifest {
+            self.note_whole_shards(manifest)?;
+        }
+        if !manifest.is_some_and(|manifest| self.is_of(&manifest)) {
             self.remove_shards_of_other_plans()?;
         }
         // More bad images than may be: what has them is made again, for they may have been repaired.
@@ -178,20 +198,25 @@ impl Pack {
         Ok(lock)
     }
 
-    /// Leaves beside each shard of a complete pack that is still whole the index of its own that it had before.
-    fn note_whole_shards(&self) -> Result<(), DataError> {
+    /// Leaves beside each shard of a complete pack that is still whole, and still as it is to be, the index of its own that
+    /// it had before.
+    fn note_whole_shards(&self, manifest: &Manifest) -> Result<(), DataError> {
         for part in &self.parts {
             let Ok(joined) = Index::read(&index_path(&self.to, part.split)) else { continue };
-            // Without images that were left out, the index has one entry for each.
-            if joined.plan != part.plan.digest || joined.len() != part.images.len() {
-                continue;
-            }
-            for (number, shard) in joined.shards.iter().enumerate() {
-                let entries = part.plan.shard(number).iter().filter_map(|&image| joined.entry(image as usize));
-                let mut index = Index { shards: vec![shard.clone()], ..part.empty_index() };
-                if mismatch(&self.to, &index).is_none()
-                    && entries.map(|entry| Entry { shard: 0, ..entry }).all(|entry| index.push(entry))
-                {
+            let mut entries = vec![Vec::new(); joined.shards.len()];
+            joined.iter().for_each(|entry| entries[entry.shard as usize].push(Entry { shard: 0, ..entry }));
+            for (number, (shard, mut entries)) in joined.shards.iter().zip(entries).take(part.plan.len()).enumerate() {
+                let plan = part.plan.shard_digest(number);
+                let noted = manifest.part(part.split).and_then(|part| part.shards.get(number));
+                let is_as_planned =
+                    joined.plan == part.plan.digest || noted.is_some_and(|noted| noted.plan == hexadecimal(&plan));
+                // Of images that were left out the index has no entry.
+                if !is_as_planned || entries.len() != part.plan.shard(number).len() {
+                    continue;
+                }
+                entries.sort_unstable_by_key(|entry| entry.offset);
+                let mut index = Index { shards: vec![shard.clone()], ..part.empty_index(plan) };
+                if mismatch(&self.to, &index).is_none() && entries.into_iter().all(|entry| index.push(entry)) {
                     let path = self.sidecar(part.split, number);
                     replace(&path, |writer| index.write(writer)).map_err(|source| DataError::Write { path, source })?;
                 }
@@ -285,7 +310,7 @@ impl Pack {
     /// The index of a shard that is whole.
     fn finished(&self, part: &Part, number: usize) -> Option<Index> {
         let index = Index::read(&self.sidecar(part.split, number)).ok()?;
-        (index.plan == part.plan.digest && mismatch(&self.to, &index).is_none()).then_some(index)
+        (index.plan == part.plan.shard_digest(number) && mismatch(&self.to, &index).is_none()).then_some(index)
     }
 
     fn write_shard(
@@ -297,7 +322,7 @@ impl Pack {
     ) -> Result<(), DataError> {
         let name = format!("{}.tar", shard_stem(part.split, number));
         let path = self.to.join(&name);
-        let mut index = part.empty_index();
+        let mut index = part.empty_index(part.plan.shard_digest(number));
         let indices = part.plan.shard(number);
         let (images, options) = (Arc::clone(&part.images), self.options);
         let converted = parallel::stream(indices.to_vec(), num_threads, move |image: u32| {
@@ -338,7 +363,7 @@ impl Pack {
     /// One index of a part's shards, in the order of its images.
     fn join(&self, part: &Part) -> Result<PartManifest, DataError> {
         let mut images: Vec<(u32, Entry)> = Vec::with_capacity(part.images.len());
-        let mut joined = part.empty_index();
+        let mut joined = part.empty_index(part.plan.digest);
         for number in 0..part.plan.len() {
             let path = self.sidecar(part.split, number);
             let index = self
@@ -361,11 +386,12 @@ impl Pack {
         }
         let path = index_path(&self.to, part.split);
         replace(&path, |writer| joined.write(writer)).map_err(|source| DataError::Write { path, source })?;
-        let shard = |shard: &ShardFile| ShardManifest {
+        let shard = |(number, shard): (usize, &ShardFile)| ShardManifest {
             name: shard.name.clone(),
             bytes: shard.bytes,
             images: shard.images,
             sha256: hexadecimal(&shard.sha256),
+            plan: hexadecimal(&part.plan.shard_digest(number)),
         };
         Ok(PartManifest {
             name: split_name(part.split).to_owned(),
@@ -373,7 +399,7 @@ impl Pack {
             images_per_class,
             plan: hexadecimal(&part.plan.digest),
             index_sha256: joined.digest(),
-            shards: joined.shards.iter().map(shard).collect(),
+            shards: joined.shards.iter().enumerate().map(shard).collect(),
             left_out: joined.left_out.into_iter().map(|(image, reason)| LeftOut { image, reason }).collect(),
         })
     }

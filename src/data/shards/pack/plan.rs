@@ -25,6 +25,8 @@ pub(super) struct Plan {
     bounds: Vec<usize>,
     /// SHA-256 of images, options and order.
     pub digest: [u8; 32],
+    /// Of each shard SHA-256 of its images and the options: what its bytes follow from.
+    shard_digests: Vec<[u8; 32]>,
 }
 
 impl Plan {
@@ -59,7 +61,33 @@ impl Plan {
             bytes += size;
         }
         bounds.push(order.len());
-        Ok(Self { order, bounds, digest: hasher.finalize().into() })
+        let mut plan = Self { order, bounds, digest: hasher.finalize().into(), shard_digests: Vec::new() };
+        // To read names in tar files takes a call for each; what others packed is the same as a whole or not at all.
+        let whole = matches!(images, Images::Shards(_)).then(|| images.fingerprint());
+        plan.shard_digests = parallel::map(plan.len(), threads, |number| {
+            let mut hasher = Sha256::new();
+            hasher.update(split_name(split));
+            hasher.update(format!("{:?} {}", options.max_side, options.quality));
+            if let Some(whole) = &whole {
+                hasher.update(whole);
+            }
+            for &index in plan.shard(number) {
+                hasher.update(index.to_le_bytes());
+                hasher.update(images.label(index).unwrap_or_default().to_le_bytes());
+                hasher.update(sizes[index as usize].to_le_bytes());
+                if whole.is_none() {
+                    hasher.update(images.file_name(index));
+                    hasher.update([0]);
+                }
+            }
+            hasher.finalize().into()
+        })?;
+        Ok(plan)
+    }
+
+    /// SHA-256 of what shard `number` is made of and how.
+    pub fn shard_digest(&self, number: usize) -> [u8; 32] {
+        self.shard_digests[number]
     }
 
     /// Number of shards.
