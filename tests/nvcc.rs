@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const KERNELS: [&str; 5] = ["channelwise", "dropout", "mix", "pool", "separable"];
+const KERNELS: [&str; 6] = ["channelwise", "dropout", "mix", "pool", "separable", "windows"];
 
 /// The folder of CUDA that `make test-setup` installs.
 fn cuda() -> PathBuf {

@@ -3,7 +3,7 @@
 //! A source knows nothing of training: it does not decode, resize or normalise. What is made of a stored image is a
 //! transform's matter, and which images come when is the sampler's.
 
-use super::DataError;
+use super::{DataError, Pixels};
 
 /// Colour channels of an image: red, green, blue.
 pub const CHANNELS: usize = 3;
@@ -50,6 +50,11 @@ pub trait Source: Send + Sync {
 
     /// Height and width of every image in pixels, where all have the same.
     fn side(&self) -> Option<usize> {
+        None
+    }
+
+    /// All images, where they are in memory and of one size.
+    fn pixels(&self) -> Option<&Pixels> {
         None
     }
 

@@ -5,6 +5,7 @@
 #include "../mix/cuda.h"
 #include "../pool/cuda.h"
 #include "../separable/cuda.h"
+#include "../windows/cuda.h"
 
 namespace pdarts::cuda {
 
@@ -13,6 +14,7 @@ template <typename S> struct Table {
   channelwise::CudaKernels<S> channelwise;
   dropout::CudaKernels<S> dropout;
   separable::CudaKernels<S> separable;
+  windows::CudaKernels<S> windows;
   mix::CudaKernels<S> mix;
   pool::CudaKernels<S> pool;
 };
