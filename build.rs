@@ -127,7 +127,10 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvc
         )
         .files(["cuda/backend", "graph/graph"].map(|name| format!("{SHIM}/{name}.cpp")))
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
-        .files(["depthwise", "dropout", "mix", "pool", "separable", "windows"].map(|part| format!("{SHIM}/{part}/operation.cpp")));
+        .files(
+            ["depthwise", "dropout", "mix", "pool", "separable", "windows"]
+                .map(|part| format!("{SHIM}/{part}/operation.cpp")),
+        );
     compilation.compile(&mut compiler, "pdarts_shim");
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");

@@ -122,7 +122,12 @@ fn windows_of_all_kinds_and_sizes_are_those_defined_byte_by_byte() {
         assert_windows(&images, size, &windows, COLOURS[1]);
         // Whole images with a part erased, and none at all.
         let erased = |(window, erased)| ImageWindow { erased, ..window };
-        assert_windows(&images, size, &whole(3).into_iter().zip(rectangles).map(erased).collect::<Vec<_>>(), COLOURS[2]);
+        assert_windows(
+            &images,
+            size,
+            &whole(3).into_iter().zip(rectangles).map(erased).collect::<Vec<_>>(),
+            COLOURS[2],
+        );
         assert_windows(&images, size, &[], COLOURS[0]);
         assert_windows(&[], size, &[], COLOURS[0]);
     }

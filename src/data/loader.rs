@@ -26,6 +26,7 @@ const BATCHES_AHEAD: usize = 2;
 
 /// Images of one rank that go through the network together: bytes, or which of the source's, and what is needed to
 /// normalise them.
+#[derive(Debug)]
 pub struct Batch {
     chunks: Vec<Chunk>,
     indices: Vec<u32>,

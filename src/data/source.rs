@@ -3,6 +3,8 @@
 //! A source knows nothing of training: it does not decode, resize or normalise. What is made of a stored image is a
 //! transform's matter, and which images come when is the sampler's.
 
+use std::fmt;
+
 use super::{DataError, Pixels};
 
 /// Colour channels of an image: red, green, blue.
@@ -84,4 +86,10 @@ pub trait Source: Send + Sync {
 
     /// What its images are normalised with.
     fn colours(&self) -> Colours;
+}
+
+impl fmt::Debug for dyn Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} images", self.len())
+    }
 }

@@ -69,7 +69,13 @@ fn windows(batch: &Batch) -> Vec<ImageWindow> {
     let window = |(place, (&index, window)): (usize, (&u32, &Window))| {
         let Rectangle { top, bottom, left, right } = window.erased;
         let erased = [top, bottom, left, right].map(|edge| edge as i32); // of an image's size at most
-        ImageWindow { image: image(place, index), top: window.top, left: window.left, mirrored: window.mirrored, erased }
+        ImageWindow {
+            image: image(place, index),
+            top: window.top,
+            left: window.left,
+            mirrored: window.mirrored,
+            erased,
+        }
     };
     windows.map(window).collect()
 }

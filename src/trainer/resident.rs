@@ -35,7 +35,8 @@ pub(super) fn images_on(device: Device, source: &dyn Source) -> Result<Tensor, T
     let size = [-1, side as i64, side as i64, CHANNELS as i64];
     let bytes = pixels.bytes();
     // From memory that is not page-locked, for libtorch would keep as much of that until the run ends.
-    let images = Tensor::f_from_data_size(bytes, &[bytes.len() as i64], Kind::Uint8)?.f_to_device(device)?.f_view(size)?;
+    let images =
+        Tensor::f_from_data_size(bytes, &[bytes.len() as i64], Kind::Uint8)?.f_to_device(device)?.f_view(size)?;
     let kept: Box<dyn Any + Send + Sync> = Box::new(Mutex::new(images.shallow_clone()));
     let _ = pixels.copy().set(kept); // a process has one device: what there is stays
     Ok(images)

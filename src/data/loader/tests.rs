@@ -2,8 +2,8 @@ use std::path::Path;
 
 use super::*;
 use crate::data::{
-    Augment, CentreView, DatasetKind, Filter, IMAGE_BYTES, MemorySource, Policy, SameSize, Shard, Split, StoredImage, Stream,
-    open, photodigits,
+    Augment, CentreView, DatasetKind, Filter, IMAGE_BYTES, MemorySource, Policy, SameSize, Shard, Split, StoredImage,
+    Stream, open, photodigits,
 };
 
 const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
