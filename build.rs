@@ -8,7 +8,7 @@ use std::{fs, io};
 const SHIM: &str = "src/torch";
 
 /// The GPU kernels: `cuda.cu` in each of these folders.
-const GPU_KERNELS: [&str; 6] = ["branch_sum", "channelwise", "dropout", "mix", "pool", "separable"];
+const GPU_KERNELS: [&str; 7] = ["branch_sum", "channelwise", "dropout", "mix", "pool", "windows", "separable"];
 /// Compute capabilities that they are compiled for; the last one's code is also kept as PTX, for later GPUs.
 const ARCHITECTURES: [&str; 4] = ["80", "90", "100", "120"];
 /// The oldest nvcc that knows all of them.
@@ -128,7 +128,7 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvc
         .files(["cuda/backend", "graph/graph"].map(|name| format!("{SHIM}/{name}.cpp")))
         .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
         .files(
-            ["branch_sum", "depthwise", "dropout", "mix", "pool", "separable"]
+            ["branch_sum", "depthwise", "dropout", "mix", "pool", "separable", "windows"]
                 .map(|part| format!("{SHIM}/{part}/operation.cpp")),
         );
     compilation.compile(&mut compiler, "pdarts_shim");

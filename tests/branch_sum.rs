@@ -282,7 +282,7 @@ fn statistics_keep_their_digits_far_from_zero() {
     let y = (Tensor::randn([8, 4, 16, 16], (Kind::Double, device())) + 1000.0).to_kind(Kind::Float);
     let (mean, var) = (Tensor::zeros([4], (Kind::Float, device())), Tensor::zeros([4], (Kind::Float, device())));
     let norm = Norm { affine: None, running: RunningStatistics { mean: &mean, var: &var }, training: true };
-    branch_sum(&[NodeBranch { y: y.shallow_clone(), norm: Some(norm), mask: None }]).unwrap();
+    let _ = branch_sum(&[NodeBranch { y: y.shallow_clone(), norm: Some(norm), mask: None }]).unwrap();
     let expected = y.to_kind(Kind::Double).var_dim([0i64, 2, 3].as_slice(), true, false) * 0.1;
     assert!(error(&var, &expected) < 1e-6);
 }

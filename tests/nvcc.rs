@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const KERNELS: [&str; 6] = ["branch_sum", "channelwise", "dropout", "mix", "pool", "separable"];
+const KERNELS: [&str; 7] = ["branch_sum", "channelwise", "dropout", "mix", "pool", "separable", "windows"];
 
 /// The folder of CUDA that `make test-setup` installs.
 fn cuda() -> PathBuf {

@@ -3,6 +3,8 @@
 //! A batch is made in chunks of about a megabyte, so that several threads work on a large one; each chunk has its own
 //! buffer, in which it stays until the batch is copied to the device. A chunk's place among the threads follows from its
 //! number, so batches are the same for any number of threads.
+//!
+//! Where all images lie on the device already, a batch is windows on them, of the same draws, and no pixels.
 
 use std::iter::FusedIterator;
 use std::num::NonZeroUsize;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::buffer_pool::{Buffer, BufferPool};
 use super::digest::image_digest;
 use super::prefetch::{Prefetch, QUEUE_LENGTH};
-use super::transform::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
+use super::transform::{Draw, Rectangle, SameSize, Scratch, Transform, UnreadableImage, Window};
 use super::{BadImagePolicy, BadImages, CHANNELS, Colours, DataError, Sampler, Shard, Source};
 
 /// Bytes of pixels that one thread prepares at a time; one image if it is larger.
@@ -22,13 +24,15 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// Batches that are prepared ahead, where the threads' own queues hold less.
 const BATCHES_AHEAD: usize = 2;
 
-/// Images of one rank that go through the network together: bytes, and what is needed to normalise them.
+/// Images of one rank that go through the network together: bytes, or which of the source's, and what is needed to
+/// normalise them.
 #[derive(Debug)]
 pub struct Batch {
     chunks: Vec<Chunk>,
     indices: Vec<u32>,
     labels: Vec<i64>,
-    erased: Vec<Rectangle>,
+    windows: Vec<Window>,
+    source: Option<Arc<dyn Source>>,
     side: usize,
     colours: Colours,
     digest: u64,
@@ -41,7 +45,7 @@ struct Chunk {
     /// `[n, side, side, 3]`
     pixels: Buffer,
     labels: Vec<i64>,
-    erased: Vec<Rectangle>,
+    windows: Vec<Window>,
     digest: u64,
 }
 
@@ -73,7 +77,7 @@ impl Batch {
         self.side
     }
 
-    /// The bytes `[N, side, side, 3]` in pieces, which follow each other.
+    /// The bytes `[N, side, side, 3]` in pieces, which follow each other; none where there is a [`Batch::source`].
     pub fn pixels(&self) -> impl Iterator<Item = &[u8]> {
         self.chunks.iter().map(|chunk| &*chunk.pixels)
     }
@@ -83,9 +87,14 @@ impl Batch {
         &self.labels
     }
 
-    /// What of each image is to be zero once it is normalised.
-    pub fn erased(&self) -> &[Rectangle] {
-        &self.erased
+    /// What a network sees of each image.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// Whose [`Source::pixels`] the windows are on, by [`Batch::indices`]; else they are on the batch's own.
+    pub fn source(&self) -> Option<&dyn Source> {
+        self.source.as_deref()
     }
 
     /// What the images are to be normalised with.
@@ -108,6 +117,7 @@ pub struct Loader {
     num_threads: NonZeroUsize,
     bad_images: Arc<BadImages>,
     digests: bool,
+    windows: bool,
     pool: Arc<BufferPool>,
 }
 
@@ -120,7 +130,8 @@ impl Loader {
         num_threads: NonZeroUsize,
     ) -> Loader {
         let bad_images = Arc::new(BadImages::new(BadImagePolicy::Error));
-        Loader { source, sampler, transform, num_threads, bad_images, digests: false, pool: Arc::default() }
+        let (digests, windows) = (false, false);
+        Loader { source, sampler, transform, num_threads, bad_images, digests, windows, pool: Arc::default() }
     }
 
     /// Does about bad images what `bad_images` says, which several loaders may share; without this the first one is an
@@ -132,6 +143,19 @@ impl Loader {
     /// Says whether batches have a [`Batch::digest`], which the threads compute.
     pub fn with_digests(self, digests: bool) -> Loader {
         Loader { digests, ..self }
+    }
+
+    /// Says whether batches are windows on the [`Batch::source`], where they can be: its images are in memory, nothing but
+    /// windows is made of them, and no digest is computed of their pixels.
+    pub fn with_windows(self, windows: bool) -> Loader {
+        Loader { windows, ..self }
+    }
+
+    /// What draws windows, where batches are such.
+    fn windows(&self) -> Option<SameSize> {
+        let transform = self.transform.windows().filter(|_| self.windows && !self.digests)?;
+        let side = self.source.pixels().and_then(|_| self.source.side())?;
+        (side == transform.side()).then_some(transform)
     }
 
     /// Images in one pass, over all ranks.
@@ -152,7 +176,7 @@ impl Loader {
     /// # Errors
     /// If the system refuses a thread.
     pub fn batches(&self, epoch: u64, steps: Range<usize>) -> Result<Batches, DataError> {
-        let side = self.transform.side();
+        let (side, windows) = (self.transform.side(), self.windows());
         let chunk_images = (CHUNK_BYTES / (side * side * CHANNELS)).max(1);
         let (mut jobs, mut num_chunks) = (Vec::new(), Vec::new());
         let Shard { rank, size } = self.sampler.shard();
@@ -178,6 +202,7 @@ impl Loader {
                 pool: Arc::clone(&self.pool),
                 epoch,
                 digests: self.digests,
+                windows,
                 encoded: Vec::new(),
                 scratch: Scratch::default(),
             };
@@ -189,6 +214,7 @@ impl Loader {
             parts_per_step: self.sampler.num_parts(),
             side,
             colours: self.source.colours(),
+            source: windows.map(|_| Arc::clone(&self.source)),
             waited: Duration::ZERO,
         })
     }
@@ -202,6 +228,8 @@ struct Worker {
     pool: Arc<BufferPool>,
     epoch: u64,
     digests: bool,
+    /// What draws windows, where these are all that is made.
+    windows: Option<SameSize>,
     /// What the source reads into.
     encoded: Vec<u8>,
     scratch: Scratch,
@@ -209,24 +237,31 @@ struct Worker {
 
 impl Worker {
     fn chunk(&mut self, Job { indices, position }: Job) -> Result<Chunk, DataError> {
+        let label = |&index: &u32| {
+            let label = self.source.label(index).map(i64::from);
+            label.ok_or(DataError::SampleOutOfRange { index, len: self.source.len() })
+        };
+        let labels = indices.iter().map(label).collect::<Result<Vec<_>, _>>()?;
+        if let Some(transform) = self.windows {
+            let window = |&index: &u32| transform.window(Draw { epoch: self.epoch, index });
+            let windows = indices.iter().map(window).collect();
+            return Ok(Chunk { indices, pixels: self.pool.take(0), labels, windows, digest: 0 });
+        }
         let side = self.transform.side();
         let image_bytes = side * side * CHANNELS;
         let mut pixels = self.pool.take(indices.len() * image_bytes);
-        let mut labels = Vec::with_capacity(indices.len());
-        let mut erased = Vec::with_capacity(indices.len());
+        let mut windows = Vec::with_capacity(indices.len());
         for (&index, out) in indices.iter().zip(pixels.chunks_exact_mut(image_bytes)) {
-            let label = self.source.label(index);
-            labels.push(label.ok_or(DataError::SampleOutOfRange { index, len: self.source.len() })?.into());
-            erased.push(self.image(index, out)?);
+            windows.push(Window { erased: self.image(index, out)?, ..Window::default() });
         }
         let mut digest = 0u64;
         if self.digests {
-            let images = pixels.chunks_exact(image_bytes).zip(&labels).zip(&erased);
-            for (position, ((pixels, &label), erased)) in (position..).zip(images) {
-                digest = digest.wrapping_add(image_digest(position, label, pixels, erased));
+            let images = pixels.chunks_exact(image_bytes).zip(&labels).zip(&windows);
+            for (position, ((pixels, &label), window)) in (position..).zip(images) {
+                digest = digest.wrapping_add(image_digest(position, label, pixels, &window.erased));
             }
         }
-        Ok(Chunk { indices, pixels, labels, erased, digest })
+        Ok(Chunk { indices, pixels, labels, windows, digest })
     }
 
     fn image(&mut self, index: u32, out: &mut [u8]) -> Result<Rectangle, DataError> {
@@ -251,6 +286,7 @@ pub struct Batches {
     parts_per_step: usize,
     side: usize,
     colours: Colours,
+    source: Option<Arc<dyn Source>>,
     waited: Duration,
 }
 
@@ -270,7 +306,8 @@ impl Batches {
         Ok(Batch {
             indices: chunks.iter().flat_map(|chunk| &chunk.indices).copied().collect(),
             labels: chunks.iter().flat_map(|chunk| &chunk.labels).copied().collect(),
-            erased: chunks.iter().flat_map(|chunk| &chunk.erased).copied().collect(),
+            windows: chunks.iter().flat_map(|chunk| &chunk.windows).copied().collect(),
+            source: self.source.clone(),
             side: self.side,
             colours: self.colours,
             digest: chunks.iter().fold(0, |sum, chunk| sum.wrapping_add(chunk.digest)),

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{CHANNELS, Colours, DataError, Source, StoredImage};
+use super::{CHANNELS, Colours, DataError, Pixels, Source, StoredImage};
 
 /// Labelled images `[N, side, side, 3]` and what is known of their classes and colours.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct MemorySource {
-    images: Vec<u8>,
+    images: Pixels,
     labels: Vec<u32>,
     /// Height and width of every image in pixels.
     side: usize,
@@ -26,7 +26,7 @@ impl MemorySource {
     /// An empty set of images of `side` x `side` pixels with one class for each name.
     pub(super) fn new(class_names: &[&str], side: usize, colours: Colours) -> Self {
         let class_names = class_names.iter().map(ToString::to_string).collect();
-        Self { images: Vec::new(), labels: Vec::new(), side, class_names, colours, files: Vec::new() }
+        Self { images: Pixels::default(), labels: Vec::new(), side, class_names, colours, files: Vec::new() }
     }
 
     /// Appends one record of a file: red, green and blue planes, the way CIFAR stores an image.
@@ -51,14 +51,14 @@ impl MemorySource {
         let plane_bytes = self.side * self.side;
         let (red, rest) = planes.split_at(plane_bytes);
         let (green, blue) = rest.split_at(plane_bytes);
-        self.images.extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
+        self.images.bytes_mut().extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
         self.labels.push(label);
         Ok(())
     }
 
     /// Image `index` as `[side, side, 3]` bytes, or `None` past the last one.
     pub(super) fn image(&self, index: u32) -> Option<&[u8]> {
-        self.images.chunks_exact(self.side * self.side * CHANNELS).nth(index as usize)
+        self.images.bytes().chunks_exact(self.side * self.side * CHANNELS).nth(index as usize)
     }
 }
 
@@ -84,6 +84,10 @@ impl Source for MemorySource {
         Ok(StoredImage::Pixels { bytes, width: self.side, height: self.side })
     }
 
+    fn pixels(&self) -> Option<&Pixels> {
+        Some(&self.images)
+    }
+
     fn location(&self, index: u32) -> String {
         let index = index as usize;
         match self.files.iter().rfind(|(_, first)| *first <= index) {
@@ -94,7 +98,7 @@ impl Source for MemorySource {
 
     fn fingerprint(&self) -> String {
         let labels: Vec<u8> = self.labels.iter().flat_map(|label| label.to_le_bytes()).collect();
-        format!("{:x}", Sha256::new().chain_update(&self.images).chain_update(labels).finalize())
+        format!("{:x}", Sha256::new().chain_update(self.images.bytes()).chain_update(labels).finalize())
     }
 
     fn colours(&self) -> Colours {
@@ -130,18 +134,21 @@ mod tests {
 
     #[test]
     fn images_are_located_in_their_files_and_labels_count_in_the_fingerprint() {
-        let mut source = MemorySource::new(&["one", "two"], SIDE, COLOURS);
-        for (path, record) in [("a.bin", 0), ("a.bin", 1), ("b.bin", 0)] {
-            image(0, path, record, &mut source);
-        }
-        assert_eq!(source.location(1), "a.bin (record 1, counted from 0)");
-        assert_eq!(source.location(2), "b.bin (record 0, counted from 0)");
-        let same = source.clone();
-        assert_eq!(source.fingerprint(), same.fingerprint());
-        let mut other = MemorySource { labels: vec![0, 0, 1], ..same };
-        assert_ne!(source.fingerprint(), other.fingerprint());
+        let source = || {
+            let mut source = MemorySource::new(&["one", "two"], SIDE, COLOURS);
+            for (path, record) in [("a.bin", 0), ("a.bin", 1), ("b.bin", 0)] {
+                image(0, path, record, &mut source);
+            }
+            source
+        };
+        let same = source();
+        assert_eq!(same.location(1), "a.bin (record 1, counted from 0)");
+        assert_eq!(source().fingerprint(), same.fingerprint());
+        let mut other = MemorySource { labels: vec![0, 0, 1], ..source() };
+        assert_ne!(same.fingerprint(), other.fingerprint());
         other.labels = vec![0; 3];
-        other.images[7] ^= 1;
-        assert_ne!(source.fingerprint(), other.fingerprint());
+        assert_eq!(same.fingerprint(), other.fingerprint());
+        other.images.bytes_mut()[7] ^= 1;
+        assert_ne!(same.fingerprint(), other.fingerprint());
     }
 }

@@ -27,6 +27,7 @@ mod memory;
 mod packing;
 mod parallel;
 mod photodigits;
+mod pixels;
 mod prefetch;
 mod random;
 mod sampler;
@@ -46,6 +47,7 @@ pub use image_folder::ImageFolder;
 pub use images::{Images, require_same_classes};
 pub use loader::{Batch, Batches, Loader};
 pub use memory::MemorySource;
+pub use pixels::Pixels;
 pub use random::Stream;
 pub use sampler::{Sampler, Shard, search_split, train_valid_split};
 pub use shards::Shards;
@@ -54,7 +56,7 @@ pub use subset::Subset;
 pub use transform::{
     Area, Augment, CentreView, ColourChange, ColourJitter, Decoded, Draw, Filter, ImageDecoder, ImageError, JpegError,
     MAX_PIXELS, Picture, Policy, RandomResizedCrop, Rectangle, SameSize, Scratch, Shrink, TrainingView, Transform,
-    UnreadableImage,
+    UnreadableImage, Window,
 };
 
 /// The data sets that the program knows.

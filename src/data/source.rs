@@ -3,7 +3,9 @@
 //! A source knows nothing of training: it does not decode, resize or normalise. What is made of a stored image is a
 //! transform's matter, and which images come when is the sampler's.
 
-use super::DataError;
+use std::fmt;
+
+use super::{DataError, Pixels};
 
 /// Colour channels of an image: red, green, blue.
 pub const CHANNELS: usize = 3;
@@ -53,6 +55,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// All images, where they are in memory and of one size.
+    fn pixels(&self) -> Option<&Pixels> {
+        None
+    }
+
     /// One name for each class, in the order of labels.
     fn class_names(&self) -> &[String];
 
@@ -84,4 +91,10 @@ pub trait Source: Send + Sync {
 
     /// What its images are normalised with.
     fn colours(&self) -> Colours;
+}
+
+impl fmt::Debug for dyn Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} images", self.len())
+    }
 }

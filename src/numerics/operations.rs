@@ -7,13 +7,14 @@ use tch::{Kind, Tensor};
 use super::comparison::Computed;
 use super::values::Values;
 use super::{Case, Extent, Failure};
+use crate::data::Colours;
 use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, Linear, ParameterStore, Stem, channels_last, cross_entropy};
 use crate::search::PartialChannels;
 use crate::torch::{
-    Branch, DepthwiseGeometry, NodeBranch, Norm, RunningStatistics, SeparableWeights, TorchError, avg_pool_3x3,
-    branch_sum, bytes_to_device, max_pool_3x3, mix, relu_depthwise, separable_conv, sync_batch_norm,
-    synchronise_batch_norm,
+    Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableWeights, TorchError,
+    avg_pool_3x3, branch_sum, bytes_to_device, max_pool_3x3, mix, normalised_windows, relu_depthwise, separable_conv,
+    sync_batch_norm, synchronise_batch_norm,
 };
 
 /// Images, channels, height and width of an operation's input.
@@ -217,6 +218,14 @@ fn heads() -> Vec<Case> {
             let bytes: Vec<u8> = (0..=255).collect();
             let images = bytes_to_device(&[&bytes], values.device)?;
             Ok(Computed::of(vec![images.f_to_kind(Kind::Double)?]))
+        }),
+        Case::operation("windows on images", |values| {
+            let bytes: Vec<u8> = (0..=255).flat_map(|byte| [byte; 3]).collect();
+            let images = bytes_to_device(&[&bytes], values.device)?.f_view([2, 8, 16, 3])?;
+            let whole = ImageWindow::default();
+            let cut = ImageWindow { image: 1, top: -3, left: 2, mirrored: true, erased: [4, 6, 0, 9] };
+            let Colours { mean, std } = Colours::IMAGENET;
+            Ok(Computed::of(vec![normalised_windows(&images, &[whole, cut, whole], mean, std, values.kind)?]))
         }),
         Case::operation("stem of CIFAR", |values| stem(values, NetworkKind::Cifar)).also_in_bf16(),
         Case::operation("stem of ImageNet", |values| stem(values, NetworkKind::ImageNet)).also_in_bf16(),

@@ -9,7 +9,7 @@ namespace pdarts {
 namespace {
 std::atomic<bool> own_kernels{true};
 
-// Where activations of the right type lie.
+// For activations of the right type that lie where `like` does.
 Backend backend_at(const torch::Tensor &like) {
   if (!own_kernels) {
     return Backend::Composed;
@@ -33,5 +33,9 @@ Backend backend_with_bfloat16_of(const torch::Tensor &like) {
 } // namespace pdarts
 
 void pdarts_choose_kernels(bool own) { pdarts::own_kernels = own; }
+
+bool pdarts_gpu_kernels_compute(const torch::Tensor *tensor) {
+  return pdarts::backend_at(*tensor) == pdarts::Backend::Gpu;
+}
 
 bool pdarts_own_kernels_chosen() { return pdarts::own_kernels; }

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use clap::ValueEnum;
+use tch::Tensor;
+use torch_sys::C_tensor;
 
 use super::{TorchError, take_message};
 
@@ -14,6 +16,7 @@ unsafe extern "C" {
     fn pdarts_own_kernels_chosen() -> bool;
     fn pdarts_has_gpu_kernels() -> bool;
     fn pdarts_gpu_runs_kernels() -> bool;
+    fn pdarts_gpu_kernels_compute(tensor: *const C_tensor) -> bool;
     fn pdarts_emulate_gpu_kernels(library: *const c_char) -> *mut c_char;
 }
 
@@ -61,6 +64,12 @@ pub fn has_gpu_kernels() -> bool {
 pub fn gpu_kernels_serve() -> bool {
     // SAFETY: launches a kernel on memory of its own, the first time.
     chosen_kernels() == Kernels::Fused && unsafe { pdarts_gpu_runs_kernels() }
+}
+
+/// Whether this crate's GPU kernels compute where `tensor` lies, in a GPU's memory or in their emulation's.
+pub(super) fn gpu_kernels_compute(tensor: &Tensor) -> bool {
+    // SAFETY: reads where a live tensor lies.
+    unsafe { pdarts_gpu_kernels_compute(tensor.as_ptr()) }
 }
 
 /// From now on the GPU kernels serve tensors on the CPU, emulated by `library`: for tests on machines without a GPU.

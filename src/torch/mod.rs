@@ -19,6 +19,7 @@ mod profile;
 mod separable;
 mod side_stream;
 mod sync_batch_norm;
+mod windows;
 
 use std::ffi::{CStr, CString, c_char};
 use std::ptr;
@@ -46,6 +47,7 @@ pub use profile::{OperationTime, profile};
 pub use separable::{SeparableWeights, separable_conv};
 pub use side_stream::{SideStream, StreamEvent};
 pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
+pub use windows::{ImageWindow, normalised_windows};
 
 /// A failure inside libtorch, with libtorch's own message.
 #[derive(Debug, thiserror::Error)]

@@ -61,6 +61,8 @@ bool pdarts_own_kernels_chosen();
 // Whether GPU kernels are compiled into the program, and whether this process's GPU runs them.
 bool pdarts_has_gpu_kernels();
 bool pdarts_gpu_runs_kernels();
+// Whether GPU kernels compute where `tensor` lies.
+bool pdarts_gpu_kernels_compute(const torch::Tensor *tensor);
 // From now on the GPU kernels that `library` emulates serve tensors on the CPU; for tests.
 char *pdarts_emulate_gpu_kernels(const char *library);
 // Computes `*output`, a new tensor that the callee owns; returns null or a message that `free` releases.
@@ -114,6 +116,10 @@ int64_t pdarts_graph_size(const void *graph);
 void pdarts_release_graph(void *graph);
 // Dropout by draws that a replay repeats; `*output` is a new tensor that the caller owns.
 char *pdarts_dropout(const torch::Tensor *x, double probability, torch::Tensor **output);
+// Windows on images in bytes [M, H, W, 3], as rows of `windows` [N, 8] tell them (torch/windows.rs), normalised with three means
+// and three standard deviations in `colours`, into `y` [N, H, W, 3]: where GPU kernels compute, by one.
+char *pdarts_write_windows(const torch::Tensor *images, const torch::Tensor *windows, const float *colours,
+                           const torch::Tensor *y);
 void pdarts_free_message(char *message);
 const char *pdarts_libtorch_version();
 }

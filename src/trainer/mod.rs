@@ -30,6 +30,7 @@ mod progress;
 mod recovery;
 mod rehearsal;
 mod replay;
+mod resident;
 mod retrain;
 mod save_clock;
 mod search;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::open::open_part;
+use super::resident;
 use crate::data::{
     Augment, CentreView, DataError, DatasetKind, Loader, SameSize, Sampler, Shard, Source, Split, Transform,
 };
@@ -40,6 +41,7 @@ impl TestData {
         let sampler = Sampler::sequential(0..source.len() as u32, global_batch, shard)?;
         let threads = NonZeroUsize::new(world.threads).unwrap_or(NonZeroUsize::MIN);
         let loader = Loader::new(Arc::clone(&source), sampler, transform, threads);
+        let loader = loader.with_windows(resident::stays_on(&*source, world.device));
         Ok(Self { source, loader })
     }
 }

@@ -174,6 +174,8 @@ template <typename T> T __shfl_down_sync(unsigned, T value, unsigned delta) {
 }
 template <typename T> T __shfl_sync(unsigned, T value, int lane) { return emulation::shuffle(value, unsigned(lane)); }
 template <typename T> T __ldg(const T *address) { return *address; }
+inline float __fsub_rn(float a, float b) { return a - b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
 
 #define PDARTS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                  \

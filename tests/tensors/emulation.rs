@@ -8,7 +8,7 @@ use std::{env, fs, process};
 const SOURCES: &str = "src/torch";
 const EMULATION: &str = "tests/emulation/cuda.h";
 /// `cuda.cu` in each of these folders, the one that takes longest first.
-const KERNELS: [&str; 6] = ["separable", "branch_sum", "channelwise", "dropout", "mix", "pool"];
+const KERNELS: [&str; 7] = ["separable", "branch_sum", "channelwise", "dropout", "mix", "pool", "windows"];
 
 /// Compiles it, unless that was done of the same sources.
 ///

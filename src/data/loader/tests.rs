@@ -2,8 +2,8 @@ use std::path::Path;
 
 use super::*;
 use crate::data::{
-    Augment, CentreView, DatasetKind, Filter, IMAGE_BYTES, MemorySource, SameSize, Shard, Split, StoredImage, Stream,
-    open, photodigits,
+    Augment, CentreView, DatasetKind, Filter, IMAGE_BYTES, MemorySource, Policy, SameSize, Shard, Split, StoredImage,
+    Stream, open, photodigits,
 };
 
 const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
@@ -11,11 +11,11 @@ const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutou
 const LARGE_SIDE: usize = 200;
 
 /// All that a network sees of a batch.
-type Content = (Vec<u8>, Vec<i64>, Vec<Rectangle>);
+type Content = (Vec<u8>, Vec<i64>, Vec<Window>);
 
 fn content(batch: &Batch) -> Content {
-    assert_eq!(batch.len(), batch.erased().len());
-    (batch.pixels().flatten().copied().collect(), batch.labels().to_vec(), batch.erased().to_vec())
+    assert_eq!(batch.len(), batch.windows().len());
+    (batch.pixels().flatten().copied().collect(), batch.labels().to_vec(), batch.windows().to_vec())
 }
 
 fn digits(split: Split) -> Arc<MemorySource> {
@@ -111,12 +111,53 @@ fn starting_at_a_step_equals_skipping_the_batches_before() {
 fn ranks_share_the_images_of_one_rank_pixel_by_pixel() {
     let whole = batches(&shuffled(Shard::WHOLE, 1), 0..3);
     let ranks: Vec<_> = (0..3).map(|rank| batches(&shuffled(Shard { rank, size: 3 }, 1), 0..3)).collect();
-    for (step, (pixels, labels, erased)) in whole.iter().enumerate() {
+    for (step, (pixels, labels, windows)) in whole.iter().enumerate() {
         assert_eq!(labels.len(), 8);
         assert!(*pixels == ranks.iter().flat_map(|rank| rank[step].0.clone()).collect::<Vec<_>>());
         assert!(*labels == ranks.iter().flat_map(|rank| rank[step].1.clone()).collect::<Vec<_>>());
-        assert!(*erased == ranks.iter().flat_map(|rank| rank[step].2.clone()).collect::<Vec<_>>());
+        assert!(*windows == ranks.iter().flat_map(|rank| rank[step].2.clone()).collect::<Vec<_>>());
     }
+}
+
+/// The first batch of an epoch of `loader` in windows.
+fn first_in_windows(loader: Loader) -> Batch {
+    loader.with_windows(true).batches(2, 0..1).unwrap().next().unwrap().unwrap()
+}
+
+#[test]
+fn windows_are_what_pixels_were_cut_by() {
+    let source = digits(Split::Train);
+    let batches = |loader: &Loader| loader.batches(2, 3..9).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
+    let of_pixels = batches(&shuffled(Shard { rank: 1, size: 2 }, 2));
+    let of_windows = batches(&shuffled(Shard { rank: 1, size: 2 }, 2).with_windows(true));
+    assert_eq!((of_pixels.len(), of_windows.len()), (6, 6));
+    for (pixels, windows) in of_pixels.iter().zip(&of_windows) {
+        assert!(pixels.source().is_none() && windows.source().is_some());
+        assert_eq!((pixels.indices(), pixels.labels()), (windows.indices(), windows.labels()));
+        let erased = |batch: &Batch| batch.windows().iter().map(|window| window.erased).collect::<Vec<_>>();
+        assert_eq!(erased(pixels), erased(windows));
+        let mut cut = vec![0; 4 * IMAGE_BYTES];
+        for ((out, window), &index) in cut.chunks_exact_mut(IMAGE_BYTES).zip(windows.windows()).zip(windows.indices()) {
+            window.cut(source.image(index).unwrap(), 32, out);
+        }
+        assert!(cut == content(pixels).0 && content(windows).0.is_empty());
+    }
+}
+
+#[test]
+fn pixels_are_made_where_windows_are_not_enough() {
+    let of = |augment| {
+        let sampler = Sampler::shuffled(0..100, 8, 5, Stream::Weights, Shard::WHOLE).unwrap();
+        loader(digits(Split::Train), sampler, augment, 1)
+    };
+    assert!(first_in_windows(of(AUGMENT)).source().is_some());
+    let with_policy = Augment { policy: Some(Policy::AutoAugment), ..AUGMENT };
+    for batch in [first_in_windows(of(with_policy)), first_in_windows(of(AUGMENT).with_digests(true))] {
+        assert!(batch.source().is_none());
+        assert_eq!(content(&batch).0.len(), 8 * IMAGE_BYTES);
+    }
+    let other_size = Loader { transform: Arc::new(SameSize::new(16, AUGMENT, 5)), ..of(AUGMENT) };
+    assert!(other_size.with_windows(true).batches(0, 0..1).unwrap().next().unwrap().is_err());
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use rand::Rng;
 
 use super::Rectangle;
-use super::padded_crop::point_below;
+use super::window::point_below;
 
 /// A square of `length` pixels around a random centre in an image of `side` pixels, clipped at its borders.
 pub(super) fn cutout(length: usize, side: usize, rng: &mut impl Rng) -> Rectangle {

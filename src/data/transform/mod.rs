@@ -1,8 +1,9 @@
 //! What is made of a stored image before a network gets it: bytes of one size.
 //!
 //! One file a transform. [`TrainingView`] and [`CentreView`] take photos of any size, as files or pixels, by way of
-//! `decode` and `jpeg`; [`SameSize`] takes what is decoded and of one size. They work on bytes; normalisation follows on the device, for a quarter of the memory and of the
-//! copies. What has to be zero after normalisation travels with the batch as a [`Rectangle`].
+//! `decode` and `jpeg`; [`SameSize`] takes what is decoded and of one size, of which it may be told without a pixel, as a
+//! [`Window`]. They work on bytes; normalisation follows on the device, for a quarter of the memory and of the copies. What
+//! has to be zero after normalisation travels with the batch as a [`Rectangle`].
 
 mod centre_view;
 mod colour_jitter;
@@ -11,12 +12,12 @@ mod decode;
 mod flip;
 mod jpeg;
 mod operation;
-mod padded_crop;
 mod policy;
 mod random_resized_crop;
 mod resize;
 mod same_size;
 mod training_view;
+mod window;
 
 use fast_image_resize::Resizer;
 
@@ -31,6 +32,7 @@ pub use random_resized_crop::RandomResizedCrop;
 pub use resize::Filter;
 pub use same_size::{Augment, SameSize};
 pub use training_view::TrainingView;
+pub use window::Window;
 
 /// Part of an image; the default is empty.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -98,6 +100,11 @@ pub trait Transform: Send + Sync {
         scratch: &mut Scratch,
         out: &mut [u8],
     ) -> Result<Rectangle, UnreadableImage>;
+
+    /// This transform, if all that it does is to cut a window out of an image of its size.
+    fn windows(&self) -> Option<SameSize> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,7 @@
 //! pipeline; a policy's colour and shape operations come between, on the cropped and mirrored bytes.
 
 use super::cutout::cutout;
-use super::padded_crop::PaddedCrop;
-use super::{Draw, Policy, Rectangle, Scratch, Transform, UnreadableImage};
+use super::{Draw, Policy, Rectangle, Scratch, Transform, UnreadableImage, Window};
 use crate::data::StoredImage;
 use crate::data::random::{Stream, generator};
 
@@ -35,6 +34,15 @@ impl SameSize {
     pub fn new(side: usize, augment: Augment, seed: u64) -> Self {
         Self { side, augment, seed }
     }
+
+    /// What is left of an image, and what is to be zero of that; a policy comes between the two.
+    pub fn window(&self, draw: Draw) -> Window {
+        let Self { side, augment: Augment { crop_padding, horizontal_flip, cutout: length, .. }, seed } = *self;
+        let mut rng = generator(seed, Stream::Augmentation, draw.epoch, draw.index.into());
+        let window = Window::draw(crop_padding, horizontal_flip, &mut rng);
+        let erased = if length > 0 { cutout(length, side, &mut rng) } else { Rectangle::default() };
+        Window { erased, ..window }
+    }
 }
 
 impl Transform for SameSize {
@@ -57,14 +65,16 @@ impl Transform for SameSize {
             }
             StoredImage::Encoded(_) => return Err(UnreadableImage("it is not decoded".to_owned())),
         };
-        let Augment { crop_padding, horizontal_flip, cutout: length, policy } = self.augment;
-        let (epoch, index) = (draw.epoch, draw.index.into());
-        let mut rng = generator(seed, Stream::Augmentation, epoch, index);
-        PaddedCrop::draw(crop_padding, horizontal_flip, &mut rng).apply(image, side, out);
-        if let Some(policy) = policy {
-            policy.apply(out, side, &mut generator(seed, Stream::Policy, epoch, index));
+        let window = self.window(draw);
+        window.cut(image, side, out);
+        if let Some(policy) = self.augment.policy {
+            policy.apply(out, side, &mut generator(seed, Stream::Policy, draw.epoch, draw.index.into()));
         }
-        Ok(if length > 0 { cutout(length, side, &mut rng) } else { Rectangle::default() })
+        Ok(window.erased)
+    }
+
+    fn windows(&self) -> Option<SameSize> {
+        self.augment.policy.is_none().then_some(*self)
     }
 }
 

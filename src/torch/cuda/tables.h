@@ -6,6 +6,7 @@
 #include "../mix/cuda.h"
 #include "../pool/cuda.h"
 #include "../separable/cuda.h"
+#include "../windows/cuda.h"
 
 namespace pdarts::cuda {
 
@@ -15,6 +16,7 @@ template <typename S> struct Table {
   channelwise::CudaKernels<S> channelwise;
   dropout::CudaKernels<S> dropout;
   separable::CudaKernels<S> separable;
+  windows::CudaKernels<S> windows;
   mix::CudaKernels<S> mix;
   pool::CudaKernels<S> pool;
 };

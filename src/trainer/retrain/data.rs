@@ -18,6 +18,7 @@ use crate::model::NetworkDescription;
 use crate::trainer::bad_images::bad_images;
 use crate::trainer::batch_norm_values::{NormalisedBatch, check_normalised_values};
 use crate::trainer::open::{dataset_kind, open_part};
+use crate::trainer::resident;
 use crate::trainer::search::SearchDataError;
 use crate::trainer::views::{ViewSettings, Views};
 use crate::world::World;
@@ -61,7 +62,8 @@ impl TrainData {
         let loader = |part: &Part, sampler: Sampler, transform: &Arc<dyn Transform>| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
             let loader = Loader::new(Arc::clone(&part.source), sampler, Arc::clone(transform), threads);
-            loader.with_bad_images(Arc::clone(&part.bad_images))
+            let windows = resident::stays_on(&*part.source, world.device);
+            loader.with_bad_images(Arc::clone(&part.bad_images)).with_windows(windows)
         };
         let in_order = |part: &Part| {
             let sampler = Sampler::sequential(part.samples.clone(), batch, shard)?;

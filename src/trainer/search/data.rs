@@ -12,6 +12,7 @@ use crate::data::{
 use crate::trainer::bad_images::bad_images;
 use crate::trainer::batch_norm_values::{NormalisedBatch, check_normalised_values};
 use crate::trainer::open::{dataset_kind, open_part};
+use crate::trainer::resident;
 use crate::trainer::views::{ViewSettings, Views};
 use crate::world::World;
 
@@ -62,7 +63,8 @@ impl SearchData {
         let loader = |share: &Share, sampler: Sampler, transform: &Arc<dyn Transform>| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
             let loader = Loader::new(Arc::clone(&share.source), sampler, Arc::clone(transform), threads);
-            loader.with_bad_images(Arc::clone(&share.bad_images))
+            let windows = resident::stays_on(&*share.source, world.device);
+            loader.with_bad_images(Arc::clone(&share.bad_images)).with_windows(windows)
         };
         let training = |share: &Share, stream: Stream| {
             let sampler = Sampler::shuffled(share.samples.clone(), batch, seed, stream, shard)?.in_parts(parts);
