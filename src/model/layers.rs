@@ -5,10 +5,7 @@
 use tch::{Device, Tensor};
 
 use super::ParameterStore;
-use crate::torch::{Norm, RunningStatistics, TorchError, sync_batch_norm, synchronises_batch_norm};
-
-const BATCH_NORM_MOMENTUM: f64 = 0.1;
-const BATCH_NORM_EPSILON: f64 = 1e-5;
+use crate::torch::{NodeBranch, Norm, RunningStatistics, TorchError, branch_sum};
 
 /// `x` with the same values and shape in channels-last memory.
 ///
@@ -128,22 +125,7 @@ impl BatchNorm {
     /// # Errors
     /// When `x` does not fit, or the other ranks cannot be reached.
     pub fn forward(&self, x: &Tensor, training: bool) -> Result<Tensor, TorchError> {
-        let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
-        if training && synchronises_batch_norm() {
-            return sync_batch_norm(x, affine, self.running());
-        }
-        let normalised = x.f_batch_norm(
-            affine.map(|(weight, _)| weight),
-            affine.map(|(_, bias)| bias),
-            Some(&self.running_mean),
-            Some(&self.running_var),
-            training,
-            BATCH_NORM_MOMENTUM,
-            BATCH_NORM_EPSILON,
-            // cuDNN's version wants both scale and shift.
-            affine.is_some(),
-        );
-        Ok(normalised?)
+        branch_sum(&[NodeBranch { y: x.shallow_clone(), norm: Some(self.as_norm(training)), mask: None }])
     }
 
     /// That of one of `blocks` equal blocks of channels alone; the tensors are shared.
