@@ -12,9 +12,14 @@ TEST_PROFILE := --config 'profile.release.package.pdarts.opt-level=1'
 # Builds of their own, so that no other is made anew after them.
 UNOPTIMISED := --config 'profile.release.package.pdarts.opt-level=0'
 KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
+# What has threads of its own; the last line is of ranks, in tests/nccl.
+THREADED := data::loader data::prefetch data::parallel data::buffer_pool data::bad_images data::shards::pack \
+	run:: trace:: world:: trainer::parallel \
+	collectives:: failures:: stalls:: search_by_nccl
+HOST = $(shell rustc -vV | sed -n 's/host: //p')
 
 .NOTPARALLEL:
-.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check lint tests docs sanitize soak bench gpu-check test-setup peer-setup clean
+.PHONY: help setup build search reproduce-quickstart imagenet-smoke test check lint tests docs sanitize races soak bench gpu-check test-setup peer-setup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' Makefile
@@ -59,9 +64,14 @@ docs: ## build the documentation as a site: target/book/index.html
 # Its program would not start by itself.
 sanitize: setup ## run the tests of the C++ kernels under AddressSanitizer
 	ASAN_OPTIONS=detect_leaks=0 \
-	CARGO_TARGET_$(shell rustc -vV | sed -n 's/host: //p' | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
+	CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER="env LD_PRELOAD=$$(gcc -print-file-name=libasan.so)" \
 	$(CARGO) test --release $(UNOPTIMISED) --features address-sanitizer $(KERNEL_TESTS:%=--test %) -- \
 		--skip gpu_kernels_pass_in_the_emulation; code=$$?; rm -f $(PDARTS); exit $$code
+
+# The option is unstable, so the compiler is told to be a nightly one. tests/races.supp has what is no race.
+races: setup ## run the tests of what has threads under ThreadSanitizer (after `rustup component add rust-src`)
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread TSAN_OPTIONS="suppressions='$(CURDIR)/tests/races.supp'" \
+	$(CARGO) test --release $(UNOPTIMISED) -Zbuild-std --target $(HOST) --lib --test nccl -- $(THREADED)
 
 soak: setup ## hundreds of kills, thousands of steps, millions of broken inputs, and a summary: beside `make test` (PDARTS_SOAK)
 	launch/soak.sh $(CARGO) --release $(TEST_PROFILE) --config 'profile.release.package.pdarts.overflow-checks=true'

@@ -87,7 +87,8 @@ extern "C" fn call(
     output: *mut *mut C_tensor,
 ) -> *mut c_char {
     let compute = || {
-        // SAFETY: the context that `checkpoint` gave, not yet released; only one thread uses it at a time.
+        // SAFETY: the context that `checkpoint` gave, not yet released; the node of autograd's graph that owns it runs
+        // on one thread at a time.
         let forward = unsafe { &*context.cast::<Forward>() };
         // SAFETY: `num_inputs` pointers to live tensors, of which these are second handles.
         let inputs: Vec<Tensor> =

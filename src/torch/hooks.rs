@@ -30,7 +30,7 @@ pub struct GradientHooks {
     _ready: Box<Ready>,
 }
 
-// SAFETY: the pointers are owned handles that only `drop` uses.
+// SAFETY: the pointers are owned handles that only `drop` uses, on any thread; what the hooks point to is `Send`.
 unsafe impl Send for GradientHooks {}
 
 impl GradientHooks {
@@ -56,14 +56,15 @@ impl GradientHooks {
 impl Drop for GradientHooks {
     fn drop(&mut self) {
         for hook in self.hooks.drain(..) {
-            // SAFETY: a handle that the shim gave out and that is released once.
+            // SAFETY: a handle that the shim gave out and that is released once. No backward pass runs meanwhile that
+            // could call it: whoever owns the hooks has the passes computed and waits for them.
             unsafe { pdarts_release_hook(hook) };
         }
     }
 }
 
 extern "C" fn call(context: *const c_void, index: usize) {
-    // SAFETY: the context that `new` gave, alive as long as the hook.
+    // SAFETY: the context that `new` gave, which is dropped after the hooks; it may be called from any thread (`Sync`).
     let ready = unsafe { &*context.cast::<Ready>() };
     if catch_unwind(AssertUnwindSafe(|| ready(index))).is_err() {
         // The panic hook has reported it; unwinding through libtorch is not possible.

@@ -39,7 +39,7 @@ pub fn bytes_to_device(parts: &[&[u8]], device: Device) -> Result<Tensor, TorchE
 /// # Errors
 /// When libtorch has no memory for them.
 pub fn values_to_device<T: Element>(values: &[T], device: Device) -> Result<Tensor, TorchError> {
-    // SAFETY: plain numbers without padding, of which every byte may be read.
+    // SAFETY: the slice's own bytes; libtorch's elements are plain numbers without padding, so that each may be read.
     let bytes = unsafe { slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
     Ok(bytes_to_device(&[bytes], device)?.f_view_dtype(T::KIND)?)
 }

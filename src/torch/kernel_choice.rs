@@ -62,7 +62,7 @@ pub fn has_gpu_kernels() -> bool {
 /// Whether this crate's GPU kernels compute on this process's GPU: they are compiled in, the GPU runs them, and nothing else was
 /// chosen.
 pub fn gpu_kernels_serve() -> bool {
-    // SAFETY: launches a kernel on memory of its own, the first time.
+    // SAFETY: no pointers; the first time it launches a kernel on memory of its own.
     chosen_kernels() == Kernels::Fused && unsafe { pdarts_gpu_runs_kernels() }
 }
 
@@ -78,6 +78,7 @@ pub(super) fn gpu_kernels_compute(tensor: &Tensor) -> bool {
 /// When the library cannot be loaded.
 pub fn emulate_gpu_kernels(library: &Path) -> Result<(), TorchError> {
     let library = CString::new(library.as_os_str().as_bytes()).map_err(|error| TorchError::Shim(error.to_string()))?;
-    // SAFETY: a terminated string; the library is this crate's own, built beside it.
+    // SAFETY: a terminated string. What the library does when it is loaded and called is the word of the caller, a test
+    // that has built it from this crate's sources.
     take_message(unsafe { pdarts_emulate_gpu_kernels(library.as_ptr()) })
 }

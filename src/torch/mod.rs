@@ -91,7 +91,7 @@ pub fn set_grad(parameter: &Tensor, gradient: &Tensor) -> Result<(), TorchError>
 pub fn gradients(output: &Tensor, output_gradient: &Tensor, inputs: &[&Tensor]) -> Result<Vec<Tensor>, TorchError> {
     let pointers: Vec<_> = inputs.iter().map(|input| input.as_ptr()).collect();
     let mut computed = vec![ptr::null_mut(); inputs.len()];
-    // SAFETY: all inputs are live tensors, both arrays have `inputs.len()` places.
+    // SAFETY: all tensors live, both arrays have `inputs.len()` places; the shim fills the second if it succeeds.
     take_message(unsafe {
         pdarts_gradients(
             output.as_ptr(),

@@ -29,7 +29,7 @@ pub struct OperationTime {
 /// # Errors
 /// When libtorch refuses the hooks.
 pub fn profile<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), TorchError> {
-    // SAFETY: no arguments.
+    // SAFETY: no pointers; the shim's sums are behind a lock.
     take_message(unsafe { pdarts_profile_start() })?;
     let result = work();
     let mut times: Vec<OperationTime> = Vec::new();

@@ -48,7 +48,7 @@ unsafe extern "C" {
 pub fn synchronise_batch_norm(sum_over_ranks: Option<SumOverRanks>) {
     let reduce = sum_over_ranks.is_some().then_some(reduce as CReduce);
     *SUM_OVER_RANKS.write().unwrap_or_else(PoisonError::into_inner) = sum_over_ranks;
-    // SAFETY: a function of this program, or null.
+    // SAFETY: sets an atomic variable to a function that is never unloaded, or to null.
     unsafe { pdarts_synchronise_batch_norm(reduce) };
 }
 

@@ -81,6 +81,12 @@ impl StopSignal {
         Ok(Asked { signal, checkpoint: numbers.f_int64_value(&[1])? != 0 })
     }
 
+    /// As if `signal` had arrived.
+    #[cfg(test)]
+    pub(super) fn request(&self, signal: Signal) {
+        self.number.store(signal.unsigned_abs() as usize, Ordering::Relaxed);
+    }
+
     /// The number of the signal that asked this process to stop.
     pub fn requested(&self) -> Option<Signal> {
         match self.number.load(Ordering::Relaxed) {

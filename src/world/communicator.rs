@@ -96,7 +96,7 @@ pub trait Communicator: Send + Sync {
     /// When the library refuses.
     fn broadcast(&self, tensor: &Tensor, root: usize, label: Label) -> Result<Pending, CommunicatorError>;
 
-    /// Returns when all that was begun is complete, on the GPU too: what is computed from it may then be kept.
+    /// Returns when all that was waited for is complete, on the GPU too: what is computed from it may then be kept.
     ///
     /// # Errors
     /// When an operation failed after [`Pending::wait`].
@@ -106,6 +106,11 @@ pub trait Communicator: Send + Sync {
 }
 
 /// An operation under way.
+///
+/// Dropped, it goes on all the same, and the tensor's memory stays until it is complete: by MPI the operation has a
+/// handle on it; by NCCL it is given back to the stream that is current where this is dropped, which waits. But nobody
+/// learns when that is, and until then the values are neither to be read nor written: who uses the tensor again has to
+/// [`wait`](Self::wait), also for what was begun before a failure.
 #[must_use = "the tensor is in use until `wait` returns"]
 pub struct Pending(Option<Completion>);
 

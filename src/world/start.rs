@@ -35,18 +35,14 @@ static BEFORE_LIBRARIES: unsafe extern "C" fn(c_int, Strings, Strings) = before_
 /// # Safety
 /// Called once, by the system's loader, with the process's arguments and variables.
 unsafe extern "C" fn before_libraries(_: c_int, arguments: Strings, variables: Strings) {
+    require_folder();
     // SAFETY: the loader's lists end with null pointers; nothing else runs.
-    unsafe {
-        require_folder();
-        start_with_bounded_spinning(arguments, variables);
-    }
+    unsafe { start_with_bounded_spinning(arguments, variables) };
 }
 
-/// # Safety
-/// None but that of system calls.
-unsafe fn require_folder() {
+fn require_folder() {
     let mut path = [0u8; LONGEST_PATH];
-    // SAFETY: buffers of the lengths given.
+    // SAFETY: buffers of the lengths given; the loader has made the thread's `errno` before it calls anybody.
     unsafe {
         if libc::syscall(libc::SYS_getcwd, path.as_mut_ptr(), path.len()) < 0
             && *libc::__errno_location() == libc::ENOENT
@@ -65,7 +61,8 @@ unsafe fn require_folder() {
 unsafe fn start_with_bounded_spinning(arguments: Strings, variables: Strings) {
     let mut ours: [*const c_char; MOST_VARIABLES] = [ptr::null(); MOST_VARIABLES];
     let mut len = 0;
-    // SAFETY: up to the null pointer, these are strings that end with a zero.
+    // SAFETY: up to the null pointer, these are strings that end with a zero. `ours` keeps a null pointer at its end,
+    // and `path` a zero, as one less than its length is read into it.
     unsafe {
         let mut next = variables;
         while !(*next).is_null() {

@@ -59,6 +59,11 @@ impl RankAverages {
         Ok(())
     }
 
+    /// Lets nothing go on of a backward pass that failed.
+    pub fn give_up(&self) {
+        self.reducer.give_up();
+    }
+
     /// Replaces `gradients` by their average over ranks.
     ///
     /// # Errors

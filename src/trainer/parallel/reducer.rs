@@ -117,7 +117,6 @@ impl Reducer {
     pub fn arm(&self) {
         let mut round = self.shared.round();
         round.missing = self.shared.buckets.iter().map(|bucket| bucket.num_parameters).collect();
-        round.sent.clear();
         round.is_armed = true;
     }
 
@@ -125,20 +124,20 @@ impl Reducer {
     /// the averages in the flat gradient.
     ///
     /// # Errors
-    /// When communication failed.
+    /// When communication failed. Nothing is under way then.
     pub fn finish(&self) -> Result<(), TrainError> {
         let mut round = self.shared.round();
         self.shared.send_up_to(&mut round, self.shared.buckets.len());
-        round.is_armed = false;
-        let sent = std::mem::take(&mut round.sent);
-        for (bucket, sent) in self.shared.buckets.iter().zip(sent) {
-            let InFlight { pending, compressed } = sent?;
-            pending.wait()?;
-            if let Some(compressed) = compressed {
-                no_grad(|| round.slice(bucket).f_copy_(&compressed))?;
-            }
-        }
-        Ok(())
+        round.wait(&self.shared.buckets)
+    }
+
+    /// Waits for what is under way of a round whose backward pass failed, so that the gradients can be used again.
+    ///
+    /// The other ranks come to what this one has sent, unless they fail too: then the one that has sent least waits for
+    /// none, and ends the run.
+    pub fn give_up(&self) {
+        // The step has failed already.
+        let _ = self.shared.round().wait(&self.shared.buckets);
     }
 }
 
@@ -161,8 +160,10 @@ impl Shared {
         }
     }
 
+    /// Sends nothing after a bucket that could not be sent: the other ranks would take it for that one.
     fn send_up_to(&self, round: &mut Round, end: usize) {
-        for index in round.sent.len()..end {
+        while round.sent.len() < end && !matches!(round.sent.last(), Some(Err(_))) {
+            let index = round.sent.len();
             let sent = self.send(index, round.slice(&self.buckets[index]));
             round.sent.push(sent);
         }
@@ -181,6 +182,28 @@ impl Shared {
 }
 
 impl Round {
+    /// Ends the round when all that was sent has arrived, whatever fails: what is under way writes into the gradients.
+    ///
+    /// # Errors
+    /// The first failure.
+    fn wait(&mut self, buckets: &[Bucket]) -> Result<(), TrainError> {
+        self.is_armed = false;
+        let mut outcome = Ok(());
+        for (bucket, sent) in buckets.iter().zip(std::mem::take(&mut self.sent)) {
+            let arrived = sent.map_err(TrainError::from).and_then(|in_flight| self.receive(bucket, in_flight));
+            outcome = outcome.and(arrived);
+        }
+        outcome
+    }
+
+    fn receive(&self, bucket: &Bucket, InFlight { pending, compressed }: InFlight) -> Result<(), TrainError> {
+        pending.wait()?;
+        if let Some(compressed) = compressed {
+            no_grad(|| self.slice(bucket).f_copy_(&compressed))?;
+        }
+        Ok(())
+    }
+
     fn slice(&self, bucket: &Bucket) -> Tensor {
         self.gradients.narrow(0, bucket.range.start, bucket.range.end - bucket.range.start)
     }
@@ -232,7 +255,15 @@ mod tests {
 
     /// Doubles what it is given, as two equal ranks' sums do, and notes what that was.
     #[derive(Default)]
-    struct Doubling(Mutex<Vec<(usize, i64, Kind)>>);
+    struct Doubling {
+        calls: Mutex<Vec<(usize, i64, Kind)>>,
+        /// The bucket that is refused.
+        refused: Option<usize>,
+        /// The bucket whose sum fails.
+        failing: Option<usize>,
+        /// Buckets whose sums were waited for.
+        waited_for: Arc<Mutex<Vec<usize>>>,
+    }
 
     impl Communicator for Doubling {
         fn name(&self) -> &'static str {
@@ -240,11 +271,17 @@ mod tests {
         }
 
         fn all_reduce(&self, tensor: &Tensor, _: ReduceOp, label: Label) -> Result<Pending, CommunicatorError> {
-            self.0.lock().unwrap().push((label.index.unwrap(), tensor.size()[0], tensor.kind()));
+            let index = label.index.unwrap();
+            self.calls.lock().unwrap().push((index, tensor.size()[0], tensor.kind()));
+            if self.refused == Some(index) {
+                return Err(CommunicatorError::Ended(label));
+            }
             let mut tensor = tensor.shallow_clone();
+            let (fails, waited_for) = (self.failing == Some(index), Arc::clone(&self.waited_for));
             Ok(Pending::new(move || {
+                waited_for.lock().unwrap().push(index);
                 let _ = no_grad(|| tensor.g_mul_scalar_(2.0));
-                Ok(())
+                if fails { Err(CommunicatorError::Ended(label)) } else { Ok(()) }
             }))
         }
 
@@ -262,13 +299,17 @@ mod tests {
 
     /// Three parameters of 16 values, of which the loss uses the first two.
     fn subject(bucket_bytes: usize, compression: Compression) -> Subject {
+        subject_on(Doubling::default(), bucket_bytes, compression)
+    }
+
+    fn subject_on(communicator: Doubling, bucket_bytes: usize, compression: Compression) -> Subject {
         let named = |name: &str| NamedTensor {
             name: name.into(),
             tensor: Tensor::full([16], 3.0, (Kind::Float, Device::Cpu)).set_requires_grad(true),
         };
         let tensors = vec![named("first"), named("second"), named("unused")];
         let flat = FlatParameters::flatten(&tensors).unwrap();
-        let communicator = Arc::new(Doubling::default());
+        let communicator = Arc::new(communicator);
         let options = ReducerOptions { first_bucket_bytes: bucket_bytes, bucket_bytes, compression };
         let reducer = Reducer::new(&flat, Arc::clone(&communicator) as _, options).unwrap();
         Subject { tensors, flat, communicator, reducer }
@@ -294,7 +335,7 @@ mod tests {
                 subject.backward();
                 subject.reducer.finish().unwrap();
                 assert_eq!([0, 1, 2].map(|parameter| subject.gradient(parameter)), [6.0, 6.0, 0.0]);
-                let calls: Vec<_> = subject.communicator.0.lock().unwrap().drain(..).collect();
+                let calls: Vec<_> = subject.communicator.calls.lock().unwrap().drain(..).collect();
                 let expected: Vec<_> = sent.iter().enumerate().map(|(i, &length)| (i, length, Kind::Float)).collect();
                 assert_eq!(calls, expected);
             }
@@ -305,11 +346,11 @@ mod tests {
     fn accumulated_gradients_travel_with_the_last_backward_only() {
         let subject = subject(1, Compression::None);
         subject.backward();
-        assert!(subject.communicator.0.lock().unwrap().is_empty());
+        assert!(subject.communicator.calls.lock().unwrap().is_empty());
         subject.reducer.arm();
         subject.backward();
         // The unused parameter's bucket is the first and holds the others back.
-        assert!(subject.communicator.0.lock().unwrap().is_empty());
+        assert!(subject.communicator.calls.lock().unwrap().is_empty());
         subject.reducer.finish().unwrap();
         assert_eq!([0, 1].map(|parameter| subject.gradient(parameter)), [12.0, 12.0]);
     }
@@ -320,7 +361,47 @@ mod tests {
         subject.reducer.arm();
         subject.backward();
         subject.reducer.finish().unwrap();
-        assert_eq!(subject.communicator.0.lock().unwrap()[0].2, Kind::BFloat16);
+        assert_eq!(subject.communicator.calls.lock().unwrap()[0].2, Kind::BFloat16);
         assert_eq!(subject.gradient(0), 6.0);
+    }
+    #[test]
+    fn failure_is_told_when_nothing_is_under_way_any_more() {
+        let failing = |index| Doubling { failing: Some(index), ..Doubling::default() };
+        let refusing = |index| Doubling { refused: Some(index), ..Doubling::default() };
+        // Behind a bucket that could not be sent none is: it would meet another one of the other ranks.
+        for (communicator, sent, waited_for) in [
+            (failing(0), vec![0, 1, 2], vec![0, 1, 2]),
+            (failing(1), vec![0, 1, 2], vec![0, 1, 2]),
+            (refusing(1), vec![0, 1], vec![0]),
+        ] {
+            let subject = subject_on(communicator, 1, Compression::None);
+            subject.reducer.arm();
+            subject.backward();
+            let error = subject.reducer.finish().unwrap_err().to_string();
+            let named = subject.communicator.failing.or(subject.communicator.refused).unwrap();
+            assert!(error.ends_with(&format!("gradient bucket {named}")), "{error}");
+            let calls = subject.communicator.calls.lock().unwrap();
+            assert_eq!(calls.iter().map(|call| call.0).collect::<Vec<_>>(), sent);
+            assert_eq!(*subject.communicator.waited_for.lock().unwrap(), waited_for);
+        }
+    }
+
+    #[test]
+    fn round_that_is_given_up_leaves_nothing_to_the_next() {
+        let mut subject = subject(1, Compression::None);
+        subject.reducer.arm();
+        // The last parameter's bucket is the first.
+        (&subject.tensors[2].tensor * 1.0).sum(Kind::Float).backward();
+        subject.reducer.give_up();
+        assert_eq!(*subject.communicator.waited_for.lock().unwrap(), [0]);
+        // Nobody waits for gradients now.
+        subject.backward();
+        assert_eq!(subject.communicator.calls.lock().unwrap().len(), 1);
+        subject.flat.zero_gradients().unwrap();
+        subject.reducer.arm();
+        subject.backward();
+        subject.reducer.finish().unwrap();
+        assert_eq!([0, 1, 2].map(|parameter| subject.gradient(parameter)), [6.0, 6.0, 0.0]);
+        assert_eq!(*subject.communicator.waited_for.lock().unwrap(), [0, 0, 1, 2]);
     }
 }

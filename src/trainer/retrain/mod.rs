@@ -116,7 +116,11 @@ impl<'a> Training<'a> {
         let mut task = TrainTask { training: &mut self, state };
         let BothScores { plain: test, ema: test_ema } = match task.score(test_loader)? {
             Ok(scores) => scores,
-            Err(signal) => return task.training.stopped(signal, progress),
+            Err(signal) => {
+                // As the loop does: what the run goes on from has to be on the disk.
+                task.training.observer.settle()?;
+                return task.training.stopped(signal, progress);
+            }
         };
         let (bad_images, state) = (task.training.count_bad_images()?, task.state);
         let weights_hash = hash_values(&[state.weights.values(), state.statistics.values()])?;
@@ -199,5 +203,77 @@ impl<'a> Training<'a> {
         let steps_per_epoch = self.data.train_loader.num_steps();
         let done = progress.epoch * steps_per_epoch + progress.step;
         self.observer.begins(done as u64, (self.config.train.epochs * steps_per_epoch) as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DeviceChoice, Settings};
+    use crate::genotype::library;
+    use crate::run::RunError;
+    use crate::trainer::{Checkpoint, Incident, Observer};
+
+    const SIGTERM: Signal = 15;
+
+    /// A signal comes when the epochs are over.
+    struct Stopping {
+        stop: StopSignal,
+        /// What it was told, in order.
+        told: Vec<&'static str>,
+    }
+
+    impl Observer<TrainRecords> for Stopping {
+        fn step(&mut self) {}
+
+        fn steps(&mut self, _: &TrainStepRecord) -> Result<(), RunError> {
+            Ok(())
+        }
+
+        fn epoch(&mut self, _: &TrainEpochRecord) -> Result<(), RunError> {
+            Ok(())
+        }
+
+        fn incident(&mut self, _: &Incident) -> Result<(), RunError> {
+            Ok(())
+        }
+
+        fn checkpoint(&mut self, _: Checkpoint<TrainProgress>) -> Result<(), RunError> {
+            self.told.push("checkpoint");
+            Ok(())
+        }
+
+        fn settle(&mut self) -> Result<(), RunError> {
+            self.told.push("settle");
+            Ok(())
+        }
+    }
+
+    impl TrainObserver for Stopping {
+        fn begins(&mut self, _: u64, _: u64) {}
+
+        fn ends(&mut self, _: &TrainProgress) -> Result<(), RunError> {
+            self.told.push("ends");
+            self.stop.request(SIGTERM);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn signal_during_the_test_leaves_the_last_checkpoint_on_the_disk() {
+        let network = ["model.channels=4", "model.cells=4"];
+        let course = ["data.dataset=photodigits", "data.limit=40", "train.global_batch=8", "train.epochs=1"];
+        let settings: Vec<_> = network.iter().chain(&course).map(|&text| text.to_owned()).collect();
+        let config = TrainConfig::from_overrides(&settings).unwrap();
+        let world = World::single(DeviceChoice::Cpu, 1).unwrap();
+        let data = TrainData::load(&config, &library::find("PDARTS_C10").unwrap().genotype, &world).unwrap();
+        assert!(data.test_loader.num_steps() > 1, "a signal is looked for between two steps");
+        let stop = StopSignal::default();
+        let mut observer = Stopping { stop: stop.clone(), told: Vec::new() };
+        let training =
+            Training { config: &config, world: &world, data: &data, initial: None, stop, observer: &mut observer };
+        let TrainEnd::Stopped { signal, progress, .. } = training.run(None).unwrap() else { panic!("not stopped") };
+        assert_eq!((signal, progress.epoch), (SIGTERM, 1));
+        assert_eq!(observer.told, ["checkpoint", "ends", "settle"]);
     }
 }

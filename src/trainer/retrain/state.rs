@@ -137,7 +137,7 @@ impl TrainState {
             || self.ranks.iter().for_each(RankAverages::arm),
         );
         self.replays = replays;
-        let result = result?;
+        let result = result.inspect_err(|_| self.ranks.iter().for_each(RankAverages::give_up))?;
         if let Some(ranks) = &mut self.ranks {
             ranks.finish()?;
         }

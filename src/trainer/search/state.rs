@@ -327,7 +327,7 @@ impl SearchState {
             || ranks.clone().for_each(RankAverages::arm),
         );
         self.replays = kept;
-        let result = result?;
+        let result = result.inspect_err(|_| self.ranks.iter().for_each(RankAverages::give_up))?;
         if let Some(ranks) = self.ranks.as_mut().filter(|_| trained.weights) {
             ranks.finish()?;
         }

@@ -37,7 +37,7 @@ impl Mpi {
         unsafe { ffi::MPI_Comm_set_errhandler(world.as_raw(), ffi::RSMPI_ERRORS_RETURN) };
         let arrivals = world.duplicate();
         let local = world.split_shared(world.rank());
-        let [bf16_sum, bf16_max] = [sum_bf16 as ReductionFunction, max_bf16].map(create_op);
+        let (bf16_sum, bf16_max) = (create_op(sum_bf16)?, create_op(max_bf16)?);
         Ok(Self { bf16_sum, bf16_max, world, arrivals, local, threading, _universe: universe })
     }
 
@@ -71,8 +71,8 @@ impl Mpi {
         let buffer = host_buffer(tensor, label)?;
         let (datatype, mpi_op) = self.reduction(tensor.kind(), op, label)?;
         for (start, count) in buffer.parts() {
-            // SAFETY: `start` has `count` elements of `datatype` in a live contiguous tensor that nobody else uses
-            // until the operation is complete.
+            // SAFETY: `start` has `count` elements of `datatype` in a contiguous tensor, which lives meanwhile; nobody
+            // else uses its values until the operation is complete, as `Pending` demands.
             let code =
                 unsafe { ffi::MPI_Allreduce(ffi::RSMPI_IN_PLACE, start, count, datatype, mpi_op, self.world.as_raw()) };
             check(code, "MPI_Allreduce", label)?;
@@ -87,8 +87,7 @@ impl Mpi {
         let buffer = host_buffer(tensor, label)?;
         let bytes = HostBuffer { len: buffer.len * buffer.element_bytes, element_bytes: 1, ..buffer };
         for (start, count) in bytes.parts() {
-            // SAFETY: `start` has `count` bytes in a live contiguous tensor that nobody else uses until the operation
-            // is complete.
+            // SAFETY: `start` has `count` bytes in a contiguous tensor, otherwise as in `all_reduce`.
             let code = unsafe { ffi::MPI_Bcast(start, count, ffi::RSMPI_UINT8_T, root as c_int, self.world.as_raw()) };
             check(code, "MPI_Bcast", label)?;
         }
@@ -103,7 +102,7 @@ impl Mpi {
             label,
         })?;
         let mut lengths = vec![0 as c_int; size];
-        // SAFETY: one integer goes out, `size` come in.
+        // SAFETY: one integer goes out, `size` come in, on a valid communicator.
         let code = unsafe {
             let (sent, received) = ((&raw const length).cast(), lengths.as_mut_ptr().cast());
             let int = ffi::RSMPI_INT32_T;
@@ -249,7 +248,7 @@ fn check(code: c_int, call: &'static str, label: Label) -> Result<(), Communicat
     }
     let mut text = vec![0u8; 1024];
     let mut length = 0;
-    // SAFETY: MPI_MAX_ERROR_STRING is at most 512 in the libraries that there are.
+    // SAFETY: more room than MPI_MAX_ERROR_STRING, which is at most 512 in the libraries that there are.
     unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast::<c_char>(), &mut length) };
     text.truncate(usize::try_from(length).unwrap_or(0));
     Err(CommunicatorError::Library { call, label, message: String::from_utf8_lossy(&text).into_owned() })
@@ -257,13 +256,13 @@ fn check(code: c_int, call: &'static str, label: Label) -> Result<(), Communicat
 
 type ReductionFunction = unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_int, *mut ffi::MPI_Datatype);
 
-fn create_op(function: ReductionFunction) -> ffi::MPI_Op {
+fn create_op(function: ReductionFunction) -> Result<ffi::MPI_Op, String> {
     let mut op = MaybeUninit::uninit();
-    // SAFETY: a function of the right type that commutes; MPI fills the place.
-    unsafe {
-        ffi::MPI_Op_create(Some(function), 1, op.as_mut_ptr());
-        op.assume_init()
-    }
+    // SAFETY: a function of the right type that commutes, and a place for the operation.
+    let code = unsafe { ffi::MPI_Op_create(Some(function), 1, op.as_mut_ptr()) };
+    check(code, "MPI_Op_create", Label::new("start")).map_err(|error| error.to_string())?;
+    // SAFETY: the call succeeded.
+    Ok(unsafe { op.assume_init() })
 }
 
 unsafe extern "C" fn sum_bf16(input: *mut c_void, output: *mut c_void, len: *mut c_int, _: *mut ffi::MPI_Datatype) {
