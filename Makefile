@@ -11,7 +11,7 @@ BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 TEST_PROFILE := --config 'profile.release.package.pdarts.opt-level=1'
 # Builds of their own, so that no other is made anew after them.
 UNOPTIMISED := --config 'profile.release.package.pdarts.opt-level=0'
-KERNEL_TESTS := depthwise separable mix pool sync_batch_norm
+KERNEL_TESTS := branch_sum depthwise separable mix pool sync_batch_norm
 # What has threads of its own; the last line is of ranks, in tests/nccl.
 THREADED := data::loader data::prefetch data::parallel data::buffer_pool data::bad_images data::shards::pack \
 	run:: trace:: world:: trainer::parallel \

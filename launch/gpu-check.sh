@@ -53,7 +53,7 @@ if wants numerics; then
 fi
 
 if wants tests; then
-    for test in pool mix separable dropout windows parity; do
+    for test in pool mix separable branch_sum dropout windows parity; do
         if [[ -n ${PDARTS_TESTS:-} ]]; then
             program=("$PDARTS_TESTS/$test")
         else

@@ -18,7 +18,8 @@ const SOON: Duration = Duration::from_secs(90);
 /// Some operations after its last heartbeat a rank is in another operation than that tells.
 const SOME_OPERATIONS: Duration = Duration::from_millis(100);
 
-/// Stops rank `stopped` of `num_ranks` in a long search: one of the others must name it in a warning and in the only error.
+/// Stops rank `stopped` of `num_ranks` in a long search: the others must name it in a warning and in every error, of which
+/// there is one.
 fn assert_named(num_ranks: usize, stopped: usize) {
     let folder = Folder::new();
     let long =
@@ -39,14 +40,14 @@ fn assert_named(num_ranks: usize, stopped: usize) {
     let names = |line: &str| names_who_is_waited_for(line, &whom);
     let errors: Vec<_> = stderr.lines().filter(|line| line.contains("error: ")).collect();
     // Open MPI lets the stopped rank go on before it ends it, and then that rank may wait, too; on a machine that is busy
-    // the rank that is to speak may be silent for so long that another speaks for it.
+    // the rank that is to speak may be silent for so long that another speaks for it, or both do at the same time.
     let warnings: Vec<_> = stderr.lines().filter(|line| line.contains("WARN") && names(line)).collect();
-    assert!(!warnings.is_empty() && errors.len() == 1, "{stderr}");
-    for line in [warnings[0], errors[0]] {
+    assert!(!warnings.is_empty() && (1..num_ranks).contains(&errors.len()), "{stderr}");
+    for line in errors.iter().copied().chain([warnings[0]]) {
         assert!(names(line), "{line}");
         assert!(line.contains(" in stage 1, epoch "), "{line}");
     }
-    assert!(errors[0].starts_with("error: ") && errors[0].contains("(parallel.stall_abort_seconds)"), "{}", errors[0]);
+    assert!(errors.iter().all(|error| error.contains("(parallel.stall_abort_seconds)")), "{stderr}");
 }
 
 #[test]
