@@ -263,6 +263,11 @@ impl Process {
         self.wait_until(|| step_lines(run).len() >= steps);
     }
 
+    /// Waits until `run` has a whole checkpoint, which is written beside the steps behind it.
+    pub fn wait_for_checkpoint(&mut self, run: &Path) {
+        self.wait_until(|| names(&run.join("checkpoints")).iter().any(|name| name.ends_with(".safetensors")));
+    }
+
     /// Waits until the heartbeat of a rank of `run` tells of a step.
     pub fn wait_for_heartbeat(&mut self, folder: &Folder, run: &str, rank: usize) {
         self.wait_until(|| folder.heartbeat(run, rank).is_some_and(|heartbeat| heartbeat["place"]["step"] != 0));

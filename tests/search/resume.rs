@@ -20,6 +20,9 @@ fn killed() -> Folder {
 fn kill_after(folder: &Folder, arguments: &[&str], steps: usize) {
     let mut search = folder.start(arguments);
     search.wait_for_steps(&folder.path("run"), steps);
+    if steps > STEPS_PER_EPOCH {
+        search.wait_for_checkpoint(&folder.path("run"));
+    }
     search.signal("KILL");
     assert_eq!(search.end().status.code(), None);
 }

@@ -93,6 +93,7 @@ fn killed_search_of_every_strategy_goes_on_as_if_nothing_had_been() {
         whole.search(&start);
         let mut search = killed.start(&start);
         search.wait_for_steps(&killed.path("run"), STEPS_PER_EPOCH + 1);
+        search.wait_for_checkpoint(&killed.path("run"));
         search.signal("KILL");
         search.end();
         killed.search(&["--resume", "run"]);

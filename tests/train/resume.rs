@@ -44,6 +44,7 @@ fn killed_training_goes_on_from_its_last_checkpoint() {
     let run = folder.path("run");
     let mut training = folder.start(&START);
     training.wait_for_steps(&run, STEPS_PER_EPOCH + 1);
+    training.wait_for_checkpoint(&run);
     training.signal("KILL");
     assert_eq!(training.end().status.code(), None);
     assert!(step_lines(&run).len() > STEPS_PER_EPOCH);
