@@ -212,7 +212,7 @@ fn trial_note(trial: &Trial) -> String {
     let ((least, greatest), alphas, weights) = (trial.spread, paces(|pace| pace.alphas), paces(|pace| pace.weights));
     let alphas = if alphas == weights { String::new() } else { format!(" (of the alphas {alphas})") };
     format!(
-        "calibrated on this machine as it is now, by {:.0} s of steps of these networks with at most 5 cells and 32 images: \
+        "calibrated on this machine as it is now, by {:.0} s of steps of these networks with fewer cells and at most 32 images: \
          they took {weights}{alphas} times as long as the peaks say, single ones {least:.2} to {greatest:.2} times the median",
         trial.seconds
     )
