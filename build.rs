@@ -5,10 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-const SHIM: &str = "src/torch";
+include!("src/torch/cuda/folders.rs");
 
-/// The GPU kernels: `cuda.cu` in each of these folders.
-const GPU_KERNELS: [&str; 7] = ["branch_sum", "channelwise", "dropout", "mix", "pool", "windows", "separable"];
+const SHIM: &str = "src/torch";
 /// Compute capabilities that they are compiled for; the last one's code is also kept as PTX, for later GPUs.
 const ARCHITECTURES: [&str; 4] = ["80", "90", "100", "120"];
 /// The oldest nvcc that knows all of them.
@@ -232,10 +231,9 @@ fn compile_gpu_kernels(compilation: &Compilation, nvcc: &Nvcc) {
         }
     };
     if !compilation.is_current {
-        // The largest is the last of them.
-        let (others, largest) = places.split_at(places.len() - 1);
+        let (longest, others) = places.split_at(1);
         std::thread::scope(|scope| {
-            scope.spawn(|| compile(largest));
+            scope.spawn(|| compile(longest));
             compile(others);
         });
     }

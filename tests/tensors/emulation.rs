@@ -7,8 +7,7 @@ use std::{env, fs, process};
 
 const SOURCES: &str = "src/torch";
 const EMULATION: &str = "tests/emulation/cuda.h";
-/// `cuda.cu` in each of these folders, the one that takes longest first.
-const KERNELS: [&str; 7] = ["separable", "branch_sum", "channelwise", "dropout", "mix", "pool", "windows"];
+include!("../../src/torch/cuda/folders.rs");
 
 /// Compiles it, unless that was done of the same sources.
 ///
@@ -35,12 +34,12 @@ pub fn library() -> PathBuf {
         must_succeed(compiler().args(["-x", "c++", "-c", &source]).arg("-o").arg(object(kernel)));
     };
     std::thread::scope(|scope| {
-        scope.spawn(|| compile(KERNELS[0]));
-        KERNELS[1..].iter().for_each(|kernel| compile(kernel));
+        scope.spawn(|| compile(GPU_KERNELS[0]));
+        GPU_KERNELS[1..].iter().for_each(|kernel| compile(kernel));
     });
     let linked = work.join("emulation.so");
     let tables = format!("{SOURCES}/cuda/tables.cpp");
-    must_succeed(compiler().args(["-shared", &tables]).args(KERNELS.map(object)).arg("-o").arg(&linked));
+    must_succeed(compiler().args(["-shared", &tables]).args(GPU_KERNELS.map(object)).arg("-o").arg(&linked));
     fs::rename(linked, &library).unwrap();
     fs::remove_dir_all(work).unwrap();
     library
