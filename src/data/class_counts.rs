@@ -1,5 +1,7 @@
 //! What a set's labels tell that its user may not know: classes without images, labels that look counted from 1.
 
+use std::path::Path;
+
 use super::shown::shown;
 
 /// Names and numbers that a note shows.
@@ -32,6 +34,12 @@ pub(super) fn note(place: &str, classes: &[String], labels: impl Iterator<Item =
         empty.len(),
         names.join(", ")
     ))
+}
+
+/// A note on a set with one class: a tree that was given one level too high or too deep often has one.
+pub(super) fn note_single(place: &Path, classes: &[String]) -> Option<String> {
+    let [class] = classes else { return None };
+    Some(format!("{} has a single class ({class}): there is nothing to tell apart", place.display()))
 }
 
 /// What helps where a label is beyond `num_classes`: labels that are counted from 1, by their smallest and largest.

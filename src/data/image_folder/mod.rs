@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use self::listing::Listing;
-use super::{Colours, DataError, Source, Split, StoredImage};
+use super::{Colours, DataError, Source, Split, StoredImage, class_counts};
 
 pub(super) use self::ground_truth::label;
 pub(super) use self::listing::{hidden_reason, is_image_name};
@@ -92,7 +92,7 @@ impl ImageFolder {
                     folder.note_numbers();
                 }
                 if split == Split::Train {
-                    folder.note_single_class(part);
+                    folder.notes.extend(class_counts::note_single(part, &folder.classes));
                 }
                 Ok(folder)
             }
@@ -167,13 +167,6 @@ impl ImageFolder {
     fn note_skipped(&mut self, part: &Path, skipped: &Skipped) {
         if !skipped.is_empty() {
             self.notes.push(format!("{}: left out {skipped}", part.display()));
-        }
-    }
-
-    /// A tree that was given one level too high or too deep often has one folder.
-    fn note_single_class(&mut self, part: &Path) {
-        if let [class] = &self.classes[..] {
-            self.notes.push(format!("{} has a single class ({class}): there is nothing to tell apart", part.display()));
         }
     }
 

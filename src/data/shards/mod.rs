@@ -97,8 +97,8 @@ impl Shards {
         if index.is_scanned {
             let names: Vec<&str> = index.shards.iter().map(|shard| shard.name.as_str()).collect();
             notes.extend(foreign::note_compressed(dir, split, &names));
-            if let (Split::Train, [class]) = (split, &index.classes[..]) {
-                notes.push(format!("{} has a single class ({class}): there is nothing to tell apart", dir.display()));
+            if split == Split::Train {
+                notes.extend(class_counts::note_single(dir, &index.classes));
             }
         }
         let place = format!("{} ({})", dir.display(), split_name(split));
