@@ -125,7 +125,7 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvc
                 .map(|name| format!("{SHIM}/{name}.cpp")),
         )
         .files(["cuda/backend", "graph/graph"].map(|name| format!("{SHIM}/{name}.cpp")))
-        .files(["normalise", "operation", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
+        .files(["normalise", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
         .files(
             ["branch_sum", "depthwise", "dropout", "mix", "pool", "separable", "windows"]
                 .map(|part| format!("{SHIM}/{part}/operation.cpp")),

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use pdarts::torch::{
-    Branch, DepthwiseGeometry, Kernels, RunningStatistics, choose_kernels, chosen_kernels, gradients, mix, profile,
-    relu_depthwise, sync_batch_norm, synchronise_batch_norm,
+    Branch, DepthwiseGeometry, Kernels, NodeBranch, Norm, RunningStatistics, branch_sum, choose_kernels,
+    chosen_kernels, gradients, mix, profile, relu_depthwise, synchronise_batch_norm,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -54,7 +54,8 @@ fn mixed(x: &Tensor) -> Tensor {
 fn normalised(x: &Tensor) -> [Tensor; 2] {
     let (mean, var) = (Tensor::zeros([3], OPTIONS), Tensor::ones([3], OPTIONS));
     synchronise_batch_norm(Some(Arc::new(|_| Ok(()))));
-    let y = sync_batch_norm(x, None, RunningStatistics { mean: &mean, var: &var }).unwrap();
+    let norm = Norm { affine: None, running: RunningStatistics { mean: &mean, var: &var }, training: true };
+    let y = branch_sum(&[NodeBranch { y: x.shallow_clone(), norm: Some(norm), mask: None }]).unwrap();
     // Backward sums over ranks, too.
     let result = with_gradient(&y, x);
     synchronise_batch_norm(None);

@@ -14,7 +14,7 @@ use crate::search::PartialChannels;
 use crate::torch::{
     Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableWeights, TorchError,
     avg_pool_3x3, branch_sum, bytes_to_device, max_pool_3x3, mix, normalised_windows, relu_depthwise, separable_conv,
-    sync_batch_norm, synchronise_batch_norm,
+    synchronise_batch_norm,
 };
 
 /// Images, channels, height and width of an operation's input.
@@ -123,9 +123,10 @@ fn of_size(size: Size) -> Vec<Case> {
             let (scale, shift) = (values.leaf(&[channels])?, values.leaf(&[channels])?);
             let (mean, var) = statistics(values, channels)?;
             let running = RunningStatistics { mean: &mean, var: &var };
+            let norm = Norm { affine: Some((&scale, &shift)), running, training: true };
             // This rank's sums alone.
             synchronise_batch_norm(Some(Arc::new(|_| Ok(()))));
-            let computed = sync_batch_norm(&x, Some((&scale, &shift)), running)
+            let computed = branch_sum(&[NodeBranch { y: x.shallow_clone(), norm: Some(norm), mask: None }])
                 .and_then(|y| Computed::with_gradients(values, &y, &[&x, &scale, &shift], &[&mean, &var]));
             synchronise_batch_norm(None);
             Ok(computed?)

@@ -46,7 +46,7 @@ pub use pool::{avg_pool_3x3, max_pool_3x3};
 pub use profile::{OperationTime, profile};
 pub use separable::{SeparableWeights, separable_conv};
 pub use side_stream::{SideStream, StreamEvent};
-pub use sync_batch_norm::{SumOverRanks, sync_batch_norm, synchronise_batch_norm, synchronises_batch_norm};
+pub use sync_batch_norm::{SumOverRanks, synchronise_batch_norm, synchronises_batch_norm};
 pub use windows::{ImageWindow, normalised_windows};
 
 /// A failure inside libtorch, with libtorch's own message.

@@ -86,10 +86,6 @@ char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), 
 typedef char *(*pdarts_reduce)(const torch::Tensor *);
 // From now on BatchNorm in training takes the statistics of all ranks, those of this one again when null.
 void pdarts_synchronise_batch_norm(pdarts_reduce call);
-// BatchNorm in training by the statistics of all ranks; weight and bias may both be null.
-char *pdarts_sync_batch_norm(const torch::Tensor *x, const torch::Tensor *weight, const torch::Tensor *bias,
-                             const torch::Tensor *running_mean, const torch::Tensor *running_var,
-                             torch::Tensor **output);
 // A stream of GPU `device` beside the current one, and its `cudaStream_t`; the GPU becomes this thread's.
 char *pdarts_new_side_stream(int64_t device, void **side, void **handle);
 // Lets the side stream wait for what is queued on this thread's current stream.

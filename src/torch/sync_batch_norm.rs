@@ -1,8 +1,8 @@
 //! Batch normalisation by the statistics of all ranks' images.
 //!
 //! Each BatchNorm in training sums over ranks: once forward (number, sum and sum of squares of each channel), once
-//! backward (the gradient and its product with the input). Which sums these are and how they are used is in the folder
-//! `sync_batch_norm` and, for the operations of a supernet, in `mix`.
+//! backward (the gradient and its product with the input). Which sums these are and how they are used is in `branch_sum`, in
+//! `separable` and, for the operations of a supernet, in `mix`; of libtorch's operations in the folder `sync_batch_norm`.
 
 use std::ffi::c_char;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tch::Tensor;
 use torch_sys::C_tensor;
 
-use super::{RunningStatistics, TorchError, give_message, take_message};
+use super::give_message;
 
 /// Sums a tensor in place over all ranks; see [`synchronise_batch_norm`].
 pub type SumOverRanks = Arc<dyn Fn(&Tensor) -> Result<(), String> + Send + Sync>;
@@ -24,14 +24,6 @@ type CReduce = extern "C" fn(*mut C_tensor) -> *mut c_char;
 
 unsafe extern "C" {
     fn pdarts_synchronise_batch_norm(reduce: Option<CReduce>);
-    fn pdarts_sync_batch_norm(
-        x: *const C_tensor,
-        weight: *const C_tensor,
-        bias: *const C_tensor,
-        running_mean: *const C_tensor,
-        running_var: *const C_tensor,
-        output: *mut *mut C_tensor,
-    ) -> *mut c_char;
 }
 
 /// From now on every BatchNorm in training takes the statistics of all ranks' images, until this is called with `None`;
@@ -55,28 +47,6 @@ pub fn synchronise_batch_norm(sum_over_ranks: Option<SumOverRanks>) {
 /// Whether BatchNorm takes the statistics of all ranks' images.
 pub fn synchronises_batch_norm() -> bool {
     sum_over_ranks().is_some()
-}
-
-/// BatchNorm in training of `x` `[N, C, H, W]` by the statistics of all ranks' images, which also move the `running`
-/// ones (momentum 0.1, epsilon 1e-5); `affine` is the scale and shift `[C]`. All ranks call this together, after
-/// [`synchronise_batch_norm`]. The gradient cannot be differentiated again.
-///
-/// # Errors
-/// When shapes or devices do not fit, when there is but one value per channel, or when the ranks cannot be reached.
-pub fn sync_batch_norm(
-    x: &Tensor,
-    affine: Option<(&Tensor, &Tensor)>,
-    running: RunningStatistics<'_>,
-) -> Result<Tensor, TorchError> {
-    let pointers = affine.map_or((ptr::null(), ptr::null()), |(weight, bias)| (weight.as_ptr(), bias.as_ptr()));
-    let mut output = ptr::null_mut();
-    // SAFETY: live tensors, or null where the shim allows it; on success it stores a new tensor in `output`.
-    take_message(unsafe {
-        let (mean, var) = (running.mean.as_ptr(), running.var.as_ptr());
-        pdarts_sync_batch_norm(x.as_ptr(), pointers.0, pointers.1, mean, var, &mut output)
-    })?;
-    // SAFETY: the shim succeeded, so `output` is a tensor that nobody else owns.
-    Ok(unsafe { Tensor::from_ptr(output) })
 }
 
 fn sum_over_ranks() -> Option<SumOverRanks> {

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use pdarts::genotype::{NetworkKind, Operation, Switches};
 use pdarts::search::{ForwardMode, Mixing, Supernet, SupernetShape};
-use pdarts::torch::{Branch, RunningStatistics, mix, sync_batch_norm};
+use pdarts::torch::{Branch, NodeBranch, Norm, RunningStatistics, TorchError, branch_sum, mix};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use random::draw_alone;
@@ -143,7 +143,17 @@ fn plain(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, running: RunningStatist
 }
 
 fn synchronised(x: &Tensor, affine: Option<(&Tensor, &Tensor)>, running: RunningStatistics<'_>) -> Tensor {
-    sync_batch_norm(x, affine, running).unwrap()
+    batch_norm(x, affine, running).unwrap()
+}
+
+/// By the statistics of all ranks.
+fn batch_norm(
+    x: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    running: RunningStatistics<'_>,
+) -> Result<Tensor, TorchError> {
+    let norm = Norm { affine, running, training: true };
+    branch_sum(&[NodeBranch { y: x.shallow_clone(), norm: Some(norm), mask: None }])
 }
 
 #[test]
@@ -320,7 +330,7 @@ fn failure_of_the_sum_is_an_error_of_either_pass() {
     for contiguous in [true, false] {
         let [mean, var] =
             [0.0, 1.0].map(|value| statistic(&Tensor::full([4], value, DOUBLE), Kind::Double, contiguous));
-        let call = || sync_batch_norm(&x, None, RunningStatistics { mean: &mean, var: &var });
+        let call = || batch_norm(&x, None, RunningStatistics { mean: &mean, var: &var });
         play(Role::Failing(0));
         let message = call().unwrap_err().to_string();
         assert!(message.contains("BatchNorm over all ranks: rank 1 is gone"), "{message}");
@@ -341,7 +351,7 @@ fn what_does_not_fit_is_named() {
     let values = |len: i64| Tensor::ones([len], DOUBLE);
     let message = |x: Tensor, len: i64| {
         let (mean, var) = (values(len), values(len));
-        sync_batch_norm(&x, None, RunningStatistics { mean: &mean, var: &var }).unwrap_err().to_string()
+        batch_norm(&x, None, RunningStatistics { mean: &mean, var: &var }).unwrap_err().to_string()
     };
     assert!(message(Tensor::ones([2, 3], DOUBLE), 3).contains("expected [N, C, H, W]"));
     assert!(message(Tensor::ones([2, 3, 4, 4], DOUBLE), 4).contains("values [4]"));

@@ -17,19 +17,9 @@ struct Groups {
 
   int64_t chunks() const { return num_chunks(pixels); }
 
-  // Calls `visit(group, chunk, range)` in steps, the chunks of all groups in parallel. The partition depends on the sizes alone,
-  // so that sums do not depend on the number of threads.
+  // Calls `visit(group, chunk, range)` in steps.
   template <typename Visit> void for_each_step(const Visit &visit) const {
-    at::parallel_for(0, count * chunks(), 1, [&](int64_t begin, int64_t end) {
-      for (int64_t chunk = begin; chunk < end; ++chunk) {
-        const int64_t group = chunk / chunks(), group_begin = group * pixels, group_end = group_begin + pixels;
-        const int64_t first = group_begin + (chunk - group * chunks()) * kChunkPixels;
-        const int64_t last = std::min(first + kChunkPixels, group_end);
-        for (int64_t pixel = first; pixel < last; pixel += kStepPixels) {
-          visit(group, chunk, Range{pixel, std::min(pixel + kStepPixels, last)});
-        }
-      }
-    });
+    channelwise::for_each_step(count, pixels, visit);
   }
 };
 

@@ -112,8 +112,7 @@ Tensor composed(const Plan &plan, TensorList tensors) {
 // ---- What comes from Rust ----
 
 void check_values(const Tensor *values, const Tensor &y, const char *what) {
-  TORCH_CHECK(!values || (values->dim() == 1 && values->size(0) == y.size(1) && values->is_contiguous() &&
-                          values->device() == y.device()),
+  TORCH_CHECK(!values || (values->dim() == 1 && values->size(0) == y.size(1) && values->device() == y.device()),
               "sum of branches: ", what, " ", values->sizes(), " on ", values->device(), " for a branch ", y.sizes(), " on ",
               y.device());
 }
@@ -132,8 +131,8 @@ void add_branch(Plan &plan, variable_list &tensors, const pdarts_branch &from) {
     const pdarts_batch_norm &norm = *from.norm;
     check_values(norm.weight, y, "weight");
     check_values(norm.bias, y, "bias");
-    check_values(norm.running_mean, y, "running mean");
-    check_values(norm.running_var, y, "running variance");
+    check_values(norm.running_mean, y, "running values");
+    check_values(norm.running_var, y, "running values");
     plan.training = plan.training || norm.training;
     plan.over_ranks = plan.training && sync_batch_norm::is_on();
     added.running_mean = *norm.running_mean;
@@ -153,14 +152,14 @@ void add_branch(Plan &plan, variable_list &tensors, const pdarts_branch &from) {
   plan.branches.push_back(std::move(added));
 }
 
-// Whether the values of all BatchNorms are in the type that branches are computed with.
-bool has_compute_types(const Plan &plan, TensorList tensors) {
+// Whether kernels can read the values of all BatchNorms: in the type that branches are computed with, without gaps.
+bool fits_kernels(const Plan &plan, TensorList tensors) {
   return std::all_of(plan.branches.begin(), plan.branches.end(), [&](const Branch &branch) {
-    const Tensor &y = tensors[branch.y];
-    return (!branch.normalised() ||
-            (is_compute_type_of(y, branch.running_mean) && is_compute_type_of(y, branch.running_var))) &&
-           (!branch.affine ||
-            (is_compute_type_of(y, tensors[branch.weight()]) && is_compute_type_of(y, tensors[branch.bias()])));
+    const auto fits = [&](const Tensor &values) {
+      return is_compute_type_of(tensors[branch.y], values) && values.is_contiguous();
+    };
+    return (!branch.normalised() || (fits(branch.running_mean) && fits(branch.running_var))) &&
+           (!branch.affine || (fits(tensors[branch.weight()]) && fits(tensors[branch.bias()])));
   });
 }
 
@@ -175,7 +174,7 @@ Tensor branch_sum(const pdarts_branch *branches, int64_t num_branches) {
     add_branch(*plan, tensors, branches[index]);
   }
   Backend backend = backend_with_bfloat16_of(tensors[0]);
-  if (!has_compute_types(*plan, tensors) || tensors[0].numel() == 0 || (backend == Backend::Gpu && !fits_gpu(*plan))) {
+  if (!fits_kernels(*plan, tensors) || tensors[0].numel() == 0 || (backend == Backend::Gpu && !fits_gpu(*plan))) {
     backend = Backend::Composed;
   }
   if (backend == Backend::Composed) {

@@ -55,17 +55,24 @@ Tensor new_activations(const Tensor &like, int64_t channels) {
 
 int64_t num_chunks(int64_t pixels) { return (pixels + kChunkPixels - 1) / kChunkPixels; }
 
-// Calls `visit(chunk, range)` in steps, the chunks in parallel. The partition depends on the sizes alone, so that sums
-// do not depend on the number of threads.
-template <typename Visit> void for_each_step(int64_t pixels, const Visit &visit) {
-  at::parallel_for(0, num_chunks(pixels), 1, [&](int64_t begin, int64_t end) {
+// Calls `visit(group, chunk, range)` in steps for `groups` groups of as many `pixels`, the chunks of all groups in parallel.
+// The partition depends on the sizes alone, so that sums do not depend on the number of threads.
+template <typename Visit> void for_each_step(int64_t groups, int64_t pixels, const Visit &visit) {
+  const int64_t chunks = num_chunks(pixels); // of a group
+  at::parallel_for(0, groups * chunks, 1, [&](int64_t begin, int64_t end) {
     for (int64_t chunk = begin; chunk < end; ++chunk) {
-      const int64_t chunk_end = std::min((chunk + 1) * kChunkPixels, pixels);
-      for (int64_t pixel = chunk * kChunkPixels; pixel < chunk_end; pixel += kStepPixels) {
-        visit(chunk, Range{pixel, std::min(pixel + kStepPixels, chunk_end)});
+      const int64_t group = chunk / chunks, first = group * pixels + chunk % chunks * kChunkPixels;
+      const int64_t chunk_end = std::min(first + kChunkPixels, (group + 1) * pixels);
+      for (int64_t pixel = first; pixel < chunk_end; pixel += kStepPixels) {
+        visit(group, chunk, Range{pixel, std::min(pixel + kStepPixels, chunk_end)});
       }
     }
   });
+}
+
+// The same of a single group: `visit(chunk, range)`.
+template <typename Visit> void for_each_step(int64_t pixels, const Visit &visit) {
+  for_each_step(1, pixels, [&](int64_t, int64_t chunk, Range range) { visit(chunk, range); });
 }
 
 // A combination with what it points to.

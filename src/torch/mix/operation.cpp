@@ -11,7 +11,6 @@
 #include "backward.h"
 #include "forward.h"
 #include "gpu.h"
-#include "mix.h"
 
 namespace pdarts::mix {
 namespace {
