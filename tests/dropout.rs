@@ -1,13 +1,16 @@
-//! Dropout by the GPU's draws, in the emulation: it is what `torch::dropout` promises, and backward draws what forward drew.
+//! What drops: `torch::dropout`, which is what it promises and draws in backward what forward drew, also by the GPU's
+//! draws in the emulation, and the supernet's drop path.
 
 #[path = "tensors/random.rs"]
 mod random;
 #[path = "tensors/mod.rs"]
 mod tensors;
 
+use pdarts::genotype::{NUM_EDGES, NetworkKind, Operation, Switches};
+use pdarts::search::{ForwardMode, Mixing, Supernet, SupernetShape};
 use pdarts::torch::{dropout, gradients};
 use random::draw_alone;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use tensors::{device, leaf, pass_in_emulation};
 
 fn ones(kind: Kind) -> Tensor {
@@ -50,6 +53,40 @@ fn a_seed_of_the_generator_decides_and_each_call_draws_anew() {
     };
     let ([first, second], [again, _]) = (drawn(), drawn());
     assert!(first.equal(&again) && !first.equal(&second));
+}
+
+#[test]
+fn drop_path_of_a_supernet_hardly_drops_or_follows_the_generator() {
+    let _alone = draw_alone(8);
+    let operations = [Operation::MaxPool3x3, Operation::SkipConnect, Operation::SepConv3x3];
+    let shape = SupernetShape {
+        stem: NetworkKind::Cifar,
+        num_cells: 3,
+        channels: 4,
+        num_classes: 7,
+        partial_channels: 1,
+        switches: Switches::full(&operations).unwrap(),
+    };
+    let network = Supernet::new(&shape, Device::Cpu, Kind::Float).unwrap();
+    let images = Tensor::randn([2, 3, 16, 16], (Kind::Float, Device::Cpu));
+    let weights = leaf(&Tensor::full([NUM_EDGES as i64, 3], 1.0 / 3.0, (Kind::Float, Device::Cpu)));
+    let of = |drop_path, seed| {
+        tch::manual_seed(seed);
+        let mixing = Mixing::of_operations(weights.shallow_clone(), weights.shallow_clone());
+        let mode = ForwardMode { drop_path, ..ForwardMode::training(0.0) };
+        let logits = network.forward(&images, &mixing, mode).unwrap();
+        let loss = logits.softmax(-1, Kind::Float).select(1, 0).sum(Kind::Float);
+        (logits.detach(), Tensor::run_backward(&[loss], &[&weights], false, false).remove(0))
+    };
+    let far = |one: &(Tensor, Tensor), other: &(Tensor, Tensor)| {
+        let far = |one: &Tensor, other: &Tensor| (one - other).abs().max().double_value(&[]);
+        far(&one.0, &other.0).max(far(&one.1, &other.1))
+    };
+    let plain = of(0.0, 1);
+    assert!(far(&of(1e-9, 1), &plain) < 1e-4, "{}", far(&of(1e-9, 1), &plain));
+    let dropped = of(0.5, 1);
+    assert!(far(&dropped, &plain) > 1e-2 && far(&dropped, &of(0.5, 2)) > 1e-2);
+    assert_eq!(far(&dropped, &of(0.5, 1)), 0.0);
 }
 
 #[test]

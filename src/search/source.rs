@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn edges_are_left_out_image_by_image_and_scaled_to_keep_the_mean() {
         tch::manual_seed(3);
-        let full = |value: f64| Tensor::full([2000, 2, 1, 1], value, (Kind::Double, Device::Cpu));
+        let full = |value: f64| Tensor::full([20_000, 2, 1, 1], value, (Kind::Double, Device::Cpu));
         let mut sums = NodeSums { sums: [Some(full(1.0)), None, Some(full(5.0)), None] };
         let of_edges = NodeSums { sums: [Some(full(3.0)), Some(full(3.0)), None, None] };
         sums.add_edges(of_edges, 0.25).unwrap();

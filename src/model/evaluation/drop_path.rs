@@ -42,11 +42,11 @@ mod tests {
     use super::*;
 
     fn branch(value: f64, droppable: bool) -> BranchOutput<'static> {
-        let value = Tensor::full([2000, 1, 1, 1], value, (Kind::Double, Device::Cpu));
+        let value = Tensor::full([20_000, 1, 1, 1], value, (Kind::Double, Device::Cpu));
         BranchOutput { value, norm: None, droppable }
     }
 
-    /// How often each sum occurs among 2000 images.
+    /// How often each sum occurs among 20,000 images.
     fn share(sums: &Tensor, value: f64) -> f64 {
         (sums - value).abs().lt(1e-9).to_kind(Kind::Double).mean(Kind::Double).double_value(&[])
     }
