@@ -7,10 +7,11 @@ CARGO := launch/cargo.sh
 PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
 BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
-# The tests' own build of our Rust code is optimised less, which halves its compilation; kernels and dependencies are not.
-TEST_PROFILE := --config 'profile.release.package.pdarts.opt-level=1'
-# Builds of their own, so that no other is made anew after them.
+# The tests' own build of our Rust code is not optimised: a quarter of the time to compile, and little of what they run. Kernels
+# and dependencies are.
 UNOPTIMISED := --config 'profile.release.package.pdarts.opt-level=0'
+# Of tests that run long.
+LESS_OPTIMISED := --config 'profile.release.package.pdarts.opt-level=1'
 KERNEL_TESTS := branch_sum depthwise separable mix pool sync_batch_norm
 # What has threads of its own; the last line is of ranks, in tests/nccl.
 THREADED := data::loader data::prefetch data::parallel data::buffer_pool data::bad_images data::shards::pack \
@@ -54,7 +55,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(UNOPTIMISED) --no-deps --document-private-items
 
 tests:
-	$(CARGO) test --release $(TEST_PROFILE)
+	$(CARGO) test --release $(UNOPTIMISED)
 
 docs: ## build the documentation as a site: target/book/index.html
 	@launch/setup.sh docs
@@ -74,7 +75,7 @@ races: setup ## run the tests of what has threads under ThreadSanitizer (after `
 	$(CARGO) test --release $(UNOPTIMISED) -Zbuild-std --target $(HOST) --lib --test nccl -- $(THREADED)
 
 soak: setup ## hundreds of kills, thousands of steps, millions of broken inputs, and a summary: beside `make test` (PDARTS_SOAK)
-	launch/soak.sh $(CARGO) --release $(TEST_PROFILE) --config 'profile.release.package.pdarts.overflow-checks=true'
+	launch/soak.sh $(CARGO) --release $(LESS_OPTIMISED) --config 'profile.release.package.pdarts.overflow-checks=true'
 
 gpu-check: build peer-setup ## on a GPU: numbers, tests, equal and resumed runs, speed beside plain PyTorch, on one page
 	PDARTS=$(PDARTS) launch/gpu-check.sh
