@@ -80,14 +80,15 @@ struct State {
 }
 
 impl State {
-    /// A copy in `kind` with leaves and statistics of its own.
+    /// A copy in `kind` with leaves and statistics of its own. What is neither output nor its gradient is never in bfloat16.
     fn copy(&self, kind: Kind) -> State {
-        let copy = |x: &Tensor| leaf(&x.to_kind(kind).copy());
-        let statistics = |(mean, var): &(Tensor, Tensor)| (mean.to_kind(kind).copy(), var.to_kind(kind).copy());
+        let wide = if kind == Kind::BFloat16 { Kind::Float } else { kind };
+        let copy = |x: &Tensor, kind| leaf(&x.to_kind(kind).copy());
+        let statistics = |(mean, var): &(Tensor, Tensor)| (mean.to_kind(wide).copy(), var.to_kind(wide).copy());
         State {
-            ys: self.ys.iter().map(copy).collect(),
+            ys: self.ys.iter().map(|y| copy(y, kind)).collect(),
             running: self.running.iter().map(|running| running.as_ref().map(statistics)).collect(),
-            weights: copy(&self.weights),
+            weights: copy(&self.weights, wide),
         }
     }
 
@@ -188,6 +189,27 @@ fn sums_gradients_and_statistics_equal_those_of_libtorch() {
                     let error = error(found, expected);
                     assert!(error < tolerance, "{case:?} {kind:?} training {training}: {index}: error {error:e}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn bfloat16_is_computed_with_in_single_precision() {
+    let _alone = draw_alone(12);
+    for case in Case::all().filter(|case| case.batch * case.size.0 * case.size.1 >= 8) {
+        let drawn = case.tensors().copy(Kind::BFloat16);
+        for training in [true, false] {
+            let (ours, theirs) = (drawn.copy(Kind::BFloat16), drawn.copy(Kind::Double));
+            let expected = differentiate(&theirs, &reference(&case, &theirs, training));
+            let sums = ours.mixed(&case, training);
+            assert!(sums.iter().flatten().all(|sum| sum.kind() == Kind::Float));
+            let found = differentiate(&ours, &sums);
+            for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                // Gradients of outputs are rounded, once.
+                let tolerance = if found.kind() == Kind::BFloat16 { 4e-3 } else { 2e-5 };
+                let error = error(found, expected);
+                assert!(error < tolerance, "{case:?} training {training}: {index}: error {error:e}");
             }
         }
     }
@@ -337,7 +359,7 @@ fn types_without_own_kernels_use_libtorch() {
     let _alone = draw_alone(9);
     let case = Case::new(2, 4, (6, 5));
     let drawn = case.tensors();
-    let (ours, theirs) = (drawn.copy(Kind::BFloat16), drawn.copy(Kind::BFloat16));
+    let (ours, theirs) = (drawn.copy(Kind::Half), drawn.copy(Kind::Half));
     let expected = differentiate(&theirs, &reference(&case, &theirs, true));
     assert_eq!(differentiate(&ours, &ours.mixed(&case, true)), expected);
 }
@@ -367,6 +389,8 @@ fn what_does_not_fit_is_named() {
     let weights = &state.weights;
     refused(&|_| (), &weights.narrow(0, 0, 3), "weights [3] for 14 edges");
     refused(&|_| (), &weights.to_kind(Kind::Float), "weights of Float");
+    let rounded = |branches: &mut Vec<Branch<'_>>| branches[0].y = branches[0].y.to_kind(Kind::BFloat16);
+    refused(&rounded, weights, "output of BFloat16");
     refused(&|branches| branches[0].nodes = vec![4, 5, 6], weights, "node 4 of 4");
     refused(&|branches| branches[0].nodes.clear(), weights, "without edges");
     refused(&|branches| branches[1].y = branches[0].y.shallow_clone(), weights, "which 3 edges cannot share");
@@ -387,6 +411,7 @@ fn what_does_not_fit_is_named() {
 fn gpu_kernels_pass_in_the_emulation() {
     pass_in_emulation(&[
         "sums_gradients_and_statistics_equal_those_of_libtorch",
+        "bfloat16_is_computed_with_in_single_precision",
         "later_calls_add_to_the_sums_of_earlier_ones",
         "a_node_that_nobody_uses_has_no_gradient_to_give",
         "only_the_wanted_gradients_are_computed",

@@ -37,7 +37,7 @@ struct Case {
     name: String,
     /// Rounding adds up over the layers of a network.
     is_network: bool,
-    /// Whether `train.precision = "bf16"` computes it so; of whole networks it says too little.
+    /// Whether `precision = "bf16"` of a search or training computes it so; of whole networks it says too little.
     in_bf16: bool,
     compute: Box<Compute>,
 }
@@ -59,7 +59,7 @@ pub enum Precision {
     Float64,
     /// What searches and most trainings compute in; libtorch may round inputs of convolutions to TF32.
     Float32,
-    /// Inputs of convolutions in bfloat16, as `train.precision = "bf16"` has it.
+    /// Inputs of convolutions in bfloat16, as `precision = "bf16"` of a search or training has it.
     Bf16,
 }
 

@@ -12,7 +12,7 @@ use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, Linear, ParameterStore, Stem, channels_last, cross_entropy};
 use crate::search::PartialChannels;
 use crate::torch::{
-    Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableWeights, TorchError,
+    Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableWeights, TorchError, as_autocast,
     avg_pool_3x3, branch_sum, bytes_to_device, max_pool_3x3, mix, normalised_windows, relu_depthwise, separable_conv,
     synchronise_batch_norm,
 };
@@ -101,7 +101,8 @@ fn statistics(values: &mut Values, channels: i64) -> Result<(Tensor, Tensor), To
 fn of_size(size: Size) -> Vec<Case> {
     let channels = size[1];
     let mut cases = vec![
-        Case::operation(named("weighted sum of normalised operations", size), move |values| mixed(values, size)),
+        Case::operation(named("weighted sum of normalised operations", size), move |values| mixed(values, size))
+            .also_in_bf16(),
         Case::operation(named("sum of a node's branches", size), move |values| summed(values, size)),
         Case::operation(named("BatchNorm", size), move |values| {
             let mut store = values.store();
@@ -156,20 +157,21 @@ fn mixed(values: &mut Values, size: Size) -> Result<Computed, Failure> {
     let weights = values.leaf(&[4])?;
     let (mean, var) = statistics(values, 2 * channels)?;
     let (pool_mean, pool_var) = statistics(values, channels)?;
+    let input = as_autocast(&x)?;
     let branches = [
         Branch {
-            y: y.shallow_clone(),
+            y: as_autocast(&y)?,
             per_edge: true,
             running: Some(RunningStatistics { mean: &mean, var: &var }),
             nodes: vec![0, 0],
         },
         Branch {
-            y: x.f_relu()?,
+            y: input.f_relu()?,
             per_edge: false,
             running: Some(RunningStatistics { mean: &pool_mean, var: &pool_var }),
             nodes: vec![0],
         },
-        Branch { y: x.shallow_clone(), per_edge: false, running: None, nodes: vec![0] },
+        Branch { y: input, per_edge: false, running: None, nodes: vec![0] },
     ];
     let mut sums = [None];
     mix(&mut sums, &branches, &weights, true)?;

@@ -186,7 +186,7 @@ impl Course {
             parts: search.accumulate_steps.max(1),
             // The second order keeps weights, momentum and a direction.
             optimizer_buffers: if search.order == 2 { 4 } else { 1 },
-            activation_bytes: 4,
+            activation_bytes: activation_bytes(search.precision),
             checkpoint_cells: config.model.checkpoint_cells,
             buckets: buckets(&config.parallel),
             loader_threads: config.data.loader_threads,
@@ -212,7 +212,6 @@ impl Course {
         let images = data.limited(config.data.limit);
         let num_train = (config.data.train_fraction * images as f64).floor() as usize;
         let steps_per_epoch = num_train / global_batch;
-        let bf16 = train.precision == Precision::Bf16;
         let mut phases: Vec<Phase> = Vec::new();
         for epoch in 0..train.epochs {
             let side = image_size_at(&train.image_sizes, epoch).unwrap_or(config.data.side()) as u64;
@@ -248,7 +247,7 @@ impl Course {
             global_batch,
             parts: train.accumulate_steps.max(1),
             optimizer_buffers: moments + u64::from(train.ema_decay > 0.0),
-            activation_bytes: if bf16 { 2 } else { 4 },
+            activation_bytes: activation_bytes(train.precision),
             checkpoint_cells: config.model.checkpoint_cells,
             buckets: buckets(&config.parallel),
             loader_threads: config.data.loader_threads,
@@ -294,6 +293,11 @@ fn evaluation_network(
         walk_auxiliary_head(input, shape.num_classes, &mut network);
     }
     network
+}
+
+/// Of an activation that is kept.
+fn activation_bytes(precision: Precision) -> u64 {
+    if precision == Precision::Bf16 { 2 } else { 4 }
 }
 
 fn buckets(config: &ParallelSection) -> (f64, f64, f64) {

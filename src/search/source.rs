@@ -76,16 +76,11 @@ impl SourceOperations {
         mode: ForwardMode,
         sums: &mut NodeSums,
     ) -> Result<(), TorchError> {
-        let rounded = as_autocast(x)?;
+        // Operations may compute in bfloat16; sums and statistics do not.
+        let x = as_autocast(x)?;
         let branches: Vec<Vec<Branch<'_>>> =
-            self.groups.iter().map(|group| group.branches(x, &rounded, mode)).collect::<Result<_, _>>()?;
-        let mut branches: Vec<_> = branches.into_iter().flatten().collect();
-        // Convolutions may have computed in bfloat16; sums and statistics do not.
-        for branch in &mut branches {
-            if branch.y.kind() != weights.kind() {
-                branch.y = branch.y.f_to_kind(weights.kind())?;
-            }
-        }
+            self.groups.iter().map(|group| group.branches(&x, mode)).collect::<Result<_, _>>()?;
+        let branches: Vec<_> = branches.into_iter().flatten().collect();
         if branches.is_empty() {
             return Ok(());
         }
@@ -157,8 +152,8 @@ impl NormalisedConv {
 }
 
 impl Group {
-    /// What the operation makes of `x`, of which convolutions read what is `rounded`, on all its edges, before the last BatchNorm.
-    fn branches(&self, x: &Tensor, rounded: &Tensor, mode: ForwardMode) -> Result<Vec<Branch<'_>>, TorchError> {
+    /// What the operation makes of `x` on all its edges, before the last BatchNorm.
+    fn branches(&self, x: &Tensor, mode: ForwardMode) -> Result<Vec<Branch<'_>>, TorchError> {
         let branch = match &self.kernel {
             Kernel::MaxPool { stride, bn } => self.shared(max_pool_3x3(x, *stride)?, Some(bn)),
             Kernel::AvgPool { stride, bn } => self.shared(avg_pool_3x3(x, *stride)?, Some(bn)),
@@ -168,10 +163,10 @@ impl Group {
             Kernel::Identity => self.shared(x.shallow_clone(), None),
             Kernel::Reduce(reduce) => self.per_edge(reduce.reduce(&x.f_relu()?)?, &reduce.bn),
             Kernel::Separable([first, last]) => {
-                let middle = first.conv.forward(rounded)?;
+                let middle = first.conv.forward(x)?;
                 self.per_edge(last.conv.forward_normalised(&middle, &first.bn, mode.training)?, &last.bn)
             }
-            Kernel::Dilated(layer) => self.per_edge(layer.conv.forward(rounded)?, &layer.bn),
+            Kernel::Dilated(layer) => self.per_edge(layer.conv.forward(x)?, &layer.bn),
         };
         Ok(vec![branch])
     }

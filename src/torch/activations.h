@@ -65,9 +65,13 @@ inline bool is_storage_type(at::ScalarType type) {
   return type == at::kFloat || type == at::kDouble || type == at::kBFloat16;
 }
 
-// Whether `other` has the type that activations `x` are computed with.
+// What activations `x` are computed with.
+inline at::ScalarType compute_type_of(const torch::Tensor &x) {
+  return x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type();
+}
+
 inline bool is_compute_type_of(const torch::Tensor &x, const torch::Tensor &other) {
-  return other.scalar_type() == (x.scalar_type() == at::kBFloat16 ? at::kFloat : x.scalar_type());
+  return other.scalar_type() == compute_type_of(x);
 }
 
 // Calls `visit.operator()<S>()` for the storage type of a tensor of `type`.

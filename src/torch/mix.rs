@@ -40,7 +40,8 @@ unsafe extern "C" {
 #[derive(Debug)]
 pub struct Branch<'a> {
     /// Its output before BatchNorm: `[N, E * C, H, W]` with a block of channels for each of its `E` edges when
-    /// `per_edge`, else `[N, C, H, W]` for all of them. Best in channels-last memory.
+    /// `per_edge`, else `[N, C, H, W]` for all of them. Best in channels-last memory. Of the weights' type, or all of
+    /// bfloat16 with weights, statistics and sums in single precision.
     pub y: Tensor,
     /// Whether each edge has its own channels.
     pub per_edge: bool,

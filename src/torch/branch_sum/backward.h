@@ -124,7 +124,7 @@ std::vector<Tensor> branch_gradients(const Plan &plan, TensorList tensors, const
     const std::vector<double> masks = masks_of(branch, tensors, groups);
     Combinations<S> &of_branch = all.emplace_back();
     for (int64_t group = 0; group < groups.count; ++group) {
-      of_branch.combinations.push_back({mutable_pixels_of<S>(results[index]), false, shift, {}});
+      of_branch.combinations.push_back({mutable_pixels_of<S>(results[index]), false, shift});
       of_branch.add(group, pixels_of<S>(gradient), masks[group], affines[index].scale);
       if (plan.depends_on_batch(branch)) {
         of_branch.add(group, pixels_of<S>(tensors[branch.y]), 1, curvature);

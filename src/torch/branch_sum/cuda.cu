@@ -2,6 +2,7 @@
 // over the batch for all branches, the coefficients of the gradients, one pass that writes all branches' gradients.
 #include "cuda.h"
 #include "../channelwise/cuda_moments.h"
+#include "../cuda/workspace.h"
 
 namespace pdarts::branch_sum {
 namespace {
@@ -11,8 +12,6 @@ using namespace channelwise;
 constexpr int kWarps = kCudaThreads / cuda::kWarp, kMax = kMaxCudaBranches;
 // Vectors of a tile.
 constexpr int kMostVectors = 64;
-
-int64_t aligned(int64_t bytes) { return (bytes + 15) / 16 * 16; }
 
 // Forward or backward.
 template <typename S> struct Workspace {
@@ -25,18 +24,12 @@ template <typename S> struct Workspace {
 
   explicit Workspace(const CudaCall<S> &call) {
     const int64_t values = int64_t(call.num_branches) * call.channels, chunks = CudaChunks::of(call.pixels).count;
-    char *const begin = static_cast<char *>(call.workspace), *end = begin;
-    const auto take = [&]<typename Part>(Part *&part, int64_t count) {
-      part = reinterpret_cast<Part *>(end);
-      end += aligned(count * int64_t(sizeof(Part)));
-    };
-    take(moments, values * chunks);
-    const int64_t forward_bytes = end - begin;
-    end = begin;
-    take(shares, 2 * values * chunks);
-    take(shift, values);
-    take(curvature, values);
-    bytes = end - begin > forward_bytes ? end - begin : forward_bytes;
+    cuda::Parts forward(call.workspace), backward(call.workspace);
+    forward.cut(moments, values * chunks);
+    backward.cut(shares, 2 * values * chunks);
+    backward.cut(shift, values);
+    backward.cut(curvature, values);
+    bytes = forward.bytes() > backward.bytes() ? forward.bytes() : backward.bytes();
   }
 };
 

@@ -31,28 +31,6 @@ std::vector<double> masks_of(const Branch &branch, TensorList tensors, const Gro
   return values_of<double>(tensors[branch.mask()].to(at::kDouble).contiguous());
 }
 
-// Fills in the plan's statistics and, in training, moves the running ones.
-template <typename S> void take_statistics(Plan &plan, TensorList tensors) {
-  std::vector<Moments> moments;
-  for (const Branch &branch : plan.branches) {
-    moments.push_back(plan.depends_on_batch(branch) ? batch_moments<S>(tensors[branch.y]) : Moments());
-  }
-  plan.num_values = num_pixels(tensors[0]);
-  if (plan.over_ranks) {
-    plan.num_values = combine_over_ranks(moments, plan.num_values);
-  }
-  for (size_t index = 0; index < plan.branches.size(); ++index) {
-    const Branch &branch = plan.branches[index];
-    const size_t channels = tensors[branch.y].size(1);
-    TORCH_CHECK(!plan.depends_on_batch(branch) || plan.num_values > 1,
-                "sum of branches: no variance: training needs more than one value per channel");
-    plan.statistics.push_back(branch.normalised()
-                                  ? settle<Compute<S>>(std::move(moments[index]), plan.num_values, branch.running_mean,
-                                                       branch.running_var, plan.training)
-                                  : Statistics{std::vector<double>(channels, 0), std::vector<double>(channels, 1)});
-  }
-}
-
 // What a branch's values are multiplied with and moved by: [channels].
 struct Affine {
   std::vector<double> scale, shift;
@@ -93,14 +71,17 @@ template <typename S> struct Combinations {
   }
 
   void run(int64_t group, int64_t channels, Range range) const {
-    const OwnedCombination<S> &c = combinations[group];
-    kernels<S>().combine({c.to, false, c.shift.data(), c.terms.data(), int64_t(c.terms.size())}, channels, range);
+    combinations[group].run(channels, range);
   }
 };
 
 // `tensors`: the differentiable inputs, branches as pixels.
 template <typename S> Tensor forward(Plan &plan, TensorList tensors) {
-  take_statistics<S>(plan, tensors);
+  std::vector<Tensor> ys;
+  for (const Branch &branch : plan.branches) {
+    ys.push_back(tensors[branch.y]);
+  }
+  take_statistics<S>("sum of branches", plan, ys);
   const Groups groups(plan, tensors[0]);
   const int64_t channels = tensors[0].size(1);
   const Tensor sum = new_activations(tensors[0], channels);
@@ -112,7 +93,7 @@ template <typename S> Tensor forward(Plan &plan, TensorList tensors) {
   }
   for (int64_t group = 0; group < groups.count; ++group) {
     std::vector<double> shift(channels);
-    all.combinations.push_back({mutable_pixels_of<S>(sum), false, {}, {}});
+    all.combinations.push_back({mutable_pixels_of<S>(sum), false, {}});
     for (size_t index = 0; index < plan.branches.size(); ++index) {
       const double mask = masks[index][group];
       all.add(group, pixels_of<S>(tensors[plan.branches[index].y]), mask, affines[index].scale);

@@ -58,8 +58,8 @@ public:
       inputs[branch.y] = dense(inputs[branch.y]);
     }
     const Tensor &like = inputs[0], sum = new_activations(like, like.size(1));
-    const auto type = like.scalar_type() == at::kBFloat16 ? at::kFloat : like.scalar_type();
-    const Tensor statistics = at::empty({2, int64_t(plan->branches.size()), like.size(1)}, like.options().dtype(type));
+    const auto options = like.options().dtype(compute_type_of(like));
+    const Tensor statistics = at::empty({2, int64_t(plan->branches.size()), like.size(1)}, options);
     with_storage_type(like.scalar_type(), [&]<typename S>() {
       const auto &table = cuda::table<S>();
       CudaCall<S> call = cuda_call<S>(*plan, inputs, like, statistics);

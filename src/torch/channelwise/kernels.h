@@ -4,7 +4,8 @@
 // Each table comes from the same templates (table.h), compiled once per instruction set. As in
 // ../depthwise/kernels.h, nothing here may include libtorch or the standard library's templates.
 //
-// T is the type that activations are stored in; constants and sums are in the type that they are computed with.
+// S is the type that activations are stored in; constants and sums are in the type that they are computed with. What
+// is wide is stored in that one, too.
 #pragma once
 #include <cstdint>
 
@@ -25,33 +26,43 @@ struct Range {
 };
 
 // `scale` [C] times `values`.
-template <typename T> struct Term {
-  Pixels<const T> values;
-  const Compute<T> *scale;
+template <typename S> struct Term {
+  Pixels<const S> values;
+  const Compute<S> *scale;
 };
 
-// to = shift [C] + the terms, plus `to` itself when it accumulates.
-template <typename T> struct Combination {
-  Pixels<T> to;
+template <typename S> struct Terms {
+  const Term<S> *begin;
+  int64_t count;
+};
+
+// to = shift [C] + the wide terms + the terms, plus `to` itself when it accumulates; `to` is stored as To.
+template <typename S, typename To> struct Combination {
+  Pixels<To> to;
   bool accumulates;
-  const Compute<T> *shift;
-  const Term<T> *terms;
-  int64_t num_terms;
+  const Compute<S> *shift;
+  Terms<Compute<S>> wide_terms;
+  Terms<S> terms;
 };
 
 // `values` - `mean` [C].
-template <typename T> struct Centred {
-  Pixels<const T> values;
-  const Compute<T> *mean;
+template <typename S> struct Centred {
+  Pixels<const S> values;
+  const Compute<S> *mean;
 };
 
-template <typename T> struct Kernels {
-  void (*combine)(const Combination<T> &combination, int64_t channels, Range range);
+template <typename S> struct Kernels {
+  using T = Compute<S>;
+  void (*combine)(const Combination<S, S> &combination, int64_t channels, Range range);
+  void (*combine_wide)(const Combination<S, T> &combination, int64_t channels, Range range);
   // Adds, for each channel, the sums of `values` and of their squares to `sums` [2, C].
-  void (*moments)(const Centred<T> &values, int64_t channels, Range range, Compute<T> *sums);
+  void (*moments)(const Centred<S> &values, int64_t channels, Range range, T *sums);
   // Adds, for each channel, the sums of `gradient` and of its products with each factor to `sums` [1 + factors, C].
-  void (*products)(Pixels<const T> gradient, const Centred<T> *factors, int64_t num_factors, int64_t channels,
-                   Range range, Compute<T> *sums);
+  void (*products)(Pixels<const S> gradient, const Centred<S> *factors, int64_t num_factors, int64_t channels,
+                   Range range, T *sums);
+  // The same of a gradient that is wide.
+  void (*wide_products)(Pixels<const T> gradient, const Centred<S> *factors, int64_t num_factors, int64_t channels,
+                        Range range, T *sums);
 };
 
 PDARTS_DECLARE_TABLES(PDARTS_STORAGE_TABLES)

@@ -46,9 +46,13 @@ template <typename T> Pixels<T> mutable_pixels_of(const Tensor &x, int64_t first
 
 int64_t num_pixels(const Tensor &x) { return x.size(0) * x.size(2) * x.size(3); }
 
-Tensor new_activations(const Tensor &like, int64_t channels) {
-  return at::empty({like.size(0), channels, like.size(2), like.size(3)}, like.options(),
+Tensor new_activations(const Tensor &like, int64_t channels, at::ScalarType type) {
+  return at::empty({like.size(0), channels, like.size(2), like.size(3)}, like.options().dtype(type),
                    at::MemoryFormat::ChannelsLast);
+}
+
+Tensor new_activations(const Tensor &like, int64_t channels) {
+  return new_activations(like, channels, like.scalar_type());
 }
 
 // ---- Passes over the pixels ----
@@ -76,19 +80,33 @@ template <typename Visit> void for_each_step(int64_t pixels, const Visit &visit)
 }
 
 // A combination with what it points to.
-template <typename T> struct OwnedCombination {
-  Pixels<T> to;
+template <typename S, typename To = S> struct OwnedCombination {
+  Pixels<To> to;
   bool accumulates;
-  std::vector<Compute<T>> shift;
-  std::vector<Term<T>> terms;
+  std::vector<Compute<S>> shift;
+  std::vector<Term<S>> terms = {};
+  std::vector<Term<Compute<S>>> wide_terms = {};
+
+  void run(int64_t channels, Range range) const {
+    const Combination<S, To> combination{to, accumulates, shift.data(), list(wide_terms), list(terms)};
+    if constexpr (std::is_same_v<S, To>) {
+      kernels<S>().combine(combination, channels, range);
+    } else {
+      kernels<S>().combine_wide(combination, channels, range);
+    }
+  }
+
+private:
+  template <typename T> static Terms<T> list(const std::vector<Term<T>> &terms) {
+    return {terms.data(), int64_t(terms.size())};
+  }
 };
 
-template <typename T>
-void combine(const std::vector<OwnedCombination<T>> &combinations, int64_t channels, int64_t pixels) {
+template <typename S, typename To>
+void combine(const std::vector<OwnedCombination<S, To>> &combinations, int64_t channels, int64_t pixels) {
   for_each_step(pixels, [&](int64_t, Range range) {
-    for (const auto &c : combinations) {
-      kernels<T>().combine({c.to, c.accumulates, c.shift.data(), c.terms.data(), int64_t(c.terms.size())}, channels,
-                           range);
+    for (const auto &combination : combinations) {
+      combination.run(channels, range);
     }
   });
 }

@@ -103,5 +103,29 @@ Statistics settle(Moments moments, double num_values, const Tensor &running_mean
   return {std::move(mean), std::move(variance)};
 }
 
+// Fills in the statistics of a plan's branches, whose outputs are `ys`, and, in training, moves the running ones.
+template <typename S, typename Plan> void take_statistics(const char *name, Plan &plan, at::TensorList ys) {
+  std::vector<Moments> moments;
+  bool any = false;
+  for (size_t index = 0; index < ys.size(); ++index) {
+    const bool depends_on_batch = plan.training && plan.branches[index].normalised();
+    moments.push_back(depends_on_batch ? batch_moments<S>(ys[index]) : Moments());
+    any = any || depends_on_batch;
+  }
+  plan.num_values = num_pixels(ys[0]);
+  if (plan.over_ranks) {
+    plan.num_values = combine_over_ranks(moments, plan.num_values);
+  }
+  TORCH_CHECK(!any || plan.num_values > 1, name, ": no variance: training needs more than one value per channel");
+  for (size_t index = 0; index < ys.size(); ++index) {
+    const auto &branch = plan.branches[index];
+    const size_t channels = ys[index].size(1);
+    plan.statistics.push_back(branch.normalised()
+                                  ? settle<Compute<S>>(std::move(moments[index]), plan.num_values, branch.running_mean,
+                                                       branch.running_var, plan.training)
+                                  : Statistics{std::vector<double>(channels, 0), std::vector<double>(channels, 1)});
+  }
+}
+
 } // namespace
 } // namespace pdarts::channelwise

@@ -12,9 +12,10 @@ struct GradientSums {
 };
 
 // `gradients`: of the nodes' sums, undefined where zero. Leaves out what the wanted gradients do not need.
-template <typename T>
+template <typename S>
 GradientSums gradient_sums(const Plan &plan, TensorList ys, TensorList gradients, bool want_weights,
                            const std::vector<bool> &want_branch) {
+  using T = Compute<S>;
   const int64_t channels = plan.channels;
   std::vector<std::vector<T>> means;
   for (const Statistics &statistics : plan.statistics) {
@@ -24,7 +25,7 @@ GradientSums gradient_sums(const Plan &plan, TensorList ys, TensorList gradients
   struct Rows {
     int64_t node, first;
     std::vector<int64_t> edges;
-    std::vector<Centred<T>> factors;
+    std::vector<Centred<S>> factors;
   };
   std::vector<Rows> all;
   int64_t num_rows = 0, pixels = 0;
@@ -38,7 +39,7 @@ GradientSums gradient_sums(const Plan &plan, TensorList ys, TensorList gradients
       const bool wanted = want_weights || (want_branch[edge.branch] && plan.depends_on_batch(edge.branch));
       if (edge.node == node && wanted) {
         rows.edges.push_back(index);
-        rows.factors.push_back({pixels_of<T>(ys[edge.branch], edge.first_channel),
+        rows.factors.push_back({pixels_of<S>(ys[edge.branch], edge.first_channel),
                                 means[edge.branch].data() + edge.first_channel});
       }
     }
@@ -52,8 +53,8 @@ GradientSums gradient_sums(const Plan &plan, TensorList ys, TensorList gradients
   for_each_step(pixels, [&](int64_t chunk, Range range) {
     for (const Rows &rows : all) {
       T *sums = shares.data() + (chunk * num_rows + rows.first) * channels;
-      kernels<T>().products(pixels_of<T>(gradients[rows.node]), rows.factors.data(), rows.factors.size(), channels,
-                            range, sums);
+      kernels<S>().wide_products(pixels_of<T>(gradients[rows.node]), rows.factors.data(), rows.factors.size(), channels,
+                                 range, sums);
     }
   });
   std::vector<double> totals(num_rows * channels);
@@ -111,9 +112,10 @@ template <typename T> Tensor weights_gradient(const Plan &plan, const Tensor &we
 //
 // With the edges' scales a = weight / deviation, BatchNorm's gradient is the combination
 // sum of a * (G - mean(G)) over the edges of a block - (y - mean) / deviation^2 * mean of sum of a * G * (y - mean).
-template <typename T>
+template <typename S>
 std::vector<Tensor> input_gradients(const Plan &plan, TensorList ys, const Tensor &weights, TensorList gradients,
-                              const GradientSums &sums, const std::vector<bool> &wanted) {
+                                    const GradientSums &sums, const std::vector<bool> &wanted) {
+  using T = Compute<S>;
   const int64_t channels = plan.channels;
   const std::vector<T> scales = scales_of<T>(plan, weights);
   // One combination for each block of channels; their curvatures are the factors of `y`.
@@ -134,7 +136,7 @@ std::vector<Tensor> input_gradients(const Plan &plan, TensorList ys, const Tenso
   }
   std::vector<Tensor> results(ys.size());
   std::vector<T> curvatures(blocks.size() * channels);
-  std::vector<OwnedCombination<T>> combinations;
+  std::vector<OwnedCombination<S>> combinations;
   for (size_t position = 0; position < blocks.size(); ++position) {
     const Block &block = blocks[position];
     const Tensor &y = ys[block.branch];
@@ -142,15 +144,14 @@ std::vector<Tensor> input_gradients(const Plan &plan, TensorList ys, const Tenso
     if (!result.defined()) {
       result = new_activations(y, y.size(1));
     }
-    OwnedCombination<T> combination{mutable_pixels_of<T>(result, block.first_channel), false, std::vector<T>(channels),
-                                    {}};
+    OwnedCombination<S> combination{mutable_pixels_of<S>(result, block.first_channel), false, std::vector<T>(channels)};
     for (const int64_t index : block.edges) {
       const Tensor &gradient = gradients[plan.edges[index].node];
       if (gradient.defined()) {
-        combination.terms.push_back({pixels_of<T>(gradient), scales.data() + index * channels});
+        combination.wide_terms.push_back({pixels_of<T>(gradient), scales.data() + index * channels});
       }
     }
-    if (plan.depends_on_batch(block.branch) && !combination.terms.empty()) {
+    if (plan.depends_on_batch(block.branch) && !combination.wide_terms.empty()) {
       const Statistics &statistics = plan.statistics[block.branch];
       T *curvature = curvatures.data() + position * channels;
       for (int64_t channel = 0; channel < channels; ++channel) {
@@ -165,7 +166,7 @@ std::vector<Tensor> input_gradients(const Plan &plan, TensorList ys, const Tenso
         combination.shift[channel] =
             -sum / plan.num_values - curvature[channel] * statistics.mean[block.first_channel + channel];
       }
-      combination.terms.push_back({pixels_of<T>(y, block.first_channel), curvature});
+      combination.terms.push_back({pixels_of<S>(y, block.first_channel), curvature});
     }
     combinations.push_back(std::move(combination));
   }

@@ -4,6 +4,7 @@
 // The second pass over the pixels begins where the first ended, with what is still in the cache.
 #include "cuda.h"
 #include "../channelwise/cuda_moments.h"
+#include "../cuda/workspace.h"
 
 namespace pdarts::mix {
 namespace {
@@ -20,9 +21,10 @@ constexpr int kInvalidValue = 1; // cudaErrorInvalidValue
 // ---- What a call works on, as the kernels walk over it ----
 
 // A block of a branch: [pixels, channels], whose pixels are `step` elements apart.
-template <typename T> struct Row {
-  const T *y;
-  T *gradient, *running_mean, *running_var;
+template <typename S> struct Row {
+  const S *y;
+  S *gradient;
+  Compute<S> *running_mean, *running_var;
   int step;
   unsigned char first_edge, num_edges; // in Work's order of edges
   bool depends_on_batch;
@@ -34,11 +36,12 @@ struct Group {
   bool is_first;                                     // of its node
 };
 
-template <typename T> struct Work {
+template <typename S> struct Work {
+  using T = Compute<S>;
   int64_t pixels;
   int channels, num_rows, num_edges, num_nodes;
   bool training;
-  Row<T> rows[kMaxCudaEdges];
+  Row<S> rows[kMaxCudaEdges];
   // Edges in the order of their rows: their place in the order of the weights, row and node.
   unsigned char weight_of[kMaxCudaEdges], row_of[kMaxCudaEdges], node_of[kMaxCudaEdges];
   T *sums[kMaxCudaNodes];
@@ -50,7 +53,7 @@ template <typename T> struct Work {
 };
 
 // False for a call that has more of anything than there is room for, or an edge that leads nowhere.
-template <typename T> bool describe(const CudaCall<T> &call, Work<T> &work) {
+template <typename S> bool describe(const CudaCall<S> &call, Work<S> &work) {
   work = {call.pixels, call.channels, 0, call.num_edges, call.num_nodes, call.training};
   if (call.pixels < 1 || call.channels < 1 || call.num_branches < 1 || call.num_branches > kMaxCudaBranches ||
       call.num_edges < 0 || call.num_edges > kMaxCudaEdges || call.num_nodes < 1 || call.num_nodes > kMaxCudaNodes) {
@@ -58,7 +61,7 @@ template <typename T> bool describe(const CudaCall<T> &call, Work<T> &work) {
   }
   int num_edges = 0;
   for (int index = 0; index < call.num_branches; ++index) {
-    const CudaBranch<T> &branch = call.branches[index];
+    const CudaBranch<S> &branch = call.branches[index];
     if (branch.first_row != work.num_rows || branch.blocks < 1 || branch.blocks > kMaxCudaEdges - work.num_rows) {
       return false;
     }
@@ -74,7 +77,7 @@ template <typename T> bool describe(const CudaCall<T> &call, Work<T> &work) {
           work.node_of[num_edges++] = call.edges[edge].node;
         }
       }
-      Row<T> &row = work.rows[work.num_rows++];
+      Row<S> &row = work.rows[work.num_rows++];
       row.y = branch.y + first_channel;
       row.gradient = branch.y_gradient ? branch.y_gradient + first_channel : nullptr;
       row.running_mean = branch.running_mean ? branch.running_mean + first_channel : nullptr;
@@ -95,7 +98,7 @@ template <typename T> bool describe(const CudaCall<T> &call, Work<T> &work) {
   return num_edges == call.num_edges && work.num_rows == call.num_rows;
 }
 
-template <int V, typename T> bool fits_vectors(const Work<T> &work) {
+template <int V, typename S> bool fits_vectors(const Work<S> &work) {
   bool fits = true;
   for (int row = 0; row < work.num_rows; ++row) {
     fits = fits && channelwise::fits_vectors<V>(work.rows[row].y, work.channels) &&
@@ -107,16 +110,16 @@ template <int V, typename T> bool fits_vectors(const Work<T> &work) {
   return fits;
 }
 
-// Calls `visit.operator()<V>()` for the vectors that all of a call's tensors can be read in.
-template <typename T, typename Visit> int with_vectors(const Work<T> &work, const Visit &visit) {
-  return fits_vectors<kVector<T>>(work) ? visit.template operator()<kVector<T>>() : visit.template operator()<1>();
+// Calls `visit.operator()<V>()` for the vectors that all of a call's tensors can be read in: 16 bytes of a sum.
+template <typename S, typename Visit> int with_vectors(const Work<S> &work, const Visit &visit) {
+  constexpr int kMost = kVector<Compute<S>>;
+  return fits_vectors<kMost>(work) ? visit.template operator()<kMost>() : visit.template operator()<1>();
 }
-
-int64_t aligned(int64_t bytes) { return (bytes + 15) / 16 * 16; }
 
 // A workspace, forward or backward. Moments are [rows, channels, chunks]. Shares are a chunk's sums: for each edge of its node's
 // gradient times y - mean, then for each node of the gradient, [edges + nodes, channels, chunks].
-template <typename T> struct Workspace {
+template <typename S> struct Workspace {
+  using T = Compute<S>;
   ChunkMoments *moments;
 
   double *contributions; // to the gradient of each edge's weight: [edges, channels]
@@ -124,55 +127,50 @@ template <typename T> struct Workspace {
   T *shares;
   int64_t bytes;
 
-  explicit Workspace(const CudaCall<T> &call) {
+  explicit Workspace(const CudaCall<S> &call) {
     const int64_t channels = call.channels, chunks = CudaChunks::of(call.pixels).count;
-    char *const begin = static_cast<char *>(call.workspace), *end = begin;
-    const auto take = [&]<typename Part>(Part *&part, int64_t count) {
-      part = reinterpret_cast<Part *>(end);
-      end += aligned(count * int64_t(sizeof(Part)));
-    };
-    take(moments, call.num_rows * channels * chunks);
-    const int64_t forward_bytes = end - begin;
-    end = begin;
-    take(contributions, call.num_edges * channels);
-    take(shift, call.num_rows * channels);
-    take(curvature, call.num_rows * channels);
-    take(shares, (call.num_edges + call.num_nodes) * channels * chunks);
-    bytes = end - begin > forward_bytes ? end - begin : forward_bytes;
+    cuda::Parts forward(call.workspace), backward(call.workspace);
+    forward.cut(moments, call.num_rows * channels * chunks);
+    backward.cut(contributions, call.num_edges * channels);
+    backward.cut(shift, call.num_rows * channels);
+    backward.cut(curvature, call.num_rows * channels);
+    backward.cut(shares, (call.num_edges + call.num_nodes) * channels * chunks);
+    bytes = forward.bytes() > backward.bytes() ? forward.bytes() : backward.bytes();
   }
 };
 
-template <typename T> int64_t workspace_bytes(const CudaCall<T> &call) { return Workspace<T>(call).bytes; }
+template <typename S> int64_t workspace_bytes(const CudaCall<S> &call) { return Workspace<S>(call).bytes; }
 
 // ---- Statistics ----
 
 // Branches whose moments are taken.
-template <typename T> struct MomentsWork {
+template <typename S> struct MomentsWork {
   int64_t pixels;
   int num_branches;
   struct Branch {
-    const T *y;
+    const S *y;
     ChunkMoments *moments;
     int channels, tiles;
   } branches[kMaxCudaBranches];
 };
 
 // Blocks: [chunks][tiles of all branches].
-template <typename T, int V>
-__global__ void __launch_bounds__(kCudaThreads) take_moments(MomentsWork<T> work, CudaChunks chunks) {
-  __shared__ T shared[kMomentsShared<V>];
+template <typename S, int V>
+__global__ void __launch_bounds__(kCudaThreads) take_moments(MomentsWork<S> work, CudaChunks chunks) {
+  __shared__ Compute<S> shared[kMomentsShared<V>];
   int tile = blockIdx.x, index = 0;
   while (tile >= work.branches[index].tiles) {
     tile -= work.branches[index++].tiles;
   }
   const auto &branch = work.branches[index];
-  chunk_moments<T, V>(branch.y, branch.channels, CudaTiling::of(branch.channels / V, kMostVectors), tile, chunks,
+  chunk_moments<S, V>(branch.y, branch.channels, CudaTiling::of(branch.channels / V, kMostVectors), tile, chunks,
                       blockIdx.y, branch.moments, shared);
 }
 
 // A warp for each channel of each row.
-template <typename T>
-__global__ void __launch_bounds__(kCudaThreads) settle(Work<T> work, CudaChunks chunks, const ChunkMoments *moments) {
+template <typename S>
+__global__ void __launch_bounds__(kCudaThreads) settle(Work<S> work, CudaChunks chunks, const ChunkMoments *moments) {
+  using T = Compute<S>;
   const int position = blockIdx.x * kWarps + threadIdx.x / cuda::kWarp, row = position / work.channels;
   if (row >= work.num_rows) {
     return;
@@ -253,8 +251,9 @@ __device__ __forceinline__ void add_chosen(T (&result)[V], const T (&values)[N][
 }
 
 // For up to N nodes. Shared memory: scales [edges], means [rows], of the tile's channels.
-template <typename T, int V, int N>
-__global__ void __launch_bounds__(kCudaThreads) add_to_sums(Work<T> work, CudaTiling tiling, int stretch_size) {
+template <typename S, int V, int N>
+__global__ void __launch_bounds__(kCudaThreads) add_to_sums(Work<S> work, CudaTiling tiling, int stretch_size) {
+  using T = Compute<S>;
   PDARTS_DYNAMIC_SHARED(T, scales);
   const int channels = work.channels, tile_channels = tiling.width * V, first_of_tile = blockIdx.x * tile_channels;
   T *const means = scales + work.num_edges * tile_channels;
@@ -289,14 +288,14 @@ __global__ void __launch_bounds__(kCudaThreads) add_to_sums(Work<T> work, CudaTi
 #pragma unroll
       for (int step = 0; step < kCudaLoads; ++step) {
         if (first + step < work.num_rows) {
-          const Row<T> &row = work.rows[first + step];
-          load<T, V>(row.y + pixel * row.step + channel, ys[step]);
+          const Row<S> &row = work.rows[first + step];
+          load<S, V>(row.y + pixel * row.step + channel, ys[step]);
         }
       }
 #pragma unroll
       for (int step = 0; step < kCudaLoads; ++step) {
         if (first + step < work.num_rows) {
-          const Row<T> &row = work.rows[first + step];
+          const Row<S> &row = work.rows[first + step];
           T mean[V];
           load<T, V>(own_means + (first + step) * tile_channels, mean);
 #pragma unroll
@@ -320,16 +319,16 @@ __global__ void __launch_bounds__(kCudaThreads) add_to_sums(Work<T> work, CudaTi
   }
 }
 
-template <typename T, int V> int launch_moments(const CudaCall<T> &call, const CudaChunks &chunks, cuda::Stream stream) {
-  MomentsWork<T> work{call.pixels, 0, {}};
+template <typename S, int V> int launch_moments(const CudaCall<S> &call, const CudaChunks &chunks, cuda::Stream stream) {
+  MomentsWork<S> work{call.pixels, 0, {}};
   int tiles = 0;
   for (int index = 0; index < call.num_branches; ++index) {
-    const CudaBranch<T> &branch = call.branches[index];
+    const CudaBranch<S> &branch = call.branches[index];
     if (branch.running_mean) {
       const int channels = branch.blocks * call.channels;
       auto &added = work.branches[work.num_branches++];
       added.y = branch.y;
-      added.moments = Workspace<T>(call).moments + int64_t(branch.first_row) * call.channels * chunks.count;
+      added.moments = Workspace<S>(call).moments + int64_t(branch.first_row) * call.channels * chunks.count;
       added.channels = channels;
       added.tiles = CudaTiling::of(channels / V, kMostVectors).tiles;
       tiles += added.tiles;
@@ -338,32 +337,32 @@ template <typename T, int V> int launch_moments(const CudaCall<T> &call, const C
   if (tiles == 0) {
     return 0;
   }
-  PDARTS_LAUNCH((take_moments<T, V>), dim3(tiles, chunks.count), dim3(kCudaThreads), 0, stream, work, chunks);
+  PDARTS_LAUNCH((take_moments<S, V>), dim3(tiles, chunks.count), dim3(kCudaThreads), 0, stream, work, chunks);
   return cuda::launch_result();
 }
 
-template <typename T, int V, int N> int launch_sums(const Work<T> &work, cuda::Stream stream) {
+template <typename S, int V, int N> int launch_sums(const Work<S> &work, cuda::Stream stream) {
   const ScalingGrid grid(work.pixels, work.channels / V);
-  const size_t shared_bytes = sizeof(T) * (work.num_edges + work.num_rows) * grid.tiling.width * V;
-  PDARTS_LAUNCH((add_to_sums<T, V, N>), grid.blocks, dim3(kCudaThreads), shared_bytes, stream, work, grid.tiling, grid.size);
+  const size_t shared_bytes = sizeof(Compute<S>) * (work.num_edges + work.num_rows) * grid.tiling.width * V;
+  PDARTS_LAUNCH((add_to_sums<S, V, N>), grid.blocks, dim3(kCudaThreads), shared_bytes, stream, work, grid.tiling, grid.size);
   return cuda::launch_result();
 }
 
-template <typename T> int forward(const CudaCall<T> &call, cuda::Stream stream) {
-  Work<T> work;
+template <typename S> int forward(const CudaCall<S> &call, cuda::Stream stream) {
+  Work<S> work;
   if (!describe(call, work)) {
     return kInvalidValue;
   }
   const auto chunks = CudaChunks::of(call.pixels);
   return with_vectors(work, [&]<int V>() {
-    int result = call.training ? launch_moments<T, V>(call, chunks, stream) : 0;
+    int result = call.training ? launch_moments<S, V>(call, chunks, stream) : 0;
     if (result == 0) {
       const int blocks = cuda::divide_up(work.num_rows * work.channels, kWarps);
-      PDARTS_LAUNCH((settle<T>), dim3(blocks), dim3(kCudaThreads), 0, stream, work, chunks, Workspace<T>(call).moments);
+      PDARTS_LAUNCH((settle<S>), dim3(blocks), dim3(kCudaThreads), 0, stream, work, chunks, Workspace<S>(call).moments);
       result = cuda::launch_result();
     }
     if (result == 0) {
-      result = call.num_nodes <= 4 ? launch_sums<T, V, 4>(work, stream) : launch_sums<T, V, kMaxCudaNodes>(work, stream);
+      result = call.num_nodes <= 4 ? launch_sums<S, V, 4>(work, stream) : launch_sums<S, V, kMaxCudaNodes>(work, stream);
     }
     return result;
   });
@@ -371,26 +370,28 @@ template <typename T> int forward(const CudaCall<T> &call, cuda::Stream stream) 
 
 // ---- Sums of gradients ----
 
-template <typename T> struct SumsWork {
-  Work<T> work;
+template <typename S> struct SumsWork {
+  Work<S> work;
   int num_groups;
   Group groups[kMaxCudaEdges];
-  T *shares;
+  Compute<S> *shares;
 };
 
 // Blocks: [chunks][groups][tiles].
-template <typename T, int V>
-__global__ void __launch_bounds__(kCudaThreads, 3) sum_products(SumsWork<T> sums_work, CudaTiling tiling, CudaChunks chunks) {
+template <typename S, int V>
+__global__ void __launch_bounds__(kCudaThreads, 3) sum_products(SumsWork<S> sums_work, CudaTiling tiling, CudaChunks chunks) {
+  using T = Compute<S>;
   constexpr int kSums = kGroupEdges + 1;
   __shared__ T shared[kSums * V * kCudaThreads];
-  const Work<T> &work = sums_work.work;
+  const Work<S> &work = sums_work.work;
   const Group &group = sums_work.groups[blockIdx.x / tiling.tiles];
   const CudaPlace place(tiling, blockIdx.x % tiling.tiles);
   const int chunk = blockIdx.y, channels = work.channels, length = chunks.length(chunk), channel = place.vector * V;
   const int64_t begin = chunks.begin(chunk);
   T sums[kSums * V] = {};
   if (place.is_active) {
-    const T *gradient = work.sums[group.node] + (begin + place.row) * channels + channel, *ys[kGroupEdges];
+    const T *gradient = work.sums[group.node] + (begin + place.row) * channels + channel;
+    const S *ys[kGroupEdges];
     int steps[kGroupEdges];
     T means[kGroupEdges][V];
 #pragma unroll
@@ -408,7 +409,7 @@ __global__ void __launch_bounds__(kCudaThreads, 3) sum_products(SumsWork<T> sums
       gradient += channels * tiling.rows;
 #pragma unroll
       for (int edge = 0; edge < kGroupEdges; ++edge) {
-        load<T, V>(ys[edge], values[edge]);
+        load<S, V>(ys[edge], values[edge]);
         ys[edge] += steps[edge];
       }
 #pragma unroll
@@ -461,15 +462,16 @@ template <typename T> __device__ __forceinline__ double lane_sum(const T *shares
 
 // A warp for each channel of each row. With the edges' scales a = weight / deviation, the gradient of y is
 // sum of a * G over the edges + shift + curvature * y.
-template <typename T>
+template <typename S>
 __global__ void __launch_bounds__(kCudaThreads)
-    settle_gradients(Work<T> work, int chunks, const T *shares, Coefficients<T> to, bool want_weights) {
+    settle_gradients(Work<S> work, int chunks, const Compute<S> *shares, Coefficients<Compute<S>> to, bool want_weights) {
+  using T = Compute<S>;
   const int position = blockIdx.x * kWarps + threadIdx.x / cuda::kWarp, channels = work.channels;
   const int index = position / channels, channel = position - index * channels;
   if (index >= work.num_rows) {
     return;
   }
-  const Row<T> &row = work.rows[index];
+  const Row<S> &row = work.rows[index];
   const bool is_bent = row.gradient && row.depends_on_batch, is_lane_0 = threadIdx.x % cuda::kWarp == 0;
   if (!is_bent && !want_weights) {
     return;
@@ -507,8 +509,9 @@ __global__ void __launch_bounds__(kCudaThreads)
 
 // ---- Gradients ----
 
-template <typename T> struct GradientWork {
-  Work<T> work;
+template <typename S> struct GradientWork {
+  using T = Compute<S>;
+  Work<S> work;
   int num_rows;
   unsigned char rows[kMaxCudaEdges]; // whose gradients are wanted
   Coefficients<T> from;
@@ -516,8 +519,9 @@ template <typename T> struct GradientWork {
 };
 
 // A warp for each edge.
-template <typename T> __device__ __forceinline__ void write_weights_gradient(const GradientWork<T> &gradients) {
-  const Work<T> &work = gradients.work;
+template <typename S> __device__ __forceinline__ void write_weights_gradient(const GradientWork<S> &gradients) {
+  using T = Compute<S>;
+  const Work<S> &work = gradients.work;
   for (int edge = threadIdx.x / cuda::kWarp; edge < work.num_edges; edge += kWarps) {
     double total = 0;
     for (int channel = threadIdx.x % cuda::kWarp; channel < work.channels; channel += cuda::kWarp) {
@@ -532,11 +536,12 @@ template <typename T> __device__ __forceinline__ void write_weights_gradient(con
 
 // For up to N nodes. Shared memory: scales [edges], shifts and curvatures [wanted rows], of the tile's channels. If
 // the gradient of the weights is wanted, the first row of blocks is for that alone.
-template <typename T, int V, int N>
+template <typename S, int V, int N>
 __global__ void __launch_bounds__(kCudaThreads)
-    write_gradients(GradientWork<T> gradients, CudaTiling tiling, int stretch_size) {
+    write_gradients(GradientWork<S> gradients, CudaTiling tiling, int stretch_size) {
+  using T = Compute<S>;
   PDARTS_DYNAMIC_SHARED(T, scales);
-  const Work<T> &work = gradients.work;
+  const Work<S> &work = gradients.work;
   if (gradients.weights_gradient && blockIdx.y == 0) {
     if (blockIdx.x == 0) {
       write_weights_gradient(gradients);
@@ -581,9 +586,9 @@ __global__ void __launch_bounds__(kCudaThreads)
 #pragma unroll
       for (int step = 0; step < kCudaLoads; ++step) {
         if (first + step < gradients.num_rows) {
-          const Row<T> &row = work.rows[gradients.rows[first + step]];
+          const Row<S> &row = work.rows[gradients.rows[first + step]];
           if (row.depends_on_batch) {
-            load<T, V>(row.y + pixel * row.step + channel, values[step]);
+            load<S, V>(row.y + pixel * row.step + channel, values[step]);
           } else {
 #pragma unroll
             for (int index = 0; index < V; ++index) {
@@ -595,7 +600,7 @@ __global__ void __launch_bounds__(kCudaThreads)
 #pragma unroll
       for (int step = 0; step < kCudaLoads; ++step) {
         if (first + step < gradients.num_rows) {
-          const Row<T> &row = work.rows[gradients.rows[first + step]];
+          const Row<S> &row = work.rows[gradients.rows[first + step]];
           T shift[V], curvature[V];
           load<T, V>(shifts + (first + step) * tile_channels + offset, shift);
           load<T, V>(curvatures + (first + step) * tile_channels + offset, curvature);
@@ -608,7 +613,7 @@ __global__ void __launch_bounds__(kCudaThreads)
             load<T, V>(scales + edge * tile_channels + offset, scale);
             add_chosen(values[step], of_nodes, work.node_of[edge], scale);
           }
-          store<T, V>(values[step], row.gradient + pixel * row.step + channel);
+          store<S, V>(values[step], row.gradient + pixel * row.step + channel);
         }
       }
     }
@@ -616,12 +621,12 @@ __global__ void __launch_bounds__(kCudaThreads)
 }
 
 // The edges whose sums are needed, in groups that share their node.
-template <typename T> void group_edges(SumsWork<T> &sums, bool want_weights) {
-  const Work<T> &work = sums.work;
+template <typename S> void group_edges(SumsWork<S> &sums, bool want_weights) {
+  const Work<S> &work = sums.work;
   for (int node = 0; node < work.num_nodes; ++node) {
     int added = 0;
     for (int edge = 0; edge < work.num_edges; ++edge) {
-      const Row<T> &row = work.rows[work.row_of[edge]];
+      const Row<S> &row = work.rows[work.row_of[edge]];
       const bool is_needed = want_weights || (row.gradient && row.depends_on_batch);
       if (work.sums[node] && work.node_of[edge] == node && is_needed) {
         if (added % kGroupEdges == 0) {
@@ -635,36 +640,36 @@ template <typename T> void group_edges(SumsWork<T> &sums, bool want_weights) {
   }
 }
 
-template <typename T, int V> int launch_products(const SumsWork<T> &sums, const CudaChunks &chunks, cuda::Stream stream) {
+template <typename S, int V> int launch_products(const SumsWork<S> &sums, const CudaChunks &chunks, cuda::Stream stream) {
   const auto tiling = CudaTiling::of(sums.work.channels / V, kMostVectors);
-  PDARTS_LAUNCH((sum_products<T, V>), dim3(sums.num_groups * tiling.tiles, chunks.count), dim3(kCudaThreads), 0, stream,
+  PDARTS_LAUNCH((sum_products<S, V>), dim3(sums.num_groups * tiling.tiles, chunks.count), dim3(kCudaThreads), 0, stream,
                 sums, tiling, chunks);
   return cuda::launch_result();
 }
 
-template <typename T, int V, int N> int launch_gradients(const GradientWork<T> &gradients, cuda::Stream stream) {
+template <typename S, int V, int N> int launch_gradients(const GradientWork<S> &gradients, cuda::Stream stream) {
   ScalingGrid grid(gradients.work.pixels, gradients.work.channels / V);
   if (gradients.num_rows == 0) {
     grid.blocks = dim3(1, 0);
   }
   grid.blocks.y += gradients.weights_gradient ? 1 : 0;
   const size_t rows = gradients.work.num_edges + 2 * gradients.num_rows;
-  const size_t shared_bytes = sizeof(T) * rows * grid.tiling.width * V;
-  PDARTS_LAUNCH((write_gradients<T, V, N>), grid.blocks, dim3(kCudaThreads), shared_bytes, stream, gradients, grid.tiling,
+  const size_t shared_bytes = sizeof(Compute<S>) * rows * grid.tiling.width * V;
+  PDARTS_LAUNCH((write_gradients<S, V, N>), grid.blocks, dim3(kCudaThreads), shared_bytes, stream, gradients, grid.tiling,
                 grid.size);
   return cuda::launch_result();
 }
 
-template <typename T> int backward(const CudaCall<T> &call, cuda::Stream stream) {
-  SumsWork<T> sums{};
+template <typename S> int backward(const CudaCall<S> &call, cuda::Stream stream) {
+  SumsWork<S> sums{};
   if (!describe(call, sums.work)) {
     return kInvalidValue;
   }
-  const Work<T> &work = sums.work;
+  const Work<S> &work = sums.work;
   const auto chunks = CudaChunks::of(call.pixels);
-  const Workspace<T> workspace(call);
+  const Workspace<S> workspace(call);
   const bool want_weights = call.weights_gradient;
-  GradientWork<T> gradients{work, 0, {}, {workspace.contributions, workspace.shift, workspace.curvature},
+  GradientWork<S> gradients{work, 0, {}, {workspace.contributions, workspace.shift, workspace.curvature},
                             call.weights_gradient};
   bool is_bent = false;
   for (int row = 0; row < work.num_rows; ++row) {
@@ -676,26 +681,27 @@ template <typename T> int backward(const CudaCall<T> &call, cuda::Stream stream)
   group_edges(sums, want_weights);
   sums.shares = workspace.shares;
   return with_vectors(work, [&]<int V>() {
-    int result = sums.num_groups > 0 ? launch_products<T, V>(sums, chunks, stream) : 0;
+    int result = sums.num_groups > 0 ? launch_products<S, V>(sums, chunks, stream) : 0;
     if (result == 0 && (want_weights || is_bent)) {
       const int blocks = cuda::divide_up(work.num_rows * work.channels, kWarps);
-      PDARTS_LAUNCH((settle_gradients<T>), dim3(blocks), dim3(kCudaThreads), 0, stream, work, chunks.count, sums.shares,
+      PDARTS_LAUNCH((settle_gradients<S>), dim3(blocks), dim3(kCudaThreads), 0, stream, work, chunks.count, sums.shares,
                     gradients.from, want_weights);
       result = cuda::launch_result();
     }
     if (result == 0 && (want_weights || gradients.num_rows > 0)) {
-      result = call.num_nodes <= 4 ? launch_gradients<T, V, 4>(gradients, stream)
-                                   : launch_gradients<T, V, kMaxCudaNodes>(gradients, stream);
+      result = call.num_nodes <= 4 ? launch_gradients<S, V, 4>(gradients, stream)
+                                   : launch_gradients<S, V, kMaxCudaNodes>(gradients, stream);
     }
     return result;
   });
 }
 
-template <typename T> constexpr CudaKernels<T> kKernels = {workspace_bytes<T>, forward<T>, backward<T>};
+template <typename S> constexpr CudaKernels<S> kKernels = {workspace_bytes<S>, forward<S>, backward<S>};
 
 } // namespace
 
 const CudaKernels<float> cuda_float_kernels = kKernels<float>;
 const CudaKernels<double> cuda_double_kernels = kKernels<double>;
+const CudaKernels<BFloat16> cuda_bfloat16_kernels = kKernels<BFloat16>;
 
 } // namespace pdarts::mix

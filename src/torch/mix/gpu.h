@@ -1,4 +1,4 @@
-// The mix on GPUs in single and double precision: the kernels of cuda.h as one autograd function, the sibling of that in
+// The mix on GPUs: the kernels of cuda.h as one autograd function, the sibling of that in
 // operation.cpp.
 #pragma once
 #include <c10/core/DeviceGuard.h>
@@ -26,13 +26,14 @@ Tensor new_statistics(const Plan &plan, TensorList ys) {
   for (const Tensor &y : ys) {
     rows += num_blocks(plan, y);
   }
-  return at::empty({2, rows, plan.channels}, ys[0].options());
+  return at::empty({2, rows, plan.channels}, ys[0].options().dtype(compute_type_of(ys[0])));
 }
 
 // A call without its sums, gradients and workspace. `ys` and `weights` are dense.
-template <typename T>
-CudaCall<T> cuda_call(const Plan &plan, TensorList ys, const Tensor &weights, const Tensor &statistics) {
-  CudaCall<T> call{};
+template <typename S>
+CudaCall<S> cuda_call(const Plan &plan, TensorList ys, const Tensor &weights, const Tensor &statistics) {
+  using T = Compute<S>;
+  CudaCall<S> call{};
   call.pixels = num_pixels(ys[0]);
   call.channels = plan.channels;
   call.num_branches = plan.num_branches();
@@ -41,12 +42,12 @@ CudaCall<T> cuda_call(const Plan &plan, TensorList ys, const Tensor &weights, co
   call.training = plan.training;
   for (int index = 0; index < call.num_branches; ++index) {
     const Branch &branch = plan.branches[index];
-    CudaBranch<T> &to = call.branches[index];
-    to.y = ys[index].const_data_ptr<T>();
+    CudaBranch<S> &to = call.branches[index];
+    to.y = const_data<S>(ys[index]);
     to.blocks = num_blocks(plan, ys[index]);
     if (branch.normalised()) {
-      to.running_mean = branch.running_mean.mutable_data_ptr<T>();
-      to.running_var = branch.running_var.mutable_data_ptr<T>();
+      to.running_mean = branch.running_mean.template mutable_data_ptr<T>();
+      to.running_var = branch.running_var.template mutable_data_ptr<T>();
     }
     to.first_row = call.num_rows;
     call.num_rows += to.blocks;
@@ -61,22 +62,22 @@ CudaCall<T> cuda_call(const Plan &plan, TensorList ys, const Tensor &weights, co
 }
 
 // The memory that a call works in, as long as it is queued.
-template <typename T> Tensor new_workspace(const cuda::Table<T> &table, CudaCall<T> &call, const Tensor &like) {
+template <typename S> Tensor new_workspace(const cuda::Table<S> &table, CudaCall<S> &call, const Tensor &like) {
   const Tensor workspace = at::empty({table.mix.workspace_bytes(call)}, like.options().dtype(at::kByte));
   call.workspace = workspace.mutable_data_ptr();
   return workspace;
 }
 
 // Adds the branches to `sums`, one for each of the plan's nodes; returns the statistics, for backward.
-template <typename T>
-Tensor gpu_forward(const cuda::Table<T> &table, cuda::Stream stream, const Plan &plan, TensorList ys,
+template <typename S>
+Tensor gpu_forward(const cuda::Table<S> &table, cuda::Stream stream, const Plan &plan, TensorList ys,
                    const Tensor &weights, TensorList sums) {
   const Tensor statistics = new_statistics(plan, ys);
-  CudaCall<T> call = cuda_call<T>(plan, ys, weights, statistics);
+  CudaCall<S> call = cuda_call<S>(plan, ys, weights, statistics);
   for (int node = 0; node < call.num_nodes; ++node) {
     TORCH_CHECK(sums[node].is_contiguous(at::MemoryFormat::ChannelsLast),
                 "mix: a node's sum that this function did not begin");
-    call.sums[node] = sums[node].mutable_data_ptr<T>();
+    call.sums[node] = sums[node].mutable_data_ptr<Compute<S>>();
     call.is_new[node] = plan.is_new[node];
   }
   const Tensor workspace = new_workspace(table, call, ys[0]);
@@ -91,11 +92,12 @@ struct GpuGradients {
 };
 
 // `gradients`: of the nodes' sums, dense, undefined where zero.
-template <typename T>
-GpuGradients gpu_backward(const cuda::Table<T> &table, cuda::Stream stream, const Plan &plan, TensorList ys,
+template <typename S>
+GpuGradients gpu_backward(const cuda::Table<S> &table, cuda::Stream stream, const Plan &plan, TensorList ys,
                           const Tensor &weights, const Tensor &statistics, TensorList gradients, bool want_weights,
                           const std::vector<bool> &want_branch) {
-  CudaCall<T> call = cuda_call<T>(plan, ys, weights, statistics);
+  using T = Compute<S>;
+  CudaCall<S> call = cuda_call<S>(plan, ys, weights, statistics);
   for (int node = 0; node < call.num_nodes; ++node) {
     // Which the kernels only read.
     call.sums[node] = gradients[node].defined() ? const_cast<T *>(gradients[node].const_data_ptr<T>()) : nullptr;
@@ -108,7 +110,7 @@ GpuGradients gpu_backward(const cuda::Table<T> &table, cuda::Stream stream, cons
   for (int index = 0; index < call.num_branches; ++index) {
     if (want_branch[index]) {
       results.ys[index] = new_activations(ys[index], ys[index].size(1));
-      call.branches[index].y_gradient = results.ys[index].mutable_data_ptr<T>();
+      call.branches[index].y_gradient = mutable_data<S>(results.ys[index]);
     }
   }
   const Tensor workspace = new_workspace(table, call, ys[0]);
@@ -131,11 +133,11 @@ public:
     variable_list sums;
     auto existing = tensors.begin();
     for (const bool is_new : plan->is_new) {
-      sums.push_back(is_new ? new_activations(saved[0], plan->channels) : *existing++);
+      sums.push_back(is_new ? new_activations(saved[0], plan->channels, weights.scalar_type()) : *existing++);
     }
     Tensor statistics;
-    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
-      statistics = gpu_forward(cuda::table<scalar_t>(), cuda::current_stream(weights), *plan, saved, weights, sums);
+    with_storage_type(saved[0].scalar_type(), [&]<typename S>() {
+      statistics = gpu_forward(cuda::table<S>(), cuda::current_stream(weights), *plan, saved, weights, sums);
     });
     context->mark_dirty({tensors.begin(), existing});
     saved.push_back(weights);
@@ -166,9 +168,9 @@ public:
     }
     const bool want_weights = context->needs_input_grad(inputs.weights());
     const std::vector<bool> want_branch = inputs.wanted_branches(*context);
-    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
-      GpuGradients all = gpu_backward(cuda::table<scalar_t>(), cuda::current_stream(weights), *plan, ys, weights,
-                                      statistics, gradients, want_weights, want_branch);
+    with_storage_type(ys[0].scalar_type(), [&]<typename S>() {
+      GpuGradients all = gpu_backward(cuda::table<S>(), cuda::current_stream(weights), *plan, ys, weights, statistics,
+                                      gradients, want_weights, want_branch);
       results[inputs.weights()] = all.weights;
       std::move(all.ys.begin(), all.ys.end(), results.begin() + inputs.branch(0));
     });

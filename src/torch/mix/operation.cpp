@@ -1,8 +1,9 @@
 // The weighted sum of the operations that leave one state, added to the nodes it leads to: BatchNorm without affine,
 // the architecture weight and the sum over operations as one autograd function.
 //
-// In single and double precision each pass over memory serves all operations at once, and nothing is kept for backward but
-// the operations' outputs before normalisation; on a GPU (gpu.h) as well. Anything else is composed of libtorch's operations.
+// In single and double precision, and of bfloat16 with sums in single, each pass over memory serves all operations at once, and
+// nothing is kept for backward but the operations' outputs before normalisation; on a GPU (gpu.h) as well. Anything else is
+// composed of libtorch's operations.
 #include <ATen/record_function.h>
 
 #include "../guarded.h"
@@ -33,11 +34,11 @@ public:
     variable_list sums;
     auto existing = tensors.begin();
     for (const bool is_new : plan->is_new) {
-      sums.push_back(is_new ? new_activations(ys[0], plan->channels) : *existing++);
+      sums.push_back(is_new ? new_activations(ys[0], plan->channels, weights.scalar_type()) : *existing++);
     }
-    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
-      take_statistics<scalar_t>(*plan, ys);
-      add_to_sums<scalar_t>(*plan, ys, weights, sums);
+    with_storage_type(ys[0].scalar_type(), [&]<typename S>() {
+      take_statistics<S>("mix", *plan, ys);
+      add_to_sums<S>(*plan, ys, weights, sums);
     });
     context->mark_dirty({tensors.begin(), existing});
     ys.push_back(weights);
@@ -66,15 +67,15 @@ public:
     }
     const bool want_weights = context->needs_input_grad(inputs.weights());
     const std::vector<bool> want_branch = inputs.wanted_branches(*context);
-    AT_DISPATCH_FLOATING_TYPES(weights.scalar_type(), "mix", [&] {
-      auto sums = gradient_sums<scalar_t>(*plan, ys, gradients, want_weights, want_branch);
+    with_storage_type(ys[0].scalar_type(), [&]<typename S>() {
+      auto sums = gradient_sums<S>(*plan, ys, gradients, want_weights, want_branch);
       if (want_weights) {
-        results[inputs.weights()] = weights_gradient<scalar_t>(*plan, weights, sums);
+        results[inputs.weights()] = weights_gradient<Compute<S>>(*plan, weights, sums);
       }
       if (plan->over_ranks) {
         sum_over_ranks(*plan, sums, want_branch);
       }
-      const auto of_branches = input_gradients<scalar_t>(*plan, ys, weights, gradients, sums, want_branch);
+      const auto of_branches = input_gradients<S>(*plan, ys, weights, gradients, sums, want_branch);
       std::copy(of_branches.begin(), of_branches.end(), results.begin() + inputs.branch(0));
     });
     return results;
@@ -112,7 +113,11 @@ variable_list normalised(const Plan &plan, TensorList ys) {
 
 // The same of libtorch's operations: any device and floating-point type.
 variable_list composed(const Plan &plan, TensorList ys, const Tensor &weights, variable_list sums) {
-  const variable_list outputs = normalised(plan, ys);
+  variable_list wide;
+  for (const Tensor &y : ys) {
+    wide.push_back(y.to(weights.scalar_type()));
+  }
+  const variable_list outputs = normalised(plan, wide);
   for (int64_t index = 0; index < plan.num_edges(); ++index) {
     const Edge &edge = plan.edges[index];
     const Tensor term = outputs[edge.branch].narrow(1, edge.first_channel, plan.channels) * weights[index];
@@ -125,17 +130,17 @@ variable_list composed(const Plan &plan, TensorList ys, const Tensor &weights, v
 
 void check_statistics(const Tensor &running, const Tensor &y) {
   TORCH_CHECK(running.dim() == 1 && running.size(0) == y.size(1) && running.is_contiguous() &&
-                  running.scalar_type() == y.scalar_type() && running.device() == y.device(),
+                  is_compute_type_of(y, running) && running.device() == y.device(),
               "mix: running statistics ", running.sizes(), " of ", running.scalar_type(), " on ", running.device(),
               " for an operation's output ", y.sizes(), " of ", y.scalar_type(), " on ", y.device());
 }
 
 // Adds `branch` with its edges to the plan.
-void add_branch(Plan &plan, const pdarts_mix_branch &branch, const Tensor &like) {
+void add_branch(Plan &plan, const pdarts_mix_branch &branch, const Tensor &weights) {
   const Tensor &y = *branch.y;
   TORCH_CHECK(y.dim() == 4, "mix: an operation's output ", y.sizes(), ": expected [N, C, H, W]");
-  TORCH_CHECK(y.scalar_type() == like.scalar_type() && y.device() == like.device(), "mix: an operation's output of ",
-              y.scalar_type(), " on ", y.device(), ", weights of ", like.scalar_type(), " on ", like.device());
+  TORCH_CHECK(is_compute_type_of(y, weights) && y.device() == weights.device(), "mix: an operation's output of ",
+              y.scalar_type(), " on ", y.device(), ", weights of ", weights.scalar_type(), " on ", weights.device());
   TORCH_CHECK(branch.num_edges > 0, "mix: an operation without edges");
   const int64_t num_blocks = branch.per_edge ? branch.num_edges : 1;
   TORCH_CHECK(y.size(1) > 0 && y.size(1) % num_blocks == 0, "mix: an operation's output has ", y.size(1),
@@ -181,10 +186,12 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
     TORCH_CHECK(num_pixels(ys[index]) == num_pixels(ys[0]) && ys[index].size(2) == ys[0].size(2) &&
                     ys[index].size(3) == ys[0].size(3),
                 "mix: operations' outputs ", ys[0].sizes(), " and ", ys[index].sizes());
+    TORCH_CHECK(ys[index].scalar_type() == ys[0].scalar_type(), "mix: operations' outputs of ", ys[0].scalar_type(),
+                " and of ", ys[index].scalar_type());
   }
   TORCH_CHECK(weights.dim() == 1 && weights.size(0) == plan->num_edges(), "mix: weights ", weights.sizes(), " for ",
               plan->num_edges(), " edges");
-  Backend backend = backend_of(weights);
+  Backend backend = ys.empty() ? Backend::Composed : backend_with_bfloat16_of(ys[0]);
   if (backend == Backend::Gpu && !fits_gpu(*plan)) {
     backend = Backend::Composed;
   }

@@ -219,7 +219,7 @@ void through_norm(const Plan &plan, const Affine<S> &affine, const Tensor &x, co
     }
     combination.terms.push_back({channelwise::pixels_of<S>(x), curvature.data()});
   }
-  channelwise::combine<S>({combination}, channels, channelwise::num_pixels(x));
+  channelwise::combine<S, S>({combination}, channels, channelwise::num_pixels(x));
 }
 
 // The gradients of BatchNorm's weight and bias: this rank's share, of its own sums.
