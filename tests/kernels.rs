@@ -79,4 +79,25 @@ fn reference_kernels_are_libtorchs_operations_and_agree_with_the_fused_ones() {
     for (ours, theirs) in fused.tensors.iter().zip(&reference.tensors) {
         assert!(ours.allclose(theirs, 1e-10, 1e-10, false), "{ours} {theirs}");
     }
+    reference_is_right_in_bfloat16();
+}
+
+/// Libtorch's own dilated convolution is not, at this size.
+fn reference_is_right_in_bfloat16() {
+    let leaf = |size: &[i64]| Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(Kind::BFloat16);
+    let x = leaf(&[8, 32, 32, 16]).permute([0, 3, 1, 2]).set_requires_grad(true);
+    let weight = leaf(&[16, 1, 5, 5]).set_requires_grad(true);
+    let geometry = DepthwiseGeometry { stride: 1, dilation: 2 };
+    let of = |kernels| {
+        choose_kernels(kernels);
+        let y = relu_depthwise(&x, &weight, geometry).unwrap();
+        let mut all = gradients(&y, &y.detach().sin(), &[&x, &weight]).unwrap();
+        all.push(y.detach());
+        all
+    };
+    for (ours, theirs) in of(Kernels::Fused).iter().zip(&of(Kernels::Reference)) {
+        let difference = ours.to_kind(Kind::Float) - theirs.to_kind(Kind::Float);
+        let error = difference.norm().double_value(&[]) / ours.to_kind(Kind::Float).norm().double_value(&[]);
+        assert!(error < 0.01, "{:?}: {error:e}", ours.size());
+    }
 }

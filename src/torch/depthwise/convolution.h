@@ -137,6 +137,11 @@ template <typename T> Buffer<T> pack_weights(const Shape &s, const Tiling &tilin
 
 // ReLU and convolution of libtorch's operations: any device and floating-point type.
 Tensor composed(const Shape &s, const Tensor &x, const Tensor &weight) {
+  if (x.is_cpu() && x.scalar_type() == at::kBFloat16) {
+    // libtorch 2.13's own with dilation is wrong at some sizes, by more than all its values.
+    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+    return composed(s, x.to(at::kFloat), weight.to(at::kFloat)).to(at::kBFloat16);
+  }
   const Tensor repeated = at::cat(std::vector<Tensor>(s.edges, at::relu(x)), 1);
   const std::vector<int64_t> stride{s.stride, s.stride}, padding{s.padding, s.padding},
       dilation{s.dilation, s.dilation};
