@@ -59,7 +59,7 @@ pub enum Precision {
     Float64,
     /// What searches and most trainings compute in; libtorch may round inputs of convolutions to TF32.
     Float32,
-    /// Inputs of convolutions in bfloat16, as `train.precision = "bf16"` has it.
+    /// Inputs of convolutions and poolings in bfloat16, as `train.precision = "bf16"` has it.
     Bf16,
 }
 
