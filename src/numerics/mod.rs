@@ -59,7 +59,7 @@ pub enum Precision {
     Float64,
     /// What searches and most trainings compute in; libtorch may round inputs of convolutions to TF32.
     Float32,
-    /// Inputs of convolutions in bfloat16, as `precision = "bf16"` of a search or training has it.
+    /// Inputs of convolutions, poolings and sums in bfloat16, as `precision = "bf16"` of a search or training has it.
     Bf16,
 }
 

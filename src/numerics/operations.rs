@@ -50,14 +50,10 @@ fn named(operation: &str, size: Size) -> String {
 fn of_stride(size: Size, stride: i64) -> Vec<Case> {
     let name = |operation: &str| named(&format!("{operation}, stride {stride}"), size);
     let mut cases = vec![
-        Case::operation(name("max_pool_3x3"), move |values| {
-            let x = values.leaf(&size)?;
-            Ok(Computed::with_gradients(values, &max_pool_3x3(&x, stride)?, &[&x], &[])?)
-        }),
-        Case::operation(name("avg_pool_3x3"), move |values| {
-            let x = values.leaf(&size)?;
-            Ok(Computed::with_gradients(values, &avg_pool_3x3(&x, stride)?, &[&x], &[])?)
-        }),
+        Case::operation(name("max_pool_3x3"), move |values| pooled(values, size, |x| max_pool_3x3(x, stride)))
+            .also_in_bf16(),
+        Case::operation(name("avg_pool_3x3"), move |values| pooled(values, size, |x| avg_pool_3x3(x, stride)))
+            .also_in_bf16(),
     ];
     for (operation, kernel, dilation) in [
         ("sep_conv_3x3", 3, 1),
@@ -74,6 +70,18 @@ fn of_stride(size: Size, stride: i64) -> Vec<Case> {
         cases.push(Case::operation(name(operation), move |values| separable(values, size, kernel, geometry)));
     }
     cases
+}
+
+/// A pooling of values that bfloat16 holds exactly: which of them is the largest must not depend on rounding.
+fn pooled(
+    values: &mut Values,
+    size: Size,
+    pool: impl Fn(&Tensor) -> Result<Tensor, TorchError>,
+) -> Result<Computed, Failure> {
+    let x = values.tensor(&size)?;
+    let x = x.f_to_kind(Kind::BFloat16)?.f_to_kind(x.kind())?.f_set_requires_grad(true)?;
+    let y = pool(&as_autocast(&x)?)?;
+    Ok(Computed::with_gradients(values, &y, &[&x], &[])?)
 }
 
 /// BatchNorm, ReLU, depthwise and pointwise convolution for several edges.

@@ -34,15 +34,6 @@ inline InstructionSet instruction_set() {
   template <typename T> const Kernels<T> &kernels() {                                                                  \
     if constexpr (std::is_same_v<T, float>) {                                                                          \
       return PDARTS_TABLE(float_kernels);                                                                              \
-    } else {                                                                                                           \
-      return PDARTS_TABLE(double_kernels);                                                                             \
-    }                                                                                                                  \
-  }
-// The same where there is a table for bfloat16, too.
-#define PDARTS_DEFINE_KERNELS_WITH_BFLOAT16                                                                            \
-  template <typename T> const Kernels<T> &kernels() {                                                                  \
-    if constexpr (std::is_same_v<T, float>) {                                                                          \
-      return PDARTS_TABLE(float_kernels);                                                                              \
     } else if constexpr (std::is_same_v<T, double>) {                                                                  \
       return PDARTS_TABLE(double_kernels);                                                                             \
     } else {                                                                                                           \

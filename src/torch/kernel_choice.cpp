@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "activations.h"
 #include "cuda/backend.h"
 #include "shim.h"
 
@@ -22,12 +23,7 @@ Backend backend_at(const torch::Tensor &like) {
 } // namespace
 
 Backend backend_of(const torch::Tensor &like) {
-  const auto type = like.scalar_type();
-  return type == at::kFloat || type == at::kDouble ? backend_at(like) : Backend::Composed;
-}
-
-Backend backend_with_bfloat16_of(const torch::Tensor &like) {
-  return like.scalar_type() == at::kBFloat16 ? backend_at(like) : backend_of(like);
+  return is_storage_type(like.scalar_type()) ? backend_at(like) : Backend::Composed;
 }
 
 } // namespace pdarts

@@ -10,10 +10,8 @@ enum class Backend {
   Composed, // of libtorch's operations: any device and floating-point type
 };
 
-// What serves activations like this one: own kernels in single and double precision, unless `pdarts_choose_kernels` has put
+// What serves activations like this one: own kernels for the types of storage.h, unless `pdarts_choose_kernels` has put
 // libtorch's operations in their place.
 Backend backend_of(const torch::Tensor &like);
-// The same for operations whose kernels serve activations in bfloat16, too.
-Backend backend_with_bfloat16_of(const torch::Tensor &like);
 
 } // namespace pdarts

@@ -24,7 +24,8 @@ unsafe extern "C" {
 /// `x`: `[N, C, H, W]`, best in channels-last memory (anything without adjacent channels is copied); `stride`: 1 or 2.
 /// Returns `[N, C, H / stride, W / stride]` (rounded up, channels last).
 ///
-/// Results do not depend on the number of threads. On the CPU the gradient cannot be differentiated again.
+/// Results do not depend on the number of threads. A bfloat16 `x` is computed with in single precision, and results are
+/// rounded once. On the CPU the gradient cannot be differentiated again.
 ///
 /// # Errors
 /// When `x` is no batch of images or the stride is another one.

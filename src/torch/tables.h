@@ -6,8 +6,8 @@
 #pragma once
 #include "storage.h"
 
-#define PDARTS_WIDE_TABLES(TABLE) TABLE(float_kernels, float) TABLE(double_kernels, double)
-#define PDARTS_STORAGE_TABLES(TABLE) PDARTS_WIDE_TABLES(TABLE) TABLE(bfloat16_kernels, BFloat16)
+#define PDARTS_STORAGE_TABLES(TABLE)                                                                                   \
+  TABLE(float_kernels, float) TABLE(double_kernels, double) TABLE(bfloat16_kernels, BFloat16)
 
 #define PDARTS_DECLARE_TABLE(name, ...) extern const Kernels<__VA_ARGS__> name;
 #define PDARTS_DEFINE_TABLE(name, ...) extern const Kernels<__VA_ARGS__> name = kKernels<__VA_ARGS__>;

@@ -173,7 +173,7 @@ Tensor branch_sum(const pdarts_branch *branches, int64_t num_branches) {
   for (int64_t index = 0; index < num_branches; ++index) {
     add_branch(*plan, tensors, branches[index]);
   }
-  Backend backend = backend_with_bfloat16_of(tensors[0]);
+  Backend backend = backend_of(tensors[0]);
   if (!fits_kernels(*plan, tensors) || tensors[0].numel() == 0 || (backend == Backend::Gpu && !fits_gpu(*plan))) {
     backend = Backend::Composed;
   }

@@ -21,7 +21,7 @@ constexpr int64_t kStepPixels = 32;
 // Pixels whose values are summed in their own type; sums over more are in double precision.
 constexpr int64_t kChunkPixels = 256;
 
-PDARTS_DEFINE_KERNELS_WITH_BFLOAT16
+PDARTS_DEFINE_KERNELS
 
 // ---- Views of tensors as pixels ----
 

@@ -10,7 +10,7 @@
 
 namespace pdarts::cuda {
 
-// For activations stored as S. There are no kernels of pool for bfloat16.
+// For activations stored as S.
 template <typename S> struct Table {
   branch_sum::CudaKernels<S> branch_sum;
   channelwise::CudaKernels<S> channelwise;

@@ -62,7 +62,7 @@ Shape shape_of(const Tensor &x, const Tensor &weight, int64_t stride, int64_t di
           .padding = dilation * (kernel - 1) / 2};
 }
 
-PDARTS_DEFINE_KERNELS_WITH_BFLOAT16
+PDARTS_DEFINE_KERNELS
 
 // From inputs stored as X to outputs stored as Y.
 template <typename X, typename Y> const Kernels<X, Y> &kernels_between() {

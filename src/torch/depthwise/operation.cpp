@@ -108,7 +108,7 @@ public:
 Tensor relu_depthwise(const Tensor &x, const Tensor &weight, int64_t stride, int64_t dilation) {
   RECORD_USER_SCOPE("pdarts::relu_depthwise");
   const Shape shape = shape_of(x, weight, stride, dilation);
-  const bool own_kernels = x.is_cpu() && backend_with_bfloat16_of(x) == Backend::Cpu;
+  const bool own_kernels = x.is_cpu() && backend_of(x) == Backend::Cpu;
   TORCH_CHECK((x.scalar_type() == weight.scalar_type() || (own_kernels && is_compute_type_of(x, weight))) &&
                   x.device() == weight.device(),
               "relu_depthwise: input of ", x.scalar_type(), " on ", x.device(), ", weight of ", weight.scalar_type(),

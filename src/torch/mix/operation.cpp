@@ -191,7 +191,7 @@ void mix(Tensor **sums, int64_t num_sums, const pdarts_mix_branch *branches, int
   }
   TORCH_CHECK(weights.dim() == 1 && weights.size(0) == plan->num_edges(), "mix: weights ", weights.sizes(), " for ",
               plan->num_edges(), " edges");
-  Backend backend = ys.empty() ? Backend::Composed : backend_with_bfloat16_of(ys[0]);
+  Backend backend = ys.empty() ? Backend::Composed : backend_of(ys[0]);
   if (backend == Backend::Gpu && !fits_gpu(*plan)) {
     backend = Backend::Composed;
   }

@@ -1,3 +1,3 @@
 #include "table.h"
 
-PDARTS_DEFINE_TABLES(pool, PDARTS_WIDE_TABLES, baseline)
+PDARTS_DEFINE_TABLES(pool, PDARTS_STORAGE_TABLES, baseline)

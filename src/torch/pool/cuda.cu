@@ -75,8 +75,9 @@ __device__ __forceinline__ void for_each_window(const Walk &walk, const Place &p
   }
 }
 
-template <typename T, int V>
-__global__ void __launch_bounds__(kThreads) take_max(Walk walk, const T *x, T *y, uint8_t *taps) {
+template <typename S, int V>
+__global__ void __launch_bounds__(kThreads) take_max(Walk walk, const S *x, S *y, uint8_t *taps) {
+  using T = Compute<S>;
   const Place place(walk);
   if (!place.is_inside) {
     return;
@@ -92,7 +93,7 @@ __global__ void __launch_bounds__(kThreads) take_max(Walk walk, const T *x, T *y
   }
   for_each_tap(walk, place, [&](int row, int column, int tap) {
     T values[V];
-    load<T, V>(at<V>(x, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
+    load<S, V>(at<V>(x, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
 #pragma unroll
     for (int index = 0; index < V; ++index) {
       if (values[index] > best[index] || values[index] != values[index]) {
@@ -101,7 +102,7 @@ __global__ void __launch_bounds__(kThreads) take_max(Walk walk, const T *x, T *y
       }
     }
   });
-  store<T, V>(best, at<V>(y, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
+  store<S, V>(best, at<V>(y, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
   if (taps) {
     cuda::Vector<uint8_t, V> bytes;
 #pragma unroll
@@ -113,9 +114,10 @@ __global__ void __launch_bounds__(kThreads) take_max(Walk walk, const T *x, T *y
   }
 }
 
-template <typename T, int V>
+template <typename S, int V>
 __global__ void __launch_bounds__(kThreads)
-    spread_max(Walk walk, const uint8_t *taps, const T *y_gradient, T *x_gradient) {
+    spread_max(Walk walk, const uint8_t *taps, const S *y_gradient, S *x_gradient) {
+  using T = Compute<S>;
   const Place place(walk);
   if (!place.is_inside) {
     return;
@@ -123,7 +125,7 @@ __global__ void __launch_bounds__(kThreads)
   T sums[V] = {};
   for_each_window(walk, place, [&](int row, int column, int tap) {
     T values[V];
-    load<T, V>(at<V>(y_gradient, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
+    load<S, V>(at<V>(y_gradient, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
     const auto found = *reinterpret_cast<const cuda::Vector<uint8_t, V> *>(
         at<V>(taps, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector));
 #pragma unroll
@@ -131,11 +133,12 @@ __global__ void __launch_bounds__(kThreads)
       sums[index] += found.values[index] == tap ? values[index] : T(0);
     }
   });
-  store<T, V>(sums, at<V>(x_gradient, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
+  store<S, V>(sums, at<V>(x_gradient, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
 }
 
-template <typename T, int V>
-__global__ void __launch_bounds__(kThreads) take_average(Walk walk, const T *x, T *y) {
+template <typename S, int V>
+__global__ void __launch_bounds__(kThreads) take_average(Walk walk, const S *x, S *y) {
+  using T = Compute<S>;
   const Place place(walk);
   if (!place.is_inside) {
     return;
@@ -143,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) take_average(Walk walk, const T *x, 
   T sums[V] = {};
   for_each_tap(walk, place, [&](int row, int column, int) {
     T values[V];
-    load<T, V>(at<V>(x, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
+    load<S, V>(at<V>(x, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
 #pragma unroll
     for (int index = 0; index < V; ++index) {
       sums[index] += values[index];
@@ -155,11 +158,12 @@ __global__ void __launch_bounds__(kThreads) take_average(Walk walk, const T *x, 
   for (int index = 0; index < V; ++index) {
     sums[index] *= inverse;
   }
-  store<T, V>(sums, at<V>(y, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
+  store<S, V>(sums, at<V>(y, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
 }
 
-template <typename T, int V>
-__global__ void __launch_bounds__(kThreads) spread_average(Walk walk, const T *y_gradient, T *x_gradient) {
+template <typename S, int V>
+__global__ void __launch_bounds__(kThreads) spread_average(Walk walk, const S *y_gradient, S *x_gradient) {
+  using T = Compute<S>;
   const Place place(walk);
   if (!place.is_inside) {
     return;
@@ -167,7 +171,7 @@ __global__ void __launch_bounds__(kThreads) spread_average(Walk walk, const T *y
   T sums[V] = {};
   for_each_window(walk, place, [&](int row, int column, int) {
     T values[V];
-    load<T, V>(at<V>(y_gradient, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
+    load<S, V>(at<V>(y_gradient, walk, place.image, row, column, walk.other_height, walk.other_width, place.vector), values);
     const T inverse =
         T(1) / T(taps_inside(row, walk.stride, walk.height) * taps_inside(column, walk.stride, walk.width));
 #pragma unroll
@@ -175,7 +179,7 @@ __global__ void __launch_bounds__(kThreads) spread_average(Walk walk, const T *y
       sums[index] += values[index] * inverse;
     }
   });
-  store<T, V>(sums, at<V>(x_gradient, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
+  store<S, V>(sums, at<V>(x_gradient, walk, place.image, place.row, place.column, walk.height, walk.width, place.vector));
 }
 
 // ---- Launches ----
@@ -194,55 +198,58 @@ Walk over_inputs(const Shape &s, int vector) {
 
 dim3 blocks_of(const Walk &walk) { return dim3(unsigned((walk.count + kThreads - 1) / kThreads)); }
 
-// Calls `launch.operator()<V>()` with the vectors that both tensors can be read in.
-template <typename T, typename Launch> int with_vectors(const Shape &s, const T *first, const T *second, const Launch &launch) {
+// Calls `launch.operator()<V>()` with the largest vectors that both tensors can be read in: of 16 bytes, of 4 values or
+// of one.
+template <typename S, int V = cuda::kVector<S>, typename Launch>
+int with_vectors(const Shape &s, const S *first, const S *second, const Launch &launch) {
   if (s.images * s.channels * s.height * s.width == 0) {
     return 0;
   }
-  constexpr int V = cuda::kVector<T>;
-  const int channels = int(s.channels);
-  if (cuda::fits_vectors<V>(first, channels) && cuda::fits_vectors<V>(second, channels)) {
-    launch.template operator()<V>();
-  } else {
-    launch.template operator()<1>();
+  if constexpr (V > 1) {
+    const int channels = int(s.channels);
+    if (!cuda::fits_vectors<V>(first, channels) || !cuda::fits_vectors<V>(second, channels)) {
+      return with_vectors<S, (V > 4 ? V / 2 : 1)>(s, first, second, launch);
+    }
   }
+  launch.template operator()<V>();
   return cuda::launch_result();
 }
 
-template <typename T> int max(const Shape &shape, const T *x, T *y, uint8_t *taps, cuda::Stream stream) {
-  return with_vectors(shape, x, (const T *)y, [&]<int V>() {
+template <typename S> int max(const Shape &shape, const S *x, S *y, uint8_t *taps, cuda::Stream stream) {
+  return with_vectors(shape, x, (const S *)y, [&]<int V>() {
     const Walk walk = over_outputs(shape, V);
-    PDARTS_LAUNCH((take_max<T, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, x, y, taps);
+    PDARTS_LAUNCH((take_max<S, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, x, y, taps);
   });
 }
 
-template <typename T>
-int max_gradient(const Shape &shape, const uint8_t *taps, const T *y_gradient, T *x_gradient, cuda::Stream stream) {
-  return with_vectors(shape, y_gradient, (const T *)x_gradient, [&]<int V>() {
+template <typename S>
+int max_gradient(const Shape &shape, const uint8_t *taps, const S *y_gradient, S *x_gradient, cuda::Stream stream) {
+  return with_vectors(shape, y_gradient, (const S *)x_gradient, [&]<int V>() {
     const Walk walk = over_inputs(shape, V);
-    PDARTS_LAUNCH((spread_max<T, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, taps, y_gradient, x_gradient);
+    PDARTS_LAUNCH((spread_max<S, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, taps, y_gradient, x_gradient);
   });
 }
 
-template <typename T> int average(const Shape &shape, const T *x, T *y, cuda::Stream stream) {
-  return with_vectors(shape, x, (const T *)y, [&]<int V>() {
+template <typename S> int average(const Shape &shape, const S *x, S *y, cuda::Stream stream) {
+  return with_vectors(shape, x, (const S *)y, [&]<int V>() {
     const Walk walk = over_outputs(shape, V);
-    PDARTS_LAUNCH((take_average<T, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, x, y);
+    PDARTS_LAUNCH((take_average<S, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, x, y);
   });
 }
 
-template <typename T> int average_gradient(const Shape &shape, const T *y_gradient, T *x_gradient, cuda::Stream stream) {
-  return with_vectors(shape, y_gradient, (const T *)x_gradient, [&]<int V>() {
+template <typename S> int average_gradient(const Shape &shape, const S *y_gradient, S *x_gradient, cuda::Stream stream) {
+  return with_vectors(shape, y_gradient, (const S *)x_gradient, [&]<int V>() {
     const Walk walk = over_inputs(shape, V);
-    PDARTS_LAUNCH((spread_average<T, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, y_gradient, x_gradient);
+    PDARTS_LAUNCH((spread_average<S, V>), blocks_of(walk), dim3(kThreads), 0, stream, walk, y_gradient, x_gradient);
   });
 }
 
-template <typename T> constexpr CudaKernels<T> kCudaKernels = {max<T>, max_gradient<T>, average<T>, average_gradient<T>};
+template <typename S> constexpr CudaKernels<S> kCudaKernels = {max<S>, max_gradient<S>, average<S>, average_gradient<S>};
 
 } // namespace
 
 extern const CudaKernels<float> cuda_float_kernels = kCudaKernels<float>;
 extern const CudaKernels<double> cuda_double_kernels = kCudaKernels<double>;
+extern const CudaKernels<BFloat16> cuda_bfloat16_kernels = kCudaKernels<BFloat16>;
 
 } // namespace pdarts::pool

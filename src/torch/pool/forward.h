@@ -56,14 +56,14 @@ template <typename T> struct Average {
 };
 
 // What the windows of a block want of one input row; `from` is in the column of the first window's first tap.
-template <typename T, class Part, bool whole, int stride>
-inline void reduce_row(const T *from, int64_t pixel_step, int64_t count, uint32_t inside, Part (&parts)[kPixels]) {
+template <typename S, class Part, bool whole, int stride>
+inline void reduce_row(const S *from, int64_t pixel_step, int64_t count, uint32_t inside, Part (&parts)[kPixels]) {
   constexpr int columns = (kPixels - 1) * stride + 3;
-  Lanes<T> values[columns];
+  Lanes<S> values[columns];
 #pragma GCC unroll 16
   for (int column = 0; column < columns; ++column) {
     const bool is_inside = inside >> column & 1;
-    values[column] = is_inside ? load_lanes<whole>(from + column * pixel_step, count) : Lanes<T>{} + Part::kNothing;
+    values[column] = is_inside ? load_lanes<whole>(from + column * pixel_step, count) : Lanes<S>{} + Part::kNothing;
   }
 #pragma GCC unroll 4
   for (int pixel = 0; pixel < kPixels; ++pixel) {
@@ -75,23 +75,23 @@ inline void reduce_row(const T *from, int64_t pixel_step, int64_t count, uint32_
 }
 
 // The block's pixels in all rows of the tile.
-template <typename T, class Part, bool whole, int stride>
-void forward_block(const Shape &s, const Tile &tile, const Block &block, const Field<const T> &x, const Field<T> &y,
+template <typename S, class Part, bool whole, int stride>
+void forward_block(const Shape &s, const Tile &tile, const Block &block, const Field<const S> &x, const Field<S> &y,
                    const Field<uint8_t> &taps) {
   constexpr int kept = 3 - stride; // input rows that a window shares with the next one
   const int64_t first_column = block.column * stride - 1, count = block.num_channels;
   const uint32_t inside = mask_inside(first_column, (kPixels - 1) * stride + 3, s.width);
-  const T *from = pixel_of(x, block, 0, first_column);
+  const S *from = pixel_of(x, block, 0, first_column);
   const int64_t row_step = x.row, pixel_step = x.pixel, live_pixels = smaller(s.out_width - block.column, kPixels);
   Part rows[3][kPixels];
   const auto reduce = [&](int64_t row, Part(&parts)[kPixels]) {
     if (row >= 0 && row < s.height) {
-      return reduce_row<T, Part, whole, stride>(from + row * row_step, pixel_step, count, inside, parts);
+      return reduce_row<S, Part, whole, stride>(from + row * row_step, pixel_step, count, inside, parts);
     }
 #pragma GCC unroll 4
     for (int pixel = 0; pixel < kPixels; ++pixel) {
       // The first tap that may count is in the row below.
-      parts[pixel] = Part::of(Lanes<T>{} + Part::kNothing, inside >> pixel * stride & 1 ? 3 : 4);
+      parts[pixel] = Part::of(Lanes<S>{} + Part::kNothing, inside >> pixel * stride & 1 ? 3 : 4);
     }
   };
 #pragma GCC unroll 2
@@ -103,7 +103,7 @@ void forward_block(const Shape &s, const Tile &tile, const Block &block, const F
     for (int k = kept; k < 3; ++k) {
       reduce(row * stride - 1 + k, rows[k]);
     }
-    T *to = pixel_of(y, block, row, block.column);
+    S *to = pixel_of(y, block, row, block.column);
     const int64_t rows_inside = taps_inside(row, stride, s.height);
 #pragma GCC unroll 4
     for (int pixel = 0; pixel < kPixels; ++pixel) {
@@ -114,7 +114,7 @@ void forward_block(const Shape &s, const Tile &tile, const Block &block, const F
         const int64_t num_taps = rows_inside * taps_inside(block.column + pixel, stride, s.width);
         store_lanes<whole>(to + pixel * y.pixel, window.result(num_taps), count);
         if constexpr (Part::kHasTap) {
-          store_taps<T>(pixel_of(taps, block, row, block.column + pixel), window.tap);
+          store_taps<Compute<S>>(pixel_of(taps, block, row, block.column + pixel), window.tap);
         }
       }
     }

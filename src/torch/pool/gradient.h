@@ -75,16 +75,16 @@ private:
 };
 
 // The block's pixels in one row of the input.
-template <typename T, bool whole, int stride, class Shares>
+template <typename S, bool whole, int stride, class Shares>
 void gradient_block(const Shape &s, const Block &block, int64_t row, const Shares shares,
-                    const Field<const T> &y_gradient, const Field<T> &x_gradient) {
+                    const Field<const S> &y_gradient, const Field<S> &x_gradient) {
   constexpr int pixels = kPixels * stride, num_windows = kWindows<stride>;
   const int64_t first_window = block.column + kFirstWindow<stride>, count = block.num_channels;
   const uint32_t inside = mask_inside(first_window, num_windows, s.out_width);
   const int64_t last_row = last_window_row(s, row);
-  Lanes<T> sums[pixels] = {};
+  Lanes<S> sums[pixels] = {};
   for (int64_t window_row = larger(row + stride - 2, 0) / stride; window_row <= last_row; ++window_row) {
-    const T *from = pixel_of(y_gradient, block, window_row, first_window);
+    const S *from = pixel_of(y_gradient, block, window_row, first_window);
     const auto windows = shares.row(window_row, row - window_row * stride + 1);
 #pragma GCC unroll 8
     for (int index = 0; index < num_windows; ++index, from += y_gradient.pixel) {
@@ -100,7 +100,7 @@ void gradient_block(const Shape &s, const Block &block, int64_t row, const Share
       }
     }
   }
-  T *to = pixel_of(x_gradient, block, row, block.column * stride);
+  S *to = pixel_of(x_gradient, block, row, block.column * stride);
 #pragma GCC unroll 8
   for (int pixel = 0; pixel < pixels; ++pixel, to += x_gradient.pixel) {
     if (block.column * stride + pixel < s.width) {

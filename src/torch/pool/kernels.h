@@ -21,21 +21,21 @@ struct Tile {
 };
 
 // The taps of a window count 0 to 8 in row-major order. The field of taps has the output's sizes, but its channels are
-// rounded up to whole blocks of `lanes`.
-template <typename T> struct Kernels {
+// rounded up to whole blocks of `lanes`. Values stored as S are computed with as Compute<S>, and rounded once.
+template <typename S> struct Kernels {
   int64_t lanes;
   // The maxima and, unless `taps` has no data, where in its window each of them stands first; NaN is a maximum, and the
   // last one counts. The tile's rows count in the output.
-  void (*max)(const Shape &shape, const Tile &tile, Field<const T> x, Field<T> y, Field<uint8_t> taps);
+  void (*max)(const Shape &shape, const Tile &tile, Field<const S> x, Field<S> y, Field<uint8_t> taps);
   // The tile's rows count in the input.
-  void (*max_gradient)(const Shape &shape, const Tile &tile, Field<const uint8_t> taps, Field<const T> y_gradient,
-                       Field<T> x_gradient);
+  void (*max_gradient)(const Shape &shape, const Tile &tile, Field<const uint8_t> taps, Field<const S> y_gradient,
+                       Field<S> x_gradient);
   // The averages of what lies in the image. The tile's rows count in the output.
-  void (*average)(const Shape &shape, const Tile &tile, Field<const T> x, Field<T> y);
+  void (*average)(const Shape &shape, const Tile &tile, Field<const S> x, Field<S> y);
   // The tile's rows count in the input.
-  void (*average_gradient)(const Shape &shape, const Tile &tile, Field<const T> y_gradient, Field<T> x_gradient);
+  void (*average_gradient)(const Shape &shape, const Tile &tile, Field<const S> y_gradient, Field<S> x_gradient);
 };
 
-PDARTS_DECLARE_TABLES(PDARTS_WIDE_TABLES)
+PDARTS_DECLARE_TABLES(PDARTS_STORAGE_TABLES)
 
 } // namespace pdarts::pool

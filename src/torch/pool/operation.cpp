@@ -1,7 +1,8 @@
 // 3x3 pooling with padding 1 as autograd functions.
 //
-// On the CPU in single and double precision they run the kernels of kernels.h: of a maximum backward keeps one byte a
-// value, of an average nothing. On a GPU the kernels of cuda.h do the same. Anything else uses libtorch's operations.
+// On the CPU in bfloat16, single and double precision they run the kernels of kernels.h: of a maximum backward keeps
+// one byte a value, of an average nothing. On a GPU the kernels of cuda.h do the same. Anything else uses libtorch's
+// operations.
 #include <ATen/Parallel.h>
 #include <c10/core/DeviceGuard.h>
 
@@ -49,8 +50,8 @@ Tensor new_output(const Shape &s, const at::TensorOptions &options) {
   return at::empty({s.images, s.channels, s.out_height, s.out_width}, options, at::MemoryFormat::ChannelsLast);
 }
 
-template <typename T> Tensor new_taps(const Shape &s) {
-  const int64_t lanes = kernels<T>().lanes, channels = (s.channels + lanes - 1) / lanes * lanes;
+template <typename S> Tensor new_taps(const Shape &s) {
+  const int64_t lanes = kernels<S>().lanes, channels = (s.channels + lanes - 1) / lanes * lanes;
   return at::empty({s.images, channels, s.out_height, s.out_width}, at::kByte, at::MemoryFormat::ChannelsLast);
 }
 
@@ -81,8 +82,8 @@ template <typename Visit> void for_each_input_tile(const Shape &s, const Visit &
 // ---- On a GPU, tensors are dense in channels-last memory, those of taps too ----
 
 // Calls `visit(table, stream)` with the kernels for tensors like this one, and checks what it gives.
-template <typename T, typename Visit> void with_gpu_kernels(const char *name, const Tensor &like, const Visit &visit) {
-  cuda::check(visit(cuda::table<T>().pool, cuda::current_stream(like)), name);
+template <typename S, typename Visit> void with_gpu_kernels(const char *name, const Tensor &like, const Visit &visit) {
+  cuda::check(visit(cuda::table<S>().pool, cuda::current_stream(like)), name);
 }
 
 // Where the maxima stand goes to `taps` if that is not null.
@@ -93,24 +94,24 @@ Tensor max(const Shape &s, const Tensor &x, Tensor *taps) {
     if (taps) {
       *taps = new_output(s, x.options().dtype(at::kByte));
     }
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "max_pool_3x3", [&] {
-      with_gpu_kernels<scalar_t>("max_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
-        return kernels.max(s, from.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(),
-                           taps ? taps->mutable_data_ptr<uint8_t>() : nullptr, stream);
+    with_storage_type(x.scalar_type(), [&]<typename S>() {
+      with_gpu_kernels<S>("max_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.max(s, const_data<S>(from), mutable_data<S>(y), taps ? mutable_data<uint8_t>(*taps) : nullptr,
+                           stream);
       });
     });
     return y;
   }
   const Tensor adjacent = with_adjacent_channels(x);
   Tensor y = new_output(s, x.options());
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "max_pool_3x3", [&] {
+  with_storage_type(x.scalar_type(), [&]<typename S>() {
     if (taps) {
-      *taps = new_taps<scalar_t>(s);
+      *taps = new_taps<S>(s);
     }
-    const auto from = field_of<const scalar_t>(adjacent);
-    const auto to = field_of<scalar_t>(y);
+    const auto from = field_of<const S>(adjacent);
+    const auto to = field_of<S>(y);
     const auto to_taps = taps ? field_of<uint8_t>(*taps) : Field<uint8_t>{};
-    for_each_output_tile(s, [&](const Tile &tile) { kernels<scalar_t>().max(s, tile, from, to, to_taps); });
+    for_each_output_tile(s, [&](const Tile &tile) { kernels<S>().max(s, tile, from, to, to_taps); });
   });
   return y;
 }
@@ -119,21 +120,21 @@ Tensor max_gradient(const Shape &s, bool on_gpu, const Tensor &taps, const Tenso
   if (on_gpu) {
     const c10::DeviceGuard guard(y_gradient.device());
     const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
-    AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "max_pool_3x3", [&] {
-      with_gpu_kernels<scalar_t>("max_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
-        return kernels.max_gradient(s, taps.const_data_ptr<uint8_t>(), from.const_data_ptr<scalar_t>(),
-                                    x_gradient.mutable_data_ptr<scalar_t>(), stream);
+    with_storage_type(y_gradient.scalar_type(), [&]<typename S>() {
+      with_gpu_kernels<S>("max_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.max_gradient(s, const_data<uint8_t>(taps), const_data<S>(from), mutable_data<S>(x_gradient),
+                                    stream);
       });
     });
     return x_gradient;
   }
   const Tensor adjacent = with_adjacent_channels(y_gradient);
   Tensor x_gradient = new_input(s, y_gradient.options());
-  AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "max_pool_3x3", [&] {
+  with_storage_type(y_gradient.scalar_type(), [&]<typename S>() {
     const auto from_taps = field_of<const uint8_t>(taps);
-    const auto from = field_of<const scalar_t>(adjacent);
-    const auto to = field_of<scalar_t>(x_gradient);
-    for_each_input_tile(s, [&](const Tile &tile) { kernels<scalar_t>().max_gradient(s, tile, from_taps, from, to); });
+    const auto from = field_of<const S>(adjacent);
+    const auto to = field_of<S>(x_gradient);
+    for_each_input_tile(s, [&](const Tile &tile) { kernels<S>().max_gradient(s, tile, from_taps, from, to); });
   });
   return x_gradient;
 }
@@ -142,19 +143,19 @@ Tensor average(const Shape &s, const Tensor &x) {
   if (backend_of(x) == Backend::Gpu) {
     const c10::DeviceGuard guard(x.device());
     const Tensor from = dense(x), y = new_output(s, x.options());
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "avg_pool_3x3", [&] {
-      with_gpu_kernels<scalar_t>("avg_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
-        return kernels.average(s, from.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(), stream);
+    with_storage_type(x.scalar_type(), [&]<typename S>() {
+      with_gpu_kernels<S>("avg_pool_3x3", x, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.average(s, const_data<S>(from), mutable_data<S>(y), stream);
       });
     });
     return y;
   }
   const Tensor adjacent = with_adjacent_channels(x);
   Tensor y = new_output(s, x.options());
-  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "avg_pool_3x3", [&] {
-    const auto from = field_of<const scalar_t>(adjacent);
-    const auto to = field_of<scalar_t>(y);
-    for_each_output_tile(s, [&](const Tile &tile) { kernels<scalar_t>().average(s, tile, from, to); });
+  with_storage_type(x.scalar_type(), [&]<typename S>() {
+    const auto from = field_of<const S>(adjacent);
+    const auto to = field_of<S>(y);
+    for_each_output_tile(s, [&](const Tile &tile) { kernels<S>().average(s, tile, from, to); });
   });
   return y;
 }
@@ -163,19 +164,19 @@ Tensor average_gradient(const Shape &s, bool on_gpu, const Tensor &y_gradient) {
   if (on_gpu) {
     const c10::DeviceGuard guard(y_gradient.device());
     const Tensor from = dense(y_gradient), x_gradient = new_input(s, y_gradient.options());
-    AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "avg_pool_3x3", [&] {
-      with_gpu_kernels<scalar_t>("avg_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
-        return kernels.average_gradient(s, from.const_data_ptr<scalar_t>(), x_gradient.mutable_data_ptr<scalar_t>(), stream);
+    with_storage_type(y_gradient.scalar_type(), [&]<typename S>() {
+      with_gpu_kernels<S>("avg_pool_3x3", from, [&](const auto &kernels, cuda::Stream stream) {
+        return kernels.average_gradient(s, const_data<S>(from), mutable_data<S>(x_gradient), stream);
       });
     });
     return x_gradient;
   }
   const Tensor adjacent = with_adjacent_channels(y_gradient);
   Tensor x_gradient = new_input(s, y_gradient.options());
-  AT_DISPATCH_FLOATING_TYPES(y_gradient.scalar_type(), "avg_pool_3x3", [&] {
-    const auto from = field_of<const scalar_t>(adjacent);
-    const auto to = field_of<scalar_t>(x_gradient);
-    for_each_input_tile(s, [&](const Tile &tile) { kernels<scalar_t>().average_gradient(s, tile, from, to); });
+  with_storage_type(y_gradient.scalar_type(), [&]<typename S>() {
+    const auto from = field_of<const S>(adjacent);
+    const auto to = field_of<S>(x_gradient);
+    for_each_input_tile(s, [&](const Tile &tile) { kernels<S>().average_gradient(s, tile, from, to); });
   });
   return x_gradient;
 }

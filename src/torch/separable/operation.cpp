@@ -137,7 +137,7 @@ Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &
     norm_weight = norm->weight ? *norm->weight : Tensor();
     norm_bias = norm->bias ? *norm->bias : Tensor();
   }
-  const Backend backend = plan->over_ranks && !x.is_cpu() ? Backend::Composed : backend_with_bfloat16_of(x);
+  const Backend backend = plan->over_ranks && !x.is_cpu() ? Backend::Composed : backend_of(x);
   if (backend == Backend::Composed) {
     return composed(*plan, x, depthwise_weight, pointwise_weight, norm_weight, norm_bias);
   }

@@ -12,7 +12,7 @@ namespace {
 using depthwise::Buffer;
 using torch::Tensor;
 
-PDARTS_DEFINE_KERNELS_WITH_BFLOAT16
+PDARTS_DEFINE_KERNELS
 
 // A call without its differentiable inputs.
 struct Plan : torch::CustomClassHolder {
