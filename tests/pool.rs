@@ -249,6 +249,7 @@ fn large_images_equal_those_of_libtorch() {
 
 #[test]
 fn without_gradients_the_output_is_the_same_and_has_no_history() {
+    let _alone = draw_alone(10);
     for case in Case::all() {
         let x = case.extreme();
         for pool in [Pool::Max, Pool::Average] {
