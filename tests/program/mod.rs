@@ -120,6 +120,7 @@ impl Folder {
 
     /// A search on several ranks to its end.
     pub fn search_on_ranks(&self, num_ranks: usize, arguments: &[&str]) {
+        self.wait_to_resume(arguments);
         let output = self.ranks_command(num_ranks, arguments).output().unwrap();
         let (_, stderr) = texts(&output);
         assert!(output.status.success() && stderr.is_empty(), "{num_ranks} ranks, {arguments:?}: {stderr}");
@@ -130,6 +131,25 @@ impl Folder {
         Process::start(&mut self.ranks_command(num_ranks, arguments))
     }
 
+    /// Waits for the processes that work here: ranks may outlive their launcher, and those that were just starting are not
+    /// written down anywhere.
+    pub fn wait_until_left(&self) {
+        let folder = self.directory.path().canonicalize().unwrap();
+        let works_here = |entry: &Path| fs::read_link(entry.join("cwd")).is_ok_and(|place| place == folder);
+        let start = Instant::now();
+        while fs::read_dir("/proc").unwrap().flatten().any(|entry| works_here(&entry.path())) {
+            assert!(start.elapsed() < PATIENCE, "processes in {} go on", folder.display());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Nothing of a run that goes on is left of before.
+    fn wait_to_resume(&self, arguments: &[&str]) {
+        if arguments.contains(&"--resume") {
+            self.wait_until_left();
+        }
+    }
+
     /// A call to its end; returns what it prints.
     pub fn run(&self, arguments: &[&str]) -> String {
         self.search(arguments)
@@ -137,8 +157,9 @@ impl Folder {
 
     /// The heartbeat of a rank of `run`, once it is there.
     pub fn heartbeat(&self, run: &str, rank: usize) -> Option<Value> {
-        let path = self.path(&format!("{run}/heartbeats/rank{rank:05}.json"));
-        path.exists().then(|| json(&path))
+        // It goes when the rank ends.
+        let text = fs::read_to_string(self.path(&format!("{run}/heartbeats/rank{rank:05}.json"))).ok()?;
+        Some(serde_json::from_str(&text).unwrap())
     }
 
     /// Sends a signal to the process of a rank, as its heartbeat names it; returns the heartbeat.
@@ -151,6 +172,7 @@ impl Folder {
 
     /// A search to its end; returns what it prints.
     pub fn search(&self, arguments: &[&str]) -> String {
+        self.wait_to_resume(arguments);
         let output = self.alone_command(arguments).output().unwrap();
         let (stdout, stderr) = texts(&output);
         assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");
