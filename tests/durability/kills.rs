@@ -13,8 +13,9 @@ use crate::program::{Folder, Outcome, Process, names, texts};
 use crate::soak::{report, seed};
 use crate::tasks::{Task, command};
 
-/// A checkpoint after nearly every step.
+/// A checkpoint after nearly every step, and after every one.
 const OFTEN: [&str; 2] = ["--set", "run.checkpoint_every_minutes=0.0001"];
+const ALWAYS: [&str; 2] = ["--set", "run.checkpoint_every_minutes=1e-9"];
 
 /// Who is killed.
 #[derive(Copy, Clone, Debug)]
@@ -116,8 +117,8 @@ fn a_checkpoint_within_the_first_epoch_saves_a_killed_run() {
     for task in Task::ALL {
         let folder = task.folder();
         let run = folder.path("run");
-        let mut process = Process::start(&mut command(&folder, 1, &[&task.start()[..], &OFTEN].concat()));
-        process.wait_for_steps(&run, 2);
+        let call = command(&folder, 1, &[&task.start()[..], &ALWAYS].concat());
+        let mut process = folder.start_held(call, "run", 2);
         process.wait_until(|| names(&run.join("checkpoints")).iter().any(|name| name.starts_with("stage1-epoch000")));
         process.signal("KILL");
         process.end();

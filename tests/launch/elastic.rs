@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::program::{Folder, Outcome, Process, STEPS_PER_EPOCH, json_lines, texts};
+use crate::program::{Folder, Outcome, STEPS_PER_EPOCH, json_lines, texts};
 
 fn launch(folder: &Folder, program: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh"));
@@ -40,9 +40,9 @@ fn ranks_of_starts(folder: &Folder) -> Vec<u64> {
 fn a_run_that_loses_a_rank_is_started_again_and_ends_as_if_nothing_had_been() {
     let folder = Folder::new();
     folder.search_on_ranks(2, &["--config", "search.toml", "--out", "undisturbed"]);
-    let mut search = Process::start(&mut launch(&folder, program(), &[]));
-    search.wait_for_steps(&folder.path("run"), STEPS_PER_EPOCH + 1);
+    let search = folder.start_held(launch(&folder, program(), &[]), "run", STEPS_PER_EPOCH + 1);
     folder.signal_rank("run", 1, "KILL");
+    folder.release();
     let output = search.end();
     let (_, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");

@@ -58,6 +58,8 @@ skip_dropout = 0.4
 
 const TIMES: [&str; 6] = ["seconds", "train_seconds", "data_seconds", "images_per_second", "finished_at", "run"];
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What a run that is held waits for to go.
+const HOLD: &str = "hold";
 
 /// A folder with the configuration `search.toml` or `train.toml`, from which the program is called.
 pub struct Folder {
@@ -129,6 +131,27 @@ impl Folder {
     /// Begins a search on several ranks.
     pub fn start_on_ranks(&self, num_ranks: usize, arguments: &[&str]) -> Process {
         Process::start(&mut self.ranks_command(num_ranks, arguments))
+    }
+
+    /// Makes runs of `command` wait behind `steps` steps until [`Folder::release`] or a signal that stops them: whatever
+    /// comes meets them there.
+    pub fn hold(&self, command: &mut Command, steps: usize) {
+        let file = self.path(HOLD);
+        fs::write(&file, "").unwrap();
+        command.env("PDARTS_FAULT", format!("hold@{}:{}", steps + 1, file.display()));
+    }
+
+    /// Lets runs that are held go on.
+    pub fn release(&self) {
+        fs::remove_file(self.path(HOLD)).unwrap();
+    }
+
+    /// Begins the run `run` by `command`; it has taken `steps` steps and is held there.
+    pub fn start_held(&self, mut command: Command, run: &str, steps: usize) -> Process {
+        self.hold(&mut command, steps);
+        let mut process = Process::start(&mut command);
+        process.wait_for_steps(&self.path(run), steps);
+        process
     }
 
     /// Waits for the processes that work here: ranks may outlive their launcher, and those that were just starting are not

@@ -14,9 +14,11 @@ const SOON: Duration = Duration::from_secs(90);
 #[test]
 fn killed_rank_ends_the_others_and_the_run_resumes() {
     let folder = Folder::new();
-    let mut process = folder.start_on_ranks(2, &["--config", "search.toml", "--out", "run"]);
-    process.wait_for_steps(&folder.path("run"), 6);
+    let call = folder.ranks_command(2, &["--config", "search.toml", "--out", "run"]);
+    let mut process = folder.start_held(call, "run", 6);
+    process.wait_for_checkpoint(&folder.path("run"));
     folder.signal_rank("run", 1, "KILL");
+    folder.release();
     let start = Instant::now();
     let output = process.end();
     assert!(start.elapsed() < SOON && !output.status.success());
