@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod image_tree;
+pub mod script;
 
 use std::collections::BTreeMap;
 use std::fs;
