@@ -6,9 +6,9 @@
 use std::cell::Cell;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,6 @@ pub struct Name {
 pub struct Span {
     category: &'static str,
     name: String,
-    begin_us: f64,
     begin: Instant,
 }
 
@@ -71,7 +70,7 @@ pub fn start() {
 /// Begins a span on this thread; nothing when the trace is off.
 pub fn span(category: &'static str, name: impl Display) -> Option<Span> {
     let is_on = IS_ON.load(Ordering::Relaxed);
-    is_on.then(|| Span { category, name: name.to_string(), begin_us: now_us(), begin: Instant::now() })
+    is_on.then(|| Span { category, name: name.to_string(), begin: Instant::now() })
 }
 
 /// Takes all events so far, as those of rank `rank`.
@@ -108,7 +107,7 @@ impl Drop for Span {
             events.push(metadata("thread_name", 0, thread, name));
         }
         let (name, category) = (std::mem::take(&mut self.name), self.category.to_owned());
-        let begin_us = self.begin_us;
+        let begin_us = since_1970_us(self.begin);
         events.push(Event { name, category, phase: 'X', begin_us, duration_us, rank: 0, thread, arguments: None });
     }
 }
@@ -138,8 +137,13 @@ fn thread_number() -> (u64, bool) {
     })
 }
 
-fn now_us() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1e6
+/// As all others by one reading of both clocks, so that a span within another lies in it on the timeline, too.
+fn since_1970_us(instant: Instant) -> f64 {
+    static CLOCKS: LazyLock<(Instant, Duration)> =
+        LazyLock::new(|| (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()));
+    let (reading, since_1970) = *CLOCKS;
+    let time = since_1970 + instant.saturating_duration_since(reading);
+    time.saturating_sub(reading.saturating_duration_since(instant)).as_secs_f64() * 1e6
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ fn disk_without_room_is_told_before_the_run() {
     let call = ["--config", "search.toml", "--out", "disk/run", "--dry-run"];
     let refusal = std::panic::catch_unwind(|| folder.refusal(&call, 1));
     let left = names(&disk);
-    assert!(Command::new("umount").arg(&disk).status().unwrap().success());
+    assert!(Command::new("umount").arg("--lazy").arg(&disk).status().unwrap().success());
     let refusal = refusal.unwrap();
     assert!(refusal.contains("disk has 0.5 MiB left, the run is to take"), "{refusal}");
     assert!(refusal.ends_with("free some space or choose another --out") && left.is_empty(), "{refusal}: {left:?}");

@@ -59,11 +59,11 @@ fn narrow_terminal_has_one_line_that_begins_with_the_time_left() {
 #[test]
 fn line_follows_a_terminal_that_is_made_narrow() {
     let folder = Folder::new();
+    // The search waits for it behind its first step.
+    let held = "touch hold; export PDARTS_FAULT=hold@2:hold";
     let metrics = "until test -s run/metrics.jsonl; do sleep 0.01; done";
-    let output = on_a_terminal(
-        &folder,
-        &format!("stty rows 24 cols 160; ({metrics}; stty -F /dev/tty cols 30; printf NARROW) &"),
-    );
+    let narrowed = format!("{metrics}; stty -F /dev/tty cols 30; printf NARROW; rm hold");
+    let output = on_a_terminal(&folder, &format!("stty rows 24 cols 160; {held}; ({narrowed}) &"));
     let (_, narrow) = output.split_once("NARROW").unwrap();
     let states = states(narrow);
     assert!(states.len() > 3, "{states:?}");

@@ -1,14 +1,14 @@
 //! The run directory itself: who may write it, and where each file lies.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tracing::warn;
 
 use super::checkpoints::{self, Moment};
-use super::lock::{LOCK, lock};
+use super::lock::{LOCK, RunLock, lock};
 use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
 use crate::files::{is_partial, remove_partial_files};
 
@@ -22,8 +22,7 @@ const ALPHAS: &str = "alphas";
 #[derive(Debug)]
 pub struct RunDirectory {
     root: PathBuf,
-    /// The lock goes with the open file, so that a killed process leaves none behind.
-    _lock: File,
+    _lock: RunLock,
 }
 
 impl RunDirectory {

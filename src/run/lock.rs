@@ -17,11 +17,23 @@ pub(super) const LOCK: &str = ".lock";
 /// Several runs of one call are on one file system.
 static LOCK_WARNING: Once = Once::new();
 
-/// Takes the lock of `root` and notes in it who holds it; it goes with the file.
+/// Held while it lives; a killed process leaves none behind.
+#[derive(Debug)]
+pub struct RunLock(File);
+
+impl Drop for RunLock {
+    /// By a call of its own: a process that another thread is just beginning has the open file, too.
+    fn drop(&mut self) {
+        // Where there are no locks there is none to leave.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the lock of `root` and notes in it who holds it.
 ///
 /// # Errors
 /// [`RunError::InUse`] or [`RunError::Write`].
-pub fn lock(root: &Path) -> Result<File, RunError> {
+pub fn lock(root: &Path) -> Result<RunLock, RunError> {
     let path = root.join(LOCK);
     let unwritable = RunError::write(&path);
     let mut options = OpenOptions::new();
@@ -43,7 +55,7 @@ pub fn lock(root: &Path) -> Result<File, RunError> {
         Err(TryLockError::Error(cause)) => return Err(unwritable(cause)),
     }
     lock.set_len(0).and_then(|()| writeln!(lock, "{}", own_note())).map_err(&unwritable)?;
-    Ok(lock)
+    Ok(RunLock(lock))
 }
 
 /// The other process that writes the run in `root` now, as in `process 12 on node3`.

@@ -49,7 +49,7 @@ pub use events::EventWriter;
 pub use free_space::free_bytes;
 pub use genotype_file::{GenotypeFile, PricedVariant, Provenance, ResultChoice};
 pub use json_log::JsonLog;
-pub use lock::{lock as lock_folder, writer_of};
+pub use lock::{RunLock, lock as lock_folder, writer_of};
 pub use origin::RunOrigin;
 pub use rotating_log::RotatingLog;
 pub use trained_cell::TrainedCell;

@@ -197,7 +197,7 @@ impl<'a, T: Task> EpochLoop<'a, T> {
         let start = Instant::now();
         for step in steps.clone() {
             activity::begin_step(self.progress.place());
-            fault::begin_step(self.progress.global_step + 1, world.rank);
+            fault::begin_step(self.progress.global_step + 1, world.rank, &self.plan.stop);
             match self.task.step(StepPlace { epoch, step }, &mut batches, &mut tally) {
                 Err(TrainError::NotFinite(found)) => match self.recover(self.divergence_at_step(found)?)? {
                     GoesOn::Earlier => return Ok(StepsEnd::Rewound),

@@ -97,6 +97,8 @@ mod tests {
             operations: OperationCounts { mpi, nccl: 1 },
             place,
             phase: "loading images".into(),
+            // Of a clock that is ahead: however long this test takes, it was just now.
+            time: now() + 1000.0,
             ..Heartbeat::now(3)
         };
         beat(7).write(&path).unwrap();

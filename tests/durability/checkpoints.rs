@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::program::{Outcome, Process, json_lines, names, texts};
+use crate::program::{Outcome, STEPS_PER_EPOCH, json_lines, names, texts};
 use crate::tasks::{Task, command};
 
 #[test]
@@ -25,11 +25,13 @@ fn a_folder_that_is_gone_is_told_and_the_run_goes_on_up_to_a_limit() {
     let gone = |limit: &str| {
         let folder = task.folder();
         let limit = format!("run.max_failed_checkpoints={limit}");
-        let mut process = Process::start(&mut command(&folder, 1, &[&task.start()[..], &["--set", &limit]].concat()));
-        process.wait_until(|| names(&folder.path("run/checkpoints")).iter().any(|name| name.starts_with("stage")));
+        let call = command(&folder, 1, &[&task.start()[..], &["--set", &limit]].concat());
+        let mut process = folder.start_held(call, "run", STEPS_PER_EPOCH + 1);
+        process.wait_for_checkpoint(&folder.path("run"));
         // A file in its place: the folder does not come back.
         fs::rename(folder.path("run/checkpoints"), folder.path("saved")).unwrap();
         fs::write(folder.path("run/checkpoints"), "").unwrap();
+        folder.release();
         let output = process.end();
         (folder, output.status.code(), texts(&output).1)
     };
@@ -61,10 +63,10 @@ fn a_folder_that_is_gone_is_told_and_the_run_goes_on_up_to_a_limit() {
 fn a_run_of_two_ranks_goes_on_on_one_in_parts() {
     for (task, parts) in [(Task::Search, "search.accumulate_steps=2"), (Task::Train, "train.accumulate_steps=2")] {
         let folder = task.folder();
-        let mut process = Process::start(&mut command(&folder, 2, &task.start()));
-        process.wait_for_steps(&folder.path("run"), 6);
+        let mut process = folder.start_held(command(&folder, 2, &task.start()), "run", 6);
         process.signal_launcher("TERM");
         process.end();
+        folder.wait_until_left();
         let output = command(&folder, 1, &["--resume", "run", "--set", parts]).output().unwrap();
         assert_eq!((output.status.success(), texts(&output).1.as_str()), (true, ""));
         let (found, expected) = (Outcome::of(&folder.path("run")), task.undisturbed(2, &[]));

@@ -37,6 +37,7 @@ fn by_default_the_run_stops_and_names_step_rank_and_tensor() {
         );
         assert!(error.contains("lower optimizer") && error.contains("run.on_divergence=rewind"), "{error}");
         assert!(error.contains(&format!("pdarts {} --resume run", task.name())), "{error}");
+        folder.wait_until_left();
         // Nothing was lost: without the fault the run goes on as if it had not been.
         let output = command(&folder, num_ranks, &["--resume", "run"]).output().unwrap();
         assert!(output.status.success(), "{}", texts(&output).1);

@@ -1,10 +1,9 @@
 //! Kills of ranks and of the launcher at any moment, also while checkpoints are written, until the run is complete.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -14,9 +13,9 @@ use crate::program::{Folder, Outcome, Process, names, texts};
 use crate::soak::{report, seed};
 use crate::tasks::{Task, command};
 
-/// A checkpoint after nearly every step.
+/// A checkpoint after nearly every step, and after every one.
 const OFTEN: [&str; 2] = ["--set", "run.checkpoint_every_minutes=0.0001"];
-const PATIENCE: Duration = Duration::from_secs(90);
+const ALWAYS: [&str; 2] = ["--set", "run.checkpoint_every_minutes=1e-9"];
 
 /// Who is killed.
 #[derive(Copy, Clone, Debug)]
@@ -37,16 +36,10 @@ fn kill(process: &str) {
     let _ = Command::new("kill").args(["-KILL", process]).output();
 }
 
-/// Waits for the processes that work in `folder`: ranks that were starting when their launcher was killed outlive it, and are
-/// not all written down.
-fn wait_until_left(folder: &Folder) {
-    let folder = folder.path("").canonicalize().unwrap();
-    let works_there = |entry: &Path| fs::read_link(entry.join("cwd")).is_ok_and(|place| place == folder);
-    let start = Instant::now();
-    while fs::read_dir("/proc").unwrap().flatten().any(|entry| works_there(&entry.path())) {
-        assert!(start.elapsed() < PATIENCE, "ranks in {} go on without their launcher", folder.display());
-        thread::sleep(Duration::from_millis(10));
-    }
+/// Kills mpirun, the child of `timeout`.
+fn kill_launcher(process: &Process) {
+    // It may have ended meanwhile, or not have begun.
+    let _ = Command::new("pkill").args(["-KILL", "-P", &process.id().to_string()]).output();
 }
 
 /// Kills `task` again and again, `num_kills` times in all, over as many runs as that takes.
@@ -85,10 +78,10 @@ fn survive(task: Task, num_ranks: usize, num_kills: usize, random: &mut ChaCha8R
                     ranks.iter().flatten().for_each(|rank| kill(rank))
                 }
                 _ if num_ranks == 1 => process.signal("KILL"),
-                _ => process.signal_launcher("KILL"),
+                _ => kill_launcher(&process),
             }
             let status = process.end().status;
-            wait_until_left(&folder);
+            folder.wait_until_left();
             // The last rank may have been past its work.
             kills += usize::from(!status.success());
             patience -= 1;
@@ -124,8 +117,8 @@ fn a_checkpoint_within_the_first_epoch_saves_a_killed_run() {
     for task in Task::ALL {
         let folder = task.folder();
         let run = folder.path("run");
-        let mut process = Process::start(&mut command(&folder, 1, &[&task.start()[..], &OFTEN].concat()));
-        process.wait_for_steps(&run, 2);
+        let call = command(&folder, 1, &[&task.start()[..], &ALWAYS].concat());
+        let mut process = folder.start_held(call, "run", 2);
         process.wait_until(|| names(&run.join("checkpoints")).iter().any(|name| name.starts_with("stage1-epoch000")));
         process.signal("KILL");
         process.end();

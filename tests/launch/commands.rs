@@ -1,11 +1,12 @@
 //! The command line of `launch/mpirun.sh`, with launchers that only say which they are.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+use crate::program::script::write_script;
 
 const OPEN_MPI: &str = "mpirun (Open MPI) 4.1.4";
 const MPICH: &str = "HYDRA build details:\n    Version: 4.0.2";
@@ -37,8 +38,7 @@ impl Machine {
     }
 
     fn script(&self, name: &str, body: &str) {
-        fs::write(self.path(name), format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&self.path(name), &format!("#!/bin/sh\n{body}\n"));
     }
 
     fn call(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {

@@ -1,11 +1,11 @@
 //! Runs that `launch/mpirun.sh --elastic` starts again: ranks are really killed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::program::{Folder, Outcome, Process, STEPS_PER_EPOCH, json_lines, texts};
+use crate::program::script::write_script;
+use crate::program::{Folder, Outcome, STEPS_PER_EPOCH, json_lines, texts};
 
 fn launch(folder: &Folder, program: &Path, options: &[&str]) -> Command {
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh"));
@@ -26,8 +26,7 @@ fn program_that_loses_a_rank(folder: &Folder) -> std::path::PathBuf {
         "#!/bin/sh\n[ -e lost ] && [ \"$OMPI_COMM_WORLD_RANK\" = 1 ] && kill -9 $$\nexec {} \"$@\"\n",
         program().display()
     );
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_script(&path, &text);
     path
 }
 
@@ -40,9 +39,9 @@ fn ranks_of_starts(folder: &Folder) -> Vec<u64> {
 fn a_run_that_loses_a_rank_is_started_again_and_ends_as_if_nothing_had_been() {
     let folder = Folder::new();
     folder.search_on_ranks(2, &["--config", "search.toml", "--out", "undisturbed"]);
-    let mut search = Process::start(&mut launch(&folder, program(), &[]));
-    search.wait_for_steps(&folder.path("run"), STEPS_PER_EPOCH + 1);
+    let search = folder.start_held(launch(&folder, program(), &[]), "run", STEPS_PER_EPOCH + 1);
     folder.signal_rank("run", 1, "KILL");
+    folder.release();
     let output = search.end();
     let (_, stderr) = texts(&output);
     assert!(output.status.success(), "{stderr}");
@@ -87,9 +86,7 @@ fn machines_that_are_gone_are_left_out_and_taken_back() {
     let folder = Folder::new();
     let tool = |name: &str, text: &str| {
         fs::create_dir_all(folder.path("tools")).unwrap();
-        let path = folder.path("tools").join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&folder.path("tools").join(name), text);
     };
     tool("ssh", "#!/bin/sh\ncase \"$*\" in *node2*) [ ! -e node2-is-gone ] ;; esac\n");
     tool(

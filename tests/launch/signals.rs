@@ -25,8 +25,7 @@ fn search_stopped_by_ctrl_c_or_a_lost_terminal_is_saved_and_goes_on() {
     let mut arguments = vec!["--config", "search.toml", "--out", "run"];
     let signals = [("INT", 10), ("USR2", 12), ("HUP", 10)];
     for ((signal, number), steps) in signals.into_iter().zip([1, STEPS_PER_EPOCH + 2, EPOCHS * STEPS_PER_EPOCH + 1]) {
-        let mut search = Process::start(&mut launch(&folder, &arguments));
-        search.wait_for_steps(&run, steps);
+        let mut search = folder.start_held(launch(&folder, &arguments), "run", steps);
         search.signal(signal);
         if signal == "HUP" {
             // The terminal and its shell both send it.

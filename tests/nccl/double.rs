@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{self, Command, ExitCode};
 use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use pdarts::cli::guard;
 use pdarts::config::{DeviceChoice, SearchConfig, Settings};
@@ -16,6 +18,9 @@ use crate::program::{mpirun, texts};
 
 const TASK: &str = "PDARTS_TEST_NCCL_TASK";
 const OUT: &str = "PDARTS_TEST_NCCL_OUT";
+/// The double's own variables.
+const LOG: &str = "NCCL_DOUBLE_LOG";
+const FAULT: &str = "NCCL_DOUBLE_FAULT";
 
 /// Compiled once: a folder with `libnccl.so`.
 static DOUBLE: LazyLock<TempDir> = LazyLock::new(|| {
@@ -58,10 +63,10 @@ pub fn meet_with(path: &str, task: &str, num_ranks: usize, fault: Option<&str>) 
     let mut command = mpirun();
     command.args(["-n", &num_ranks.to_string()]).arg(env::current_exe().unwrap());
     command.args(["--exact", task, "--nocapture", "--test-threads=1"]);
-    command.env("LD_LIBRARY_PATH", path).env("NCCL_DOUBLE_LOG", folder.path().join("log"));
-    command.env(TASK, task).env(OUT, folder.path()).env_remove("NCCL_DOUBLE_FAULT");
+    command.env("LD_LIBRARY_PATH", path).env(LOG, folder.path().join("log"));
+    command.env(TASK, task).env(OUT, folder.path()).env_remove(FAULT);
     if let Some(fault) = fault {
-        command.env("NCCL_DOUBLE_FAULT", fault);
+        command.env(FAULT, fault);
     }
     let output = command.output().unwrap();
     let stderr = texts(&output).1;
@@ -89,6 +94,21 @@ impl Meeting {
     pub fn assert_success(&self) {
         assert_eq!(self.exit_code, Some(0), "{}", self.stderr);
     }
+}
+
+/// Waits until this process, a rank, has made the call.
+pub fn wait_for_call(name: &str) {
+    let (log, call) = (env::var_os(LOG).unwrap(), format!("{} {name} ", process::id()));
+    let start = Instant::now();
+    while !fs::read_to_string(&log).unwrap().lines().any(|line| line == call) {
+        assert!(start.elapsed() < Duration::from_secs(60), "no {name}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The fault of the meeting that this process is a rank of.
+pub fn fault() -> String {
+    env::var(FAULT).unwrap_or_default()
 }
 
 /// The folder of the meeting that this process is a rank of.

@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub mod image_tree;
+pub mod script;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -58,6 +59,8 @@ skip_dropout = 0.4
 
 const TIMES: [&str; 6] = ["seconds", "train_seconds", "data_seconds", "images_per_second", "finished_at", "run"];
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What a run that is held waits for to go.
+const HOLD: &str = "hold";
 
 /// A folder with the configuration `search.toml` or `train.toml`, from which the program is called.
 pub struct Folder {
@@ -120,6 +123,7 @@ impl Folder {
 
     /// A search on several ranks to its end.
     pub fn search_on_ranks(&self, num_ranks: usize, arguments: &[&str]) {
+        self.wait_to_resume(arguments);
         let output = self.ranks_command(num_ranks, arguments).output().unwrap();
         let (_, stderr) = texts(&output);
         assert!(output.status.success() && stderr.is_empty(), "{num_ranks} ranks, {arguments:?}: {stderr}");
@@ -130,6 +134,46 @@ impl Folder {
         Process::start(&mut self.ranks_command(num_ranks, arguments))
     }
 
+    /// Makes runs of `command` wait behind `steps` steps until [`Folder::release`] or a signal that stops them: whatever
+    /// comes meets them there.
+    pub fn hold(&self, command: &mut Command, steps: usize) {
+        let file = self.path(HOLD);
+        fs::write(&file, "").unwrap();
+        command.env("PDARTS_FAULT", format!("hold@{}:{}", steps + 1, file.display()));
+    }
+
+    /// Lets runs that are held go on.
+    pub fn release(&self) {
+        fs::remove_file(self.path(HOLD)).unwrap();
+    }
+
+    /// Begins the run `run` by `command`; it has taken `steps` steps and is held there.
+    pub fn start_held(&self, mut command: Command, run: &str, steps: usize) -> Process {
+        self.hold(&mut command, steps);
+        let mut process = Process::start(&mut command);
+        process.wait_for_steps(&self.path(run), steps);
+        process
+    }
+
+    /// Waits for the processes that work here: ranks may outlive their launcher, and those that were just starting are not
+    /// written down anywhere.
+    pub fn wait_until_left(&self) {
+        let folder = self.directory.path().canonicalize().unwrap();
+        let works_here = |entry: &Path| fs::read_link(entry.join("cwd")).is_ok_and(|place| place == folder);
+        let start = Instant::now();
+        while fs::read_dir("/proc").unwrap().flatten().any(|entry| works_here(&entry.path())) {
+            assert!(start.elapsed() < PATIENCE, "processes in {} go on", folder.display());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Nothing of a run that goes on is left of before.
+    fn wait_to_resume(&self, arguments: &[&str]) {
+        if arguments.contains(&"--resume") {
+            self.wait_until_left();
+        }
+    }
+
     /// A call to its end; returns what it prints.
     pub fn run(&self, arguments: &[&str]) -> String {
         self.search(arguments)
@@ -137,8 +181,9 @@ impl Folder {
 
     /// The heartbeat of a rank of `run`, once it is there.
     pub fn heartbeat(&self, run: &str, rank: usize) -> Option<Value> {
-        let path = self.path(&format!("{run}/heartbeats/rank{rank:05}.json"));
-        path.exists().then(|| json(&path))
+        // It goes when the rank ends.
+        let text = fs::read_to_string(self.path(&format!("{run}/heartbeats/rank{rank:05}.json"))).ok()?;
+        Some(serde_json::from_str(&text).unwrap())
     }
 
     /// Sends a signal to the process of a rank, as its heartbeat names it; returns the heartbeat.
@@ -151,6 +196,7 @@ impl Folder {
 
     /// A search to its end; returns what it prints.
     pub fn search(&self, arguments: &[&str]) -> String {
+        self.wait_to_resume(arguments);
         let output = self.alone_command(arguments).output().unwrap();
         let (stdout, stderr) = texts(&output);
         assert!(output.status.success() && stderr.is_empty(), "{arguments:?}: {stderr}");

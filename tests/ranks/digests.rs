@@ -93,8 +93,8 @@ fn training_on_images_draws_the_same_images_on_one_two_and_three_ranks_and_when_
     assert_eq!(found.len(), 8);
     assert_sum(&found[4..7], &found[7]);
 
-    let mut training = folder.start(&[&start[..], &["--out", "stopped"]].concat());
-    training.wait_for_steps(&folder.path("stopped"), 1);
+    let call = folder.alone_command(&[&start[..], &["--out", "stopped"]].concat());
+    let mut training = folder.start_held(call, "stopped", 1);
     training.signal("TERM");
     training.end();
     folder.run(&["--resume", "stopped"]);

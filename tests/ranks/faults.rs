@@ -14,9 +14,11 @@ const SOON: Duration = Duration::from_secs(90);
 #[test]
 fn killed_rank_ends_the_others_and_the_run_resumes() {
     let folder = Folder::new();
-    let mut process = folder.start_on_ranks(2, &["--config", "search.toml", "--out", "run"]);
-    process.wait_for_steps(&folder.path("run"), 6);
+    let call = folder.ranks_command(2, &["--config", "search.toml", "--out", "run"]);
+    let mut process = folder.start_held(call, "run", 6);
+    process.wait_for_checkpoint(&folder.path("run"));
     folder.signal_rank("run", 1, "KILL");
+    folder.release();
     let start = Instant::now();
     let output = process.end();
     assert!(start.elapsed() < SOON && !output.status.success());
@@ -36,11 +38,10 @@ fn rank_that_stops_answering_is_named_and_the_run_is_ended() {
     let output = process.end();
     let (_, stderr) = texts(&output);
     assert!(start.elapsed() < SOON && !output.status.success(), "{stderr}");
-    let line = |what: &str| stderr.lines().find(|line| line.contains(what)).unwrap_or_else(|| panic!("{stderr}"));
     for what in ["WARN", "error: "] {
-        let line = line(what);
-        assert!(names_who_is_waited_for(line, "rank 1 on "), "{line}");
-        assert!(line.contains("in stage 1, epoch "), "{line}");
+        // On a busy machine a rank may have waited for another so long before.
+        let mut lines = stderr.lines().filter(|line| line.contains(what) && line.contains("in stage 1, epoch "));
+        assert!(lines.any(|line| names_who_is_waited_for(line, "rank 1 on ")), "{what}: {stderr}");
     }
 }
 

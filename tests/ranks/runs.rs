@@ -33,8 +33,7 @@ fn same_command_on_ranks_gives_the_same_search() {
 fn stopped_ranks_resume_as_if_nothing_had_been() {
     let folder = Folder::new();
     folder.search_on_ranks(2, &["--config", "search.toml", "--out", "uninterrupted"]);
-    let mut process = folder.start_on_ranks(2, &START);
-    process.wait_for_steps(&folder.path("run"), 6);
+    let mut process = folder.start_held(folder.ranks_command(2, &START), "run", 6);
     process.signal_launcher("USR1");
     let output = process.end();
     assert!(!output.status.success());
@@ -46,8 +45,7 @@ fn stopped_ranks_resume_as_if_nothing_had_been() {
 #[test]
 fn search_resumes_on_another_number_of_ranks() {
     let folder = Folder::new();
-    let mut process = folder.start_on_ranks(2, &START);
-    process.wait_for_steps(&folder.path("run"), 6);
+    let mut process = folder.start_held(folder.ranks_command(2, &START), "run", 6);
     process.signal_launcher("USR1");
     process.end();
     let steps = step_lines(&folder.path("run")).len();

@@ -120,15 +120,12 @@ fn what_is_damaged_missing_or_hostile_is_said_and_harmless() {
 #[test]
 fn run_under_way_and_one_that_was_stopped_say_so() {
     let folder = Folder::new();
-    let mut search = folder.start(&START);
-    search.wait_for_steps(&folder.path("run"), 1);
-    search.signal("STOP");
+    let mut search = folder.start_held(folder.alone_command(&START), "run", 1);
     report(&folder, &["run", "--out", "page.html"]);
     let page = |name: &str| fs::read_to_string(folder.path(name)).unwrap();
     let under_way = page("page.html");
     assert!(under_way.contains("Under way ") && under_way.contains(" (process "), "{under_way}");
     search.signal("TERM");
-    search.signal("CONT");
     search.end();
     let stopped = page("run/report.html");
     assert!(stopped.contains("Stopped by a signal") && stopped.contains("pdarts search --resume run"), "{stopped}");

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::program::{Folder, Outcome, UNINTERRUPTED, json_lines, names, texts};
+use crate::program::{Folder, Outcome, STEPS_PER_EPOCH, UNINTERRUPTED, json_lines, names, texts};
 
 /// A mounted tmpfs, unmounted on drop.
 struct SmallDisk<'a>(&'a Path);
@@ -53,9 +53,10 @@ fn full_disk_ends_the_search_in_one_line_and_resume_completes_it() {
     let run = point.join("run");
     let strict = "run.max_failed_checkpoints=0";
     let arguments = ["--config", "search.toml", "--out", "disk/run", "--log", "info", "--set", strict];
-    let mut search = folder.start(&arguments);
-    search.wait_until(|| !names(&run.join("checkpoints")).iter().all(|name| name.starts_with('.')));
+    let mut search = folder.start_held(folder.alone_command(&arguments), "disk/run", STEPS_PER_EPOCH + 1);
+    search.wait_for_checkpoint(&run);
     disk.fill();
+    folder.release();
     let output = search.end();
     let (stdout, stderr) = texts(&output);
     assert_eq!((output.status.code(), stdout.as_str()), (Some(1), ""), "{stderr}");

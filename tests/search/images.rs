@@ -90,8 +90,7 @@ fn stopped_and_killed_searches_go_on_as_if_nothing_had_been() {
     for (signal, steps) in [("TERM", STEPS_PER_EPOCH + 2), ("KILL", 3 * STEPS_PER_EPOCH + 1)] {
         let folder = folder();
         let run = folder.path("run");
-        let mut search = folder.start(&START);
-        search.wait_for_steps(&run, steps);
+        let mut search = folder.start_held(folder.alone_command(&START), "run", steps);
         search.signal(signal);
         assert!(!search.end().status.success());
         folder.search(&["--resume", "run"]);

@@ -12,17 +12,16 @@ const RESUME: [&str; 2] = ["--resume", "run"];
 /// A run that was killed in its last stage, with two checkpoints.
 fn killed() -> Folder {
     let folder = Folder::new();
-    kill_after(&folder, &START, EPOCHS * STEPS_PER_EPOCH + STEPS_PER_EPOCH + 1);
-    assert_eq!(names(&folder.path("run/checkpoints")).len(), 2);
+    let last = STAGES * EPOCHS - 1;
+    let checkpoints = ["stage1-epoch002", "stage2-epoch001"].map(|epoch| format!("{epoch}-step00000000.safetensors"));
+    kill_after(&folder, &START, last * STEPS_PER_EPOCH + 1, |found| found == checkpoints);
     folder
 }
 
-fn kill_after(folder: &Folder, arguments: &[&str], steps: usize) {
-    let mut search = folder.start(arguments);
-    search.wait_for_steps(&folder.path("run"), steps);
-    if steps > STEPS_PER_EPOCH {
-        search.wait_for_checkpoint(&folder.path("run"));
-    }
+/// Kills a search behind so many steps, once those checkpoints are there that `are_due`: they are written beside the steps.
+fn kill_after(folder: &Folder, arguments: &[&str], steps: usize, are_due: impl Fn(&[String]) -> bool) {
+    let mut search = folder.start_held(folder.alone_command(arguments), "run", steps);
+    search.wait_until(|| are_due(&names(&folder.path("run/checkpoints"))));
     search.signal("KILL");
     assert_eq!(search.end().status.code(), None);
 }
@@ -46,8 +45,9 @@ fn search_killed_twice_goes_on_as_if_nothing_had_been() {
     let first = STEPS_PER_EPOCH + 1 + process::id() as usize % (steps / 2 - STEPS_PER_EPOCH);
     let second = first + 3;
     println!("killed after {first} and after {second} of {steps} steps");
-    kill_after(&folder, &START, first);
-    kill_after(&folder, &RESUME, second);
+    let is_one_there = |names: &[String]| names.iter().any(|name| name.ends_with(".safetensors"));
+    kill_after(&folder, &START, first, is_one_there);
+    kill_after(&folder, &RESUME, second, is_one_there);
     folder.search(&RESUME);
     Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
 }
@@ -55,7 +55,7 @@ fn search_killed_twice_goes_on_as_if_nothing_had_been() {
 #[test]
 fn search_killed_before_its_first_checkpoint_starts_over() {
     let folder = Folder::new();
-    kill_after(&folder, &START, 1);
+    kill_after(&folder, &START, 1, <[String]>::is_empty);
     assert_eq!(names(&folder.path("run/checkpoints")), [""; 0]);
     let warning = folder.warnings(&RESUME);
     assert!(warning.contains("run begins anew: it was started at 20"), "{warning}");
@@ -226,14 +226,12 @@ fn only_a_run_can_be_resumed() {
 #[test]
 fn run_in_use_is_refused() {
     let folder = Folder::new();
-    let mut first = folder.start(&START);
-    first.wait_for_steps(&folder.path("run"), 1);
-    first.signal("STOP");
+    let first = folder.start_held(folder.alone_command(&START), "run", 1);
     let line = folder.refusal(&RESUME, 1);
     assert!(line.starts_with("run is in use by process ") && line.contains(": wait until it ends"), "{line}");
     let line = folder.refusal(&START, 2);
     assert!(line.starts_with("run is not empty (it holds `"), "{line}");
-    first.signal("CONT");
+    folder.release();
     assert!(first.end().status.success());
     Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);
 }

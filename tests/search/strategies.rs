@@ -91,8 +91,7 @@ fn killed_search_of_every_strategy_goes_on_as_if_nothing_had_been() {
         let (whole, killed) = (folder(), folder());
         let start = [&START[..], settings].concat();
         whole.search(&start);
-        let mut search = killed.start(&start);
-        search.wait_for_steps(&killed.path("run"), STEPS_PER_EPOCH + 1);
+        let mut search = killed.start_held(killed.alone_command(&start), "run", STEPS_PER_EPOCH + 1);
         search.wait_for_checkpoint(&killed.path("run"));
         search.signal("KILL");
         search.end();
@@ -210,8 +209,7 @@ fn pc_darts_also_searches_in_stages_and_goes_on_in_each() {
     let settings = ["--set", "search.strategy=pc-darts", "--set", "search.partial_channels=4", "--set", stages];
     let start = [&START[..], &settings].concat();
     whole.search(&start);
-    let mut search = killed.start(&start);
-    search.wait_for_steps(&killed.path("run"), (EPOCHS + 1) * STEPS_PER_EPOCH + 1);
+    let mut search = killed.start_held(killed.alone_command(&start), "run", (EPOCHS + 1) * STEPS_PER_EPOCH + 1);
     search.signal("KILL");
     search.end();
     killed.search(&["--resume", "run"]);
@@ -261,8 +259,7 @@ fn stage_whose_curvature_grows_ends_early_with_the_alphas_of_before_also_when_it
     assert_ne!(kept(goes_back_to), kept(num_epochs));
 
     // Killed in the second stage, before its first checkpoint: it goes on from the end of the first.
-    let mut search = killed.start(&start);
-    search.wait_for_steps(&killed.path("run"), num_epochs + 1);
+    let mut search = killed.start_held(killed.alone_command(&start), "run", num_epochs + 1);
     search.signal("KILL");
     search.end();
     killed.search(&["--resume", "run"]);

@@ -7,6 +7,8 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+use crate::script::write_script;
+
 /// What the scripts themselves use.
 const SYSTEM: [&str; 22] = [
     "awk", "bash", "cat", "chmod", "cut", "dirname", "env", "flock", "grep", "head", "kill", "ln", "mkdir", "mktemp",
@@ -94,9 +96,7 @@ impl Machine {
 
     /// A command, in the place of one that may be there.
     pub fn script(&self, name: &str, body: &str) {
-        let path = self.path("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&self.path("bin").join(name), &format!("#!/bin/sh\n{body}\n"));
     }
 
     /// MPICH's compiler and launcher, of which the machine may lack some.

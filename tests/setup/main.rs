@@ -4,3 +4,5 @@
 mod advice;
 mod install;
 mod machine;
+#[path = "../program/script.rs"]
+mod script;

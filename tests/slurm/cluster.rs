@@ -15,7 +15,21 @@ use crate::program::{Folder, json, step_lines};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slurm");
 const PATIENCE: Duration = Duration::from_secs(150);
-const PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks at files, and between two questions to the controller.
+const PAUSE: Duration = Duration::from_millis(10);
+const LONG_PAUSE: Duration = Duration::from_millis(100);
+
+/// The variable with which `run` waits behind `steps` steps until [`release`] or a signal that stops it.
+pub fn held_after(run: &Path, steps: usize) -> (&'static str, String) {
+    let file = run.with_extension("hold");
+    fs::write(&file, "").unwrap();
+    ("PDARTS_FAULT", format!("hold@{}:{}", steps + 1, file.display()))
+}
+
+/// Lets a run that waits go on, and those that start it again not wait.
+pub fn release(run: &Path) {
+    fs::remove_file(run.with_extension("hold")).unwrap();
+}
 
 /// The daemons; ended with their jobs when dropped, also by a test that fails.
 pub struct Cluster {
@@ -219,16 +233,26 @@ impl Job<'_> {
     pub fn wait_for_state(&self, state: &str) {
         let ended = ["COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY"];
         let is = |state: &str| self.description().contains(&format!("JobState={state} "));
-        self.wait_until("ends", || ended.into_iter().any(is));
+        self.wait_until_told("ends", || ended.into_iter().any(is));
         assert!(is(state), "not {state}: {}\n{}", self.description(), self.output());
     }
 
+    /// Waits for what files tell.
     pub fn wait_until(&self, what: &str, happened: impl Fn() -> bool) {
+        self.wait(what, happened, PAUSE);
+    }
+
+    /// Waits for what the controller tells.
+    pub fn wait_until_told(&self, what: &str, happened: impl Fn() -> bool) {
+        self.wait(what, happened, LONG_PAUSE);
+    }
+
+    fn wait(&self, what: &str, happened: impl Fn() -> bool, pause: Duration) {
         let start = Instant::now();
         while !happened() {
             let story = || format!("never {what}: {}\n{}", self.description(), self.output());
             assert!(start.elapsed() < PATIENCE, "{}", story());
-            thread::sleep(PAUSE);
+            thread::sleep(pause);
         }
     }
 

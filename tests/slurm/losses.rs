@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, held_after, release};
 use crate::program::{Folder, Outcome, json, json_lines, step_lines};
 use crate::{SEARCH, training};
 
@@ -26,19 +26,25 @@ fn status(run: &Path) -> Value {
 pub fn limits_are_reached_and_a_node_is_cut_off(cluster: &Cluster) {
     let (folder, train_folder) = (Folder::new(), training::folder());
     let train_config = train_folder.path("train.toml").display().to_string();
-    let train_environment = [("PDARTS_CONFIG", train_config.as_str()), ("PDARTS_SEEDS", "0,1")];
 
     let (array, array_run) = (folder.path("task"), folder.path("task-7"));
-    let task =
-        cluster.submit_with(SEARCH, &folder, &array, &["--nodes=1", "--array=7"], &[], &["--set", "run.seed=%a"]);
+    let (variable, held) = held_after(&array, 6);
+    let (options, arguments) = (["--nodes=1", "--array=7"], ["--set", "run.seed=%a"]);
+    let task = cluster.submit_with(SEARCH, &folder, &array, &options, &[(variable, &held)], &arguments);
     task.hold(&array_run, 6, 2);
     let (seeds, first_seed) = (train_folder.path("seeds"), train_folder.path("seeds/seed0"));
+    let (variable, held) = held_after(&seeds, 3);
+    let train_environment =
+        [("PDARTS_CONFIG", train_config.as_str()), ("PDARTS_SEEDS", "0,1"), (variable, held.as_str())];
     let trainings = cluster.submit_with(TRAIN, &train_folder, &seeds, &ONE_RANK, &train_environment, &LONG);
     let timed = folder.path("timed");
     // No signal before the limit: all that is left are the seconds between SIGTERM and SIGKILL.
-    let search = cluster.submit(SEARCH, &folder, &timed, &[&ONE_RANK[..], &["--signal=B:CONT@1"]].concat(), &[]);
+    let (variable, held) = held_after(&timed, 6);
+    let options = [&ONE_RANK[..], &["--signal=B:CONT@1"]].concat();
+    let search = cluster.submit(SEARCH, &folder, &timed, &options, &[(variable, &held)]);
     let held = trainings.hold(&first_seed, 3, 1);
     search.hold(&timed, 6, 1);
+    [&array, &seeds, &timed].into_iter().for_each(|run| release(run));
     assert_ne!(task.node(), trainings.node());
     let node = task.node();
     cluster.cut_off(&node);
@@ -50,7 +56,7 @@ pub fn limits_are_reached_and_a_node_is_cut_off(cluster: &Cluster) {
     search.wait_for_state("TIMEOUT");
     // The ranks outlive the end of their job by a moment.
     search.wait_until("has saved", || status(&timed) == "stopped");
-    task.wait_until("has lost its node", || !task.description().contains("JobState=RUNNING "));
+    task.wait_until_told("has lost its node", || !task.description().contains("JobState=RUNNING "));
     cluster.start_node(&node, &[]);
     let again = cluster.submit(SEARCH, &folder, &timed, &ONE_RANK, &[]);
     for job in [&trainings, &again, &task] {
@@ -72,11 +78,13 @@ pub fn limits_are_reached_and_a_node_is_cut_off(cluster: &Cluster) {
 pub fn training_is_put_back_cancelled_and_submitted_again(cluster: &Cluster) {
     let folder = training::folder();
     let config = folder.path("train.toml").display().to_string();
-    let environment = [("PDARTS_CONFIG", config.as_str())];
     let run = folder.path("disturbed");
+    let (variable, held) = held_after(&run, 5);
+    let environment = [("PDARTS_CONFIG", config.as_str()), (variable, held.as_str())];
     let submit = || cluster.submit_with(TRAIN, &folder, &run, &["--nodes=1"], &environment, &LONG);
     let job = submit();
     job.hold(&run, 5, 2);
+    release(&run);
     job.requeue();
     job.wait_until("has started again", || num_starts(&run) == 2);
     job.hold(&run, 10, 2);

@@ -133,7 +133,7 @@ pub fn failed_search_leaves_no_job_behind(cluster: &Cluster) {
     let jobs = jobs(cluster, &folder, &output);
     // The file is gone when the job begins.
     fs::remove_file(folder.path("search.toml")).unwrap();
-    jobs["search"].wait_until("has ended", || cluster.queue().is_empty());
+    jobs["search"].wait_until_told("has ended", || cluster.queue().is_empty());
     assert!(jobs["search"].description().contains("JobState=FAILED"), "{}", jobs["search"].description());
     for part in ["train", "imagenet"] {
         assert!(jobs[part].description().contains("JobState=CANCELLED"), "{}", jobs[part].description());

@@ -81,8 +81,10 @@ fn stopped_and_killed_trainings_go_on_as_if_nothing_had_been() {
     for (signal, steps) in [("TERM", 2), ("KILL", STEPS_PER_EPOCH + 1)] {
         let folder = folder();
         let run = folder.path("run");
-        let mut training = folder.start(&START);
-        training.wait_for_steps(&run, steps);
+        let mut training = folder.start_held(folder.alone_command(&START), "run", steps);
+        if signal == "KILL" {
+            training.wait_for_checkpoint(&run);
+        }
         training.signal(signal);
         assert!(!training.end().status.success());
         folder.run(&["--resume", "run"]);
@@ -93,8 +95,7 @@ fn stopped_and_killed_trainings_go_on_as_if_nothing_had_been() {
 #[test]
 fn image_that_was_replaced_before_a_run_goes_on_is_told_and_nothing_refused() {
     let folder = folder();
-    let mut training = folder.start(&START);
-    training.wait_for_steps(&folder.path("run"), 2);
+    let mut training = folder.start_held(folder.alone_command(&START), "run", 2);
     training.signal("TERM");
     assert!(!training.end().status.success());
     // Of a version that noted no sizes.

@@ -42,8 +42,7 @@ fn stopped_ranks_resume_as_if_nothing_had_been() {
     let folder = folder();
     folder.search_on_ranks(2, &START);
     fs::rename(folder.path("run"), folder.path("uninterrupted")).unwrap();
-    let mut process = folder.start_on_ranks(2, &START);
-    process.wait_for_steps(&folder.path("run"), 2);
+    let mut process = folder.start_held(folder.ranks_command(2, &START), "run", 2);
     process.signal_launcher("USR1");
     assert!(!process.end().status.success());
     folder.search_on_ranks(2, &RESUME);

@@ -30,8 +30,7 @@ fn resumes(settings: &[&str]) {
     let run = folder.path("run");
     let uninterrupted = Outcome::of(&run);
     std::fs::remove_dir_all(&run).unwrap();
-    let mut training = folder.start(&start);
-    training.wait_for_steps(&run, 2);
+    let mut training = folder.start_held(folder.alone_command(&start), "run", 2);
     training.signal("TERM");
     let output = training.end();
     assert_eq!(output.status.code(), Some(128 + 15), "{}", texts(&output).1);

@@ -9,8 +9,7 @@ use crate::training::{EPOCHS, RESUME, START, STEPS_PER_EPOCH, UNINTERRUPTED, fol
 fn stopped_and_resumed(signal: &str, number: i32, steps: usize) {
     let folder = folder();
     let run = folder.path("run");
-    let mut training = folder.start(&START);
-    training.wait_for_steps(&run, steps);
+    let mut training = folder.start_held(folder.alone_command(&START), "run", steps);
     training.signal(signal);
     let output = training.end();
     let (stdout, stderr) = texts(&output);
@@ -42,8 +41,7 @@ fn sigusr1_in_the_last_epoch() {
 fn killed_training_goes_on_from_its_last_checkpoint() {
     let folder = folder();
     let run = folder.path("run");
-    let mut training = folder.start(&START);
-    training.wait_for_steps(&run, STEPS_PER_EPOCH + 1);
+    let mut training = folder.start_held(folder.alone_command(&START), "run", STEPS_PER_EPOCH + 1);
     training.wait_for_checkpoint(&run);
     training.signal("KILL");
     assert_eq!(training.end().status.code(), None);

@@ -1,6 +1,5 @@
 //! What an experiment consists of, and the file in its folder that says so.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -11,7 +10,7 @@ use crate::cli::error::UsageError;
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
-use crate::run::{RunDirectory, RunError, lock_folder, write_json_atomic};
+use crate::run::{RunDirectory, RunError, RunLock, lock_folder, write_json_atomic};
 use crate::trainer::{CellData, SearchData, TrainData};
 use crate::world::{Ranks, World};
 
@@ -42,7 +41,7 @@ pub fn pair_folder(root: &Path, strategy: &str, seed: u64) -> PathBuf {
 }
 
 /// Keeps others from writing into the folder while it lives.
-pub fn lock(root: &Path) -> anyhow::Result<File> {
+pub fn lock(root: &Path) -> anyhow::Result<RunLock> {
     Ok(lock_folder(root)?)
 }
 
