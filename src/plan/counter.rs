@@ -125,10 +125,11 @@ impl Counter {
             self.parameters += 2 * x.channels;
             accumulations = self.kernels.accumulations(2);
         }
+        let [forward, backward] = if self.kernels == Kernels::Gpu { SUM_LAUNCHES } else { BATCH_NORM_LAUNCHES };
         self.layers.push(Layer {
             // Statistics, then the values again and the result; backward the same of values and gradients.
-            forward: Pass::moving(3 * n, BATCH_NORM_LAUNCHES[0]),
-            input_gradient: Pass::moving(5 * n, BATCH_NORM_LAUNCHES[1]),
+            forward: Pass::moving(3 * n, forward),
+            input_gradient: Pass::moving(5 * n, backward),
             weight_gradient: Pass::moving(0, accumulations),
             kept_values: n,
             ..Layer::new(Class::Elementwise)
