@@ -66,17 +66,20 @@ fn trace_shows_buckets_reduced_while_backward_goes_on() {
     );
     let trace: Value = serde_json::from_slice(&fs::read(folder.path("trace.json")).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
-    for rank in [0, 1] {
+    let [first, second] = [0, 1].map(|rank| -> Vec<bool> {
         let spans = |name: &str| -> Vec<(f64, f64)> {
             let named = events.iter().filter(|event| event["pid"] == rank && event["name"] == name);
             named.map(|event| (event["ts"].as_f64().unwrap(), event["dur"].as_f64().unwrap())).collect()
         };
         let backward = spans("backward");
-        let reduced = spans("all-reduce of gradient bucket 0");
         let inside = |(begin, length): &(f64, f64)| {
             backward.iter().any(|(start, duration)| start < begin && begin + length < start + duration)
         };
-        let hidden = reduced.iter().filter(|span| inside(span)).count();
-        assert!(hidden * 2 > reduced.len(), "rank {rank}: {hidden} of {} first buckets hidden", reduced.len());
-    }
+        spans("all-reduce of gradient bucket 0").iter().map(inside).collect()
+    });
+    assert_eq!(first.len(), second.len());
+    // The rank that comes to a sum last has it done at once, in the middle of its own backward pass; on a busy machine the other
+    // may have been waiting behind its own.
+    let hidden = first.iter().zip(&second).filter(|(first, second)| **first || **second).count();
+    assert!(hidden * 2 > first.len(), "{hidden} of {} first buckets hidden: {first:?}, {second:?}", first.len());
 }
