@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// A header that was compiled by itself; dropping it removes the compiled form, which takes half a gigabyte.
+/// A header that was compiled by itself; dropping it removes the compiled form, which GCC writes half a gigabyte of.
 pub struct Precompiled(PathBuf);
 
 impl Precompiled {
     /// Makes `build` read `header` before each of its files, which include what they use: it is a matter of speed alone.
     ///
-    /// None where it cannot be had (another compiler than GCC, a full disk), or with a cache, which keeps no file that reads one.
+    /// None where it cannot be had (an old compiler, a full disk), or with a cache, which keeps no file that reads one.
     pub fn new(build: &mut cc::Build, header: &str, folder: &Path) -> Option<Self> {
-        let compiler = build.try_get_compiler().ok()?;
-        let mut command = compiler.to_command();
-        if !compiler.is_like_gnu() || is_cache(Path::new(command.get_program())) {
+        let mut command = build.try_get_compiler().ok()?.to_command();
+        if is_cache(Path::new(command.get_program())) {
             return None;
         }
         // What is read where the compiler finds its compiled form unfit.
