@@ -58,7 +58,8 @@ skip_dropout = 0.4
 "#;
 
 const TIMES: [&str; 6] = ["seconds", "train_seconds", "data_seconds", "images_per_second", "finished_at", "run"];
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Of what hangs; on a machine that has other things to do a run of seconds may take minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// What a run that is held waits for to go.
 const HOLD: &str = "hold";
 
@@ -248,7 +249,8 @@ impl Folder {
 /// Open MPI's launcher, as root, on more ranks than cores, ended should it hang.
 pub fn mpirun() -> Command {
     let mut command = Command::new("timeout");
-    command.args(["-k", "5", "120", "mpirun", "--oversubscribe", "--bind-to", "none"]);
+    command.args(["-k", "5", &PATIENCE.as_secs().to_string()]);
+    command.args(["mpirun", "--oversubscribe", "--bind-to", "none"]);
     command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
     command
 }

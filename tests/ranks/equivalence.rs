@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::sync::{LazyLock, Mutex};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use pdarts::config::{BatchNormMode, CommunicatorChoice, DeviceChoice, SearchConfig, Settings};
 use pdarts::genotype::{NetworkKind, Switches};
@@ -145,7 +145,8 @@ impl Task {
     /// Runs it on `num_ranks` ranks, once for all tests.
     fn run(&self, num_ranks: usize) -> Course {
         static DONE: LazyLock<Mutex<HashMap<(Task, usize), Course>>> = LazyLock::new(Mutex::default);
-        let mut done = DONE.lock().unwrap();
+        // One that failed is no matter of the others.
+        let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (self.clone(), num_ranks);
         done.entry(key).or_insert_with(|| self.launch(num_ranks)).clone()
     }
