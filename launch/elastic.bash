@@ -30,8 +30,6 @@ checkpoints_of() { { find "$1" -path '*/checkpoints/stage*.safetensors' -printf 
 watch_for_return() {
     while sleep "${PDARTS_ELASTIC_POLL:-60}"; do
         if (($(count "$(answering "$1")") > $(count "$2"))); then
-            # From here on it ends by itself.
-            trap '' TERM
             kill -USR1 $$
             return
         fi
@@ -73,13 +71,20 @@ run_elastic() {
         fi
         run_child setsid "${command[@]}"
         if [[ -n $watcher ]]; then
-            kill "$watcher" 2>/dev/null || true
-            # It has ended by itself: a machine is back.
-            if wait "$watcher" 2>/dev/null && [[ $code == 138 ]]; then
+            # One that has found a machine is about to end.
+            if [[ $code == 138 ]]; then
+                for _ in {1..50}; do
+                    kill -0 "$watcher" 2>/dev/null || break
+                    sleep 0.02
+                done
+            fi
+            # The watcher has ended by itself: a machine is back.
+            if ! kill "$watcher" 2>/dev/null && [[ $code == 138 ]]; then
                 say "a machine is back: the run goes on with it"
                 arguments=("${resumed[@]}") per_node=$all_per_node
                 continue
             fi
+            wait "$watcher" 2>/dev/null || true
         fi
         if [[ -n $signal || $code == 0 ]]; then return 0; fi
         if ((code == 2)) && { [[ $is_new == yes && ! -e $run/config.toml ]] || ((per_node == all_per_node)); }; then return 0; fi

@@ -139,11 +139,10 @@ impl Watch {
         let stall = Stall::find(operation, waited, self.rank, beats, self.limits.silence());
         let aborts = waited >= if stall.speaks { self.limits.abort } else { self.limits.abort + GRACE };
         if aborts {
-            // Not through `tracing`, which may be told to be silent.
-            let _ = writeln!(
-                io::stderr(),
-                "error: {stall}: the run is ended (parallel.stall_abort_seconds); what was saved is intact"
-            );
+            let line =
+                format!("error: {stall}: the run is ended (parallel.stall_abort_seconds); what was saved is intact\n");
+            // Not through `tracing`, which may be told to be silent; in one piece, for ranks and their launcher share it.
+            let _ = io::stderr().write_all(line.as_bytes());
             abort_all(EXIT_CODE);
         } else if stall.speaks && self.warned_of != Some(operation) {
             self.warned_of = Some(operation);

@@ -250,7 +250,8 @@ impl Folder {
 pub fn mpirun() -> Command {
     let mut command = Command::new("timeout");
     command.args(["-k", "5", &PATIENCE.as_secs().to_string()]);
-    command.args(["mpirun", "--oversubscribe", "--bind-to", "none"]);
+    // Without TCP, on whose ports ranks of another test, of which one was killed, may look for it.
+    command.args(["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "btl", "^tcp"]);
     command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
     command
 }
