@@ -226,9 +226,10 @@ impl Mixed {
     }
 
     fn compute(&self, ys: &[Tensor]) -> Computed {
+        let wide = if self.kind == Kind::BFloat16 { Kind::Float } else { self.kind };
         let ys: Vec<Tensor> = ys.iter().map(|y| leaf(y, self.kind)).collect();
-        let weights = leaf(&self.weights, self.kind);
-        let own = |values: &Tensor| values.to_kind(self.kind).copy();
+        let weights = leaf(&self.weights, wide);
+        let own = |values: &Tensor| values.to_kind(wide).copy();
         let running: Vec<_> = self.running.iter().map(|(mean, var)| (own(mean), own(var))).collect();
         let mut sums = [None, None];
         for call in 0..2 {
@@ -240,7 +241,7 @@ impl Mixed {
                     let running = normalised.then_some(RunningStatistics { mean, var });
                     // The second call's operations work on a node of the first.
                     let y = match &sums[0] {
-                        Some(node) if !per_edge => &ys[index] + node,
+                        Some(node) if !per_edge => (&ys[index] + node).to_kind(self.kind),
                         _ => ys[index].shallow_clone(),
                     };
                     Branch { y, per_edge, running, nodes: nodes.to_vec() }
