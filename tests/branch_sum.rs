@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use pdarts::torch::{NodeBranch, Norm, RunningStatistics, branch_sum, gradients, num_layout_copies};
 use random::draw_alone;
 use tch::{Kind, Tensor, no_grad};
-use tensors::{device, error, leaf, on_cpu_kernels, pass_in_emulation};
+use tensors::{computed_in, device, error, leaf, on_cpu_kernels, pass_in_emulation};
 
 /// The tests set libtorch's number of threads, which the process shares.
 static THREADS: Mutex<()> = Mutex::new(());
@@ -100,7 +100,7 @@ struct State {
 impl State {
     /// A copy whose branches are in `kind`, with leaves and statistics of its own.
     fn copy(&self, kind: Kind) -> State {
-        let values = if kind == Kind::BFloat16 { Kind::Float } else { kind };
+        let values = computed_in(kind);
         let pair = |(first, second): &(Tensor, Tensor)| (first.to_kind(values).copy(), second.to_kind(values).copy());
         let copy = |branch: &BranchState| BranchState {
             y: leaf(&branch.y.to_kind(kind).copy()),
@@ -155,7 +155,7 @@ fn reference(state: &State, training: bool) -> Tensor {
 /// Not linear in the sum.
 fn loss_of(sum: &Tensor) -> Tensor {
     let wave = Tensor::arange(sum.numel() as i64, (Kind::Double, device())).cos().view(sum.size().as_slice());
-    let sum = sum.to_kind(if sum.kind() == Kind::BFloat16 { Kind::Float } else { sum.kind() });
+    let sum = sum.to_kind(computed_in(sum.kind()));
     (&sum * wave.to_kind(sum.kind())).sum(sum.kind()) + (&sum * &sum).mean(sum.kind())
 }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use pdarts::torch::{Branch, RunningStatistics, mix};
 use random::draw_alone;
 use tch::{Kind, Tensor, no_grad};
-use tensors::{device, error, leaf, pass_in_emulation};
+use tensors::{computed_in, device, error, leaf, pass_in_emulation};
 
 /// The tests set libtorch's number of threads, which the process shares.
 static THREADS: Mutex<()> = Mutex::new(());
@@ -82,7 +82,7 @@ struct State {
 impl State {
     /// A copy in `kind` with leaves and statistics of its own. What is neither output nor its gradient is never in bfloat16.
     fn copy(&self, kind: Kind) -> State {
-        let wide = if kind == Kind::BFloat16 { Kind::Float } else { kind };
+        let wide = computed_in(kind);
         let copy = |x: &Tensor, kind| leaf(&x.to_kind(kind).copy());
         let statistics = |(mean, var): &(Tensor, Tensor)| (mean.to_kind(wide).copy(), var.to_kind(wide).copy());
         State {

@@ -10,7 +10,7 @@ use std::process::Command;
 use pdarts::torch::{TorchError, avg_pool_3x3, gradients, max_pool_3x3};
 use random::draw_alone;
 use tch::{Device, Kind, Tensor, no_grad};
-use tensors::{device, error, leaf, pass_in_emulation};
+use tensors::{computed_in, device, error, leaf, pass_in_emulation};
 
 const SIZES: [(i64, i64); 8] = [(1, 1), (1, 5), (2, 2), (6, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
 
@@ -82,11 +82,6 @@ fn differentiate(y: Tensor, y_gradient: &Tensor, x: &Tensor) -> [Tensor; 2] {
 /// What libtorch's is computed of: its CUDA kernels add gradients in any order, or wrongly (pytorch#188344).
 fn on_cpu(x: &Tensor) -> Tensor {
     leaf(&x.to_device(Device::Cpu))
-}
-
-/// What values of `kind` are added in. (libtorch rounds sums of bfloat16 after each addition.)
-fn computed_in(kind: Kind) -> Kind {
-    if kind == Kind::BFloat16 { Kind::Float } else { kind }
 }
 
 fn bits(values: &Tensor) -> Vec<u64> {

@@ -138,9 +138,8 @@ impl Folder {
     /// Makes runs of `command` wait behind `steps` steps until [`Folder::release`] or a signal that stops them: whatever
     /// comes meets them there.
     pub fn hold(&self, command: &mut Command, steps: usize) {
-        let file = self.path(HOLD);
-        fs::write(&file, "").unwrap();
-        command.env("PDARTS_FAULT", format!("hold@{}:{}", steps + 1, file.display()));
+        let (variable, hold) = held_after(steps, &self.path(HOLD));
+        command.env(variable, hold);
     }
 
     /// Lets runs that are held go on.
@@ -244,6 +243,12 @@ impl Folder {
         assert!(!line.contains("panicked") && !line.contains("internal error"), "{line}");
         line.replace(&format!("{}/", self.directory.path().display()), "")
     }
+}
+
+/// The variable with which a run waits behind `steps` steps until `file`, which is written here, is gone or a signal stops it.
+pub fn held_after(steps: usize, file: &Path) -> (&'static str, String) {
+    fs::write(file, "").unwrap();
+    ("PDARTS_FAULT", format!("hold@{}:{}", steps + 1, file.display()))
 }
 
 /// Open MPI's launcher, as root, on more ranks than cores, ended should it hang.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::program::{Folder, json, step_lines};
+use crate::program::{Folder, held_after, json, step_lines};
 
 const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slurm");
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -20,15 +20,17 @@ const PAUSE: Duration = Duration::from_millis(10);
 const LONG_PAUSE: Duration = Duration::from_millis(100);
 
 /// The variable with which `run` waits behind `steps` steps until [`release`] or a signal that stops it.
-pub fn held_after(run: &Path, steps: usize) -> (&'static str, String) {
-    let file = run.with_extension("hold");
-    fs::write(&file, "").unwrap();
-    ("PDARTS_FAULT", format!("hold@{}:{}", steps + 1, file.display()))
+pub fn held_run(run: &Path, steps: usize) -> (&'static str, String) {
+    held_after(steps, &hold_of(run))
 }
 
 /// Lets a run that waits go on, and those that start it again not wait.
 pub fn release(run: &Path) {
-    fs::remove_file(run.with_extension("hold")).unwrap();
+    fs::remove_file(hold_of(run)).unwrap();
+}
+
+fn hold_of(run: &Path) -> PathBuf {
+    run.with_extension("hold")
 }
 
 /// The daemons; ended with their jobs when dropped, also by a test that fails.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::cluster::{Cluster, held_after, release};
+use crate::cluster::{Cluster, held_run, release};
 use crate::program::{Folder, Outcome, json, json_lines, step_lines};
 use crate::{SEARCH, training};
 
@@ -28,20 +28,20 @@ pub fn limits_are_reached_and_a_node_is_cut_off(cluster: &Cluster) {
     let train_config = train_folder.path("train.toml").display().to_string();
 
     let (array, array_run) = (folder.path("task"), folder.path("task-7"));
-    let (variable, held) = held_after(&array, 6);
+    let (variable, hold) = held_run(&array, 6);
     let (options, arguments) = (["--nodes=1", "--array=7"], ["--set", "run.seed=%a"]);
-    let task = cluster.submit_with(SEARCH, &folder, &array, &options, &[(variable, &held)], &arguments);
+    let task = cluster.submit_with(SEARCH, &folder, &array, &options, &[(variable, &hold)], &arguments);
     task.hold(&array_run, 6, 2);
     let (seeds, first_seed) = (train_folder.path("seeds"), train_folder.path("seeds/seed0"));
-    let (variable, held) = held_after(&seeds, 3);
+    let (variable, hold) = held_run(&seeds, 3);
     let train_environment =
-        [("PDARTS_CONFIG", train_config.as_str()), ("PDARTS_SEEDS", "0,1"), (variable, held.as_str())];
+        [("PDARTS_CONFIG", train_config.as_str()), ("PDARTS_SEEDS", "0,1"), (variable, hold.as_str())];
     let trainings = cluster.submit_with(TRAIN, &train_folder, &seeds, &ONE_RANK, &train_environment, &LONG);
     let timed = folder.path("timed");
     // No signal before the limit: all that is left are the seconds between SIGTERM and SIGKILL.
-    let (variable, held) = held_after(&timed, 6);
+    let (variable, hold) = held_run(&timed, 6);
     let options = [&ONE_RANK[..], &["--signal=B:CONT@1"]].concat();
-    let search = cluster.submit(SEARCH, &folder, &timed, &options, &[(variable, &held)]);
+    let search = cluster.submit(SEARCH, &folder, &timed, &options, &[(variable, &hold)]);
     let held = trainings.hold(&first_seed, 3, 1);
     search.hold(&timed, 6, 1);
     [&array, &seeds, &timed].into_iter().for_each(|run| release(run));
@@ -79,8 +79,8 @@ pub fn training_is_put_back_cancelled_and_submitted_again(cluster: &Cluster) {
     let folder = training::folder();
     let config = folder.path("train.toml").display().to_string();
     let run = folder.path("disturbed");
-    let (variable, held) = held_after(&run, 5);
-    let environment = [("PDARTS_CONFIG", config.as_str()), (variable, held.as_str())];
+    let (variable, hold) = held_run(&run, 5);
+    let environment = [("PDARTS_CONFIG", config.as_str()), (variable, hold.as_str())];
     let submit = || cluster.submit_with(TRAIN, &folder, &run, &["--nodes=1"], &environment, &LONG);
     let job = submit();
     job.hold(&run, 5, 2);

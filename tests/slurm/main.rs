@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use cluster::{Cluster, Job, held_after, release};
+use cluster::{Cluster, Job, held_run, release};
 use program::{Folder, Outcome, json, json_lines, step_lines};
 use serde_json::Value;
 
@@ -46,8 +46,8 @@ fn jobs_end_with_what_the_same_ranks_find_elsewhere() {
 
 fn job_on_one_node_is_signalled_returns_to_the_queue_and_completes(cluster: &Cluster, folder: &Folder) {
     let run = folder.path("signalled");
-    let (variable, held) = held_after(&run, 6);
-    let job = cluster.submit(SEARCH, folder, &run, &["--nodes=1"], &[(variable, &held)]);
+    let (variable, hold) = held_run(&run, 6);
+    let job = cluster.submit(SEARCH, folder, &run, &["--nodes=1"], &[(variable, &hold)]);
     job.wait_until("has taken steps", || step_lines(&run).len() >= 6);
     // What SLURM does before the time limit: it signals the batch script alone.
     job.signal_script("USR1");
@@ -75,8 +75,8 @@ fn job_that_loses_a_rank_fails_and_goes_on_when_submitted_again(
     expected: &Outcome,
 ) {
     let run = folder.path("killed");
-    let (variable, held) = held_after(&run, 6);
-    let job = cluster.submit(SEARCH, folder, &run, &["--nodes=2"], &[(variable, &held)]);
+    let (variable, hold) = held_run(&run, 6);
+    let job = cluster.submit(SEARCH, folder, &run, &["--nodes=2"], &[(variable, &hold)]);
     job.wait_until("has taken steps", || step_lines(&run).len() >= 6);
     let process = json(&run.join("heartbeats/rank00003.json"))["process"].to_string();
     assert!(Command::new("kill").args(["-KILL", &process]).status().unwrap().success());
@@ -99,8 +99,8 @@ fn tasks_of_an_array_have_runs_of_their_own_and_return_to_the_queue_alone(cluste
     const TASKS: [usize; 2] = [3, 5];
     let options = ["--nodes=1", "--array=3,5"];
     let seed = ["--set", "run.seed=%a"];
-    let (variable, held) = held_after(&folder.path("array"), 2);
-    let job = cluster.submit_with(SEARCH, folder, &folder.path("array"), &options, &[(variable, &held)], &seed);
+    let (variable, hold) = held_run(&folder.path("array"), 2);
+    let job = cluster.submit_with(SEARCH, folder, &folder.path("array"), &options, &[(variable, &hold)], &seed);
     let runs = TASKS.map(|task| folder.path(&format!("array-{task}")));
     let summary =
         |run: &Path| if run.join("summary.json").exists() { json(&run.join("summary.json")) } else { Value::Null };

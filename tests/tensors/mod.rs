@@ -48,6 +48,12 @@ pub fn on_cpu_kernels() -> bool {
     std::env::var("PDARTS_TEST_DEVICE").map_or(true, |device| device == "cpu")
 }
 
+/// What values that are stored as `kind` are computed with. (libtorch rounds sums of bfloat16 after each addition.)
+#[allow(dead_code)] // as above
+pub fn computed_in(kind: Kind) -> Kind {
+    if kind == Kind::BFloat16 { Kind::Float } else { kind }
+}
+
 /// Largest difference, relative to the largest value (or 1 if that is smaller).
 #[allow(dead_code)] // as above
 pub fn error(ours: &Tensor, theirs: &Tensor) -> f64 {

@@ -60,8 +60,7 @@ public:
 Tensor dropout(const Tensor &x, double probability) {
   RECORD_USER_SCOPE("pdarts::dropout");
   TORCH_CHECK(probability >= 0 && probability < 1, "dropout: probability ", probability, ": expected [0, 1)");
-  return backend_of(x) == Backend::Gpu ? Dropout::apply(x, probability)
-                                                   : at::dropout(x, probability, /*train=*/true);
+  return backend_of(x) == Backend::Gpu ? Dropout::apply(x, probability) : at::dropout(x, probability, /*train=*/true);
 }
 
 } // namespace
