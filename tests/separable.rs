@@ -8,11 +8,12 @@ mod tensors;
 use std::process::Command;
 
 use pdarts::torch::{
-    DepthwiseGeometry, Norm as InputNorm, RunningStatistics, SeparableWeights, num_layout_copies, separable_conv,
+    DepthwiseGeometry, Norm as InputNorm, RunningStatistics, SeparableCall, SeparableWeights, num_layout_copies,
+    separable_conv, separable_convs,
 };
 use random::draw_alone;
 use tch::{Kind, Tensor, no_grad};
-use tensors::{device, error, leaf, on_cpu_kernels, pass_in_emulation};
+use tensors::{computed_in, device, error, leaf, on_cpu_kernels, pass_in_emulation};
 
 const SIZES: [(i64, i64); 4] = [(1, 1), (3, 2), (5, 7), (4, 19)];
 
@@ -112,6 +113,10 @@ impl Case {
     }
 
     fn ours(&self, leaves: &[Tensor; 5], running: &(Tensor, Tensor)) -> Tensor {
+        separable_conv(self.call(leaves, running)).unwrap()
+    }
+
+    fn call<'a>(&self, leaves: &'a [Tensor; 5], running: &'a (Tensor, Tensor)) -> SeparableCall<'a> {
         let [x, depthwise, pointwise, weight, bias] = leaves;
         let norm = InputNorm {
             affine: matches!(self.norm, Norm::Affine | Norm::Evaluation).then_some((weight, bias)),
@@ -119,7 +124,8 @@ impl Case {
             training: self.norm != Norm::Evaluation,
         };
         let norm = (self.norm != Norm::Without).then_some(norm);
-        separable_conv(x, SeparableWeights { depthwise, pointwise }, self.geometry(), norm).unwrap()
+        let weights = SeparableWeights { depthwise, pointwise };
+        SeparableCall { x, weights, geometry: self.geometry(), norm }
     }
 
     /// What goes into the ReLU.
@@ -317,6 +323,78 @@ fn any_memory_layout_gives_the_same() {
     }
 }
 
+/// Calls on one input, of which the last two normalise it, and more than a GPU computes in one kernel.
+fn cases_together() -> [(Vec<Case>, &'static str); 3] {
+    let case = |kernel: i64, dilation: i64, norm: Norm| Case {
+        batch: 2,
+        channels: 16,
+        size: (6, 8),
+        edges: 2,
+        groups: 2,
+        outputs: 16,
+        kernel,
+        stride: 1,
+        dilation,
+        norm,
+    };
+    let plain =
+        [(3, 1), (5, 1), (3, 2), (5, 2), (7, 1)].map(|(kernel, dilation)| case(kernel, dilation, Norm::Without));
+    let adjacent: Vec<Case> = plain.into_iter().chain([case(3, 1, Norm::Plain), case(5, 1, Norm::Affine)]).collect();
+    let strided = adjacent.iter().map(|case| Case { stride: 2, ..*case }).collect();
+    let odd = adjacent.iter().map(|case| Case { channels: 5, outputs: 7, size: (5, 3), ..*case }).collect();
+    [(adjacent, "adjacent pixels"), (strided, "stride 2"), (odd, "odd sizes")]
+}
+
+/// The leaves of each in `kind`, the first of which is one for all.
+fn leaves_together(cases: &[Case], kind: Kind) -> Vec<[Tensor; 5]> {
+    let x = leaf(&cases[0].leaves()[0].to_kind(kind));
+    let of_case = |case: &Case| {
+        let [_, depthwise, pointwise, weight, bias] =
+            case.leaves().map(|values| leaf(&values.to_kind(computed_in(kind))));
+        [x.shallow_clone(), depthwise, pointwise, weight, bias]
+    };
+    cases.iter().map(of_case).collect()
+}
+
+#[test]
+fn calls_together_give_what_they_give_alone() {
+    let _alone = draw_alone(10);
+    for ((cases, what), kind) in cases_together()
+        .into_iter()
+        .flat_map(|cases| [Kind::Double, Kind::Float, Kind::BFloat16].map(move |kind| (cases.clone(), kind)))
+    {
+        let leaves = leaves_together(&cases, kind);
+        let running = || -> Vec<_> { cases.iter().map(|case| case.running(computed_in(kind))).collect() };
+        let (of_together, of_alone) = (running(), running());
+        let calls = cases.iter().zip(&leaves).zip(&of_together);
+        let calls: Vec<_> = calls.map(|((case, leaves), running)| case.call(leaves, running)).collect();
+        let together = separable_convs(&calls).unwrap();
+        let each = cases.iter().zip(&leaves).zip(&of_alone);
+        let alone: Vec<_> = each.map(|((case, leaves), running)| case.ours(leaves, running)).collect();
+        assert_eq!(together, alone, "{what} {kind:?}");
+        assert_eq!(of_together, of_alone, "{what} {kind:?}");
+
+        let weights = leaves.iter().zip(&cases).flat_map(|(leaves, case)| &leaves[1..case.num_used()]);
+        let all: Vec<&Tensor> = std::iter::once(&leaves[0][0]).chain(weights).collect();
+        let y_gradients: Vec<_> = alone.iter().map(Tensor::randn_like).collect();
+        let backward = |outputs: &[Tensor]| {
+            let products = outputs.iter().zip(&y_gradients).map(|(y, gradient)| (y * gradient).sum(Kind::Double));
+            Tensor::run_backward(&[products.reduce(|sum, product| sum + product).unwrap()], &all, false, false)
+        };
+        let (together, alone) = (backward(&together), backward(&alone));
+        assert_eq!(together[1..], alone[1..], "{what} {kind:?}");
+        // Which is added up in another order, in bfloat16 without a rounding for each call.
+        let tolerance = if kind == Kind::BFloat16 { 0.02 } else { 1e-5 };
+        let error = error(&together[0], &alone[0]);
+        assert!(error < tolerance, "{what} {kind:?}: input's gradient: error {error:e}");
+    }
+}
+
+#[test]
+fn no_calls_give_nothing() {
+    assert!(separable_convs(&[]).unwrap().is_empty());
+}
+
 #[test]
 fn an_expanded_output_gradient_is_accepted() {
     let _alone = draw_alone(5);
@@ -384,7 +462,8 @@ fn what_does_not_fit_is_named() {
         let running = RunningStatistics { mean, var: &var };
         let norm = InputNorm { affine: Some((&weight, &bias)), running, training: true };
         let weights = SeparableWeights { depthwise, pointwise };
-        let message = separable_conv(x, weights, CASE.geometry(), Some(norm)).unwrap_err().to_string();
+        let call = SeparableCall { x, weights, geometry: CASE.geometry(), norm: Some(norm) };
+        let message = separable_conv(call).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
         assert_eq!(message.lines().count(), 1);
     };
@@ -402,6 +481,7 @@ fn gpu_kernels_pass_in_the_emulation() {
         "values_gradients_and_statistics_equal_those_of_libtorch",
         "bfloat16_is_computed_in_single_precision",
         "any_memory_layout_gives_the_same",
+        "calls_together_give_what_they_give_alone",
         "an_expanded_output_gradient_is_accepted",
         "only_the_wanted_gradients_are_computed",
         "an_empty_batch_gives_an_empty_output",

@@ -104,6 +104,12 @@ pub trait Layers {
         self.relu(x)
     }
 
+    /// The separable convolutions that follow, up to the next call or the end of a cell, are of its group `group`: the first halves
+    /// of a group can be computed together, and so can its second ones.
+    fn group(&mut self, group: usize) {
+        let _ = group;
+    }
+
     /// Without the BatchNorm behind it.
     fn separable(&mut self, x: FeatureMap, separable: Separable) -> FeatureMap {
         let Separable { edges, kernel, stride, normalised } = separable;

@@ -82,6 +82,22 @@ impl Operation {
             Operation::Conv7x1_1x7 => "conv_7x1_1x7",
         }
     }
+
+    /// Whether it is made of depthwise separable convolutions.
+    pub const fn is_separable(self) -> bool {
+        match self {
+            Operation::SepConv3x3
+            | Operation::SepConv5x5
+            | Operation::SepConv7x7
+            | Operation::DilConv3x3
+            | Operation::DilConv5x5 => true,
+            Operation::None
+            | Operation::MaxPool3x3
+            | Operation::AvgPool3x3
+            | Operation::SkipConnect
+            | Operation::Conv7x1_1x7 => false,
+        }
+    }
 }
 
 impl fmt::Display for Operation {

@@ -87,6 +87,8 @@ fn walk_cell(
         let mut sum = None;
         let mut droppable = 0;
         for &(operation, source) in pair {
+            // Computed together is what can be when a state is there; both inputs are at first.
+            layers.group(source.max(NUM_INPUTS - 1));
             let stride = if kind == CellKind::Reduction && source < NUM_INPUTS { 2 } else { 1 };
             droppable += u64::from(!(operation == Operation::SkipConnect && stride == 1));
             // The sum of both has the shape of either.

@@ -15,5 +15,5 @@ pub use evaluation::{EvaluationNetwork, NetworkDescription, NetworkError, Networ
 pub use layers::{BatchNorm, Conv2d, FactorizedReduce, Linear, ReluConvBn, channels_last};
 pub use loss::cross_entropy;
 pub use parameters::{NamedTensor, ParameterStore};
-pub use separable::SeparableConv;
+pub use separable::{SeparableChain, SeparableConv, SeparableLayer, forward_chains};
 pub use stem::{ConvBn, Stem, StemOutput};

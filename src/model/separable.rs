@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{BatchNorm, ParameterStore};
-use crate::torch::{DepthwiseGeometry, Norm, SeparableWeights, TorchError, separable_conv};
+use crate::torch::{DepthwiseGeometry, Norm, SeparableCall, SeparableWeights, TorchError, separable_convs};
 
 /// For each of `E` edges, ReLU, one depthwise kernel per channel and a dense 1x1 convolution of the edge's channels.
 /// Keeps the size at stride 1.
@@ -44,26 +44,60 @@ impl SeparableConv {
         Ok(Self { depthwise: part(&self.depthwise)?, pointwise: part(&self.pointwise)?, geometry: self.geometry })
     }
 
-    /// `x`: `[N, C, H, W]` for all edges, or `[N, E * C, H, W]` with the input of each. Returns
-    /// `[N, E * C, H / stride, W / stride]`.
-    ///
-    /// # Errors
-    /// When the input does not fit the weights.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor, TorchError> {
-        self.convolve(x, None)
-    }
-
-    /// The same of `x` normalised by `norm`, as in [`BatchNorm::forward`].
-    ///
-    /// # Errors
-    /// As [`SeparableConv::forward`] and [`BatchNorm::forward`].
-    pub fn forward_normalised(&self, x: &Tensor, norm: &BatchNorm, training: bool) -> Result<Tensor, TorchError> {
-        self.convolve(x, Some(norm.as_norm(training)))
-    }
-
-    fn convolve(&self, x: &Tensor, norm: Option<Norm<'_>>) -> Result<Tensor, TorchError> {
+    /// On `x`: `[N, C, H, W]` for all edges, or `[N, E * C, H, W]` with the input of each.
+    fn call<'a>(&'a self, x: &'a Tensor, norm: Option<Norm<'a>>) -> SeparableCall<'a> {
         let Self { depthwise, pointwise, geometry } = self;
         // Under autocast `x` is in bfloat16 and so is the result; the weights stay in 32 bits.
-        separable_conv(x, SeparableWeights { depthwise, pointwise }, *geometry, norm)
+        SeparableCall { x, weights: SeparableWeights { depthwise, pointwise }, geometry: *geometry, norm }
     }
+}
+
+/// A separable convolution and the BatchNorm behind it.
+#[derive(Debug)]
+pub struct SeparableLayer {
+    /// Of all edges.
+    pub conv: SeparableConv,
+    /// Of the channels of all edges.
+    pub bn: BatchNorm,
+}
+
+impl SeparableLayer {
+    /// That of edge `edge` of `edges` alone; weights and statistics are shared.
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn of_edge(&self, edge: i64, edges: i64) -> Result<Self, TorchError> {
+        Ok(Self { conv: self.conv.of_edge(edge)?, bn: self.bn.of_block(edge, edges)? })
+    }
+}
+
+/// Layers in turn on an input: two are a sep_conv, one is a dil_conv.
+#[derive(Copy, Clone, Debug)]
+pub struct SeparableChain<'a> {
+    /// `[N, C, H, W]`, for all edges.
+    pub x: &'a Tensor,
+    /// At least one.
+    pub layers: &'a [SeparableLayer],
+}
+
+/// What `chains` make of their inputs, `[N, E * C, H / stride, W / stride]` each, before the BatchNorm of the last layer. First
+/// layers are computed together, and so are second ones.
+///
+/// # Errors
+/// When an input does not fit the weights, or as [`BatchNorm::forward`].
+pub fn forward_chains(chains: &[SeparableChain<'_>], training: bool) -> Result<Vec<Tensor>, TorchError> {
+    let mut values: Vec<Tensor> = chains.iter().map(|chain| chain.x.shallow_clone()).collect();
+    for depth in 0..chains.iter().map(|chain| chain.layers.len()).max().unwrap_or(0) {
+        let goes_on: Vec<usize> = (0..chains.len()).filter(|&index| depth < chains[index].layers.len()).collect();
+        let call = |&index: &usize| {
+            let layers = chains[index].layers;
+            let norm = depth.checked_sub(1).map(|before| layers[before].bn.as_norm(training));
+            layers[depth].conv.call(&values[index], norm)
+        };
+        let computed = separable_convs(&goes_on.iter().map(call).collect::<Vec<_>>())?;
+        for (index, value) in goes_on.into_iter().zip(computed) {
+            values[index] = value;
+        }
+    }
+    Ok(values)
 }

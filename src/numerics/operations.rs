@@ -12,7 +12,7 @@ use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, Linear, ParameterStore, Stem, channels_last, cross_entropy};
 use crate::search::PartialChannels;
 use crate::torch::{
-    Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableWeights, TorchError,
+    Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableCall, SeparableWeights, TorchError,
     as_autocast, avg_pool_3x3, branch_sum, bytes_to_device, max_pool_3x3, mix, normalised_windows, relu_depthwise,
     separable_conv, synchronise_batch_norm,
 };
@@ -95,7 +95,7 @@ fn separable(values: &mut Values, size: Size, kernel: i64, geometry: DepthwiseGe
     let norm =
         Norm { affine: Some((&scale, &shift)), running: RunningStatistics { mean: &mean, var: &var }, training: true };
     let weights = SeparableWeights { depthwise: &depthwise, pointwise: &pointwise };
-    let y = separable_conv(&x, weights, geometry, Some(norm))?;
+    let y = separable_conv(SeparableCall { x: &x, weights, geometry, norm: Some(norm) })?;
     let leaves = [&x, &depthwise, &pointwise, &scale, &shift];
     Ok(Computed::with_gradients(values, &y, &leaves, &[&mean, &var])?)
 }

@@ -1,5 +1,7 @@
 //! The layers of a network as the program computes them.
 
+use std::collections::HashSet;
+
 use super::layer::{Class, Layer, Pass};
 use crate::genotype::{Convolution, FeatureMap, Layers, Operation, Separable};
 
@@ -35,6 +37,8 @@ pub struct Branch {
     pub edges: u64,
     /// Whether a BatchNorm follows.
     pub normalised: bool,
+    /// Whether it begins with a separable convolution.
+    pub is_separable: bool,
     /// Whether its output is the state itself, which is kept anyway.
     pub is_state: bool,
 }
@@ -54,6 +58,10 @@ pub struct Counter {
     affine: bool,
     /// Whether branches are dropped.
     drop_path: bool,
+    /// The group of separable convolutions that follow, and of which the kernels have been counted in this cell: each group's
+    /// first and second halves.
+    group: usize,
+    counted: HashSet<(usize, bool)>,
 }
 
 #[derive(Copy, Clone, Debug)]
@@ -68,7 +76,7 @@ const BATCH_NORM_LAUNCHES: [u64; 2] = [4, 2];
 /// Kernels of the program's operations on a GPU, forward and, to the input, backward: statistics, what follows from them, the
 /// result; sums, what follows from them, the gradients.
 const SUM_LAUNCHES: [u64; 2] = [3, 3];
-/// The product; backward it, the gather into the input and the sums of shares. With BatchNorm its statistics and what follows
+/// Of the separable convolutions of a group. The product; backward it, the gather into the input and the sums of shares. With BatchNorm its statistics and what follows
 /// from them, backward the pass through it.
 const SEPARABLE_LAUNCHES: [u64; 2] = [1, 3];
 const SEPARABLE_NORM_LAUNCHES: [u64; 2] = [2, 1];
@@ -80,7 +88,17 @@ const INDEX_BYTES: [u64; 2] = [8, 1];
 impl Counter {
     /// For an evaluation network, or for a supernet, whose BatchNorms have no scale and shift.
     pub fn new(kernels: Kernels, affine: bool, drop_path: bool) -> Self {
-        Self { layers: Vec::new(), parameters: 0, first_cell: 0, cells: Vec::new(), kernels, affine, drop_path }
+        Self {
+            layers: Vec::new(),
+            parameters: 0,
+            first_cell: 0,
+            cells: Vec::new(),
+            kernels,
+            affine,
+            drop_path,
+            group: 0,
+            counted: HashSet::new(),
+        }
     }
 
     /// What is kept for backward of one image, in bytes; `value_bytes`: of an activation.
@@ -158,8 +176,10 @@ impl Counter {
         let kept: u64 = branches.iter().filter(|branch| !branch.is_state).map(|branch| branch.elements).sum();
         if self.kernels != Kernels::Composed {
             let [forward, backward] = SUM_LAUNCHES.map(|launches| self.kernels.launches(launches));
-            // The gradients of all that read the state are added.
-            let additions = self.kernels.accumulations((branches.len() as u64).saturating_sub(1));
+            // The gradients of all that read the state are added; those of separable convolutions are one.
+            let separable = branches.iter().filter(|branch| branch.is_separable).count();
+            let readers = branches.len() - separable.saturating_sub(1);
+            let additions = self.kernels.accumulations((readers as u64).saturating_sub(1));
             self.layers.push(Layer {
                 // Statistics, then every output and every sum once more.
                 forward: Pass { multiply_adds: edges * n, ..Pass::moving(2 * total + 2 * nodes * n, forward) },
@@ -251,6 +271,10 @@ impl Layers for Counter {
         x
     }
 
+    fn group(&mut self, group: usize) {
+        self.group = group;
+    }
+
     fn separable(&mut self, x: FeatureMap, separable: Separable) -> FeatureMap {
         let Separable { edges, kernel, stride, normalised } = separable;
         let middle = if normalised { x.channels } else { edges * x.channels };
@@ -281,9 +305,13 @@ impl Layers for Counter {
         // BatchNorm takes its statistics, and backward its sums, in passes of their own.
         let (statistics, sums) = if normalised { (read, 3 * read) } else { (0, 0) };
         let of_norm = if normalised { SEPARABLE_NORM_LAUNCHES } else { [0, 0] };
-        let [forward, backward] = [0, 1].map(|pass| self.kernels.launches(SEPARABLE_LAUNCHES[pass] + of_norm[pass]));
+        // On a GPU the kernels of a group's first are those of all.
+        let is_first = self.kernels != Kernels::Gpu || self.counted.insert((self.group, normalised));
+        let of_group = |launches| if is_first { launches } else { 0 };
+        let [forward, backward] =
+            [0, 1].map(|pass| self.kernels.launches(of_group(SEPARABLE_LAUNCHES[pass] + of_norm[pass])));
         let tensors = if normalised && self.affine { 4 } else { 2 };
-        let of_weights = if self.kernels == Kernels::Gpu { SEPARABLE_WEIGHT_LAUNCHES + tensors } else { 0 };
+        let of_weights = if self.kernels == Kernels::Gpu { of_group(SEPARABLE_WEIGHT_LAUNCHES) + tensors } else { 0 };
         self.layers.push(Layer {
             forward: Pass { multiply_adds, values: read + written + statistics, launches: forward },
             // Backward computes the forward pass again.
@@ -351,6 +379,7 @@ impl Layers for Counter {
             ..Layer::new(Class::Elementwise)
         });
         self.cells.push(CellEnd { end: self.layers.len(), output_values: out.elements() });
+        self.counted.clear();
         out
     }
 

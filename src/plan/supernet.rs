@@ -90,6 +90,7 @@ fn walk_cell(
             _ => (node, 1),
         };
         counter.state(state);
+        counter.group(source);
         // An edge to every node behind the state.
         let edges = (NUM_NODES - (source + 1).saturating_sub(NUM_INPUTS)) as u64;
         let mixed = |x: FeatureMap| x.with_channels(x.channels / size.partial_channels);
@@ -102,7 +103,13 @@ fn walk_cell(
         if size.partial_channels > 1 {
             // The other channels are summed like skip connections.
             let passing = node.with_channels(node.channels - mixed(node).channels);
-            let branch = Branch { elements: passing.elements(), edges, normalised: false, is_state: stride == 1 };
+            let branch = Branch {
+                elements: passing.elements(),
+                edges,
+                normalised: false,
+                is_separable: false,
+                is_state: stride == 1,
+            };
             counter.mix(passing, edges, &[branch]);
         }
     }
@@ -119,7 +126,13 @@ fn branch(
     stride: u64,
     counter: &mut Counter,
 ) -> Option<Branch> {
-    let per_edge = |y: FeatureMap| Branch { elements: y.elements(), edges, normalised: true, is_state: false };
+    let per_edge = |y: FeatureMap| Branch {
+        elements: y.elements(),
+        edges,
+        normalised: true,
+        is_separable: operation.is_separable(),
+        is_state: false,
+    };
     Some(match operation {
         Operation::MaxPool3x3 | Operation::AvgPool3x3 => per_edge(counter.pool(x, operation, stride)),
         Operation::SepConv3x3 => per_edge(sep_conv(x, edges, 3, stride, counter)),
@@ -139,7 +152,7 @@ fn branch(
             if size.skip_dropout {
                 (0..edges).for_each(|_| counter.dropout(x));
             }
-            Branch { elements: x.elements(), edges, normalised: false, is_state: true }
+            Branch { elements: x.elements(), edges, normalised: false, is_separable: false, is_state: true }
         }
         Operation::None | Operation::Conv7x1_1x7 => return None,
     })

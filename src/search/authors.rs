@@ -6,9 +6,9 @@
 use tch::Tensor;
 
 use super::cell::OlderInput;
-use super::source::{Group, Kernel, NormalisedConv};
+use super::source::{Group, Kernel};
 use super::supernet::{PlacedCell, Supernet};
-use crate::model::{BatchNorm, ConvBn, FactorizedReduce, ReluConvBn};
+use crate::model::{BatchNorm, ConvBn, FactorizedReduce, ReluConvBn, SeparableLayer};
 
 /// One tensor of the authors' state dict.
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl TensorList {
         self.batch_norm(&format!("{prefix}.bn"), &block.bn, rows);
     }
 
-    fn convolution(&mut self, prefix: &str, first: usize, layer: &NormalisedConv, rows: Selection) {
+    fn convolution(&mut self, prefix: &str, first: usize, layer: &SeparableLayer, rows: Selection) {
         self.push(format!("{prefix}.op.{first}.weight"), &layer.conv.depthwise, rows);
         self.push(format!("{prefix}.op.{}.weight", first + 1), &layer.conv.pointwise, rows);
         self.batch_norm(&format!("{prefix}.op.{}", first + 2), &layer.bn, rows);
@@ -135,11 +135,11 @@ impl TensorList {
                 }
                 Kernel::Identity => {}
                 Kernel::Reduce(block) => self.reduce(&prefix, block, index, count),
-                Kernel::Separable([first, last]) => {
-                    self.convolution(&prefix, 1, first, rows);
-                    self.convolution(&prefix, 5, last, rows);
+                Kernel::Separable(layers) => {
+                    for (index, layer) in layers.iter().enumerate() {
+                        self.convolution(&prefix, 4 * index + 1, layer, rows);
+                    }
                 }
-                Kernel::Dilated(layer) => self.convolution(&prefix, 1, layer, rows),
             }
         }
     }

@@ -6,7 +6,7 @@
 use tch::Tensor;
 
 use super::layout::Chosen;
-use super::source::{Group, Kernel, NormalisedConv, SourceOperations};
+use super::source::{Group, Kernel, SourceOperations};
 use crate::torch::TorchError;
 
 impl SourceOperations {
@@ -57,7 +57,7 @@ impl Kernel {
     fn is_shared(&self) -> bool {
         match self {
             Kernel::MaxPool { .. } | Kernel::AvgPool { .. } | Kernel::Identity => true,
-            Kernel::Reduce(_) | Kernel::Separable(_) | Kernel::Dilated(_) => false,
+            Kernel::Reduce(_) | Kernel::Separable(_) => false,
         }
     }
 
@@ -65,20 +65,13 @@ impl Kernel {
     fn of_edge(&self, edge: i64, edges: i64) -> Result<Kernel, TorchError> {
         Ok(match self {
             Kernel::Reduce(reduce) => Kernel::Reduce(reduce.of_edge(edge)?),
-            Kernel::Separable([first, last]) => {
-                Kernel::Separable([first.of_edge(edge, edges)?, last.of_edge(edge, edges)?])
+            Kernel::Separable(layers) => {
+                Kernel::Separable(layers.iter().map(|layer| layer.of_edge(edge, edges)).collect::<Result<_, _>>()?)
             }
-            Kernel::Dilated(layer) => Kernel::Dilated(layer.of_edge(edge, edges)?),
             Kernel::MaxPool { stride, bn } => Kernel::MaxPool { stride: *stride, bn: bn.of_block(0, 1)? },
             Kernel::AvgPool { stride, bn } => Kernel::AvgPool { stride: *stride, bn: bn.of_block(0, 1)? },
             Kernel::Identity => Kernel::Identity,
         })
-    }
-}
-
-impl NormalisedConv {
-    fn of_edge(&self, edge: i64, edges: i64) -> Result<Self, TorchError> {
-        Ok(Self { conv: self.conv.of_edge(edge)?, bn: self.bn.of_block(edge, edges)? })
     }
 }
 

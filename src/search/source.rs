@@ -1,7 +1,7 @@
 //! Everything that leaves one state of a supernet cell: where the supernet spends its time.
 //!
 //! The state's pools are computed once for all edges; a convolution that several edges keep is one function that reads the
-//! state once, with a group of channels for each edge. The last BatchNorm, the architecture weight and the
+//! state once, with a group of channels for each edge, and those of all operations are computed together. The last BatchNorm, the architecture weight and the
 //! sum over operations are one function for all of them (see `torch::mix`). This equals one module per edge and
 //! operation exactly; the gain is in memory traffic and in the number of kernels.
 
@@ -10,7 +10,10 @@ use tch::Tensor;
 use super::layout::{LiveEdge, OperationEdges};
 use super::supernet::ForwardMode;
 use crate::genotype::{NUM_NODES, Operation};
-use crate::model::{BatchNorm, FactorizedReduce, ParameterStore, SeparableConv, drop_path_mask};
+use crate::model::{
+    BatchNorm, FactorizedReduce, ParameterStore, SeparableChain, SeparableConv, SeparableLayer, drop_path_mask,
+    forward_chains,
+};
 use crate::torch::{Branch, DepthwiseGeometry, TorchError, as_autocast, avg_pool_3x3, dropout, max_pool_3x3, mix};
 
 /// The operations that leave one state, with their parameters.
@@ -38,17 +41,8 @@ pub(super) enum Kernel {
     },
     Identity,
     Reduce(FactorizedReduce),
-    /// ReLU, depthwise, pointwise and BatchNorm, twice.
-    Separable([NormalisedConv; 2]),
-    /// ReLU, dilated depthwise, pointwise and BatchNorm.
-    Dilated(NormalisedConv),
-}
-
-/// A separable convolution of all edges and its BatchNorm.
-#[derive(Debug)]
-pub(super) struct NormalisedConv {
-    pub conv: SeparableConv,
-    pub bn: BatchNorm,
+    /// sep_conv: two layers; dil_conv: one.
+    Separable(Vec<SeparableLayer>),
 }
 
 impl SourceOperations {
@@ -78,9 +72,7 @@ impl SourceOperations {
     ) -> Result<(), TorchError> {
         // Operations may compute in bfloat16; sums and statistics do not.
         let x = as_autocast(x)?;
-        let branches: Vec<Vec<Branch<'_>>> =
-            self.groups.iter().map(|group| group.branches(&x, mode)).collect::<Result<_, _>>()?;
-        let branches: Vec<_> = branches.into_iter().flatten().collect();
+        let branches = self.branches(&x, mode)?;
         if branches.is_empty() {
             return Ok(());
         }
@@ -91,6 +83,21 @@ impl SourceOperations {
         let mut of_edges = NodeSums::default();
         mix(&mut of_edges.sums, &branches, weights, mode.training)?;
         sums.add_edges(of_edges, mode.drop_path)
+    }
+
+    /// What the operations make of `x`, before their last BatchNorms.
+    fn branches(&self, x: &Tensor, mode: ForwardMode) -> Result<Vec<Branch<'_>>, TorchError> {
+        let mut branches: Vec<Vec<Branch<'_>>> =
+            self.groups.iter().map(|group| group.branches(x, mode)).collect::<Result<_, _>>()?;
+        let convolutions = self.groups.iter().enumerate().filter_map(|(index, group)| match &group.kernel {
+            Kernel::Separable(layers) => Some((index, layers)),
+            _ => None,
+        });
+        let chains: Vec<_> = convolutions.clone().map(|(_, layers)| SeparableChain { x, layers }).collect();
+        for ((index, layers), y) in convolutions.zip(forward_chains(&chains, mode.training)?) {
+            branches[index].push(self.groups[index].per_edge(y, &layers[layers.len() - 1].bn));
+        }
+        Ok(branches.into_iter().flatten().collect())
     }
 
     pub(super) fn groups(&self) -> &[Group] {
@@ -110,9 +117,14 @@ impl Kernel {
         let num_edges = edges.len() as i64;
         let mut layer = |index: usize, kernel: i64, dilation: i64, stride: i64| {
             let name = format!("{name}.{index}");
-            NormalisedConv::new(store, &name, num_edges, channels, kernel, DepthwiseGeometry { stride, dilation })
+            let names = ["depthwise", "pointwise"].map(|part| format!("{name}.{part}"));
+            let geometry = DepthwiseGeometry { stride, dilation };
+            SeparableLayer {
+                conv: SeparableConv::new(store, &names, num_edges, channels, kernel, geometry),
+                bn: BatchNorm::plain(store, &format!("{name}.bn"), num_edges * channels),
+            }
         };
-        let mut separable = |kernel: i64| Kernel::Separable([layer(0, kernel, 1, stride), layer(1, kernel, 1, 1)]);
+        let mut sep_conv = |kernel: i64| Kernel::Separable(vec![layer(0, kernel, 1, stride), layer(1, kernel, 1, 1)]);
         match operation {
             Operation::MaxPool3x3 => {
                 Kernel::MaxPool { stride, bn: BatchNorm::plain(store, &format!("{name}.bn"), channels) }
@@ -120,11 +132,11 @@ impl Kernel {
             Operation::AvgPool3x3 => {
                 Kernel::AvgPool { stride, bn: BatchNorm::plain(store, &format!("{name}.bn"), channels) }
             }
-            Operation::SepConv3x3 => separable(3),
-            Operation::SepConv5x5 => separable(5),
-            Operation::SepConv7x7 => separable(7),
-            Operation::DilConv3x3 => Kernel::Dilated(layer(0, 3, 2, stride)),
-            Operation::DilConv5x5 => Kernel::Dilated(layer(0, 5, 2, stride)),
+            Operation::SepConv3x3 => sep_conv(3),
+            Operation::SepConv5x5 => sep_conv(5),
+            Operation::SepConv7x7 => sep_conv(7),
+            Operation::DilConv3x3 => Kernel::Separable(vec![layer(0, 3, 2, stride)]),
+            Operation::DilConv5x5 => Kernel::Separable(vec![layer(0, 5, 2, stride)]),
             Operation::SkipConnect if stride == 2 => {
                 Kernel::Reduce(FactorizedReduce::new(store, name, (channels, channels), num_edges))
             }
@@ -134,25 +146,9 @@ impl Kernel {
     }
 }
 
-impl NormalisedConv {
-    fn new(
-        store: &mut ParameterStore,
-        name: &str,
-        num_edges: i64,
-        channels: i64,
-        kernel: i64,
-        geometry: DepthwiseGeometry,
-    ) -> Self {
-        let names = ["depthwise", "pointwise"].map(|part| format!("{name}.{part}"));
-        Self {
-            conv: SeparableConv::new(store, &names, num_edges, channels, kernel, geometry),
-            bn: BatchNorm::plain(store, &format!("{name}.bn"), num_edges * channels),
-        }
-    }
-}
-
 impl Group {
-    /// What the operation makes of `x` on all its edges, before the last BatchNorm.
+    /// What the operation makes of `x` on all its edges, before the last BatchNorm; nothing of convolutions, which those of all
+    /// groups compute together.
     fn branches(&self, x: &Tensor, mode: ForwardMode) -> Result<Vec<Branch<'_>>, TorchError> {
         let branch = match &self.kernel {
             Kernel::MaxPool { stride, bn } => self.shared(max_pool_3x3(x, *stride)?, Some(bn)),
@@ -162,11 +158,7 @@ impl Group {
             }
             Kernel::Identity => self.shared(x.shallow_clone(), None),
             Kernel::Reduce(reduce) => self.per_edge(reduce.reduce(&x.f_relu()?)?, &reduce.bn),
-            Kernel::Separable([first, last]) => {
-                let middle = first.conv.forward(x)?;
-                self.per_edge(last.conv.forward_normalised(&middle, &first.bn, mode.training)?, &last.bn)
-            }
-            Kernel::Dilated(layer) => self.per_edge(layer.conv.forward(x)?, &layer.bn),
+            Kernel::Separable(_) => return Ok(Vec::new()),
         };
         Ok(vec![branch])
     }

@@ -16,16 +16,19 @@ use super::layout::note_copies;
 use super::norm::{CBatchNorm, Norm};
 use super::{DepthwiseGeometry, TorchError, take_message};
 
+/// As the shim takes a call.
+#[repr(C)]
+struct CSeparableCall {
+    x: *const C_tensor,
+    depthwise_weight: *const C_tensor,
+    pointwise_weight: *const C_tensor,
+    stride: i64,
+    dilation: i64,
+    norm: *const CBatchNorm,
+}
+
 unsafe extern "C" {
-    fn pdarts_separable(
-        x: *const C_tensor,
-        depthwise_weight: *const C_tensor,
-        pointwise_weight: *const C_tensor,
-        stride: i64,
-        dilation: i64,
-        norm: *const CBatchNorm,
-        output: *mut *mut C_tensor,
-    ) -> *mut c_char;
+    fn pdarts_separable(calls: *const CSeparableCall, num_calls: usize, outputs: *mut *mut C_tensor) -> *mut c_char;
 }
 
 /// The weights of `E` edges.
@@ -37,43 +40,57 @@ pub struct SeparableWeights<'a> {
     pub pointwise: &'a Tensor,
 }
 
-/// Pointwise convolution of the depthwise convolution of the ReLU of `x`, which is normalised first if `norm` is given.
-///
-/// `x`: `[N, C, H, W]`, best in channels-last memory (anything else is copied). Channel `e * C + c` between the two
-/// convolutions is channel `c` of the input under edge `e`'s kernel. Returns `[N, G * out, H / stride, W / stride]`
-/// (rounded up, channels last).
+/// What [`separable_convs`] computes: pointwise convolution of the depthwise convolution of the ReLU of `x`.
+#[derive(Copy, Clone, Debug)]
+pub struct SeparableCall<'a> {
+    /// `[N, C, H, W]`, best in channels-last memory (anything else is copied). Channel `e * C + c` between the two convolutions
+    /// is channel `c` of it under edge `e`'s kernel.
+    pub x: &'a Tensor,
+    /// Of both convolutions.
+    pub weights: SeparableWeights<'a>,
+    /// Of the depthwise convolution.
+    pub geometry: DepthwiseGeometry,
+    /// What `x` is normalised by first.
+    pub norm: Option<Norm<'a>>,
+}
+
+/// Computes `calls`, none of which reads what another gives; each gives `[N, G * out, H / stride, W / stride]` (rounded up,
+/// channels last). On a GPU they are computed together, in as many kernels as a single one, and the gradients of an input that
+/// several read are added up on the way; on a CPU one after the other.
 ///
 /// On the CPU a bfloat16 `x` is computed with in single precision, and the result is rounded once; its weights may be in
 /// either type, and BatchNorm's values are in single precision.
 ///
 /// Sums over the batch are taken in an order that depends on the sizes alone, so results do not depend on the number of
-/// threads. On the CPU the gradients cannot be differentiated again.
+/// threads. The gradients of own kernels cannot be differentiated again.
 ///
 /// # Errors
 /// When shapes, types or devices do not fit, when there is but one value per channel to take statistics of, or when the
 /// other ranks cannot be reached.
-pub fn separable_conv(
-    x: &Tensor,
-    weights: SeparableWeights<'_>,
-    geometry: DepthwiseGeometry,
-    norm: Option<Norm<'_>>,
-) -> Result<Tensor, TorchError> {
-    let norm = norm.map(CBatchNorm::from);
-    let mut output = ptr::null_mut();
-    // SAFETY: the inputs are live tensors or null where the shim allows it; on success it stores a new tensor in
-    // `output`.
-    take_message(unsafe {
-        pdarts_separable(
-            x.as_ptr(),
-            weights.depthwise.as_ptr(),
-            weights.pointwise.as_ptr(),
-            geometry.stride,
-            geometry.dilation,
-            norm.as_ref().map_or(ptr::null(), ptr::from_ref),
-            &mut output,
-        )
-    })?;
+pub fn separable_convs(calls: &[SeparableCall<'_>]) -> Result<Vec<Tensor>, TorchError> {
+    let norms: Vec<_> = calls.iter().map(|call| call.norm.map(CBatchNorm::from)).collect();
+    let as_c = |(call, norm): (&SeparableCall<'_>, &Option<CBatchNorm>)| CSeparableCall {
+        x: call.x.as_ptr(),
+        depthwise_weight: call.weights.depthwise.as_ptr(),
+        pointwise_weight: call.weights.pointwise.as_ptr(),
+        stride: call.geometry.stride,
+        dilation: call.geometry.dilation,
+        norm: norm.as_ref().map_or(ptr::null(), ptr::from_ref),
+    };
+    let c_calls: Vec<_> = calls.iter().zip(&norms).map(as_c).collect();
+    let mut outputs = vec![ptr::null_mut(); calls.len()];
+    // SAFETY: the inputs are live tensors or null where the shim allows it; on success it stores as many new tensors in `outputs`
+    // as there are calls.
+    take_message(unsafe { pdarts_separable(c_calls.as_ptr(), c_calls.len(), outputs.as_mut_ptr()) })?;
     note_copies();
-    // SAFETY: the shim succeeded, so `output` is a tensor that nobody else owns.
-    Ok(unsafe { Tensor::from_ptr(output) })
+    // SAFETY: the shim succeeded, so these are tensors that nobody else owns.
+    Ok(outputs.into_iter().map(|output| unsafe { Tensor::from_ptr(output) }).collect())
+}
+
+/// A single call of [`separable_convs`].
+///
+/// # Errors
+/// Those of [`separable_convs`].
+pub fn separable_conv(call: SeparableCall<'_>) -> Result<Tensor, TorchError> {
+    Ok(separable_convs(&[call])?.remove(0))
 }

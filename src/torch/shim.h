@@ -25,11 +25,14 @@ struct pdarts_batch_norm {
   const torch::Tensor *weight, *bias, *running_mean, *running_var;
   bool training;
 };
-// BatchNorm (unless null), ReLU, depthwise and grouped pointwise convolution for several edges; `*output` is a new tensor
-// that the caller owns.
-char *pdarts_separable(const torch::Tensor *x, const torch::Tensor *depthwise_weight,
-                       const torch::Tensor *pointwise_weight, int64_t stride, int64_t dilation,
-                       const pdarts_batch_norm *norm, torch::Tensor **output);
+// BatchNorm (unless null), ReLU, depthwise and grouped pointwise convolution of `x` for several edges.
+struct pdarts_separable_call {
+  const torch::Tensor *x, *depthwise_weight, *pointwise_weight;
+  int64_t stride, dilation;
+  const pdarts_batch_norm *norm;
+};
+// Calls none of which reads what another gives; `outputs` are new tensors that the caller owns.
+char *pdarts_separable(const pdarts_separable_call *calls, size_t num_calls, torch::Tensor **outputs);
 // A branch [N, C, H, W] of a node, its BatchNorm and what each image is multiplied with [N, 1, 1, 1]; both may be null.
 struct pdarts_branch {
   const torch::Tensor *y;

@@ -23,6 +23,7 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __restrict__
+#define __grid_constant__
 #define __align__(bytes) alignas(bytes)
 // One block runs at a time, so a block's shared memory may be static. It keeps the last block's values.
 #define __shared__ static

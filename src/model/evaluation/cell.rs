@@ -2,12 +2,12 @@
 
 use tch::Tensor;
 
-use super::drop_path::{BranchOutput, add_branches};
+use super::drop_path::add_branches;
 use super::network::NetworkMode;
 use super::operation::EdgeOperation;
 use super::state::State;
 use crate::genotype::{CellKind, EDGES_PER_NODE, Genotype, NUM_INPUTS};
-use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore};
+use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore, SeparableChain, forward_chains};
 use crate::torch::TorchError;
 
 /// The place of a cell in its network.
@@ -37,13 +37,6 @@ pub(super) struct EvaluationCell {
 struct CellEdge {
     operation: EdgeOperation,
     source: usize,
-}
-
-impl CellEdge {
-    /// What it adds to its node.
-    fn forward(&self, states: &[State], training: bool) -> Result<BranchOutput<'_>, TorchError> {
-        self.operation.forward(&states[self.source], training)
-    }
 }
 
 /// Brings an input, already through its ReLU, to the cell's size and width.
@@ -100,11 +93,39 @@ impl EvaluationCell {
             State::new(self.older_input.forward(older, training)?),
             State::new(self.newer_input.forward(newer, training)?),
         ];
-        for pair in self.edges.chunks_exact(EDGES_PER_NODE) {
-            let branches = [pair[0].forward(&states, training)?, pair[1].forward(&states, training)?];
+        let mut convolved: Vec<Option<Tensor>> = self.edges.iter().map(|_| None).collect();
+        for node in 0..self.edges.len() / EDGES_PER_NODE {
+            let first = node * EDGES_PER_NODE;
+            self.convolve(&states, first, &mut convolved, training)?;
+            let mut branch = |index: usize| {
+                let CellEdge { operation, source } = &self.edges[index];
+                operation.forward(&states[*source], convolved[index].take(), training)
+            };
+            let branches = [branch(first)?, branch(first + 1)?];
             states.push(State::new(add_branches(branches, mode.drop_path(), training)?));
         }
         let outputs: Vec<&Tensor> = self.concat.iter().map(|&state| states[state].value()).collect();
         Ok(Tensor::f_cat(&outputs, 1)?)
+    }
+
+    /// Computes together all separable convolutions of `states` that edges from `first` on still lack.
+    fn convolve(
+        &self,
+        states: &[State],
+        first: usize,
+        convolved: &mut [Option<Tensor>],
+        training: bool,
+    ) -> Result<(), TorchError> {
+        let lacks = |&index: &usize| convolved[index].is_none() && self.edges[index].source < states.len();
+        let chain = |index: usize| {
+            let CellEdge { operation, source } = &self.edges[index];
+            Some((index, operation.chain(&states[*source])?))
+        };
+        let (indices, chains): (Vec<usize>, Vec<SeparableChain<'_>>) =
+            (first..self.edges.len()).filter(lacks).filter_map(chain).unzip();
+        for (index, value) in indices.into_iter().zip(forward_chains(&chains, training)?) {
+            convolved[index] = Some(value);
+        }
+        Ok(())
     }
 }

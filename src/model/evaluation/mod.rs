@@ -13,7 +13,6 @@ mod description;
 mod drop_path;
 mod network;
 mod operation;
-mod separable;
 mod state;
 
 pub use description::NetworkDescription;

@@ -1,10 +1,13 @@
 //! The operation of one edge, with the parameters and names it has in the authors' evaluation networks.
 
+use tch::Tensor;
+
 use super::drop_path::BranchOutput;
-use super::separable::SeparableChain;
 use super::state::State;
 use crate::genotype::Operation;
-use crate::model::{BatchNorm, Conv2d, FactorizedReduce, ParameterStore};
+use crate::model::{
+    BatchNorm, Conv2d, FactorizedReduce, ParameterStore, SeparableChain, SeparableConv, SeparableLayer, forward_chains,
+};
 use crate::torch::{DepthwiseGeometry, TorchError};
 
 /// An operation on one edge.
@@ -19,7 +22,7 @@ pub(super) enum EdgeOperation {
     Identity,
     Reduce(FactorizedReduce),
     /// sep_conv: two layers; dil_conv: one.
-    Separable(SeparableChain),
+    Separable(Vec<SeparableLayer>),
     Conv7x1_1x7 {
         row: Conv2d,
         column: Conv2d,
@@ -38,7 +41,7 @@ impl EdgeOperation {
         stride: i64,
     ) -> Option<Self> {
         let mut separable = |kernel: i64, geometries: &[DepthwiseGeometry]| {
-            Self::Separable(SeparableChain::new(store, name, channels, kernel, geometries))
+            Self::Separable(separable_layers(store, name, channels, kernel, geometries))
         };
         let sep_conv = [stride, 1].map(|stride| DepthwiseGeometry { stride, dilation: 1 });
         let dil_conv = [DepthwiseGeometry { stride, dilation: 2 }];
@@ -64,19 +67,58 @@ impl EdgeOperation {
         })
     }
 
-    /// `[N, C, H, W]` to `[N, C, H / stride, W / stride]`, before the last BatchNorm.
+    /// As the layers of a separable convolution of `state`, which can be computed together with others.
+    pub fn chain<'a>(&'a self, state: &'a State) -> Option<SeparableChain<'a>> {
+        match self {
+            Self::Separable(layers) => Some(SeparableChain { x: state.value(), layers }),
+            _ => None,
+        }
+    }
+
+    /// `[N, C, H, W]` to `[N, C, H / stride, W / stride]`, before the last BatchNorm. `convolved` is what has been computed of
+    /// [`EdgeOperation::chain`], if anything was.
     ///
     /// # Errors
     /// When the state does not fit the weights.
-    pub fn forward(&self, state: &State, training: bool) -> Result<BranchOutput<'_>, TorchError> {
+    pub fn forward(
+        &self,
+        state: &State,
+        convolved: Option<Tensor>,
+        training: bool,
+    ) -> Result<BranchOutput<'_>, TorchError> {
         let (value, norm) = match self {
             Self::MaxPool { stride } => (state.max_pool(*stride)?.shallow_clone(), None),
             Self::AvgPool { stride } => (state.avg_pool(*stride)?.shallow_clone(), None),
             Self::Identity => (state.value().shallow_clone(), None),
             Self::Reduce(reduce) => (reduce.reduce(state.relu()?)?, Some(&reduce.bn)),
-            Self::Separable(chain) => chain.forward(state.value(), training)?,
+            Self::Separable(layers) => {
+                let value = match convolved {
+                    Some(value) => value,
+                    None => forward_chains(&[SeparableChain { x: state.value(), layers }], training)?.remove(0),
+                };
+                (value, layers.last().map(|layer| &layer.bn))
+            }
             Self::Conv7x1_1x7 { row, column, bn } => (column.forward(&row.forward(state.relu()?)?)?, Some(bn)),
         };
         Ok(BranchOutput { value, norm, droppable: !matches!(self, Self::Identity) })
     }
+}
+
+/// One layer for each of `geometries`. Layer `i` is the authors' modules `4 * i + 1` (depthwise), `4 * i + 2` and `4 * i + 3` of
+/// `{name}.op`.
+fn separable_layers(
+    store: &mut ParameterStore,
+    name: &str,
+    channels: i64,
+    kernel: i64,
+    geometries: &[DepthwiseGeometry],
+) -> Vec<SeparableLayer> {
+    let layers = geometries.iter().enumerate().map(|(index, &geometry)| {
+        let module = |offset: usize| format!("{name}.op.{}", 4 * index + offset);
+        SeparableLayer {
+            conv: SeparableConv::new(store, &[module(1), module(2)], 1, channels, kernel, geometry),
+            bn: BatchNorm::affine(store, &module(3), channels),
+        }
+    });
+    layers.collect()
 }

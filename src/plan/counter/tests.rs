@@ -87,7 +87,8 @@ fn libtorchs_operations_keep_what_is_between_them() {
 
 #[test]
 fn sum_of_operations_reads_each_output_twice() {
-    let branch = |elements, normalised, is_state| Branch { elements, edges: 2, normalised, is_state };
+    let branch =
+        |elements, normalised, is_state| Branch { elements, edges: 2, normalised, is_separable: false, is_state };
     let branches = [branch(32, true, false), branch(64, true, false), branch(32, false, true)];
     let (layers, _) = layers(Kernels::Cpu, |counter| counter.mix(map(2, 4), 2, &branches));
     assert_eq!(layers[0].forward, pass(6 * 32, 2 * 128 + 2 * 64, 1));
@@ -118,11 +119,20 @@ fn sum_of_a_nodes_branches_takes_their_batch_norms_along() {
 fn kernels_of_a_gpu_are_counted_one_by_one() {
     let separable = Separable { edges: 3, kernel: 3, stride: 1, normalised: true };
     let (layers, _) = layers(Kernels::Gpu, |counter| {
-        counter.separable(map(6, 4), separable);
+        for group in [0, 0, 1] {
+            counter.group(group);
+            counter.separable(map(6, 4), separable);
+        }
     });
-    let launches = [layers[0].forward, layers[0].input_gradient, layers[0].weight_gradient].map(|pass| pass.launches);
+    let launches = |index: usize| {
+        let Layer { forward, input_gradient, weight_gradient, .. } = &layers[index];
+        [forward, input_gradient, weight_gradient].map(|pass| pass.launches)
+    };
     // Statistics, what follows, product; product, gather, shares, pass through the norm; two of weights, four sums.
-    assert_eq!(launches, [3, 4, 6]);
+    assert_eq!(launches(0), [3, 4, 6]);
+    // Another of the group adds the sums of its weights' gradients alone.
+    assert_eq!(launches(1), [0, 0, 4]);
+    assert_eq!(launches(2), [3, 4, 6]);
 }
 
 #[test]

@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kCudaThreads) add_up(CudaCall<S> call, CudaTil
   const int first_channel = place.vector * V, last = call.num_branches - 1;
   // Of a single branch the second is the first again, and not used.
   const Norm<S, V> norms[kMax] = {{call, 0, first_channel}, {call, last, first_channel}};
-  const CudaStrip strip(call.pixels, pixels_of_block);
+  const CudaStrip strip(call.pixels, pixels_of_block, blockIdx.y);
   for (int64_t pixel = strip.begin + place.row; pixel < strip.end; pixel += tiling.rows) {
     const int64_t at = pixel * call.channels + first_channel;
     T sums[V] = {};
@@ -296,7 +296,7 @@ __global__ void __launch_bounds__(kCudaThreads)
       }
     }
   }
-  const CudaStrip strip(call.pixels, pixels_of_block);
+  const CudaStrip strip(call.pixels, pixels_of_block, blockIdx.y);
   for (int64_t pixel = strip.begin + place.row; pixel < strip.end; pixel += tiling.rows) {
     const int64_t at = pixel * call.channels + first_channel;
     T gradient[V];

@@ -1,5 +1,6 @@
 // The kernels of cuda.h.
 #include "cuda.h"
+#include "../cuda/batch.h"
 #include "cuda_moments.h"
 
 namespace pdarts::channelwise {
@@ -10,17 +11,34 @@ constexpr int kMostVectors = 64;
 
 // ---- Statistics ----
 
+// Blocks: [chunks][tiles].
+template <typename S> struct MomentsPart {
+  CudaNorm<S> norm;
+  CudaTiling tiling;
+  CudaChunks chunks;
+};
+template <typename S> using MomentsBatch = cuda::Batch<MomentsPart<S>, kMostNorms>;
+
 template <typename S, int V>
-__global__ void __launch_bounds__(kCudaThreads) take_moments(CudaNorm<S> norm, CudaTiling tiling, CudaChunks chunks) {
+__global__ void __launch_bounds__(kCudaThreads) take_moments(const __grid_constant__ MomentsBatch<S> batch) {
   __shared__ Compute<S> shared[kMomentsShared<V>];
-  chunk_moments<S, V>(norm.x, norm.channels, tiling, blockIdx.x, chunks, blockIdx.y,
-                      static_cast<ChunkMoments *>(norm.workspace), shared);
+  int block;
+  const MomentsPart<S> &part = batch.own(block);
+  const int chunk = block / part.tiling.tiles, tile = block - chunk * part.tiling.tiles;
+  chunk_moments<S, V>(part.norm.x, part.norm.channels, part.tiling, tile, part.chunks, chunk,
+                      static_cast<ChunkMoments *>(part.norm.workspace), shared);
 }
 
+template <typename S> using NormBatch = cuda::Batch<CudaNorm<S>, kMostNorms>;
+
 // A warp for each channel.
-template <typename S> __global__ void __launch_bounds__(kCudaThreads) settle(CudaNorm<S> norm, CudaChunks chunks) {
+template <typename S>
+__global__ void __launch_bounds__(kCudaThreads) settle(const __grid_constant__ NormBatch<S> batch) {
   using T = Compute<S>;
-  const int channel = (blockIdx.x * kCudaThreads + threadIdx.x) / cuda::kWarp;
+  int block;
+  const CudaNorm<S> &norm = batch.own(block);
+  const auto chunks = CudaChunks::of(norm.pixels);
+  const int channel = (block * kCudaThreads + int(threadIdx.x)) / cuda::kWarp;
   if (channel >= norm.channels) {
     return;
   }
@@ -37,41 +55,55 @@ template <typename S> __global__ void __launch_bounds__(kCudaThreads) settle(Cud
   }
 }
 
-template <typename S, int V> int launch_moments(const CudaNorm<S> &norm, const CudaChunks &chunks, cuda::Stream stream) {
-  const auto tiling = CudaTiling::of(norm.channels / V, kMostVectors);
-  PDARTS_LAUNCH((take_moments<S, V>), dim3(tiling.tiles, chunks.count), dim3(kCudaThreads), 0, stream, norm, tiling, chunks);
-  return cuda::launch_result();
+// Ways to read vectors, the widest first: 16 bytes, 8, one element.
+constexpr int kWidths = 3;
+template <typename S> constexpr int kWidth[kWidths] = {kVector<S>, kVector<S> / 2, 1};
+
+// Calls `body.operator()<I>()` for each of them.
+template <typename Body> void for_each_width(const Body &body) {
+  body.template operator()<0>();
+  body.template operator()<1>();
+  body.template operator()<2>();
+}
+
+// The widest in which rows of `channels` elements from each of `data` on can be read.
+template <typename S, typename... Data> int width_of(int channels, const Data *...data) {
+  const bool whole = (fits_vectors<kWidth<S>[0]>(data, channels) && ...);
+  return whole ? 0 : (fits_vectors<kWidth<S>[1]>(data, channels) && ...) ? 1 : 2;
 }
 
 template <typename S> int64_t norm_workspace_bytes(int64_t pixels, int channels) {
   return int64_t(sizeof(ChunkMoments)) * channels * CudaChunks::of(pixels).count;
 }
 
-template <typename S> int run_norm(const CudaNorm<S> &norm, cuda::Stream stream) {
-  const auto chunks = CudaChunks::of(norm.pixels);
-  if (norm.training) {
-    int result;
-    if (fits_vectors<kVector<S>>(norm.x, norm.channels)) {
-      result = launch_moments<S, kVector<S>>(norm, chunks, stream);
-    } else if (fits_vectors<kVector<S> / 2>(norm.x, norm.channels)) {
-      result = launch_moments<S, kVector<S> / 2>(norm, chunks, stream);
-    } else {
-      result = launch_moments<S, 1>(norm, chunks, stream);
+template <typename S> int run_norm(const CudaNorm<S> *norms, int num_norms, cuda::Stream stream) {
+  MomentsBatch<S> moments[kWidths];
+  NormBatch<S> all;
+  for (int index = 0; index < num_norms; ++index) {
+    const CudaNorm<S> &norm = norms[index];
+    if (norm.training) {
+      const int width = width_of<S>(norm.channels, norm.x);
+      const auto tiling = CudaTiling::of(norm.channels / kWidth<S>[width], kMostVectors);
+      const auto chunks = CudaChunks::of(norm.pixels);
+      moments[width].add({norm, tiling, chunks}, int64_t(tiling.tiles) * chunks.count, 0);
     }
-    if (result != 0) {
-      return result;
-    }
+    all.add(norm, cuda::divide_up(norm.channels, kCudaThreads / cuda::kWarp), 0);
   }
-  const int blocks = cuda::divide_up(norm.channels, kCudaThreads / cuda::kWarp);
-  PDARTS_LAUNCH((settle<S>), dim3(blocks), dim3(kCudaThreads), 0, stream, norm, chunks);
+  for_each_width(
+      [&]<int I>() { cuda::launch(take_moments<S, kWidth<S>[I]>, moments[I], kCudaThreads, stream); });
+  cuda::launch(settle<S>, all, kCudaThreads, stream);
   return cuda::launch_result();
 }
 
 // ---- The gradient ----
 
+template <typename S> using ParameterBatch = cuda::Batch<CudaNormGradient<S>, kMostNorms>;
+
 template <typename S>
-__global__ void __launch_bounds__(kCudaThreads) write_parameter_gradients(CudaNormGradient<S> gradient) {
-  const int channel = blockIdx.x * kCudaThreads + threadIdx.x;
+__global__ void __launch_bounds__(kCudaThreads) write_parameter_gradients(const __grid_constant__ ParameterBatch<S> batch) {
+  int block;
+  const CudaNormGradient<S> &gradient = batch.own(block);
+  const int channel = block * kCudaThreads + int(threadIdx.x);
   if (channel >= gradient.channels) {
     return;
   }
@@ -83,12 +115,23 @@ __global__ void __launch_bounds__(kCudaThreads) write_parameter_gradients(CudaNo
   }
 }
 
-// Each block takes `pixels_of_block` pixels; the first ones of a tile write the gradients of the parameters, too.
+// Blocks: [strips][tiles]; the first ones of a tile write the gradients of the parameters, too.
+template <typename S> struct GradientPart {
+  CudaNormGradient<S> gradient;
+  CudaTiling tiling;
+  int pixels_of_block;
+};
+template <typename S> using GradientBatch = cuda::Batch<GradientPart<S>, kMostNorms>;
+
 template <typename S, int V>
-__global__ void __launch_bounds__(kCudaThreads)
-    pass_through(CudaNormGradient<S> gradient, CudaTiling tiling, int pixels_of_block) {
+__global__ void __launch_bounds__(kCudaThreads) pass_through(const __grid_constant__ GradientBatch<S> batch) {
   using T = Compute<S>;
-  const CudaPlace place(tiling, blockIdx.x);
+  int block;
+  const GradientPart<S> &part = batch.own(block);
+  const CudaNormGradient<S> &gradient = part.gradient;
+  const CudaTiling &tiling = part.tiling;
+  const int strip_index = block / tiling.tiles;
+  const CudaPlace place(tiling, block - strip_index * tiling.tiles);
   if (!place.is_active) {
     return;
   }
@@ -107,7 +150,7 @@ __global__ void __launch_bounds__(kCudaThreads)
       curvature[index] = T(bend);
       shift[index] = T(-factor * double(sum) - bend * double(gradient.mean[channel]));
     }
-    if (blockIdx.y == 0 && place.row == 0) {
+    if (strip_index == 0 && place.row == 0) {
       if (gradient.bias_gradient) {
         gradient.bias_gradient[channel] = sum;
       }
@@ -117,7 +160,7 @@ __global__ void __launch_bounds__(kCudaThreads)
     }
   }
   constexpr int kLoads = 2;
-  const CudaStrip strip(gradient.pixels, pixels_of_block);
+  const CudaStrip strip(gradient.pixels, part.pixels_of_block, strip_index);
   for (int64_t pixel = strip.begin + place.row; pixel < strip.end; pixel += kLoads * tiling.rows) {
     T values[kLoads][V], factors[kLoads][V];
 #pragma unroll
@@ -147,33 +190,25 @@ __global__ void __launch_bounds__(kCudaThreads)
   }
 }
 
-template <typename S, int V> int launch_gradient(const CudaNormGradient<S> &gradient, cuda::Stream stream) {
-  const auto tiling = CudaTiling::of(gradient.channels / V, kMostVectors);
-  const CudaStrips strips(gradient.pixels, tiling);
-  PDARTS_LAUNCH((pass_through<S, V>), strips.blocks, dim3(kCudaThreads), 0, stream, gradient, tiling, strips.pixels_of_block);
-  return cuda::launch_result();
-}
-
-template <int V, typename S> bool gradient_fits_vectors(const CudaNormGradient<S> &gradient) {
-  return fits_vectors<V>(gradient.gradient, gradient.channels) && fits_vectors<V>(gradient.x, gradient.channels);
-}
-
-template <typename S> int run_norm_gradient(const CudaNormGradient<S> &gradient, cuda::Stream stream) {
-  if (!gradient.gradient) {
-    if (!gradient.weight_gradient && !gradient.bias_gradient) {
-      return 0;
+template <typename S>
+int run_norm_gradient(const CudaNormGradient<S> *gradients, int num_gradients, cuda::Stream stream) {
+  GradientBatch<S> through[kWidths];
+  ParameterBatch<S> parameters;
+  for (int index = 0; index < num_gradients; ++index) {
+    const CudaNormGradient<S> &gradient = gradients[index];
+    if (gradient.gradient) {
+      const int width = width_of<S>(gradient.channels, gradient.gradient, gradient.x);
+      const auto tiling = CudaTiling::of(gradient.channels / kWidth<S>[width], kMostVectors);
+      const CudaStrips strips(gradient.pixels, tiling);
+      through[width].add({gradient, tiling, strips.pixels_of_block}, int64_t(strips.blocks.x) * strips.blocks.y, 0);
+    } else if (gradient.weight_gradient || gradient.bias_gradient) {
+      parameters.add(gradient, cuda::divide_up(gradient.channels, kCudaThreads), 0);
     }
-    PDARTS_LAUNCH((write_parameter_gradients<S>), dim3(cuda::divide_up(gradient.channels, kCudaThreads)),
-                  dim3(kCudaThreads), 0, stream, gradient);
-    return cuda::launch_result();
   }
-  if (gradient_fits_vectors<kVector<S>>(gradient)) {
-    return launch_gradient<S, kVector<S>>(gradient, stream);
-  }
-  if (gradient_fits_vectors<kVector<S> / 2>(gradient)) {
-    return launch_gradient<S, kVector<S> / 2>(gradient, stream);
-  }
-  return launch_gradient<S, 1>(gradient, stream);
+  for_each_width(
+      [&]<int I>() { cuda::launch(pass_through<S, kWidth<S>[I]>, through[I], kCudaThreads, stream); });
+  cuda::launch(write_parameter_gradients<S>, parameters, kCudaThreads, stream);
+  return cuda::launch_result();
 }
 
 template <typename S>

@@ -35,10 +35,14 @@ template <typename S> struct CudaNormGradient {
   S *gradient;                               // null where only those of weight and bias are wanted
 };
 
+// Norms that are computed together.
+constexpr int kMostNorms = 5;
+
+// At most kMostNorms of them, each with a workspace of its own.
 template <typename S> struct CudaKernels {
   int64_t (*norm_workspace_bytes)(int64_t pixels, int channels);
-  int (*norm)(const CudaNorm<S> &norm, cuda::Stream stream);
-  int (*norm_gradient)(const CudaNormGradient<S> &gradient, cuda::Stream stream);
+  int (*norm)(const CudaNorm<S> *norms, int num_norms, cuda::Stream stream);
+  int (*norm_gradient)(const CudaNormGradient<S> *gradients, int num_gradients, cuda::Stream stream);
 };
 
 extern const CudaKernels<float> cuda_float_kernels;

@@ -79,8 +79,8 @@ struct CudaStrips {
 struct CudaStrip {
   int64_t begin, end;
 
-  __device__ __forceinline__ CudaStrip(int64_t pixels, int pixels_of_block)
-      : begin(int64_t(blockIdx.y) * pixels_of_block), end(begin + pixels_of_block < pixels ? begin + pixels_of_block : pixels) {}
+  __device__ __forceinline__ CudaStrip(int64_t pixels, int pixels_of_block, int strip)
+      : begin(int64_t(strip) * pixels_of_block), end(begin + pixels_of_block < pixels ? begin + pixels_of_block : pixels) {}
 };
 
 // ---- Chunks of pixels whose sums are kept apart ----

@@ -18,6 +18,8 @@ struct CudaShape {
   int groups, outputs;          // outputs: of one group
 
   PDARTS_HOST_DEVICE int inputs() const { return middle / groups; } // of one group
+  PDARTS_HOST_DEVICE int64_t in_pixels() const { return int64_t(images) * height * width; }
+  PDARTS_HOST_DEVICE int64_t out_pixels() const { return int64_t(images) * out_height * out_width; }
 };
 
 // Activations are stored as S.
@@ -39,18 +41,21 @@ template <typename S> struct CudaBackward {
   const T *scale, *shift; // as in the forward pass
   const T *depthwise, *pointwise;
   const S *y_gradient;
-  S *x_gradient;         // of scale * x + shift: what passes the ReLU
+  S *x_gradient;         // of scale * x + shift: what passes the ReLU, added up over the calls that share it (and x, without scale)
   T *depthwise_gradient; // as depthwise
   T *pointwise_gradient; // as pointwise
   const T *mean;         // [channels], with norm_sums
   T *norm_sums;          // [2, channels]: sums over the batch of x_gradient and of x_gradient * (x - mean)
-  void *workspace;
 };
 
+// Calls that are computed together.
+constexpr int kMostCalls = 5;
+
+// At most kMostCalls calls, none of which reads what another writes.
 template <typename S> struct CudaKernels {
-  int (*forward)(const CudaForward<S> &call, cuda::Stream stream);
-  int64_t (*backward_workspace_bytes)(const CudaShape &shape);
-  int (*backward)(const CudaBackward<S> &call, cuda::Stream stream);
+  int (*forward)(const CudaForward<S> *calls, int num_calls, cuda::Stream stream);
+  int64_t (*backward_workspace_bytes)(const CudaBackward<S> *calls, int num_calls);
+  int (*backward)(const CudaBackward<S> *calls, int num_calls, void *workspace, cuda::Stream stream);
 };
 
 extern const CudaKernels<float> cuda_float_kernels;

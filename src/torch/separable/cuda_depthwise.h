@@ -6,6 +6,8 @@
 namespace pdarts::separable {
 
 constexpr int kCudaThreads = 256;
+// Blocks that a multiprocessor has registers for: the kernels of one launch have those of the largest.
+template <typename S> constexpr int kResidentBlocks = sizeof(S) < sizeof(double) ? 2 : 1;
 // Channels of a vector where they are a multiple of it; else vectors of one.
 constexpr int kChannels = 4;
 
@@ -32,13 +34,42 @@ struct Pixel {
   int64_t image;
   int row, column;
 
-  // Pixel number `index` of images with `width * height` pixels.
+  // Pixel number `index` of images with `width * height` pixels; there are less than 2^31, because a GPU divides 64 bits slowly.
   static __device__ __forceinline__ Pixel of(int64_t index, int height, int width) {
-    const int64_t image = index / (height * width);
-    const int rest = int(index - image * (height * width)), row = rest / width;
-    return {image, row, rest - row * width};
+    const unsigned pixels = unsigned(height) * unsigned(width), image = unsigned(index) / pixels;
+    const unsigned rest = unsigned(index) - image * pixels, row = rest / unsigned(width);
+    return {image, int(row), int(rest - row * unsigned(width))};
   }
 };
+
+// How a thread reads its input: channel by channel, in vectors of channels, or in vectors for adjacent pixels of a row together.
+enum class Reading { kSingle, kVectors, kAdjacent };
+constexpr int kReadings = 3;
+
+template <Reading R> constexpr int kChannelsOf = R == Reading::kSingle ? 1 : kChannels;
+
+// Calls `body.operator()<K, D>()` for the shape's kernel; D is its dilation where adjacent pixels are computed together, else 0.
+template <Reading R, int kMostKernel = 7, typename Body>
+__device__ __forceinline__ void with_kernel(const CudaShape &s, const Body &body) {
+  if constexpr (R == Reading::kAdjacent) {
+    switch (10 * s.kernel + s.dilation) {
+    case 31: body.template operator()<3, 1>(); break;
+    case 32: body.template operator()<3, 2>(); break;
+    case 51: body.template operator()<5, 1>(); break;
+    case 52: body.template operator()<5, 2>(); break;
+    }
+  } else {
+    switch (s.kernel) {
+    case 3: body.template operator()<3, 0>(); break;
+    case 5: body.template operator()<5, 0>(); break;
+    case 7:
+      if constexpr (kMostKernel >= 7) {
+        body.template operator()<7, 0>();
+      }
+      break;
+    }
+  }
+}
 
 // The depthwise convolution at an output pixel, of the V middle channels from `middle` on. `weights`: those channels' of tap 0;
 // those of the next are `step` elements on.

@@ -1,6 +1,7 @@
 // The forward pass: each block computes the depthwise convolution of a tile of pixels into shared memory, chunk after chunk of a
 // group's channels, and multiplies it with the pointwise weights there.
 #pragma once
+#include "../cuda/batch.h"
 #include "cuda_product.h"
 
 namespace pdarts::separable {
@@ -9,17 +10,22 @@ template <typename T> int64_t forward_shared_elements(const ProductTiling &tilin
   return int64_t(tiling.chunk) * (tiling.pixel_step() + tiling.columns() + taps);
 }
 
+template <typename S> struct ForwardPart {
+  CudaForward<S> call;
+  ProductBlocks blocks;
+};
+template <typename S> using ForwardBatch = cuda::Batch<ForwardPart<S>, kMostCalls>;
+
 // D: the dilation where pixels are computed together, else 0.
 template <typename S, int K, int V, int D>
-__global__ void __launch_bounds__(kCudaThreads, D > 0 ? 2 : 1) convolve(CudaForward<S> call, ProductTiling tiling) {
+__device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const ProductTiling &tiling,
+                                              const ProductPlace &place, Compute<S> *shared) {
   using T = Compute<S>;
-  PDARTS_DYNAMIC_SHARED(T, shared);
   const CudaShape &s = call.shape;
   const int inputs = s.inputs(), chunk = tiling.chunk, columns = tiling.columns();
   T *middle = shared, *pointwise = middle + chunk * tiling.pixel_step(), *taps = pointwise + chunk * columns;
-  const ProductPlace place(tiling, s.outputs);
   const CudaInput<S> input{call.x, call.scale, call.shift};
-  const int64_t num_pixels = int64_t(s.images) * s.out_height * s.out_width;
+  const int64_t num_pixels = s.out_pixels();
   const int own_column = int(threadIdx.x) % tiling.column_quads * kQuad;
   const int own_pixel = int(threadIdx.x) / tiling.column_quads * kQuad;
   const bool is_active = own_pixel < tiling.pixels();
@@ -74,6 +80,18 @@ __global__ void __launch_bounds__(kCudaThreads, D > 0 ? 2 : 1) convolve(CudaForw
     S *to = call.y + place.first_pixel * step + place.group * s.outputs + place.first_column;
     store_quad<S, V>(quad, place, num_pixels, own_pixel, own_column, step, to);
   }
+}
+
+template <typename S, Reading R>
+__global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
+    convolve(const __grid_constant__ ForwardBatch<S> batch) {
+  PDARTS_DYNAMIC_SHARED(Compute<S>, shared);
+  int block;
+  const ForwardPart<S> &part = batch.own(block);
+  const ProductPlace place(part.blocks, block, part.call.shape.outputs);
+  with_kernel<R>(part.call.shape, [&]<int K, int D>() {
+    convolve_tile<S, K, kChannelsOf<R>, D>(part.call, part.blocks.tiling, place, shared);
+  });
 }
 
 } // namespace pdarts::separable

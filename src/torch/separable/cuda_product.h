@@ -50,15 +50,30 @@ template <typename T> struct Quad {
   }
 };
 
-// What a block of a product works on: the grid is [blocks of pixels, groups * column tiles].
+// The blocks of a product: [groups * column tiles][blocks of pixels].
+struct ProductBlocks {
+  ProductTiling tiling;
+  int of_pixels, count;
+
+  ProductBlocks() = default;
+  ProductBlocks(const ProductTiling &tiling, int64_t num_pixels, int groups)
+      : tiling(tiling), of_pixels(int((num_pixels + tiling.pixels() - 1) / tiling.pixels())),
+        count(of_pixels * groups * tiling.column_tiles) {}
+};
+
+// What a block of a product with `columns` columns a group works on.
 struct ProductPlace {
   int64_t first_pixel;
   int group, first_column, num_columns; // of the group
 
-  __device__ __forceinline__ ProductPlace(const ProductTiling &tiling, int columns)
-      : first_pixel(int64_t(blockIdx.x) * tiling.pixels()), group(int(blockIdx.y) / tiling.column_tiles),
-        first_column(int(blockIdx.y) % tiling.column_tiles * tiling.columns()),
-        num_columns(columns - first_column < tiling.columns() ? columns - first_column : tiling.columns()) {}
+  __device__ __forceinline__ ProductPlace(const ProductBlocks &blocks, int block, int columns) {
+    const ProductTiling &tiling = blocks.tiling;
+    const int tile = block / blocks.of_pixels;
+    first_pixel = int64_t(block - tile * blocks.of_pixels) * tiling.pixels();
+    group = tile / tiling.column_tiles;
+    first_column = (tile - group * tiling.column_tiles) * tiling.columns();
+    num_columns = columns - first_column < tiling.columns() ? columns - first_column : tiling.columns();
+  }
 };
 
 // to[pixel][first + column] = the block's quads; `to`: [pixels, step] from the block's first pixel and column on. A tile may have

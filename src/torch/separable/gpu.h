@@ -1,4 +1,5 @@
-// The operation on a GPU: as on the CPU, backward keeps the input and the weights alone, and what the input is normalised by.
+// The operation on a GPU, for several calls at a time: as on the CPU, backward keeps inputs and weights alone, and what the inputs
+// are normalised by.
 #pragma once
 #include <c10/core/DeviceGuard.h>
 
@@ -7,6 +8,9 @@
 
 namespace pdarts::separable {
 namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 // What the input is multiplied with and moved by, and what that came from: [channels]; undefined where there is no BatchNorm.
 struct GpuNorm {
@@ -41,160 +45,305 @@ int64_t pixels_of(const Tensor &x) { return x.numel() / x.size(1); }
 
 Tensor new_workspace(const Tensor &like, int64_t bytes) { return at::empty({bytes}, like.options().dtype(at::kByte)); }
 
-template <typename S> GpuNorm take_norm(const Plan &plan, const Tensor &x, const Tensor &weight, const Tensor &bias) {
-  if (!plan.normalised()) {
-    return {};
-  }
+// An input with BatchNorm's weight and bias, where it has them.
+struct GpuInput {
+  const Plan &plan;
+  Tensor x, weight, bias;
+};
+
+// What each is normalised by.
+template <typename S> std::vector<GpuNorm> take_norms(const std::vector<GpuInput> &inputs) {
   using T = Compute<S>;
-  const int64_t channels = x.size(1);
-  TORCH_CHECK(!plan.training || pixels_of(x) > 1, "separable convolution: no variance in an input ", x.sizes(),
-              ": training needs more than one value per channel");
-  const auto new_values = [&] { return at::empty({channels}, computed_options(x)); };
-  const GpuNorm norm{new_values(), new_values(), new_values(), new_values()};
   const auto &kernels = cuda::table<S>().channelwise;
-  const Tensor workspace = new_workspace(x, kernels.norm_workspace_bytes(pixels_of(x), int(channels)));
-  const channelwise::CudaNorm<S> call{.pixels = pixels_of(x),
-                                      .channels = int(channels),
-                                      .x = const_data<S>(x),
-                                      .weight = values_or_null<T>(weight),
-                                      .bias = values_or_null<T>(bias),
-                                      .running_mean = plan.running_mean.mutable_data_ptr<T>(),
-                                      .running_var = plan.running_var.mutable_data_ptr<T>(),
-                                      .training = plan.training,
-                                      .scale = norm.scale.mutable_data_ptr<T>(),
-                                      .shift = norm.shift.mutable_data_ptr<T>(),
-                                      .mean = norm.mean.mutable_data_ptr<T>(),
-                                      .inverse_deviation = norm.inverse_deviation.mutable_data_ptr<T>(),
-                                      .workspace = workspace.mutable_data_ptr()};
-  cuda::check(kernels.norm(call, cuda::current_stream(x)), "BatchNorm");
-  return norm;
-}
-
-template <typename S>
-Tensor gpu_forward(const Plan &plan, const Tensor &x, const Tensor &depthwise, const Tensor &pointwise,
-                   const GpuNorm &norm) {
-  using T = Compute<S>;
-  const auto &s = plan.shape;
-  const Tensor y = at::empty({s.images, plan.groups * plan.outputs, s.out_height, s.out_width}, x.options(),
-                             at::MemoryFormat::ChannelsLast);
-  if (y.numel() > 0) {
-    const CudaForward<S> call{.shape = cuda_shape(plan),
-                              .x = const_data<S>(x),
-                              .scale = values_or_null<T>(norm.scale),
-                              .shift = values_or_null<T>(norm.shift),
-                              .depthwise = depthwise.const_data_ptr<T>(),
-                              .pointwise = pointwise.const_data_ptr<T>(),
-                              .y = mutable_data<S>(y)};
-    cuda::check(cuda::table<S>().separable.forward(call, cuda::current_stream(x)), "separable convolution");
-  }
-  return y;
-}
-
-// Gradients of the input, both weights and both values of BatchNorm, undefined where not wanted; weights' in the type that is
-// computed with.
-template <typename S>
-std::vector<Tensor> gpu_backward(const Plan &plan, const Wanted &wanted, const Tensor &x, const Tensor &depthwise,
-                                 const Tensor &pointwise, const GpuNorm &norm, const Tensor &y_gradient) {
-  using T = Compute<S>;
-  const auto stream = cuda::current_stream(x);
-  const int64_t channels = x.size(1);
-  const auto &kernels = cuda::table<S>();
-  const CudaShape shape = cuda_shape(plan);
-  const auto like = [](bool is_wanted, const Tensor &tensor) { return is_wanted ? at::empty_like(tensor) : Tensor(); };
-  const auto data = [](const Tensor &tensor) { return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr; };
-  const Tensor input = wanted.normalised_input()
-                           ? at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast)
-                           : Tensor();
-  const bool takes_sums = plan.normalised() && wanted.normalised_input();
-  const Tensor sums = takes_sums ? at::empty({2, channels}, computed_options(x)) : Tensor();
-  const Tensor of_depthwise = like(wanted.depthwise, depthwise), of_pointwise = like(wanted.pointwise, pointwise);
-  if (x.numel() == 0) {
-    for (const Tensor &sum : {of_depthwise, of_pointwise}) {
-      sum.defined() ? sum.zero_() : sum;
+  std::vector<GpuNorm> norms;
+  variable_list workspaces;
+  std::vector<channelwise::CudaNorm<S>> of_kernels;
+  for (const GpuInput &input : inputs) {
+    const Plan &plan = input.plan;
+    const Tensor &x = input.x;
+    if (!plan.normalised()) {
+      norms.emplace_back();
+      continue;
     }
-    const auto zeros = [&] { return wanted.norm ? at::zeros_like(norm.mean) : Tensor(); };
-    return {wanted.input ? input : Tensor(), of_depthwise, of_pointwise, zeros(), zeros()};
+    TORCH_CHECK(!plan.training || pixels_of(x) > 1, "separable convolution: no variance in an input ", x.sizes(),
+                ": training needs more than one value per channel");
+    const int64_t channels = x.size(1);
+    const auto new_values = [&, like = computed_options(x)] { return at::empty({channels}, like); };
+    const GpuNorm &norm = norms.emplace_back(GpuNorm{new_values(), new_values(), new_values(), new_values()});
+    workspaces.push_back(new_workspace(x, kernels.norm_workspace_bytes(pixels_of(x), int(channels))));
+    of_kernels.push_back({.pixels = pixels_of(x),
+                          .channels = int(channels),
+                          .x = const_data<S>(x),
+                          .weight = values_or_null<T>(input.weight),
+                          .bias = values_or_null<T>(input.bias),
+                          .running_mean = plan.running_mean.mutable_data_ptr<T>(),
+                          .running_var = plan.running_var.mutable_data_ptr<T>(),
+                          .training = plan.training,
+                          .scale = norm.scale.mutable_data_ptr<T>(),
+                          .shift = norm.shift.mutable_data_ptr<T>(),
+                          .mean = norm.mean.mutable_data_ptr<T>(),
+                          .inverse_deviation = norm.inverse_deviation.mutable_data_ptr<T>(),
+                          .workspace = workspaces.back().mutable_data_ptr()});
   }
-  const Tensor workspace = new_workspace(x, kernels.separable.backward_workspace_bytes(shape));
-  const CudaBackward<S> call{.shape = shape,
-                             .x = const_data<S>(x),
-                             .scale = values_or_null<T>(norm.scale),
-                             .shift = values_or_null<T>(norm.shift),
-                             .depthwise = depthwise.const_data_ptr<T>(),
-                             .pointwise = pointwise.const_data_ptr<T>(),
-                             .y_gradient = const_data<S>(y_gradient),
-                             .x_gradient = input.defined() ? mutable_data<S>(input) : nullptr,
-                             .depthwise_gradient = data(of_depthwise),
-                             .pointwise_gradient = data(of_pointwise),
-                             .mean = values_or_null<T>(norm.mean),
-                             .norm_sums = data(sums),
-                             .workspace = workspace.mutable_data_ptr()};
-  cuda::check(kernels.separable.backward(call, stream), "separable convolution, backward");
-  const Tensor of_norm_weight = like(wanted.norm, norm.mean), of_norm_bias = like(wanted.norm, norm.mean);
-  if (takes_sums) {
-    const channelwise::CudaNormGradient<S> through{.pixels = pixels_of(x),
-                                                   .channels = int(channels),
-                                                   .training = plan.training,
-                                                   .x = const_data<S>(x),
-                                                   .scale = norm.scale.const_data_ptr<T>(),
-                                                   .mean = norm.mean.const_data_ptr<T>(),
-                                                   .inverse_deviation = norm.inverse_deviation.const_data_ptr<T>(),
-                                                   .sums = sums.const_data_ptr<T>(),
-                                                   .weight_gradient = data(of_norm_weight),
-                                                   .bias_gradient = data(of_norm_bias),
-                                                   .gradient = wanted.input ? mutable_data<S>(input) : nullptr};
-    cuda::check(kernels.channelwise.norm_gradient(through, stream), "BatchNorm, backward");
+  if (!of_kernels.empty()) {
+    cuda::check(kernels.norm(of_kernels.data(), int(of_kernels.size()), cuda::current_stream(inputs[0].x)), "BatchNorm");
   }
-  return {wanted.input ? input : Tensor(), of_depthwise, of_pointwise, of_norm_weight, of_norm_bias};
+  return norms;
 }
 
-// Its differentiable inputs are those of `Separable`.
+// A call on its tensors.
+struct GpuCall {
+  const Plan &plan;
+  Tensor x, depthwise, pointwise; // the weights in the type that is computed with
+  GpuNorm norm;
+
+  bool is_empty() const { return x.numel() == 0; }
+  // Whether both read one input as it is, so that their gradients of it can be one.
+  bool shares_input(const GpuCall &other) const {
+    return !plan.normalised() && !other.plan.normalised() && x.is_same(other.x);
+  }
+};
+
+template <typename S> variable_list gpu_forward(const std::vector<GpuCall> &calls) {
+  using T = Compute<S>;
+  variable_list outputs;
+  std::vector<CudaForward<S>> of_kernels;
+  for (const GpuCall &call : calls) {
+    const auto &s = call.plan.shape;
+    const Tensor y = at::empty({s.images, call.plan.groups * call.plan.outputs, s.out_height, s.out_width},
+                               call.x.options(), at::MemoryFormat::ChannelsLast);
+    outputs.push_back(y);
+    if (!call.is_empty()) {
+      of_kernels.push_back({.shape = cuda_shape(call.plan),
+                            .x = const_data<S>(call.x),
+                            .scale = values_or_null<T>(call.norm.scale),
+                            .shift = values_or_null<T>(call.norm.shift),
+                            .depthwise = call.depthwise.const_data_ptr<T>(),
+                            .pointwise = call.pointwise.const_data_ptr<T>(),
+                            .y = mutable_data<S>(y)});
+    }
+  }
+  const auto stream = cuda::current_stream(calls[0].x);
+  cuda::check(cuda::table<S>().separable.forward(of_kernels.data(), int(of_kernels.size()), stream),
+              "separable convolution");
+  return outputs;
+}
+
+// The memory for a call's gradients, zero where nothing will be computed. Of an input that calls share the first of them has it.
+Gradients new_gradients(const GpuCall &call, const Wanted &wanted, bool has_input) {
+  const auto like = [&](bool is_wanted, const Tensor &tensor) {
+    return !is_wanted ? Tensor() : call.is_empty() ? at::zeros_like(tensor) : at::empty_like(tensor);
+  };
+  const Tensor input = has_input && wanted.normalised_input()
+                           ? at::empty(call.x.sizes(), call.x.options(), at::MemoryFormat::ChannelsLast)
+                           : Tensor();
+  return {input, like(wanted.depthwise, call.depthwise), like(wanted.pointwise, call.pointwise),
+          like(wanted.norm, call.norm.mean), like(wanted.norm, call.norm.mean)};
+}
+
+template <typename T> T *mutable_values_or_null(const Tensor &tensor) {
+  return tensor.defined() ? tensor.mutable_data_ptr<T>() : nullptr;
+}
+
+// From the gradients of what the calls' BatchNorms give to those of their inputs, in place, and to those of weights and biases.
+// `sums`: of each call that has such a gradient.
+template <typename S>
+void pass_through_norms(const std::vector<GpuCall> &calls, const std::vector<Wanted> &wanted, const variable_list &sums,
+                        const std::vector<Gradients> &gradients) {
+  using T = Compute<S>;
+  std::vector<channelwise::CudaNormGradient<S>> of_kernels;
+  for (size_t index = 0; index < calls.size(); ++index) {
+    if (sums[index].defined()) {
+      const GpuCall &call = calls[index];
+      of_kernels.push_back({.pixels = pixels_of(call.x),
+                            .channels = int(call.x.size(1)),
+                            .training = call.plan.training,
+                            .x = const_data<S>(call.x),
+                            .scale = call.norm.scale.const_data_ptr<T>(),
+                            .mean = call.norm.mean.const_data_ptr<T>(),
+                            .inverse_deviation = call.norm.inverse_deviation.const_data_ptr<T>(),
+                            .sums = sums[index].const_data_ptr<T>(),
+                            .weight_gradient = mutable_values_or_null<T>(gradients[index].norm_weight),
+                            .bias_gradient = mutable_values_or_null<T>(gradients[index].norm_bias),
+                            .gradient = wanted[index].input ? mutable_data<S>(gradients[index].input) : nullptr});
+    }
+  }
+  if (!of_kernels.empty()) {
+    const auto stream = cuda::current_stream(calls[0].x);
+    cuda::check(cuda::table<S>().channelwise.norm_gradient(of_kernels.data(), int(of_kernels.size()), stream),
+                "BatchNorm, backward");
+  }
+}
+
+// Gradients of each call, undefined where not wanted; weights' in the type that is computed with. The gradient of an input that
+// calls share is the first's.
+template <typename S>
+std::vector<Gradients> gpu_backward(const std::vector<GpuCall> &calls, const std::vector<Wanted> &wanted,
+                                    const variable_list &y_gradients) {
+  using T = Compute<S>;
+  std::vector<Gradients> gradients;
+  variable_list norm_sums;
+  std::vector<CudaBackward<S>> of_kernels;
+  for (size_t index = 0; index < calls.size(); ++index) {
+    const GpuCall &call = calls[index];
+    size_t first = 0; // with this input
+    while (first < index && !call.shares_input(calls[first])) {
+      ++first;
+    }
+    gradients.push_back(new_gradients(call, wanted[index], first == index));
+    const Gradients &own = gradients[index];
+    const Tensor &input = gradients[first].input;
+    const bool takes_sums = call.plan.normalised() && input.defined() && !call.is_empty();
+    norm_sums.push_back(takes_sums ? at::empty({2, call.x.size(1)}, computed_options(call.x)) : Tensor());
+    if (!call.is_empty()) {
+      of_kernels.push_back({.shape = cuda_shape(call.plan),
+                            .x = const_data<S>(call.x),
+                            .scale = values_or_null<T>(call.norm.scale),
+                            .shift = values_or_null<T>(call.norm.shift),
+                            .depthwise = call.depthwise.const_data_ptr<T>(),
+                            .pointwise = call.pointwise.const_data_ptr<T>(),
+                            .y_gradient = const_data<S>(y_gradients[index]),
+                            .x_gradient = input.defined() ? mutable_data<S>(input) : nullptr,
+                            .depthwise_gradient = mutable_values_or_null<T>(own.depthwise),
+                            .pointwise_gradient = mutable_values_or_null<T>(own.pointwise),
+                            .mean = values_or_null<T>(call.norm.mean),
+                            .norm_sums = mutable_values_or_null<T>(norm_sums[index])});
+    }
+  }
+  const auto &kernels = cuda::table<S>().separable;
+  const int num_calls = int(of_kernels.size());
+  const Tensor workspace = new_workspace(calls[0].x, kernels.backward_workspace_bytes(of_kernels.data(), num_calls));
+  cuda::check(kernels.backward(of_kernels.data(), num_calls, workspace.mutable_data_ptr(),
+                               cuda::current_stream(calls[0].x)),
+              "separable convolution, backward");
+  pass_through_norms<S>(calls, wanted, norm_sums, gradients);
+  return gradients;
+}
+
+// Calls without their differentiable inputs, which stand in one list: first the distinct x, then for each call its weights, of the
+// depthwise and of the pointwise convolution, and weight and bias of its BatchNorm where it has them.
+struct GpuCalls : torch::CustomClassHolder {
+  struct Member {
+    PlanPointer plan;
+    size_t input, weights; // where they stand
+    bool affine;
+    at::ScalarType depthwise_type, pointwise_type;
+  };
+  size_t num_inputs = 0;
+  std::vector<Member> members;
+
+  // Puts the differentiable inputs of `calls` into `tensors`.
+  GpuCalls(const std::vector<Call> &calls, variable_list &tensors) {
+    for (const Call &call : calls) {
+      const auto same = [&](const Tensor &other) { return other.is_same(call.x); };
+      const size_t input = std::find_if(tensors.begin(), tensors.end(), same) - tensors.begin();
+      if (input == tensors.size()) {
+        tensors.push_back(call.x);
+      }
+      members.push_back({call.plan, input, 0, call.norm_weight.defined(), call.depthwise_weight.scalar_type(),
+                         call.pointwise_weight.scalar_type()});
+    }
+    num_inputs = tensors.size();
+    for (size_t index = 0; index < calls.size(); ++index) {
+      const Call &call = calls[index];
+      members[index].weights = tensors.size();
+      tensors.insert(tensors.end(), {call.depthwise_weight, call.pointwise_weight});
+      if (members[index].affine) {
+        tensors.insert(tensors.end(), {call.norm_weight, call.norm_bias});
+      }
+    }
+  }
+};
+
 class GpuSeparable : public torch::autograd::Function<GpuSeparable> {
 public:
-  static Tensor forward(torch::autograd::AutogradContext *context, at::TensorList tensors,
-                        c10::intrusive_ptr<Plan> plan) {
+  static variable_list forward(AutogradContext *context, at::TensorList tensors,
+                               c10::intrusive_ptr<GpuCalls> described) {
     const c10::DeviceGuard guard(tensors[0].device());
-    const Tensor x = dense(tensors[0]);
-    const auto type = computed_options(x).dtype();
-    const Tensor depthwise = tensors[1].to(type).contiguous(), pointwise = tensors[2].to(type).contiguous();
-    const bool affine = tensors.size() > 3;
-    GpuNorm norm;
-    const Tensor y = with_storage_type(x.scalar_type(), [&]<typename S>() {
-      norm = take_norm<S>(*plan, x, affine ? tensors[3] : Tensor(), affine ? tensors[4] : Tensor());
-      return gpu_forward<S>(*plan, x, depthwise, pointwise, norm);
+    // The inputs, then what GpuCall has of each call.
+    variable_list saved;
+    for (const Tensor &x : tensors.slice(0, described->num_inputs)) {
+      saved.push_back(dense(x));
+    }
+    const auto type = computed_options(saved[0]).dtype();
+    variable_list outputs = with_storage_type(saved[0].scalar_type(), [&]<typename S>() {
+      std::vector<GpuInput> inputs;
+      for (const auto &member : described->members) {
+        const at::TensorList weights = tensors.slice(member.weights);
+        inputs.push_back({*member.plan, saved[member.input], member.affine ? weights[2] : Tensor(),
+                          member.affine ? weights[3] : Tensor()});
+      }
+      const std::vector<GpuNorm> norms = take_norms<S>(inputs);
+      std::vector<GpuCall> calls;
+      for (size_t index = 0; index < norms.size(); ++index) {
+        const at::TensorList weights = tensors.slice(described->members[index].weights);
+        const GpuNorm &norm = norms[index];
+        const GpuCall &call = calls.emplace_back(GpuCall{inputs[index].plan, inputs[index].x,
+                                                         weights[0].to(type).contiguous(),
+                                                         weights[1].to(type).contiguous(), norm});
+        saved.insert(saved.end(), {call.depthwise, call.pointwise, norm.scale, norm.shift, norm.mean, norm.inverse_deviation});
+      }
+      return gpu_forward<S>(calls);
     });
-    context->save_for_backward({x, depthwise, pointwise, norm.scale, norm.shift, norm.mean, norm.inverse_deviation});
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
-    context->saved_data["depthwise_type"] = tensors[1].scalar_type();
-    context->saved_data["pointwise_type"] = tensors[2].scalar_type();
-    context->saved_data["affine"] = affine;
-    return y;
+    context->save_for_backward(std::move(saved));
+    context->saved_data["calls"] = c10::IValue::make_capsule(described);
+    return outputs;
   }
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
-                                                 torch::autograd::variable_list gradients) {
+  static variable_list backward(AutogradContext *context, variable_list gradients) {
     TORCH_CHECK(!at::GradMode::is_enabled(),
                 "separable convolution: its gradient cannot be differentiated; call backward without create_graph");
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
-    const auto saved = context->get_saved_variables();
+    const auto described = c10::static_intrusive_pointer_cast<GpuCalls>(context->saved_data["calls"].toCapsule());
+    const variable_list saved = context->get_saved_variables();
     const c10::DeviceGuard guard(saved[0].device());
-    const bool affine = context->saved_data["affine"].toBool();
-    const Wanted wanted{context->needs_input_grad(0), context->needs_input_grad(1), context->needs_input_grad(2),
-                        affine && (context->needs_input_grad(3) || context->needs_input_grad(4))};
-    const GpuNorm norm{saved[3], saved[4], saved[5], saved[6]};
-    auto results = with_storage_type(saved[0].scalar_type(), [&]<typename S>() {
-      return gpu_backward<S>(*plan, wanted, saved[0], saved[1], saved[2], norm, dense(gradients[0]));
-    });
-    const auto as = [&](Tensor &gradient, const char *type) {
-      gradient = gradient.defined() ? gradient.to(context->saved_data[type].toScalarType()) : gradient;
+    std::vector<GpuCall> calls;
+    std::vector<Wanted> wanted;
+    auto of_call = saved.begin() + described->num_inputs;
+    size_t num_results = described->num_inputs;
+    for (const auto &member : described->members) {
+      calls.push_back({*member.plan, saved[member.input], of_call[0], of_call[1],
+                       {of_call[2], of_call[3], of_call[4], of_call[5]}});
+      of_call += 6;
+      const auto is_wanted = [&](size_t index) { return context->needs_input_grad(index); };
+      wanted.push_back({is_wanted(member.input), is_wanted(member.weights), is_wanted(member.weights + 1),
+                        member.affine && (is_wanted(member.weights + 2) || is_wanted(member.weights + 3))});
+      num_results = member.weights + (member.affine ? 4 : 2);
+    }
+    for (Tensor &gradient : gradients) {
+      gradient = dense(gradient);
+    }
+    const auto of_calls = with_storage_type(saved[0].scalar_type(),
+                                            [&]<typename S>() { return gpu_backward<S>(calls, wanted, gradients); });
+    variable_list results(num_results + 1); // and that of `described`
+    const auto as = [](const Tensor &gradient, at::ScalarType type) {
+      return gradient.defined() ? gradient.to(type) : gradient;
     };
-    as(results[1], "depthwise_type");
-    as(results[2], "pointwise_type");
-    results.resize(affine ? 5 : 3);
-    results.emplace_back(); // the plan's
+    for (size_t index = 0; index < calls.size(); ++index) {
+      const auto &member = described->members[index];
+      const Gradients &of = of_calls[index];
+      if (wanted[index].input && of.input.defined()) {
+        Tensor &input = results[member.input];
+        input = input.defined() ? input.add(of.input) : of.input;
+      }
+      results[member.weights] = as(of.depthwise, member.depthwise_type);
+      results[member.weights + 1] = as(of.pointwise, member.pointwise_type);
+      if (member.affine) {
+        results[member.weights + 2] = of.norm_weight;
+        results[member.weights + 3] = of.norm_bias;
+      }
+    }
     return results;
   }
 };
+
+static_assert(kMostCalls <= channelwise::kMostNorms);
+
+// What the calls give, which are at most kMostCalls and all of one device and type.
+variable_list on_gpu(const std::vector<Call> &calls) {
+  variable_list tensors;
+  const auto described = c10::make_intrusive<GpuCalls>(calls, tensors);
+  return GpuSeparable::apply(at::TensorList(tensors), described);
+}
 
 } // namespace
 } // namespace pdarts::separable

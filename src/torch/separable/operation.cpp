@@ -3,8 +3,8 @@
 //
 // On the CPU in bfloat16, single and double precision every image passes through all of it in a core's own cache, and
 // nothing is kept for backward but the input and the weights: the normalised input and what is between the convolutions
-// are computed again. On a GPU the kernels of cuda.h do the same in a few passes over memory. Anything else is composed of
-// libtorch's operations.
+// are computed again. On a GPU the kernels of cuda.h do the same in a few passes over memory, for all calls at once. Anything else
+// is composed of libtorch's operations.
 #include <tuple>
 
 #include <ATen/record_function.h>
@@ -19,9 +19,8 @@
 namespace pdarts::separable {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-using PlanPointer = c10::intrusive_ptr<Plan>;
+// In profiles.
+constexpr const char *kName = "pdarts::separable";
 
 // Its differentiable inputs stand in one list, BatchNorm's weight and bias only where it has them.
 struct Inputs {
@@ -72,19 +71,30 @@ public:
   }
 };
 
-// The same of libtorch's operations: any device and floating-point type.
-Tensor composed(const Plan &plan, const Tensor &x, const Tensor &depthwise_weight, const Tensor &pointwise_weight,
-                const Tensor &norm_weight, const Tensor &norm_bias) {
-  Tensor normalised = x;
-  if (plan.over_ranks) {
-    normalised = sync_batch_norm::normalise({{x, norm_weight, norm_bias, plan.running_mean, plan.running_var}})[0];
-  } else if (plan.normalised()) {
-    normalised = at::batch_norm(x, norm_weight, norm_bias, plan.running_mean, plan.running_var, plan.training,
-                                kMomentum, kEpsilon, /*cudnn_enabled=*/norm_weight.defined());
+Tensor on_cpu(const Call &call) {
+  RECORD_USER_SCOPE(kName);
+  variable_list tensors{call.x, call.depthwise_weight, call.pointwise_weight};
+  if (call.norm_weight.defined()) {
+    tensors.insert(tensors.end(), {call.norm_weight, call.norm_bias});
   }
-  const Tensor middle = depthwise::composed(plan.shape, normalised, depthwise_weight);
+  return Separable::apply(at::TensorList(tensors), call.plan);
+}
+
+// The same of libtorch's operations: any device and floating-point type.
+Tensor composed(const Call &call) {
+  RECORD_USER_SCOPE(kName);
+  const Plan &plan = *call.plan;
+  Tensor normalised = call.x;
+  if (plan.over_ranks) {
+    normalised = sync_batch_norm::normalise(
+        {{call.x, call.norm_weight, call.norm_bias, plan.running_mean, plan.running_var}})[0];
+  } else if (plan.normalised()) {
+    normalised = at::batch_norm(call.x, call.norm_weight, call.norm_bias, plan.running_mean, plan.running_var,
+                                plan.training, kMomentum, kEpsilon, /*cudnn_enabled=*/call.norm_weight.defined());
+  }
+  const Tensor middle = depthwise::composed(plan.shape, normalised, call.depthwise_weight);
   const std::vector<int64_t> one{1, 1}, none{0, 0};
-  return at::conv2d(middle, pointwise_weight, {}, one, none, one, plan.groups);
+  return at::conv2d(middle, call.pointwise_weight, {}, one, none, one, plan.groups);
 }
 
 PlanPointer plan_of(const Tensor &x, const Tensor &depthwise_weight, const Tensor &pointwise_weight, int64_t stride,
@@ -125,44 +135,82 @@ void add_norm(Plan &plan, const Tensor &x, const pdarts_batch_norm &norm) {
   plan.over_ranks = norm.training && sync_batch_norm::is_on();
 }
 
-} // namespace
+Call call_of(const pdarts_separable_call &from) {
+  const auto plan = plan_of(*from.x, *from.depthwise_weight, *from.pointwise_weight, from.stride, from.dilation);
+  Call call{plan, *from.x, *from.depthwise_weight, *from.pointwise_weight};
+  if (const pdarts_batch_norm *norm = from.norm) {
+    add_norm(*plan, call.x, *norm);
+    call.norm_weight = norm->weight ? *norm->weight : Tensor();
+    call.norm_bias = norm->bias ? *norm->bias : Tensor();
+  }
+  return call;
+}
 
-Tensor separable(const Tensor &x, const Tensor &depthwise_weight, const Tensor &pointwise_weight, int64_t stride,
-                 int64_t dilation, const pdarts_batch_norm *norm) {
-  RECORD_USER_SCOPE("pdarts::separable");
-  const auto plan = plan_of(x, depthwise_weight, pointwise_weight, stride, dilation);
-  Tensor norm_weight, norm_bias;
-  if (norm) {
-    add_norm(*plan, x, *norm);
-    norm_weight = norm->weight ? *norm->weight : Tensor();
-    norm_bias = norm->bias ? *norm->bias : Tensor();
-  }
-  const Backend backend = plan->over_ranks && !x.is_cpu() ? Backend::Composed : backend_of(x);
-  if (backend == Backend::Composed) {
-    return composed(*plan, x, depthwise_weight, pointwise_weight, norm_weight, norm_bias);
-  }
-  check_weight(x, depthwise_weight, "depthwise weight");
-  check_weight(x, pointwise_weight, "pointwise weight");
-  for (const Tensor &values : {plan->running_mean, plan->running_var, norm_weight, norm_bias}) {
-    if (values.defined()) {
-      check_kind(x, values, "BatchNorm", is_compute_type_of(x, values));
+// Whether one launch can compute both.
+bool go_together(const Call &first, const Call &second) {
+  return first.x.device() == second.x.device() && first.x.scalar_type() == second.x.scalar_type();
+}
+
+Backend backend_for(const Call &call) {
+  const Backend backend =
+      call.plan->over_ranks && !call.x.is_cpu() ? Backend::Composed : backend_of(call.x);
+  if (backend != Backend::Composed) {
+    check_weight(call.x, call.depthwise_weight, "depthwise weight");
+    check_weight(call.x, call.pointwise_weight, "pointwise weight");
+    for (const Tensor &values : {call.plan->running_mean, call.plan->running_var, call.norm_weight, call.norm_bias}) {
+      if (values.defined()) {
+        check_kind(call.x, values, "BatchNorm", is_compute_type_of(call.x, values));
+      }
     }
   }
-  variable_list tensors{x, depthwise_weight, pointwise_weight};
-  if (norm_weight.defined()) {
-    tensors.insert(tensors.end(), {norm_weight, norm_bias});
+  return backend;
+}
+
+} // namespace
+
+variable_list separable(const std::vector<Call> &calls) {
+  variable_list outputs(calls.size());
+  std::vector<Call> together;
+  std::vector<size_t> places; // of theirs
+  const auto compute_together = [&] {
+    RECORD_USER_SCOPE(kName);
+    const variable_list computed = on_gpu(together);
+    for (size_t index = 0; index < places.size(); ++index) {
+      outputs[places[index]] = computed[index];
+    }
+    together.clear();
+    places.clear();
+  };
+  for (size_t index = 0; index < calls.size(); ++index) {
+    const Call &call = calls[index];
+    switch (backend_for(call)) {
+    case Backend::Composed: outputs[index] = composed(call); break;
+    case Backend::Cpu: outputs[index] = on_cpu(call); break;
+    case Backend::Gpu:
+      if (!together.empty() && (together.size() == kMostCalls || !go_together(together[0], call))) {
+        compute_together();
+      }
+      together.push_back(call);
+      places.push_back(index);
+    }
   }
-  return backend == Backend::Gpu ? GpuSeparable::apply(at::TensorList(tensors), plan)
-                                 : Separable::apply(at::TensorList(tensors), plan);
+  if (!together.empty()) {
+    compute_together();
+  }
+  return outputs;
 }
 
 } // namespace pdarts::separable
 
-char *pdarts_separable(const torch::Tensor *x, const torch::Tensor *depthwise_weight,
-                       const torch::Tensor *pointwise_weight, int64_t stride, int64_t dilation,
-                       const pdarts_batch_norm *norm, torch::Tensor **output) {
+char *pdarts_separable(const pdarts_separable_call *calls, size_t num_calls, torch::Tensor **outputs) {
   return guarded([&] {
-    *output = new torch::Tensor(
-        pdarts::separable::separable(*x, *depthwise_weight, *pointwise_weight, stride, dilation, norm));
+    std::vector<pdarts::separable::Call> all;
+    for (size_t index = 0; index < num_calls; ++index) {
+      all.push_back(pdarts::separable::call_of(calls[index]));
+    }
+    const auto computed = pdarts::separable::separable(all);
+    for (size_t index = 0; index < num_calls; ++index) {
+      outputs[index] = new torch::Tensor(computed[index]);
+    }
   });
 }

@@ -33,6 +33,14 @@ struct Plan : torch::CustomClassHolder {
   int64_t out_pixels() const { return shape.out_height * shape.out_width; }
 };
 
+using PlanPointer = c10::intrusive_ptr<Plan>;
+
+// A call on its differentiable inputs; BatchNorm's weight and bias are undefined where it has none.
+struct Call {
+  PlanPointer plan;
+  Tensor x, depthwise_weight, pointwise_weight, norm_weight, norm_bias;
+};
+
 // Weights [groups * outputs, inputs, 1, 1] as [group][input][outputs, filled up with zeros], or, for the way back,
 // as [group][output][inputs, filled up].
 template <typename T> Buffer<T> pack(const Plan &plan, const Tensor &weight, bool way_back) {

@@ -1,0 +1,61 @@
+// Chunks of pixels whose sums are kept apart, and what blocks sum up of them.
+#pragma once
+#include "../cuda/batch.h"
+#include "cuda_depthwise.h"
+
+namespace pdarts::separable {
+
+// Pixels, cut into at most so many chunks whose sums are kept apart.
+struct Chunks {
+  int64_t pixels;
+  int size, count;
+
+  static Chunks of(int64_t pixels, int most, int least_pixels) {
+    const int64_t share = (pixels + most - 1) / most, least = share > least_pixels ? share : least_pixels;
+    // Pixels that are computed together are of one chunk.
+    const int64_t size = (least + kAdjacent - 1) / kAdjacent * kAdjacent;
+    return {pixels, int(size), int((pixels + size - 1) / size)};
+  }
+  PDARTS_HOST_DEVICE int64_t begin(int chunk) const { return int64_t(chunk) * size; }
+  PDARTS_HOST_DEVICE int length(int chunk) const {
+    const int64_t left = pixels - begin(chunk);
+    return left < size ? int(left) : size;
+  }
+};
+
+// Rows of shares, [count][size], that are added up in their order into to[size].
+template <typename T> struct Shares {
+  const T *from;
+  T *to;
+  int size, count;
+};
+// Those of the weights and of BatchNorm.
+template <typename T> using SharesBatch = cuda::Batch<Shares<T>, 3 * kMostCalls>;
+
+constexpr int kSharesLanes = 32, kSharesThreads = kSharesLanes * cuda::kWarp;
+
+// Blocks of 32 columns.
+template <typename T>
+__global__ void __launch_bounds__(kSharesThreads) add_shares(const __grid_constant__ SharesBatch<T> batch) {
+  __shared__ T sums[kSharesLanes][cuda::kWarp];
+  int block;
+  const Shares<T> &shares = batch.own(block);
+  const int column = block * cuda::kWarp + int(threadIdx.x) % cuda::kWarp, lane = int(threadIdx.x) / cuda::kWarp;
+  T sum = 0;
+  if (column < shares.size) {
+#pragma unroll 4
+    for (int row = lane; row < shares.count; row += kSharesLanes) {
+      sum += shares.from[int64_t(row) * shares.size + column];
+    }
+  }
+  sums[lane][threadIdx.x % cuda::kWarp] = sum;
+  __syncthreads();
+  if (lane == 0 && column < shares.size) {
+    for (int other = 1; other < kSharesLanes; ++other) {
+      sum += sums[other][threadIdx.x];
+    }
+    shares.to[column] = sum;
+  }
+}
+
+} // namespace pdarts::separable

@@ -1,0 +1,167 @@
+// The pointwise weights' gradient: outer products of the output's gradient and the depthwise result, which is computed again.
+#pragma once
+#include "../cuda/batch.h"
+#include "cuda_chunks.h"
+#include "cuda_product.h"
+
+namespace pdarts::separable {
+
+// A block takes a tile of outputs and one of inputs of a group and a chunk of pixels, so many of which it has in shared memory at
+// a time; a thread takes 4 x 4 weights and every so manyth pixel.
+struct OuterTiling {
+  int output_tiles, output_quads, input_tiles, input_quads, lanes, pixels;
+
+  static OuterTiling of(int outputs, int inputs) {
+    constexpr int kMost = 64, kElements = 4096;
+    const auto quads_of = [](int count) {
+      return cuda::divide_up(cuda::divide_up(count, cuda::divide_up(count, kMost)), kQuad);
+    };
+    const int output_quads = quads_of(outputs), input_quads = quads_of(inputs);
+    const int lanes = kCudaThreads / (output_quads * input_quads);
+    const int fitting = kElements / ((output_quads + input_quads) * kQuad);
+    return {cuda::divide_up(outputs, output_quads * kQuad),
+            output_quads,
+            cuda::divide_up(inputs, input_quads * kQuad),
+            input_quads,
+            lanes,
+            (fitting < 128 ? fitting : 128) / kAdjacent * kAdjacent};
+  }
+  PDARTS_HOST_DEVICE int outputs() const { return output_quads * kQuad; }
+  PDARTS_HOST_DEVICE int inputs() const { return input_quads * kQuad; }
+  PDARTS_HOST_DEVICE int threads() const { return output_quads * input_quads * lanes; }
+};
+
+template <typename T> int64_t outer_shared_elements(const OuterTiling &tiling, int taps) {
+  const int64_t pixels = int64_t(tiling.pixels) * (tiling.outputs() + tiling.inputs()) + int64_t(taps) * tiling.inputs();
+  const int64_t sums = int64_t(tiling.threads()) * kQuad * kQuad;
+  return pixels > sums ? pixels : sums;
+}
+
+// Blocks: [groups * output tiles * input tiles][chunks]; shares: [chunk][group][output][input].
+template <typename S> struct OuterPart {
+  CudaBackward<S> call;
+  OuterTiling tiling;
+  Chunks chunks;
+  Compute<S> *shares;
+
+  int64_t num_blocks() const {
+    return int64_t(chunks.count) * call.shape.groups * tiling.output_tiles * tiling.input_tiles;
+  }
+};
+template <typename S> using OuterBatch = cuda::Batch<OuterPart<S>, kMostCalls>;
+
+// D: the dilation where pixels are computed together, else 0.
+template <typename S, int K, int V, int D>
+__device__ __forceinline__ void sum_outer_products(const OuterPart<S> &part, int block, Compute<S> *shared) {
+  using T = Compute<S>;
+  const CudaBackward<S> &call = part.call;
+  const OuterTiling &tiling = part.tiling;
+  const CudaShape &s = call.shape;
+  int tile = block / part.chunks.count;
+  const int chunk = block - tile * part.chunks.count;
+  const int inputs = s.inputs(), tile_inputs = tiling.inputs(), tile_outputs = tiling.outputs();
+  const int first_input = tile % tiling.input_tiles * tile_inputs;
+  tile /= tiling.input_tiles;
+  const int first_output = tile % tiling.output_tiles * tile_outputs, group = tile / tiling.output_tiles;
+  const int num_inputs = inputs - first_input < tile_inputs ? inputs - first_input : tile_inputs;
+  const int num_outputs = s.outputs - first_output < tile_outputs ? s.outputs - first_output : tile_outputs;
+  T *gradient = shared, *middle = gradient + tiling.pixels * tile_outputs, *taps = middle + tiling.pixels * tile_inputs;
+  const CudaInput<S> input{call.x, call.scale, call.shift};
+  const int first_middle = group * inputs + first_input;
+  share_taps(call.depthwise + first_middle * K * K, num_inputs, K * K, tile_inputs, taps);
+  // What is never written stays out of the sums.
+  for (int position = threadIdx.x; position < tiling.pixels * (tile_outputs + tile_inputs); position += kCudaThreads) {
+    shared[position] = 0;
+  }
+  const int quads = tiling.output_quads * tiling.input_quads, lane = int(threadIdx.x) / quads;
+  const int own = int(threadIdx.x) % quads;
+  const int own_output = own / tiling.input_quads * kQuad, own_input = own % tiling.input_quads * kQuad;
+  const bool is_active = lane < tiling.lanes;
+  T sums[kQuad][kQuad] = {};
+  const int length = part.chunks.length(chunk), step = s.groups * s.outputs;
+  const int vectors = num_inputs / V, output_vectors = num_outputs / V;
+  for (int begin = 0; begin < length; begin += tiling.pixels) {
+    const int count = length - begin < tiling.pixels ? length - begin : tiling.pixels;
+    const int64_t first_pixel = part.chunks.begin(chunk) + begin;
+    __syncthreads();
+    const S *from = call.y_gradient + first_pixel * step + group * s.outputs + first_output;
+    for (int item = threadIdx.x; item < count * output_vectors; item += kCudaThreads) {
+      const int pixel = item / output_vectors, output = (item - pixel * output_vectors) * V;
+      T values[V];
+      cuda::load<S, V>(from + int64_t(pixel) * step + output, values);
+#pragma unroll
+      for (int index = 0; index < V; ++index) {
+        gradient[pixel * tile_outputs + output + index] = values[index];
+      }
+    }
+    if constexpr (D > 0) {
+      for (int item = threadIdx.x; item < count / kAdjacent * vectors; item += kCudaThreads) {
+        const int first = item / vectors, channel = (item - first * vectors) * V;
+        T values[kAdjacent][V] = {};
+        depthwise_at_adjacent<S, K, D, V>(s, input,
+                                          Pixel::of(first_pixel + first * kAdjacent, s.out_height, s.out_width),
+                                          first_middle + channel, taps + channel, tile_inputs, values);
+#pragma unroll
+        for (int pixel = 0; pixel < kAdjacent; ++pixel) {
+          cuda::store<T, V>(values[pixel], middle + (first * kAdjacent + pixel) * tile_inputs + channel);
+        }
+      }
+    }
+    for (int item = threadIdx.x; D == 0 && item < count * vectors; item += kCudaThreads) {
+      const int pixel = item / vectors, channel = (item - pixel * vectors) * V;
+      T values[V];
+      depthwise_at<S, K, V>(s, input, Pixel::of(first_pixel + pixel, s.out_height, s.out_width), first_middle + channel,
+                            taps + channel, tile_inputs, values);
+#pragma unroll
+      for (int index = 0; index < V; ++index) {
+        middle[pixel * tile_inputs + channel + index] = values[index];
+      }
+    }
+    __syncthreads();
+    if (is_active) {
+      for (int pixel = lane; pixel < count; pixel += tiling.lanes) {
+        T of_output[kQuad], of_input[kQuad];
+        cuda::load<T, kQuad>(gradient + pixel * tile_outputs + own_output, of_output);
+        cuda::load<T, kQuad>(middle + pixel * tile_inputs + own_input, of_input);
+#pragma unroll
+        for (int output = 0; output < kQuad; ++output) {
+#pragma unroll
+          for (int index = 0; index < kQuad; ++index) {
+            sums[output][index] += of_output[output] * of_input[index];
+          }
+        }
+      }
+    }
+  }
+  // The lanes' sums, added up in their order.
+  __syncthreads();
+  if (is_active) {
+#pragma unroll
+    for (int position = 0; position < kQuad * kQuad; ++position) {
+      shared[(lane * quads + own) * kQuad * kQuad + position] = sums[position / kQuad][position % kQuad];
+    }
+  }
+  __syncthreads();
+  T *to = part.shares + (int64_t(chunk) * s.groups * s.outputs + group * s.outputs + first_output) * inputs + first_input;
+  for (int position = threadIdx.x; position < num_outputs * num_inputs; position += kCudaThreads) {
+    const int output = position / num_inputs, index = position - output * num_inputs;
+    const int quad = output / kQuad * tiling.input_quads + index / kQuad, place = output % kQuad * kQuad + index % kQuad;
+    T total = 0;
+    for (int other = 0; other < tiling.lanes; ++other) {
+      total += shared[(other * quads + quad) * kQuad * kQuad + place];
+    }
+    to[int64_t(output) * inputs + index] = total;
+  }
+}
+
+template <typename S, Reading R>
+__global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
+    outer_product(const __grid_constant__ OuterBatch<S> batch) {
+  PDARTS_DYNAMIC_SHARED(Compute<S>, shared);
+  int block;
+  const OuterPart<S> &part = batch.own(block);
+  with_kernel<R>(part.call.shape,
+                 [&]<int K, int D>() { sum_outer_products<S, K, kChannelsOf<R>, D>(part, block, shared); });
+}
+
+} // namespace pdarts::separable

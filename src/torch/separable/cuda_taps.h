@@ -1,0 +1,141 @@
+// The depthwise weights' gradient, over chunks of pixels.
+#pragma once
+#include "../channelwise/cuda_moments.h"
+#include "../cuda/batch.h"
+#include "cuda_chunks.h"
+
+namespace pdarts::separable {
+
+using channelwise::CudaPlace;
+using channelwise::CudaTiling;
+
+// Blocks: [tiles of middle channels][chunks]; shares: [chunk][middle][taps].
+template <typename S> struct TapsPart {
+  CudaBackward<S> call;
+  CudaTiling tiling; // of vectors of middle channels
+  Chunks chunks;
+  const Compute<S> *middle_gradient;
+  Compute<S> *shares;
+};
+template <typename S> using TapsBatch = cuda::Batch<TapsPart<S>, kMostCalls>;
+
+// Middle channels that a thread sums all taps of: as many as its registers hold, which are too few for 7 x 7.
+template <Reading R> constexpr int kTapChannels = R == Reading::kSingle ? 1 : 2;
+constexpr int kMostPairedKernel = 5;
+
+// D: the dilation where pixels are computed together, else 0.
+template <typename S, int K, int V, int D>
+__device__ __forceinline__ void sum_taps(const TapsPart<S> &work, int block, Compute<S> *shared) {
+  using T = Compute<S>;
+  const CudaBackward<S> &call = work.call;
+  const CudaTiling &tiling = work.tiling;
+  const T *middle_gradient = work.middle_gradient;
+  const CudaShape &s = call.shape;
+  const int tile = block / work.chunks.count, chunk = block - tile * work.chunks.count;
+  const CudaPlace place(tiling, tile);
+  const int middle = place.vector * V, channel = middle % s.channels, padding = s.dilation * (K - 1) / 2;
+  const CudaInput<S> input{call.x, call.scale, call.shift};
+  T sums[K * K][V] = {};
+  if (place.is_active) {
+    const int length = work.chunks.length(chunk);
+    T scale[V], shift[V];
+#pragma unroll
+    for (int part = 0; part < V; ++part) {
+      scale[part] = input.scale ? input.scale[channel + part] : T(1);
+      shift[part] = input.scale ? input.shift[channel + part] : T(0);
+    }
+    if constexpr (D > 0) {
+      for (int index = place.row * kAdjacent; index < length; index += tiling.rows * kAdjacent) {
+        const int64_t position = work.chunks.begin(chunk) + index;
+        const Pixel pixel = Pixel::of(position, s.out_height, s.out_width);
+        T gradient[kAdjacent][V];
+#pragma unroll
+        for (int of = 0; of < kAdjacent; ++of) {
+          cuda::load<T, V>(middle_gradient + (position + of) * s.middle + middle, gradient[of]);
+        }
+        const S *image = call.x + pixel.image * s.height * s.width * s.channels + channel;
+#pragma unroll
+        for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
+          const int row = pixel.row + (kernel_row - (K - 1) / 2) * D;
+          if (row >= 0 && row < s.height) {
+            T values[kReadColumns<K, D, V>][V];
+            read_row<K, D, V>(image + row * s.width * s.channels, s.channels, pixel.column, s.width,
+                              [&](T value, int part) { return relu(value * scale[part] + shift[part]); }, values);
+#pragma unroll
+            for (int tap = 0; tap < K; ++tap) {
+#pragma unroll
+              for (int of = 0; of < kAdjacent; ++of) {
+#pragma unroll
+                for (int part = 0; part < V; ++part) {
+                  sums[kernel_row * K + tap][part] += gradient[of][part] * values[of + tap * D][part];
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+    for (int index = place.row; D == 0 && index < length; index += tiling.rows) {
+      const int64_t position = work.chunks.begin(chunk) + index;
+      const Pixel pixel = Pixel::of(position, s.out_height, s.out_width);
+      T gradient[V];
+      cuda::load<T, V>(middle_gradient + position * s.middle + middle, gradient);
+      const S *image = call.x + pixel.image * s.height * s.width * s.channels + channel;
+#pragma unroll
+      for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
+        const int row = pixel.row * s.stride - padding + kernel_row * s.dilation;
+        if (row < 0 || row >= s.height) {
+          continue;
+        }
+        T values[K][V];
+#pragma unroll
+        for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
+          const int column = pixel.column * s.stride - padding + kernel_column * s.dilation;
+          const bool is_inside = column >= 0 && column < s.width;
+          cuda::load<S, V>(image + (row * s.width + (is_inside ? column : 0)) * s.channels, values[kernel_column]);
+#pragma unroll
+          for (int part = 0; part < V; ++part) {
+            const T value = relu(values[kernel_column][part] * scale[part] + shift[part]);
+            values[kernel_column][part] = is_inside ? value : T(0);
+          }
+        }
+#pragma unroll
+        for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
+#pragma unroll
+          for (int part = 0; part < V; ++part) {
+            sums[kernel_row * K + kernel_column][part] += gradient[part] * values[kernel_column][part];
+          }
+        }
+      }
+    }
+  }
+  T *to = work.shares + (int64_t(chunk) * s.middle + middle) * K * K;
+#pragma unroll
+  for (int tap = 0; tap < K * K; ++tap) {
+    T of_tap[V];
+#pragma unroll
+    for (int part = 0; part < V; ++part) {
+      of_tap[part] = sums[tap][part];
+    }
+    __syncthreads();
+    channelwise::sum_over_rows(tiling, place, of_tap, shared);
+    if (place.is_active && place.row == 0) {
+#pragma unroll
+      for (int part = 0; part < V; ++part) {
+        to[part * K * K + tap] = of_tap[part];
+      }
+    }
+  }
+}
+
+template <typename S, Reading R>
+__global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>) gather_taps(const __grid_constant__ TapsBatch<S> batch) {
+  constexpr int V = kTapChannels<R>;
+  __shared__ Compute<S> shared[V * kCudaThreads];
+  int block;
+  const TapsPart<S> &part = batch.own(block);
+  with_kernel<R, V == 1 ? 7 : kMostPairedKernel>(
+      part.call.shape, [&]<int K, int D>() { sum_taps<S, K, V, D>(part, block, shared); });
+}
+
+} // namespace pdarts::separable
