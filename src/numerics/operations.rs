@@ -12,9 +12,9 @@ use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, Linear, ParameterStore, Stem, channels_last, cross_entropy};
 use crate::search::PartialChannels;
 use crate::torch::{
-    Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableCall, SeparableWeights, TorchError,
-    as_autocast, avg_pool_3x3, branch_sum, bytes_to_device, max_pool_3x3, mix, normalised_windows, relu_depthwise,
-    separable_conv, synchronise_batch_norm,
+    Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableCall, SeparableWeights,
+    TorchError, as_autocast, avg_pool_3x3, branch_sum, bytes_to_device, max_pool_3x3, mix, normalised_windows,
+    relu_depthwise, separable_conv, synchronise_batch_norm,
 };
 
 /// Images, channels, height and width of an operation's input.
