@@ -14,8 +14,9 @@ use precompiled::Precompiled;
 const SHIM: &str = "src/torch";
 
 /// The CPU kernels, each compiled once for each instruction set; which one runs is decided at run time.
-const KERNELS: [&str; 4] = ["channelwise", "depthwise", "pool", "separable"];
-const INSTRUCTION_SETS: [(&str, &[&str]); 3] = [
+const KERNELS: [&str; 4] = ["depthwise", "pool", "separable", "channelwise"];
+type InstructionSet = (&'static str, &'static [&'static str]);
+const INSTRUCTION_SETS: [InstructionSet; 3] = [
     ("baseline", &[]),
     ("avx2", &["-mavx2", "-mfma"]),
     ("avx512", &["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]),
@@ -41,8 +42,13 @@ fn main() -> Result<(), cc::Error> {
     println!("cargo:rerun-if-changed={}", library_dir.join("../../nvidia/cu13").display());
     let nvcc = Nvcc::find(&library_dir);
     let compilation = Compilation::new(&library_dir, nvcc.as_ref());
-    compile_shim(&compilation, &library_dir, nvcc.as_ref())?;
-    compile_kernels(&compilation)?;
+    // The kernels, whose longest files take as long as all others, while libtorch's headers are compiled.
+    std::thread::scope(|scope| {
+        let kernels = instruction_sets().map(|set| scope.spawn(|| compile_kernels(&compilation, set)));
+        let kernels: Vec<_> = kernels.collect();
+        compile_shim(&compilation, &library_dir, nvcc.as_ref())?;
+        kernels.into_iter().try_for_each(|set| set.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })?;
     if let Some(nvcc) = &nvcc {
         nvcc.compile_kernels(&compilation)?;
     }
@@ -142,17 +148,19 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvc
     Ok(())
 }
 
-fn compile_kernels(compilation: &Compilation) -> Result<(), cc::Error> {
+/// Those that the target can have.
+fn instruction_sets() -> impl Iterator<Item = &'static InstructionSet> {
     let is_x86_64 = std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|architecture| architecture == "x86_64");
-    for (name, flags) in INSTRUCTION_SETS.iter().filter(|(name, _)| is_x86_64 || *name == "baseline") {
-        let mut compiler = compiler();
-        for flag in *flags {
-            compiler.flag(flag);
-        }
-        compiler.flag("-ffp-contract=fast").files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/{name}.cpp")));
-        compilation.compile(&mut compiler, &format!("pdarts_kernels_{name}"))?;
+    INSTRUCTION_SETS.iter().filter(move |(name, _)| is_x86_64 || *name == "baseline")
+}
+
+fn compile_kernels(compilation: &Compilation, (name, flags): &InstructionSet) -> Result<(), cc::Error> {
+    let mut compiler = compiler();
+    for flag in *flags {
+        compiler.flag(flag);
     }
-    Ok(())
+    compiler.flag("-ffp-contract=fast").files(KERNELS.map(|kernel| format!("{SHIM}/{kernel}/{name}.cpp")));
+    compilation.compile(&mut compiler, &format!("pdarts_kernels_{name}"))
 }
 
 fn compiler() -> cc::Build {
