@@ -128,7 +128,7 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvc
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .files(
-            ["shim", "autocast", "checkpoint", "kernel_choice", "layout", "profile", "side_stream"]
+            ["shim", "accumulate", "autocast", "checkpoint", "kernel_choice", "layout", "profile", "side_stream"]
                 .map(|name| format!("{SHIM}/{name}.cpp")),
         )
         .files(["cuda/backend", "graph/graph"].map(|name| format!("{SHIM}/{name}.cpp")))

@@ -52,7 +52,7 @@ fn supernet_counts_as_many_parameters_as_the_network_has() {
         };
         let mut counter = Counter::new(Kernels::Cpu, false, false);
         walk_supernet(&size, &mut counter);
-        assert_eq!(counter.parameters, parameters as u64, "{stem:?}");
+        assert_eq!((counter.parameters, counter.tensors), (parameters as u64, trainable.len() as u64), "{stem:?}");
     }
 }
 

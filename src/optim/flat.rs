@@ -1,4 +1,4 @@
-//! All tensors of a group as views into one buffer, their gradients as views into another.
+//! All tensors of a group as views into one buffer, their gradients summed in another.
 //!
 //! Zeroing, clipping, stepping, hashing and saving then work on whole buffers, and a range of the gradient can be
 //! all-reduced without a copy. Tensors start at multiples of 64 bytes; the gaps stay zero.
@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use tch::{Device, Kind, Tensor, no_grad};
 
+use super::gradients::FlatGradients;
 use crate::model::NamedTensor;
-use crate::torch::{TorchError, set_grad};
+use crate::torch::TorchError;
 
 const ALIGNMENT_BYTES: usize = 64;
 
@@ -16,7 +17,7 @@ const ALIGNMENT_BYTES: usize = 64;
 #[derive(Debug)]
 pub struct FlatParameters {
     values: Tensor,
-    gradients: Tensor,
+    gradients: FlatGradients,
     tensors: Vec<Tensor>,
     names: Vec<String>,
     views: Vec<View>,
@@ -30,15 +31,11 @@ impl FlatParameters {
     /// When libtorch refuses, for example for want of memory.
     pub fn flatten(tensors: &[NamedTensor]) -> Result<Self, TorchError> {
         let (values, views) = move_into_one_buffer(tensors)?;
-        let gradients = values.f_zeros_like()?;
-        let mut handles = Vec::with_capacity(tensors.len());
-        for (NamedTensor { tensor, .. }, view) in tensors.iter().zip(&views) {
-            set_grad(tensor, &view.of(&gradients))?;
-            handles.push(tensor.shallow_clone());
-        }
-        let num_parameters = handles.iter().map(Tensor::numel).sum();
+        let handles = || tensors.iter().map(|named| named.tensor.shallow_clone()).collect();
+        let gradients = FlatGradients::zeros(&values, handles(), views.iter().map(View::range))?;
+        let num_parameters = tensors.iter().map(|named| named.tensor.numel()).sum();
         let names = tensors.iter().map(|named| named.name.clone()).collect();
-        Ok(Self { values, gradients, tensors: handles, names, views, num_parameters })
+        Ok(Self { values, gradients, tensors: handles(), names, views, num_parameters })
     }
 
     /// All values, `[buffer length]`, with zeros in the gaps.
@@ -46,8 +43,13 @@ impl FlatParameters {
         &self.values
     }
 
-    /// All gradients, `[buffer length]`, with zeros in the gaps.
+    /// All gradients, `[buffer length]`, with zeros in the gaps: those of backward passes whose gradients were accumulated.
     pub fn gradients(&self) -> &Tensor {
+        self.gradients.buffer()
+    }
+
+    /// What sums the gradients up, for who accumulates those of some parameters before the others are there.
+    pub fn flat_gradients(&self) -> &FlatGradients {
         &self.gradients
     }
 
@@ -68,7 +70,7 @@ impl FlatParameters {
 
     /// Where each tensor lies in the buffer, in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<i64>> {
-        self.views.iter().map(|view| view.start..view.start + view.shape.iter().product::<i64>())
+        self.views.iter().map(View::range)
     }
 
     /// The parts of `buffer`, which has the layout of [`values`](Self::values), that belong to the single tensors.
@@ -86,8 +88,15 @@ impl FlatParameters {
     /// # Errors
     /// When libtorch refuses.
     pub fn zero_gradients(&mut self) -> Result<(), TorchError> {
-        let _ = self.gradients.f_zero_()?;
-        Ok(())
+        self.gradients.zero()
+    }
+
+    /// Adds the gradients of the backward pass that has ended to [`gradients`](Self::gradients).
+    ///
+    /// # Errors
+    /// When libtorch refuses.
+    pub fn accumulate_gradients(&self) -> Result<(), TorchError> {
+        self.gradients.accumulate(0..self.tensors.len())
     }
 
     /// Says whether backward computes gradients for these parameters.
@@ -134,8 +143,13 @@ struct View {
 }
 
 impl View {
+    fn range(&self) -> Range<i64> {
+        self.start..self.start + self.shape.iter().product::<i64>()
+    }
+
     fn of(&self, buffer: &Tensor) -> Tensor {
-        buffer.narrow(0, self.start, self.shape.iter().product()).view(self.shape.as_slice())
+        let Range { start, end } = self.range();
+        buffer.narrow(0, start, end - start).view(self.shape.as_slice())
     }
 }
 
@@ -186,18 +200,55 @@ mod tests {
         assert_eq!(layer_handle.double_value(&[2, 4]), 3.0);
     }
 
+    /// The flat gradient at the first value of each tensor, all of at most 16 values.
+    fn first_values(flat: &FlatParameters) -> Vec<f64> {
+        (0..flat.tensors().len()).map(|tensor| flat.gradients().double_value(&[16 * tensor as i64])).collect()
+    }
+
     #[test]
-    fn backward_accumulates_into_the_flat_gradient() {
-        let tensors = [named("a", &[2], 1.0), named("b", &[2], 2.0)];
+    fn gradients_of_backward_passes_add_up_in_the_flat_gradient() {
+        let tensors = [named("a", &[2], 1.0), named("b", &[2], 2.0), named("unused", &[2], 3.0)];
         let mut flat = FlatParameters::flatten(&tensors).unwrap();
         let loss = || (&tensors[0].tensor * &tensors[1].tensor).sum(Kind::Float);
-        loss().backward();
-        loss().backward();
-        assert_eq!(flat.gradients().double_value(&[0]), 4.0);
-        assert_eq!(flat.gradients().double_value(&[16]), 2.0);
+        for pass in 1..=2 {
+            loss().backward();
+            flat.accumulate_gradients().unwrap();
+            // The next pass adds to none.
+            assert!(tensors.iter().all(|named| !named.tensor.grad().defined()));
+            assert_eq!(first_values(&flat), [2.0, 1.0, 0.0].map(|gradient| f64::from(pass) * gradient));
+        }
         flat.zero_gradients().unwrap();
         flat.set_trained(false);
         assert!(!loss().requires_grad());
         assert_eq!(flat.gradients().abs().sum(Kind::Float).double_value(&[]), 0.0);
+    }
+
+    #[test]
+    fn some_gradients_can_be_accumulated_before_the_others() {
+        let tensors = [named("a", &[2], 1.0), named("b", &[2], 2.0), named("c", &[2], 3.0)];
+        let flat = FlatParameters::flatten(&tensors).unwrap();
+        (&tensors[0].tensor * &tensors[1].tensor * &tensors[2].tensor).sum(Kind::Float).backward();
+        flat.flat_gradients().accumulate(1..3).unwrap();
+        assert_eq!(first_values(&flat), [0.0, 3.0, 2.0]);
+        flat.accumulate_gradients().unwrap();
+        assert_eq!(first_values(&flat), [6.0, 3.0, 2.0]);
+        assert_eq!(flat.gradients().sum(Kind::Float).double_value(&[]), 2.0 * 11.0);
+    }
+
+    #[test]
+    fn gradients_that_a_failed_pass_has_left_are_dropped() {
+        let tensors = [named("a", &[2], 1.0), named("b", &[2], 2.0)];
+        let [a, b] = [0, 1].map(|index: usize| &tensors[index].tensor);
+        let mut flat = FlatParameters::flatten(&tensors).unwrap();
+        let mut power = a.exp();
+        let sum = (&power + b).sum(Kind::Float);
+        // Its gradient needs the value that was there.
+        let _ = no_grad(|| power.fill_(0.0));
+        assert!(sum.f_backward().is_err());
+        assert!(b.grad().defined(), "the pass failed before it left anything");
+        flat.zero_gradients().unwrap();
+        (a * b).sum(Kind::Float).backward();
+        flat.accumulate_gradients().unwrap();
+        assert_eq!(first_values(&flat), [2.0, 1.0]);
     }
 }

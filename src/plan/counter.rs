@@ -22,9 +22,9 @@ impl Kernels {
         if self == Kernels::Gpu { on_gpu } else { 1 }
     }
 
-    /// Of the sums of `tensors` gradients into those of the parameters, where kernels are counted one by one.
-    fn accumulations(self, tensors: u64) -> u64 {
-        if self == Kernels::Gpu { tensors } else { 0 }
+    /// `sums` of gradients, where kernels are counted one by one.
+    fn accumulations(self, sums: u64) -> u64 {
+        if self == Kernels::Gpu { sums } else { 0 }
     }
 }
 
@@ -50,6 +50,8 @@ pub struct Counter {
     pub layers: Vec<Layer>,
     /// Trained values.
     pub parameters: u64,
+    /// Tensors that hold them.
+    pub tensors: u64,
     /// Layers before the first cell, and where each cell ends.
     first_cell: usize,
     cells: Vec<CellEnd>,
@@ -82,6 +84,8 @@ const SEPARABLE_LAUNCHES: [u64; 2] = [1, 3];
 const SEPARABLE_NORM_LAUNCHES: [u64; 2] = [2, 1];
 /// Backward to both weights.
 const SEPARABLE_WEIGHT_LAUNCHES: u64 = 2;
+/// Gradients that one kernel of libtorch's for CUDA 13 adds to those of parameters.
+const ADDED_GRADIENTS: u64 = 448;
 /// Bytes of an index that libtorch's maximum keeps for each value, and of our own.
 const INDEX_BYTES: [u64; 2] = [8, 1];
 
@@ -91,6 +95,7 @@ impl Counter {
         Self {
             layers: Vec::new(),
             parameters: 0,
+            tensors: 0,
             first_cell: 0,
             cells: Vec::new(),
             kernels,
@@ -135,20 +140,32 @@ impl Counter {
         self.layers.iter().map(pass).fold(Pass::default(), |sum, pass| sum + pass)
     }
 
+    /// What ends a backward pass through all layers so far: the gradients of weights, or of alphas, are added up.
+    pub fn accumulation(&mut self) {
+        let launches = |tensors: u64| self.kernels.accumulations(tensors.div_ceil(ADDED_GRADIENTS));
+        self.layers.push(Layer {
+            weight_gradient: Pass::moving(0, launches(self.tensors)),
+            alpha_gradient: Pass::moving(0, launches(1)),
+            ..Layer::new(Class::Elementwise)
+        });
+    }
+
+    fn trains(&mut self, tensors: u64, values: u64) {
+        self.tensors += tensors;
+        self.parameters += values;
+    }
+
     /// BatchNorm with or without its parameters, whatever the network's others have.
     pub fn norm(&mut self, x: FeatureMap, affine: bool) -> FeatureMap {
         let n = x.elements();
-        let mut accumulations = 0;
         if affine {
-            self.parameters += 2 * x.channels;
-            accumulations = self.kernels.accumulations(2);
+            self.trains(2, 2 * x.channels);
         }
         let [forward, backward] = if self.kernels == Kernels::Gpu { SUM_LAUNCHES } else { BATCH_NORM_LAUNCHES };
         self.layers.push(Layer {
             // Statistics, then the values again and the result; backward the same of values and gradients.
             forward: Pass::moving(3 * n, forward),
             input_gradient: Pass::moving(5 * n, backward),
-            weight_gradient: Pass::moving(0, accumulations),
             kept_values: n,
             ..Layer::new(Class::Elementwise)
         });
@@ -213,7 +230,7 @@ impl Layers for Counter {
     fn convolution(&mut self, x: FeatureMap, convolution: Convolution) -> FeatureMap {
         let weights = convolution.weights(x.channels);
         let out = x.strided(convolution.stride).with_channels(convolution.out_channels);
-        self.parameters += weights;
+        self.trains(1, weights);
         let pass = Pass {
             multiply_adds: weights * out.height * out.width,
             values: x.elements() + out.elements(),
@@ -221,8 +238,7 @@ impl Layers for Counter {
         };
         let is_depthwise = convolution.groups > 1 && convolution.groups == x.channels;
         let class = if is_depthwise { Class::Separable } else { Class::Dense };
-        let weight_gradient = Pass { launches: 1 + self.kernels.accumulations(1), ..pass };
-        self.layers.push(Layer { forward: pass, input_gradient: pass, weight_gradient, ..Layer::new(class) });
+        self.layers.push(Layer { forward: pass, input_gradient: pass, weight_gradient: pass, ..Layer::new(class) });
         out
     }
 
@@ -235,12 +251,11 @@ impl Layers for Counter {
             return self.batch_norm(x);
         }
         let n = x.elements();
-        self.parameters += 2 * x.channels;
+        self.trains(2, 2 * x.channels);
         self.layers.push(Layer {
             // Its statistics; backward its values for the sums and for the gradient. The rest is the sum's.
             forward: Pass::moving(n, 0),
             input_gradient: Pass::moving(2 * n, 0),
-            weight_gradient: Pass::moving(0, self.kernels.accumulations(2)),
             kept_values: n,
             ..Layer::new(Class::Elementwise)
         });
@@ -299,7 +314,10 @@ impl Layers for Counter {
             return self.convolution(x, pointwise);
         }
         let weights = Convolution::depthwise(middle, kernel, stride).weights(middle) + pointwise.weights(middle);
-        self.parameters += weights + if normalised && self.affine { 2 * x.channels } else { 0 };
+        self.trains(2, weights);
+        if normalised && self.affine {
+            self.trains(2, 2 * x.channels);
+        }
         let multiply_adds = weights * out.height * out.width;
         let (read, written) = (x.elements(), out.elements());
         // BatchNorm takes its statistics, and backward its sums, in passes of their own.
@@ -310,8 +328,7 @@ impl Layers for Counter {
         let of_group = |launches| if is_first { launches } else { 0 };
         let [forward, backward] =
             [0, 1].map(|pass| self.kernels.launches(of_group(SEPARABLE_LAUNCHES[pass] + of_norm[pass])));
-        let tensors = if normalised && self.affine { 4 } else { 2 };
-        let of_weights = if self.kernels == Kernels::Gpu { of_group(SEPARABLE_WEIGHT_LAUNCHES) + tensors } else { 0 };
+        let of_weights = if self.kernels == Kernels::Gpu { of_group(SEPARABLE_WEIGHT_LAUNCHES) } else { 0 };
         self.layers.push(Layer {
             forward: Pass { multiply_adds, values: read + written + statistics, launches: forward },
             // Backward computes the forward pass again.
@@ -384,7 +401,7 @@ impl Layers for Counter {
     }
 
     fn linear(&mut self, inputs: u64, outputs: u64) {
-        self.parameters += inputs * outputs + outputs;
+        self.trains(2, inputs * outputs + outputs);
         let pass = Pass { multiply_adds: inputs * outputs, values: inputs + outputs, launches: 1 };
         self.layers.push(Layer {
             forward: pass,

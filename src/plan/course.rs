@@ -166,6 +166,7 @@ impl Course {
             };
             let mut network = Counter::new(kernels, false, false);
             walk_supernet(&size, &mut network);
+            network.accumulation();
             let validations = search.epochs.div_ceil(search.validate_every_epochs.max(1));
             phases.push(Phase {
                 name: format!("stage {} ({} cells, {} operations)", index + 1, stage.cells, live.len()),
@@ -292,6 +293,7 @@ fn evaluation_network(
     if let Some(input) = auxiliary_input.filter(|_| config.model.auxiliary_head) {
         walk_auxiliary_head(input, shape.num_classes, &mut network);
     }
+    network.accumulation();
     network
 }
 

@@ -1,7 +1,7 @@
 //! The supernet's tensors under the names of the authors' code, edge by edge; those of ImageNet's stem under PC-DARTS's.
 //!
 //! Here the parameters of an operation stand together for all edges that leave one state; the authors keep one module
-//! per edge and operation. Every tensor of theirs is a view into one of ours, for weights and for gradients.
+//! per edge and operation. Every tensor of theirs is a view into one of ours, and its gradient one into the gradient of ours.
 
 use tch::Tensor;
 
@@ -37,13 +37,7 @@ impl AuthorsTensor {
         self.select(&self.ours)
     }
 
-    /// The same view of the gradient; undefined for statistics.
-    pub fn grad_view(&self) -> Tensor {
-        let grad = self.ours.grad();
-        if grad.defined() { self.select(&grad) } else { grad }
-    }
-
-    /// The same view of a tensor of the shape of ours, such as an optimizer's buffer.
+    /// The same view of a tensor of the shape of ours, such as its gradient or an optimizer's buffer.
     pub fn select(&self, tensor: &Tensor) -> Tensor {
         match self.selection {
             Selection::All => tensor.shallow_clone(),

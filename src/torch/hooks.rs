@@ -1,4 +1,4 @@
-//! Calls when backward has accumulated into a parameter's gradient, so that it can be sent while backward goes on.
+//! Calls when backward has left a parameter's gradient there, so that it can be sent while backward goes on.
 
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};

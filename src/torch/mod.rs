@@ -1,6 +1,7 @@
-//! What tch does not offer: loading libtorch's CUDA half, gradients that are views or of more than scalars, kernels
+//! What tch does not offer: loading libtorch's CUDA half, gradients that are added up at once or of more than scalars, kernels
 //! of our own. The only C++ of the crate.
 
+mod accumulate;
 mod autocast;
 mod branch_sum;
 mod checkpoint;
@@ -27,6 +28,7 @@ use std::ptr;
 use tch::Tensor;
 use torch_sys::C_tensor;
 
+pub use accumulate::{accumulate_gradients, drop_gradients};
 pub use autocast::{Bf16Autocast, allow_tf32, as_autocast};
 pub use branch_sum::{NodeBranch, branch_sum};
 pub use checkpoint::{Part, checkpoint};
@@ -61,7 +63,6 @@ pub enum TorchError {
 }
 
 unsafe extern "C" {
-    fn pdarts_set_grad(parameter: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
     fn pdarts_gradients(
         output: *const C_tensor,
         output_gradient: *const C_tensor,
@@ -71,17 +72,6 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn pdarts_free_message(message: *mut c_char);
     fn pdarts_libtorch_version() -> *const c_char;
-}
-
-/// Makes `gradient` the `.grad` of `parameter`: autograd accumulates into it from now on.
-///
-/// Both have one shape, type and device; `gradient` may be a view into a larger buffer and must be zeroed in place.
-///
-/// # Errors
-/// When libtorch refuses the pair.
-pub fn set_grad(parameter: &Tensor, gradient: &Tensor) -> Result<(), TorchError> {
-    // SAFETY: both pointers come from live tensors; the shim copies the handle and keeps no pointer.
-    take_message(unsafe { pdarts_set_grad(parameter.as_ptr(), gradient.as_ptr()) })
 }
 
 /// The gradients of `inputs` when `output` has `output_gradient`; tch differentiates scalars only. Frees the graph.

@@ -15,10 +15,6 @@ struct Hook {
 };
 } // namespace
 
-char *pdarts_set_grad(torch::Tensor *parameter, torch::Tensor *gradient) {
-  return guarded([&] { parameter->mutable_grad() = *gradient; });
-}
-
 char *pdarts_gradients(const torch::Tensor *output, const torch::Tensor *output_gradient,
                        const torch::Tensor *const *inputs, size_t num_inputs, torch::Tensor **gradients) {
   return guarded([&] {

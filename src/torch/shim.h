@@ -8,12 +8,15 @@
 
 extern "C" {
 // Every function returns nullptr on success, else a message that `pdarts_free_message` releases.
-char *pdarts_set_grad(torch::Tensor *parameter, torch::Tensor *gradient);
+// Adds to `sums`, of one dimension, the gradients that backward has left at `parameters`, and leaves none there.
+char *pdarts_accumulate_gradients(const torch::Tensor *const *parameters, const torch::Tensor *const *sums,
+                                  size_t num_parameters);
+void pdarts_drop_gradients(const torch::Tensor *const *parameters, size_t num_parameters);
 // The gradients of `inputs` when `output` has `output_gradient`: new tensors that the caller owns.
 char *pdarts_gradients(const torch::Tensor *output, const torch::Tensor *output_gradient,
                        const torch::Tensor *const *inputs, size_t num_inputs, torch::Tensor **gradients);
-// Calls `ready(context, index)` whenever backward has accumulated into the gradient of `parameter`, on the thread that did
-// so, until the `*hook` that the caller owns is released.
+// Calls `ready(context, index)` whenever backward has left the gradient of `parameter` there, on the thread that did so,
+// until the `*hook` that the caller owns is released.
 char *pdarts_on_gradient(const torch::Tensor *parameter, void (*ready)(const void *, size_t), const void *context,
                          size_t index, void **hook);
 void pdarts_release_hook(void *hook);

@@ -6,6 +6,7 @@ use tch::Tensor;
 
 use super::replay::{Passed, Replays};
 use super::{ImageBatch, StepImages, StepResult, TrainError};
+use crate::optim::FlatParameters;
 use crate::world::{World, activity};
 
 /// One kind of pass over images and targets.
@@ -16,9 +17,11 @@ pub(super) struct Pass<'a, K> {
     pub kind: K,
     /// What they draw with.
     pub probability: f64,
+    /// What they compute gradients of.
+    pub trained: &'a [&'a FlatParameters],
 }
 
-/// Adds the gradient of the mean loss of `images`, part by part; calls `arm` before the backward pass that completes it, or
+/// Adds up the gradients of the mean loss of `images`, part by part; calls `arm` before the backward pass that completes it, or
 /// after it where that pass is replayed, which calls no hooks. `prepare` gives the inputs of a part's pass, images and targets,
 /// of which `forward` gives the mean loss and the logits.
 ///
@@ -31,7 +34,7 @@ pub(super) fn forward_backward<K: Copy + Eq + Hash>(
     forward: impl Fn(&Tensor, &Tensor) -> Result<Passed, TrainError>,
     arm: impl Fn(),
 ) -> Result<StepResult, TrainError> {
-    let Pass { replays, kind, probability } = pass;
+    let Pass { replays, kind, probability, trained } = pass;
     let num_parts = images.num_parts();
     let mut results = Vec::with_capacity(num_parts);
     for index in 0..num_parts {
@@ -49,6 +52,7 @@ pub(super) fn forward_backward<K: Copy + Eq + Hash>(
             let _span = activity::phase("backward");
             let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
             loss.f_backward()?;
+            trained.iter().try_for_each(|parameters| parameters.accumulate_gradients())?;
             Ok(Passed { loss: loss.f_detach()?, logits: logits.f_detach()? })
         };
         let Passed { loss, logits } = replays.run((kind, num_parts), &[&inputs, &targets], probability, computed)?;

@@ -1,5 +1,7 @@
 //! The evaluation networks: evaluation, gradients with the auxiliary head, steps.
 
+use std::collections::HashMap;
+
 use pdarts::genotype::{Genotype, NetworkKind, NetworkShape, count};
 use pdarts::model::{EvaluationNetwork, NamedTensor, NetworkMode};
 use pdarts::optim::{FlatParameters, FlatStatistics, Optimizer, ParameterGroups, Sgd, SgdOptions, clip_gradient_norm};
@@ -77,17 +79,26 @@ impl<'a> Subject<'a> {
         let auxiliary = self.cross_entropy(&output.auxiliary_logits.unwrap(), &targets);
         let loss = self.cross_entropy(&output.logits, &targets) + auxiliary * self.case.auxiliary_weight;
         loss.backward();
+        self.weights.accumulate_gradients().unwrap();
         loss.double_value(&[])
     }
 
-    /// Compares the fingerprints of all tensors that the fixture has under `prefix`.
-    fn check_fingerprints(&self, prefix: &str, view: impl Fn(&Tensor) -> Tensor) {
+    fn values(&self) -> HashMap<&str, Tensor> {
+        self.tensors().map(|named| (named.name.as_str(), named.tensor.detach())).collect()
+    }
+
+    fn gradients(&self) -> HashMap<&str, Tensor> {
+        let names = self.weights.named_shapes().map(|(name, _)| name);
+        names.zip(self.weights.split(self.weights.gradients())).collect()
+    }
+
+    /// Compares the fingerprints of all tensors that the fixture has under `prefix` with those of `found`.
+    fn check_fingerprints(&self, prefix: &str, found: &HashMap<&str, Tensor>) {
         let expected = self.fixture.names(prefix);
         for name in &expected {
-            let named = self.tensors().find(|named| named.name == *name);
-            let tensor = &named.unwrap_or_else(|| panic!("no tensor {name}")).tensor;
+            let tensor = found.get(name.as_str()).unwrap_or_else(|| panic!("no tensor {name}"));
             let name = format!("{prefix}{name}");
-            self.fixture.close(&name, &fingerprint(&view(tensor)), &name);
+            self.fixture.close(&name, &fingerprint(tensor), &name);
         }
         assert!(expected.len() > 100, "{}: {} fingerprints", self.fixture.path.display(), expected.len());
     }
@@ -108,7 +119,7 @@ fn check_evaluation_and_gradients(kind: NetworkKind, name: &str) {
 
         subject.load_initial_values();
         subject.backward(1);
-        subject.check_fingerprints("grad_fp.", Tensor::grad);
+        subject.check_fingerprints("grad_fp.", &subject.gradients());
     }
 }
 
@@ -125,7 +136,7 @@ fn check_training(kind: NetworkKind, name: &str) {
             sgd.step(&subject.weights, lr).unwrap();
         }
         fixture.close_list("losses", &losses);
-        subject.check_fingerprints("final_fp.", Tensor::detach);
+        subject.check_fingerprints("final_fp.", &subject.values());
     }
 }
 

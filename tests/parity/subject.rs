@@ -1,7 +1,10 @@
 //! A search's state in double precision with a fixture's initial values.
 
+use std::collections::HashMap;
+
 use pdarts::config::{AlphaOptimizerSection, SearchOptimizerSection, StrategyName, WeightOptimizerSection};
 use pdarts::genotype::{CellSwitches, NetworkKind, Switches};
+use pdarts::optim::FlatParameters;
 use pdarts::search::{AuthorsTensor, ForwardMode, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchState};
 use serde::Deserialize;
@@ -132,7 +135,18 @@ impl<'a> Subject<'a> {
         self.state.flat_alphas.zero_gradients().unwrap();
         let loss = self.state.forward(&self.batch(index), ForwardMode::training(0.0)).unwrap().loss;
         loss.backward();
+        self.state.weights.accumulate_gradients().unwrap();
+        self.state.flat_alphas.accumulate_gradients().unwrap();
         loss.double_value(&[])
+    }
+
+    /// The gradients of all parameters, by where their values lie.
+    fn gradients(&self) -> HashMap<usize, Tensor> {
+        let of = |group: &FlatParameters| {
+            let places = group.tensors().into_iter().map(|parameter| parameter.data_ptr() as usize);
+            places.zip(group.split(group.gradients())).collect::<Vec<_>>()
+        };
+        of(&self.state.weights).into_iter().chain(of(&self.state.flat_alphas)).collect()
     }
 
     /// Compares the network's outputs and gradients at the initial values; `gradient` is before the names of the
@@ -145,8 +159,10 @@ impl<'a> Subject<'a> {
         self.load_initial_values();
         let loss = self.backward(0);
         self.fixture.close_list("train_loss", &[loss]);
-        self.check_parameters(gradient, Tensor::grad);
-        self.check_fingerprints("grad_fp.", AuthorsTensor::grad_view);
+        let gradients = self.gradients();
+        let gradient_of = |parameter: &Tensor| &gradients[&(parameter.data_ptr() as usize)];
+        self.check_parameters(gradient, |parameter| gradient_of(parameter).shallow_clone());
+        self.check_fingerprints("grad_fp.", |tensor| tensor.select(gradient_of(&tensor.ours)));
     }
 
     /// Takes the case's alternations of first-order steps and compares all that comes of them.

@@ -128,11 +128,27 @@ fn kernels_of_a_gpu_are_counted_one_by_one() {
         let Layer { forward, input_gradient, weight_gradient, .. } = &layers[index];
         [forward, input_gradient, weight_gradient].map(|pass| pass.launches)
     };
-    // Statistics, what follows, product; product, gather, shares, pass through the norm; two of weights, four sums.
-    assert_eq!(launches(0), [3, 4, 6]);
-    // Another of the group adds the sums of its weights' gradients alone.
-    assert_eq!(launches(1), [0, 0, 4]);
-    assert_eq!(launches(2), [3, 4, 6]);
+    // Statistics, what follows, product; product, gather, shares, pass through the norm; two of weights.
+    assert_eq!(launches(0), [3, 4, 2]);
+    // Another of the group is computed with it.
+    assert_eq!(launches(1), [0, 0, 0]);
+    assert_eq!(launches(2), [3, 4, 2]);
+}
+
+#[test]
+fn gradients_of_all_weights_are_added_by_a_few_kernels_of_a_gpu() {
+    let launches = |kernels, num_norms: usize| {
+        let mut counter = counter(kernels);
+        for _ in 0..num_norms {
+            counter.norm(map(2, 4), true);
+        }
+        counter.accumulation();
+        let last = counter.layers.last().unwrap();
+        (counter.tensors, last.weight_gradient.launches, last.alpha_gradient.launches)
+    };
+    assert_eq!(launches(Kernels::Gpu, 224), (448, 1, 1));
+    assert_eq!(launches(Kernels::Gpu, 225), (450, 2, 1));
+    assert_eq!(launches(Kernels::Cpu, 225), (450, 0, 0));
 }
 
 #[test]

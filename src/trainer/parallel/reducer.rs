@@ -1,8 +1,8 @@
 //! Averages gradients over ranks while the backward pass still computes them.
 //!
 //! The flat gradient is cut into buckets, ranges in the reverse order of use, which is about the order in which backward
-//! completes them. Hooks count down a bucket's parameters; a complete bucket is handed to the communicator as soon as
-//! all buckets before it are, so that every rank sends in one order. The first bucket is small, so that communication
+//! completes them. Hooks count down a bucket's parameters; a complete bucket is summed up and handed to the communicator as
+//! soon as all buckets before it are, so that every rank sends in one order. The first bucket is small, so that communication
 //! begins early. Source: PyTorch Distributed (arXiv:2006.15704), section 3.2.
 
 use std::ops::Range;
@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::config::{Compression, ParallelSection};
-use crate::optim::FlatParameters;
+use crate::optim::{FlatGradients, FlatParameters};
 use crate::torch::GradientHooks;
 use crate::trainer::TrainError;
-use crate::world::{Communicator, CommunicatorError, Label, Pending, ReduceOp};
+use crate::world::{Communicator, Label, Pending, ReduceOp};
 
 const MIB: f64 = 1024.0 * 1024.0;
 
@@ -56,19 +56,19 @@ struct Shared {
 /// A range of the flat gradient that is sent at once.
 struct Bucket {
     range: Range<i64>,
-    num_parameters: usize,
+    /// Whose gradients it holds, by their places in the buffer's order.
+    parameters: Range<usize>,
 }
 
 /// The sending of one step's gradients.
 struct Round {
-    /// The flat buffer.
-    gradients: Tensor,
+    gradients: FlatGradients,
     /// Parameters of each bucket whose gradients are not complete.
     missing: Vec<usize>,
     /// Whether the backward pass under way is the last before the step.
     is_armed: bool,
     /// Buckets that were handed over; those in flight, or why one could not be.
-    sent: Vec<Result<InFlight, CommunicatorError>>,
+    sent: Vec<Result<InFlight, TrainError>>,
 }
 
 struct InFlight {
@@ -87,17 +87,13 @@ impl Reducer {
         communicator: Arc<dyn Communicator>,
         options: ReducerOptions,
     ) -> Result<Self, TrainError> {
-        let gradients = parameters.gradients().shallow_clone();
-        let element_bytes = gradients.kind().elt_size_in_bytes();
+        let gradients = parameters.flat_gradients().shallow_clone();
+        let element_bytes = gradients.buffer().kind().elt_size_in_bytes();
         let ranges: Vec<Range<i64>> = parameters.ranges().collect();
         let buckets = plan_buckets(&ranges, element_bytes, options);
         let mut bucket_of = vec![0; ranges.len()];
         for (index, bucket) in buckets.iter().enumerate() {
-            for (parameter, range) in ranges.iter().enumerate() {
-                if bucket.range.contains(&range.start) {
-                    bucket_of[parameter] = index;
-                }
-            }
+            bucket_of[bucket.parameters.clone()].fill(index);
         }
         let shared = Arc::new(Shared {
             buckets,
@@ -116,7 +112,7 @@ impl Reducer {
     /// Says that the next backward pass is the last before the step: what it completes is sent.
     pub fn arm(&self) {
         let mut round = self.shared.round();
-        round.missing = self.shared.buckets.iter().map(|bucket| bucket.num_parameters).collect();
+        round.missing = self.shared.buckets.iter().map(|bucket| bucket.parameters.len()).collect();
         round.is_armed = true;
     }
 
@@ -146,7 +142,7 @@ impl Shared {
         self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called by autograd when the gradient of a parameter is complete.
+    /// Called by autograd when the gradient of a parameter is complete, at the parameter.
     fn ready(&self, parameter: usize) {
         let mut round = self.round();
         if !round.is_armed {
@@ -164,12 +160,15 @@ impl Shared {
     fn send_up_to(&self, round: &mut Round, end: usize) {
         while round.sent.len() < end && !matches!(round.sent.last(), Some(Err(_))) {
             let index = round.sent.len();
-            let sent = self.send(index, round.slice(&self.buckets[index]));
+            let sent = self.send(round, index);
             round.sent.push(sent);
         }
     }
 
-    fn send(&self, index: usize, slice: Tensor) -> Result<InFlight, CommunicatorError> {
+    fn send(&self, round: &Round, index: usize) -> Result<InFlight, TrainError> {
+        let bucket = &self.buckets[index];
+        round.gradients.accumulate(bucket.parameters.clone())?;
+        let slice = round.slice(bucket);
         let compressed = match self.compression {
             Compression::None => None,
             Compression::Bf16 => Some(no_grad(|| slice.f_to_kind(Kind::BFloat16))?),
@@ -190,7 +189,7 @@ impl Round {
         self.is_armed = false;
         let mut outcome = Ok(());
         for (bucket, sent) in buckets.iter().zip(std::mem::take(&mut self.sent)) {
-            let arrived = sent.map_err(TrainError::from).and_then(|in_flight| self.receive(bucket, in_flight));
+            let arrived = sent.and_then(|in_flight| self.receive(bucket, in_flight));
             outcome = outcome.and(arrived);
         }
         outcome
@@ -205,7 +204,7 @@ impl Round {
     }
 
     fn slice(&self, bucket: &Bucket) -> Tensor {
-        self.gradients.narrow(0, bucket.range.start, bucket.range.end - bucket.range.start)
+        self.gradients.buffer().narrow(0, bucket.range.start, bucket.range.end - bucket.range.start)
     }
 }
 
@@ -213,15 +212,14 @@ impl Round {
 /// ends with the parameter that fills it.
 fn plan_buckets(ranges: &[Range<i64>], element_bytes: usize, options: ReducerOptions) -> Vec<Bucket> {
     let mut buckets = Vec::new();
-    let mut num_parameters = 0;
+    let mut behind = ranges.len();
     // The last range may be followed by a gap, which need not travel.
     let mut end = ranges.last().map_or(0, |range| range.end);
-    for range in ranges.iter().rev() {
-        num_parameters += 1;
+    for (parameter, range) in ranges.iter().enumerate().rev() {
         let limit = if buckets.is_empty() { options.first_bucket_bytes } else { options.bucket_bytes };
         if (end - range.start) as usize * element_bytes >= limit || range.start == 0 {
-            buckets.push(Bucket { range: range.start..end, num_parameters });
-            (num_parameters, end) = (0, range.start);
+            buckets.push(Bucket { range: range.start..end, parameters: parameter..behind });
+            (behind, end) = (parameter, range.start);
         }
     }
     buckets
@@ -233,8 +231,9 @@ mod tests {
 
     use super::*;
     use crate::model::NamedTensor;
+    use crate::world::CommunicatorError;
 
-    fn planned(lengths: &[i64], first: usize, others: usize) -> Vec<(Range<i64>, usize)> {
+    fn planned(lengths: &[i64], first: usize, others: usize) -> Vec<(Range<i64>, Range<usize>)> {
         let starts = lengths.iter().scan(0, |next, length| {
             *next += length;
             Some(*next - length..*next)
@@ -242,14 +241,14 @@ mod tests {
         let compression = Compression::None;
         let options = ReducerOptions { first_bucket_bytes: first, bucket_bytes: others, compression };
         let buckets = plan_buckets(&starts.collect::<Vec<_>>(), 4, options);
-        buckets.into_iter().map(|bucket| (bucket.range, bucket.num_parameters)).collect()
+        buckets.into_iter().map(|bucket| (bucket.range, bucket.parameters)).collect()
     }
 
     #[test]
     fn buckets_cover_the_buffer_from_its_end() {
-        assert_eq!(planned(&[16, 32, 16, 16], 64, 200), [(64..80, 1), (0..64, 3)]);
-        assert_eq!(planned(&[16, 16, 16], 1, 1), [(32..48, 1), (16..32, 1), (0..16, 1)]);
-        assert_eq!(planned(&[16, 16, 16], 1 << 20, 1 << 20), [(0..48, 3)]);
+        assert_eq!(planned(&[16, 32, 16, 16], 64, 200), [(64..80, 3..4), (0..64, 0..3)]);
+        assert_eq!(planned(&[16, 16, 16], 1, 1), [(32..48, 2..3), (16..32, 1..2), (0..16, 0..1)]);
+        assert_eq!(planned(&[16, 16, 16], 1 << 20, 1 << 20), [(0..48, 0..3)]);
         assert_eq!(planned(&[], 1, 1), []);
     }
 
@@ -257,6 +256,8 @@ mod tests {
     #[derive(Default)]
     struct Doubling {
         calls: Mutex<Vec<(usize, i64, Kind)>>,
+        /// The sum of what it was given, each time.
+        totals: Mutex<Vec<f64>>,
         /// The bucket that is refused.
         refused: Option<usize>,
         /// The bucket whose sum fails.
@@ -273,6 +274,7 @@ mod tests {
         fn all_reduce(&self, tensor: &Tensor, _: ReduceOp, label: Label) -> Result<Pending, CommunicatorError> {
             let index = label.index.unwrap();
             self.calls.lock().unwrap().push((index, tensor.size()[0], tensor.kind()));
+            self.totals.lock().unwrap().push(tensor.sum(Kind::Float).double_value(&[]));
             if self.refused == Some(index) {
                 return Err(CommunicatorError::Ended(label));
             }
@@ -316,8 +318,10 @@ mod tests {
     }
 
     impl Subject {
+        /// A pass of the loss, as steps do it.
         fn backward(&self) {
             (&self.tensors[0].tensor * &self.tensors[1].tensor).sum(Kind::Float).backward();
+            self.flat.accumulate_gradients().unwrap();
         }
 
         fn gradient(&self, parameter: i64) -> f64 {
@@ -343,6 +347,33 @@ mod tests {
     }
 
     #[test]
+    fn bucket_that_leaves_during_backward_holds_its_gradients() {
+        let subject = subject(65, Compression::None);
+        let [first, second, unused] = [0, 1, 2].map(|index: usize| &subject.tensors[index].tensor);
+        subject.backward();
+        subject.reducer.arm();
+        (first * second * 2.0 + unused).sum(Kind::Float).backward();
+        // The gradients of the pass before among them.
+        let totals = || subject.communicator.totals.lock().unwrap().clone();
+        assert_eq!(totals(), [16.0 * (1.0 + 3.0 + 6.0), 16.0 * (3.0 + 6.0)]);
+        assert!([first, second, unused].iter().all(|parameter| !parameter.grad().defined()));
+        subject.reducer.finish().unwrap();
+        assert_eq!([0, 1, 2].map(|parameter| subject.gradient(parameter)), [18.0, 18.0, 2.0]);
+        assert_eq!(totals().len(), 2);
+    }
+
+    #[test]
+    fn gradients_that_a_bucket_waited_for_are_in_it_at_the_end() {
+        let subject = subject(1, Compression::None);
+        subject.reducer.arm();
+        // Of a pass after which nobody accumulates, while the bucket of the unused parameter holds the others back.
+        (&subject.tensors[0].tensor * &subject.tensors[1].tensor).sum(Kind::Float).backward();
+        subject.reducer.finish().unwrap();
+        assert_eq!(*subject.communicator.totals.lock().unwrap(), [0.0, 48.0, 48.0]);
+        assert_eq!([0, 1, 2].map(|parameter| subject.gradient(parameter)), [6.0, 6.0, 0.0]);
+    }
+
+    #[test]
     fn accumulated_gradients_travel_with_the_last_backward_only() {
         let subject = subject(1, Compression::None);
         subject.backward();
@@ -364,6 +395,7 @@ mod tests {
         assert_eq!(subject.communicator.calls.lock().unwrap()[0].2, Kind::BFloat16);
         assert_eq!(subject.gradient(0), 6.0);
     }
+
     #[test]
     fn failure_is_told_when_nothing_is_under_way_any_more() {
         let failing = |index| Doubling { failing: Some(index), ..Doubling::default() };

@@ -131,7 +131,12 @@ impl TrainState {
         let mut replays = std::mem::take(&mut self.replays);
         let result = forward_backward(
             images,
-            Pass { replays: &mut replays, kind: PassKind { drops_paths: drop_path > 0.0 }, probability: drop_path },
+            Pass {
+                replays: &mut replays,
+                kind: PassKind { drops_paths: drop_path > 0.0 },
+                probability: drop_path,
+                trained: &[&self.weights],
+            },
             |part| Ok(self.mixed(part, settings)?),
             |images, targets| Ok(self.training_loss(images, targets, drop_path)?),
             || self.ranks.iter().for_each(RankAverages::arm),

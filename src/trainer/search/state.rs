@@ -313,6 +313,8 @@ impl SearchState {
         if trained.weights {
             self.weights.zero_gradients()?;
         }
+        let groups = [(trained.weights, &self.weights), (trained.alphas, &self.flat_alphas)];
+        let groups: Vec<_> = groups.into_iter().filter_map(|(trained, group)| trained.then_some(group)).collect();
         let kind = PassKind { trained, drops_skips: mode.skip_dropout > 0.0 };
         // Taken out, so that the pass can see the rest.
         let mut kept = std::mem::take(&mut self.replays);
@@ -321,7 +323,7 @@ impl SearchState {
         let ranks = self.ranks.iter().filter(|_| trained.weights);
         let result = forward_backward(
             images,
-            Pass { replays, kind, probability: mode.skip_dropout },
+            Pass { replays, kind, probability: mode.skip_dropout, trained: &groups },
             |part| Ok([part.images.shallow_clone(), part.labels.shallow_clone()]),
             |images, labels| Ok(self.loss(images, labels, mode)?),
             || ranks.clone().for_each(RankAverages::arm),
@@ -365,6 +367,7 @@ impl SearchState {
         self.average_alpha_gradient()?;
         if let Some(penalty) = &self.penalty {
             penalty.expected(&self.strategy.mixing(mode)?)?.f_backward()?;
+            self.flat_alphas.accumulate_gradients()?;
         }
         let _span = activity::phase("Adam");
         let norm = gradient_norm(self.flat_alphas.gradients())?;
