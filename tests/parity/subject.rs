@@ -141,7 +141,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The gradients of all parameters, by where their values lie.
-    fn gradients(&self) -> HashMap<usize, Tensor> {
+    pub fn gradients(&self) -> HashMap<usize, Tensor> {
         let of = |group: &FlatParameters| {
             let places = group.tensors().into_iter().map(|parameter| parameter.data_ptr() as usize);
             places.zip(group.split(group.gradients())).collect::<Vec<_>>()
