@@ -78,8 +78,8 @@ const BATCH_NORM_LAUNCHES: [u64; 2] = [4, 2];
 /// Kernels of the program's operations on a GPU, forward and, to the input, backward: statistics, what follows from them, the
 /// result; sums, what follows from them, the gradients.
 const SUM_LAUNCHES: [u64; 2] = [3, 3];
-/// Of the separable convolutions of a group. The product; backward it, the gather into the input and the sums of shares. With BatchNorm its statistics and what follows
-/// from them, backward the pass through it.
+/// Of the separable convolutions of a group: the product; backward it, the gather into the input and the sums of shares. With
+/// BatchNorm its statistics and what follows from them, backward the pass through it.
 const SEPARABLE_LAUNCHES: [u64; 2] = [1, 3];
 const SEPARABLE_NORM_LAUNCHES: [u64; 2] = [2, 1];
 /// Backward to both weights.
