@@ -1,7 +1,7 @@
 //! The gradients of flat parameters: where backward leaves them, and the buffer that sums them up.
 //!
-//! Before a backward pass no parameter has a gradient, so autograd leaves each where it was computed. [`accumulate`] is the only way
-//! from there into the buffer.
+//! Before a backward pass no parameter has a gradient, so autograd leaves each where it was computed. [`accumulate`] is the only
+//! way from there into the buffer.
 //!
 //! [`accumulate`]: FlatGradients::accumulate
 

@@ -1,9 +1,9 @@
 //! Everything that leaves one state of a supernet cell: where the supernet spends its time.
 //!
 //! The state's pools are computed once for all edges; a convolution that several edges keep is one function that reads the
-//! state once, with a group of channels for each edge, and those of all operations are computed together. The last BatchNorm, the architecture weight and the
-//! sum over operations are one function for all of them (see `torch::mix`). This equals one module per edge and
-//! operation exactly; the gain is in memory traffic and in the number of kernels.
+//! state once, with a group of channels for each edge, and those of all operations are computed together. The last
+//! BatchNorm, the architecture weight and the sum over operations are one function for all of them (see `torch::mix`). This
+//! equals one module per edge and operation exactly; the gain is in memory traffic and in the number of kernels.
 
 use tch::Tensor;
 
