@@ -50,12 +50,12 @@ lint: export PDARTS_SHIM = none
 lint:
 	$(CARGO) fmt --all --check
 	shellcheck -x launch/*.sh launch/slurm/* tests/slurm/*.sh
-	$(CARGO) clippy --release $(UNOPTIMISED) --all-targets -- -D warnings
+	$(CARGO) clippy --release $(UNOPTIMISED) --workspace --all-targets -- -D warnings
 	.tools/bin/mdbook build
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(UNOPTIMISED) --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(UNOPTIMISED) --workspace --no-deps --document-private-items
 
 tests:
-	$(CARGO) test --release $(UNOPTIMISED)
+	$(CARGO) test --release $(UNOPTIMISED) --workspace
 
 docs: ## build the documentation as a site: target/book/index.html
 	@launch/setup.sh docs

@@ -3,8 +3,9 @@
 //! As torchvision's `Resize` and `CenterCrop` have it, for which the published figures hold. Only what of the image the
 //! middle shows is decoded and resized.
 
+use pdarts_jpeg::Area;
+
 use super::decode::{ImageError, Picture};
-use super::jpeg::Area;
 use super::resize::{Filter, Region, resize, shrink_for};
 use super::{Draw, Rectangle, Scratch, Transform, UnreadableImage};
 use crate::data::{CHANNELS, StoredImage};

@@ -10,7 +10,8 @@
 
 use std::io::Cursor;
 
-use super::jpeg::{Area, Frame, JpegDecoder, JpegError, Shrink};
+use pdarts_jpeg::{Area, Frame, JpegDecoder, JpegError, Shrink};
+
 use crate::data::{CHANNELS, StoredImage};
 
 /// Pixels that an image may have: the limit of the Python Imaging Library, twice 256 MiB of RGB.

@@ -1,7 +1,7 @@
 //! What is made of a stored image before a network gets it: bytes of one size.
 //!
 //! One file a transform. [`TrainingView`] and [`CentreView`] take photos of any size, as files or pixels, by way of
-//! `decode` and `jpeg`; [`SameSize`] takes what is decoded and of one size, of which it may be told without a pixel, as a
+//! `decode` and the crate `pdarts_jpeg`; [`SameSize`] takes what is decoded and of one size, of which it may be told without a pixel, as a
 //! [`Window`]. They work on bytes; normalisation follows on the device, for a quarter of the memory and of the copies. What
 //! has to be zero after normalisation travels with the batch as a [`Rectangle`].
 
@@ -10,7 +10,6 @@ mod colour_jitter;
 mod cutout;
 mod decode;
 mod flip;
-mod jpeg;
 mod operation;
 mod policy;
 mod random_resized_crop;
@@ -20,13 +19,13 @@ mod training_view;
 mod window;
 
 use fast_image_resize::Resizer;
+pub use pdarts_jpeg::{Area, JpegError, Shrink};
 
 use super::StoredImage;
 
 pub use centre_view::CentreView;
 pub use colour_jitter::{ColourChange, ColourJitter};
 pub use decode::{Decoded, ImageDecoder, ImageError, MAX_PIXELS, Picture};
-pub use jpeg::{Area, JpegError, Shrink};
 pub use policy::Policy;
 pub use random_resized_crop::RandomResizedCrop;
 pub use resize::Filter;

@@ -3,11 +3,11 @@
 //! Boxes are drawn as torchvision's `RandomResizedCrop.get_params` draws them, in the same order. Source: Szegedy et
 //! al., *Going Deeper with Convolutions* (arXiv:1409.4842), section 6.
 
+use pdarts_jpeg::Area;
 use rand::Rng;
 
 use super::Scratch;
 use super::decode::{ImageError, Picture};
-use super::jpeg::Area;
 use super::resize::{Filter, Region, resize, shrink_for};
 
 /// How often a box is drawn before the middle of the image is taken.

@@ -4,11 +4,9 @@ use fast_image_resize::{
     FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer,
     images::{Image, ImageRef},
 };
+use pdarts_jpeg::Shrink;
 
-use super::{
-    decode::{Decoded, ImageError},
-    jpeg::Shrink,
-};
+use super::decode::{Decoded, ImageError};
 
 /// How pixels are interpolated.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Parts, shrunken images and damaged files; whole images are compared with Pillow's in `transform/tests.rs`.
+//! Parts, shrunken images and damaged files; whole images are compared with Pillow's in `src/data/transform/tests.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::*;
 
 /// The JPEG files of `tests/fixtures/transforms/files`, with their names.
 fn files() -> Vec<(String, Vec<u8>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/transforms/files");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/transforms/files");
     let mut files: Vec<_> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap())
