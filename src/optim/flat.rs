@@ -99,6 +99,11 @@ impl FlatParameters {
         self.gradients.accumulate(0..self.tensors.len())
     }
 
+    /// Drops what a backward pass that failed has left and [`gradients`](Self::gradients) does not have.
+    pub fn drop_gradients(&self) {
+        self.gradients.drop_waiting();
+    }
+
     /// Says whether backward computes gradients for these parameters.
     pub fn set_trained(&self, trained: bool) {
         for tensor in &self.tensors {

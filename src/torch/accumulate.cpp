@@ -2,7 +2,7 @@
 //
 // Autograd takes over the tensor that an operation computed as the gradient of a parameter that has none; to one that is there it
 // adds, in a kernel for each parameter. So a parameter has no gradient before a backward pass, and what the pass left is added
-// here, all at once.
+// here, many at once.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 

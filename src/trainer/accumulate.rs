@@ -7,6 +7,7 @@ use tch::Tensor;
 use super::replay::{Passed, Replays};
 use super::{ImageBatch, StepImages, StepResult, TrainError};
 use crate::optim::FlatParameters;
+use crate::torch::TorchError;
 use crate::world::{World, activity};
 
 /// One kind of pass over images and targets.
@@ -51,8 +52,7 @@ pub(super) fn forward_backward<K: Copy + Eq + Hash>(
             }
             let _span = activity::phase("backward");
             let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
-            loss.f_backward()?;
-            trained.iter().try_for_each(|parameters| parameters.accumulate_gradients())?;
+            backward(&loss, trained)?;
             Ok(Passed { loss: loss.f_detach()?, logits: logits.f_detach()? })
         };
         let Passed { loss, logits } = replays.run((kind, num_parts), &[&inputs, &targets], probability, computed)?;
@@ -72,10 +72,43 @@ pub(super) fn forward_backward<K: Copy + Eq + Hash>(
     })
 }
 
+/// Adds up what the gradient of `loss` is. A pass that fails leaves nothing at the parameters that the next would add to.
+fn backward(loss: &Tensor, trained: &[&FlatParameters]) -> Result<(), TrainError> {
+    let added = loss.f_backward().map_err(TorchError::from);
+    let added = added.and_then(|()| trained.iter().try_for_each(|parameters| parameters.accumulate_gradients()));
+    if added.is_err() {
+        trained.iter().for_each(|parameters| parameters.drop_gradients());
+    }
+    Ok(added?)
+}
+
 /// As in `48 images a step on each of 2 ranks, in 4 parts`.
 pub(super) fn describe_batch(global_batch: usize, num_parts: usize, world: &World) -> String {
     let of_rank = global_batch.div_ceil(world.size.max(1));
     let ranks = if world.size > 1 { format!(" on each of {} ranks", world.size) } else { String::new() };
     let parts = if num_parts > 1 { format!(", in {num_parts} parts") } else { String::new() };
     format!("{of_rank} images a step{ranks}{parts}")
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, no_grad};
+
+    use super::*;
+    use crate::model::NamedTensor;
+
+    #[test]
+    fn pass_that_failed_adds_nothing_to_the_one_that_takes_its_place() {
+        let parameter = || Tensor::ones([2], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let tensors = ["a", "b"].map(|name| NamedTensor { name: name.into(), tensor: parameter() });
+        let [a, b] = [0, 1].map(|index: usize| &tensors[index].tensor);
+        let flat = FlatParameters::flatten(&tensors).unwrap();
+        let mut power = a.exp();
+        let fails = (&power + b).sum(Kind::Float);
+        // Its gradient needs the value that was there.
+        let _ = no_grad(|| power.fill_(0.0));
+        assert!(backward(&fails, &[&flat]).is_err());
+        backward(&(a * b).sum(Kind::Float), &[&flat]).unwrap();
+        assert_eq!(flat.gradients().sum(Kind::Float).double_value(&[]), 4.0);
+    }
 }
