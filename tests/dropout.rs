@@ -8,13 +8,17 @@ mod tensors;
 
 use pdarts::genotype::{NUM_EDGES, NetworkKind, Operation, Switches};
 use pdarts::search::{ForwardMode, Mixing, Supernet, SupernetShape};
-use pdarts::torch::{dropout, gradients};
+use pdarts::torch::{dropout, dropouts, gradients};
 use random::draw_alone;
 use tch::{Device, Kind, Tensor};
 use tensors::{device, leaf, pass_in_emulation};
 
 fn ones(kind: Kind) -> Tensor {
     leaf(&Tensor::ones([4, 20, 30, 30], (kind, device())))
+}
+
+fn few_ones(kind: Kind) -> Tensor {
+    leaf(&Tensor::ones([2, 6, 30, 30], (kind, device())))
 }
 
 #[test]
@@ -41,6 +45,35 @@ fn backward_drops_what_forward_dropped() {
         let [gradient] = gradients(&y, &upstream, &[&x]).unwrap().try_into().unwrap();
         assert!(gradient.equal(&y.detach()), "{kind:?}");
     }
+}
+
+/// More copies than a kernel takes at once.
+#[test]
+fn copies_are_drawn_each_by_itself_and_their_gradients_add_up() {
+    let _alone = draw_alone(9);
+    for (kind, tolerance) in [(Kind::Float, 1e-6), (Kind::Double, 1e-14), (Kind::BFloat16, 1e-2)] {
+        let x = few_ones(kind);
+        let copies = dropouts(&x, 0.5, 6).unwrap();
+        let copies_of_ones: Vec<_> = copies.iter().map(Tensor::detach).collect();
+        for (place, copy) in copies_of_ones.iter().enumerate() {
+            for other in &copies_of_ones[..place] {
+                let both = (copy * other).ne(0.0).to_kind(Kind::Double).mean(None).double_value(&[]);
+                assert!((both - 0.25).abs() < 0.03, "{kind:?}: {both}");
+            }
+        }
+        // One of them unused, and one in another layout than that of the input.
+        let weights = [1.0, 2.0, 0.0, 3.0, 4.0, 5.0];
+        let channels_last = |y: &Tensor| y.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        let mut sum = channels_last(&copies[0]) * weights[0];
+        for (copy, weight) in copies.iter().zip(weights).skip(1).filter(|(_, weight)| *weight != 0.0) {
+            sum += copy * weight;
+        }
+        let [gradient] = gradients(&sum, &Tensor::ones_like(&sum), &[&x]).unwrap().try_into().unwrap();
+        let expected: Tensor = copies_of_ones.iter().zip(weights).map(|(copy, weight)| copy * weight).sum();
+        let error = ((gradient - &expected).abs() / expected.clamp_min(1.0)).max().double_value(&[]);
+        assert!(error < tolerance, "{kind:?}: {error}");
+    }
+    assert!(dropouts(&few_ones(Kind::Float), 0.5, 0).unwrap().is_empty());
 }
 
 #[test]
@@ -94,6 +127,7 @@ fn gpu_kernels_pass_in_the_emulation() {
     pass_in_emulation(&[
         "so_many_elements_stay_and_are_scaled_to_keep_the_mean",
         "backward_drops_what_forward_dropped",
+        "copies_are_drawn_each_by_itself_and_their_gradients_add_up",
         "a_seed_of_the_generator_decides_and_each_call_draws_anew",
     ]);
 }

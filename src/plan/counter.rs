@@ -172,15 +172,21 @@ impl Counter {
         x
     }
 
-    /// Dropout on the state, for one edge.
-    pub fn dropout(&mut self, x: FeatureMap) {
-        let n = x.elements();
+    /// Dropout on the state, for each edge by itself.
+    pub fn dropouts(&mut self, x: FeatureMap, edges: u64) {
+        let (n, all) = (x.elements(), edges * x.elements());
         let is_drawn_again = self.kernels == Kernels::Gpu;
+        // Our own kernel reads, or adds up, for all edges at once.
+        let (forward, input_gradient) = if is_drawn_again {
+            (Pass::moving(n + all, 1), Pass::moving(all + n, 1))
+        } else {
+            (Pass::moving(2 * all, 2 * edges), Pass::moving(2 * all, edges))
+        };
         self.layers.push(Layer {
-            forward: Pass::moving(2 * n, if is_drawn_again { 1 } else { 2 }),
-            input_gradient: Pass::moving(2 * n, 1),
-            kept_values: if self.kernels == Kernels::Composed { 0 } else { n },
-            kept_bytes: if is_drawn_again { 0 } else { n },
+            forward,
+            input_gradient,
+            kept_values: if self.kernels == Kernels::Composed { 0 } else { all },
+            kept_bytes: if is_drawn_again { 0 } else { all },
             ..Layer::new(Class::Elementwise)
         });
     }

@@ -150,7 +150,7 @@ fn branch(
         }
         Operation::SkipConnect => {
             if size.skip_dropout {
-                (0..edges).for_each(|_| counter.dropout(x));
+                counter.dropouts(x, edges);
             }
             Branch { elements: x.elements(), edges, normalised: false, is_separable: false, is_state: true }
         }

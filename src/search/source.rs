@@ -14,7 +14,7 @@ use crate::model::{
     BatchNorm, FactorizedReduce, ParameterStore, SeparableChain, SeparableConv, SeparableLayer, drop_path_mask,
     forward_chains,
 };
-use crate::torch::{Branch, DepthwiseGeometry, TorchError, as_autocast, avg_pool_3x3, dropout, max_pool_3x3, mix};
+use crate::torch::{Branch, DepthwiseGeometry, TorchError, as_autocast, avg_pool_3x3, dropouts, max_pool_3x3, mix};
 
 /// The operations that leave one state, with their parameters.
 #[derive(Debug)]
@@ -175,9 +175,9 @@ impl Group {
 
     /// A skip connection drops other elements on every edge.
     fn dropped_identities(&self, x: &Tensor, probability: f64) -> Result<Vec<Branch<'_>>, TorchError> {
-        let on_edge =
-            |node| Ok(Branch { y: dropout(x, probability)?, per_edge: false, running: None, nodes: vec![node] });
-        self.nodes().into_iter().map(on_edge).collect()
+        let nodes = self.nodes();
+        let on_edges = nodes.iter().zip(dropouts(x, probability, nodes.len())?);
+        Ok(on_edges.map(|(node, y)| Branch { y, per_edge: false, running: None, nodes: vec![*node] }).collect())
     }
 
     fn nodes(&self) -> Vec<i64> {

@@ -116,8 +116,8 @@ char *pdarts_replay_graph(void *graph, double probability);
 // Its kernels and copies.
 int64_t pdarts_graph_size(const void *graph);
 void pdarts_release_graph(void *graph);
-// Dropout by draws that a replay repeats; `*output` is a new tensor that the caller owns.
-char *pdarts_dropout(const torch::Tensor *x, double probability, torch::Tensor **output);
+// Dropout by draws that a replay repeats, each copy by its own; `outputs` are new tensors that the caller owns.
+char *pdarts_dropouts(const torch::Tensor *x, double probability, size_t num_copies, torch::Tensor **outputs);
 // Windows on images in bytes [M, H, W, 3], as rows of `windows` [N, 8] tell them (torch/windows.rs), normalised with three means
 // and three standard deviations in `colours`, into `y` [N, H, W, 3]: where GPU kernels compute, by one.
 char *pdarts_write_windows(const torch::Tensor *images, const torch::Tensor *windows, const float *colours,

@@ -28,7 +28,7 @@ bool probe() {
     cudaGetLastError();
     return false;
   }
-  const int result = compiled()->of_float.dropout.forward(value, value, 1, {1, 0.5, nullptr, nullptr}, nullptr);
+  const int result = compiled()->of_float.dropout.forward(value, {{value}, 1}, 1, {1, 0.5, nullptr, nullptr}, nullptr);
   const bool runs = result == 0 && cudaDeviceSynchronize() == cudaSuccess;
   cudaGetLastError();
   cudaFree(value);
