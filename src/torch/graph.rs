@@ -11,7 +11,7 @@ use super::{TorchError, take_message};
 unsafe extern "C" {
     fn pdarts_use_own_stream(device: i64) -> *mut c_char;
     fn pdarts_peak_gpu_bytes(device: i64, bytes: *mut i64) -> *mut c_char;
-    fn pdarts_begin_graph(device: i64, graph: *mut *mut c_void) -> *mut c_char;
+    fn pdarts_begin_graph(device: i64, shares: *const c_void, graph: *mut *mut c_void) -> *mut c_char;
     fn pdarts_finish_graph(graph: *mut c_void) -> *mut c_char;
     fn pdarts_replay_graph(graph: *mut c_void, probability: f64) -> *mut c_char;
     fn pdarts_graph_size(graph: *const c_void) -> i64;
@@ -53,13 +53,21 @@ impl Graph {
     /// Work that waits for the device, or that copies from memory which is not page-locked, cannot be recorded. What it draws
     /// by [`dropout`](super::dropout()), each replay draws anew.
     ///
+    /// It works in the memory of the graph `shares`, if there is one, and of those that shares with: what one of them leaves is
+    /// gone when another is replayed. All must be recorded on one stream.
+    ///
     /// # Errors
     /// Those of `work`, and when CUDA cannot record it.
-    pub fn record<R, E: From<TorchError>>(device: usize, work: impl FnOnce() -> Result<R, E>) -> Result<(Self, R), E> {
+    pub fn record<R, E: From<TorchError>>(
+        device: usize,
+        shares: Option<&Graph>,
+        work: impl FnOnce() -> Result<R, E>,
+    ) -> Result<(Self, R), E> {
         let mut inner = ptr::null_mut();
         let device = i64::try_from(device).unwrap_or(i64::MAX);
-        // SAFETY: a place for the result.
-        take_message(unsafe { pdarts_begin_graph(device, &mut inner) })?;
+        let shares = shares.map_or(ptr::null(), |graph| graph.inner.cast_const());
+        // SAFETY: a live graph or null, and a place for the result.
+        take_message(unsafe { pdarts_begin_graph(device, shares, &mut inner) })?;
         // From here on dropped, and so ended, whatever happens.
         let graph = Self { inner };
         let result = work()?;
@@ -101,7 +109,7 @@ mod tests {
             println!("SKIPPED: this machine has a GPU");
             return;
         }
-        let error = Graph::record::<(), TorchError>(0, || panic!("nothing is recorded")).unwrap_err().to_string();
+        let error = Graph::record::<(), TorchError>(0, None, || panic!("nothing is recorded")).unwrap_err().to_string();
         assert!(!error.is_empty() && error.lines().count() == 1, "{error}");
         assert!(use_own_stream(0).is_err());
     }

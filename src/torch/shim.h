@@ -107,8 +107,9 @@ void pdarts_release_event(void *event);
 char *pdarts_peak_gpu_bytes(int64_t device, int64_t *bytes);
 // From now on the calling thread queues its work on GPU `device` on a stream of its own.
 char *pdarts_use_own_stream(int64_t device);
-// Begins to record what the thread queues on that stream; the caller owns `*graph`.
-char *pdarts_begin_graph(int64_t device, void **graph);
+// Begins to record what the thread queues on that stream; the caller owns `*graph`. Its work shares the memory of the graph
+// `shares`, which may be null.
+char *pdarts_begin_graph(int64_t device, const void *shares, void **graph);
 // Ends the recording.
 char *pdarts_finish_graph(void *graph);
 // Queues what was recorded; its draws are made with `probability`.

@@ -2,7 +2,8 @@
 //! recorded the second time, and replayed from then on.
 //!
 //! What a replay reads and writes stands where it stood when it was recorded: parameters, statistics and gradients in their flat
-//! buffers, a step's images in tensors that are kept here.
+//! buffers, a step's images in tensors that are kept here. All passes of a state share the memory for what is between: they are
+//! replayed one after the other, and what a pass leaves is copied behind it.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -92,7 +93,7 @@ impl<K: Copy + Eq + Hash> Replays<K> {
                 self.passes.insert(key, None);
                 return pass(inputs);
             }
-            Some(None) => match Recorded::new(device, inputs, &pass) {
+            Some(None) => match Recorded::new(device, self.shares(), inputs, &pass) {
                 Ok(recorded) => {
                     tracing::debug!("recorded a CUDA graph of {} nodes", recorded.graph.size());
                     self.passes.insert(key.clone(), Some(recorded));
@@ -111,16 +112,22 @@ impl<K: Copy + Eq + Hash> Replays<K> {
             _ => pass(inputs),
         }
     }
+
+    /// Whose memory another pass can be recorded in.
+    fn shares(&self) -> Option<&Graph> {
+        self.passes.values().flatten().map(|recorded| &recorded.graph).next()
+    }
 }
 
 impl Recorded {
     fn new(
         device: usize,
+        shares: Option<&Graph>,
         inputs: &[&Tensor],
         pass: impl Fn(&[&Tensor]) -> Result<Passed, TrainError>,
     ) -> Result<Self, TrainError> {
         let kept = no_grad(|| inputs.iter().map(|input| input.f_detach_copy()).collect::<Result<Vec<_>, _>>())?;
-        let (graph, outputs) = Graph::record(device, || pass(&kept.iter().collect::<Vec<_>>()))?;
+        let (graph, outputs) = Graph::record(device, shares, || pass(&kept.iter().collect::<Vec<_>>()))?;
         Ok(Self { graph, inputs: kept, outputs })
     }
 

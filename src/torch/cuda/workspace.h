@@ -4,7 +4,7 @@
 
 namespace pdarts::cuda {
 
-// Cuts parts off a workspace, one behind the other, each where any type may begin. Of a workspace that is null it tells how many
+// Cuts parts off a workspace, one behind the other, each where any vector of four may begin. Of a workspace that is null it tells how many
 // bytes they take.
 class Parts {
 public:
@@ -12,7 +12,7 @@ public:
 
   // `part` becomes an array of `count`.
   template <typename Part> void cut(Part *&part, int64_t count) {
-    constexpr int64_t kAlignment = 16;
+    constexpr int64_t kAlignment = 32;
     part = reinterpret_cast<Part *>(end_);
     end_ += (count * int64_t(sizeof(Part)) + kAlignment - 1) / kAlignment * kAlignment;
   }

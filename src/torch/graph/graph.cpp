@@ -64,16 +64,19 @@ void check(cudaError_t result, const char *what) {
   }
 }
 
-// Recorded work. While it is recorded, what the stream allocates comes from memory that nothing else uses.
+// Recorded work. While it is recorded, what the stream allocates comes from memory that nothing else uses but the graph that it
+// shares it with, if there is one.
 class Graph {
 public:
-  explicit Graph(c10::DeviceIndex device) : device_(device) {
+  Graph(c10::DeviceIndex device, const Graph *shares) : device_(device) {
     const auto stream = at::accelerator::getCurrentStream(device);
     stream_ = static_cast<cudaStream_t>(stream.native_handle());
     TORCH_CHECK(stream_, "the default stream cannot be recorded");
     slots_.values = at::empty({1 + kMaxDraws}, at::TensorOptions(at::kLong).device(c10::Device(c10::kCUDA, device)));
     static std::atomic<c10::CaptureId_t> next_pool{uint64_t(1) << 32};
-    pool_ = {next_pool++, 0};
+    pool_ = shares ? shares->pool_ : c10::MempoolId_t{next_pool++, 0};
+    // The same work done before has left as much memory in libtorch's cache, which is not given back while something is recorded.
+    allocator().emptyCache();
     allocator().beginAllocateToPool(device_, pool_, [stream = stream_](cudaStream_t other) { return other == stream; });
     owns_pool_ = allocates_ = true;
     // Other threads may ask the GPU questions meanwhile.
@@ -163,8 +166,8 @@ private:
 #ifdef PDARTS_HAS_CUDA_KERNELS
 using pdarts::graph::Graph;
 
-char *pdarts_begin_graph(int64_t device, void **graph) {
-  return guarded([&] { *graph = new Graph(device); });
+char *pdarts_begin_graph(int64_t device, const void *shares, void **graph) {
+  return guarded([&] { *graph = new Graph(device, static_cast<const Graph *>(shares)); });
 }
 
 char *pdarts_finish_graph(void *graph) {
@@ -183,7 +186,7 @@ namespace {
 constexpr const char *kNone = "this program was compiled without GPU kernels";
 } // namespace
 
-char *pdarts_begin_graph(int64_t, void **) { return strdup(kNone); }
+char *pdarts_begin_graph(int64_t, const void *, void **) { return strdup(kNone); }
 char *pdarts_finish_graph(void *) { return strdup(kNone); }
 char *pdarts_replay_graph(void *, double) { return strdup(kNone); }
 int64_t pdarts_graph_size(const void *) { return 0; }
