@@ -6,10 +6,8 @@ use std::process::Command;
 use std::{fs, io};
 
 mod nvcc;
-mod precompiled;
 
 use nvcc::Nvcc;
-use precompiled::Precompiled;
 
 const SHIM: &str = "src/torch";
 
@@ -42,7 +40,7 @@ fn main() -> Result<(), cc::Error> {
     println!("cargo:rerun-if-changed={}", library_dir.join("../../nvidia/cu13").display());
     let nvcc = Nvcc::find(&library_dir);
     let compilation = Compilation::new(&library_dir, nvcc.as_ref());
-    // The kernels, whose longest files take as long as all others, while libtorch's headers are compiled.
+    // The kernels beside the one file of all others, which takes as long.
     std::thread::scope(|scope| {
         let kernels = instruction_sets().map(|set| scope.spawn(|| compile_kernels(&compilation, set)));
         let kernels: Vec<_> = kernels.collect();
@@ -119,6 +117,9 @@ fn hash_files(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
 fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvcc>) -> Result<(), cc::Error> {
     let include = library_dir.join("../include");
     let mut compiler = compiler();
+    if sanitizer().is_some() {
+        compiler.opt_level(0);
+    }
     if let Some(nvcc) = nvcc {
         compiler.define("PDARTS_HAS_CUDA_KERNELS", None).include(&nvcc.include);
     }
@@ -127,20 +128,8 @@ fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvc
         .flag("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .files(
-            ["shim", "accumulate", "autocast", "checkpoint", "kernel_choice", "layout", "profile", "side_stream"]
-                .map(|name| format!("{SHIM}/{name}.cpp")),
-        )
-        .files(["cuda/backend", "graph/graph"].map(|name| format!("{SHIM}/{name}.cpp")))
-        .files(["normalise", "reduction"].map(|part| format!("{SHIM}/sync_batch_norm/{part}.cpp")))
-        .files(
-            ["branch_sum", "depthwise", "dropout", "mix", "pool", "separable", "windows"]
-                .map(|part| format!("{SHIM}/{part}/operation.cpp")),
-        );
-    let header = format!("{SHIM}/shim.h");
-    let precompiled = (!compilation.is_current).then(|| Precompiled::new(&mut compiler, &header, compilation.out()));
+        .file(format!("{SHIM}/unit.cpp"));
     compilation.compile(&mut compiler, "pdarts_shim")?;
-    drop(precompiled);
     // libtorch's own OpenMP runtime where it ships one: two would mean two pools of threads.
     let shipped = library_dir.join("libgomp.so.1");
     let openmp = if shipped.exists() { shipped.display().to_string() } else { "-lgomp".into() };
@@ -167,8 +156,9 @@ fn compiler() -> cc::Build {
     let mut compiler = cc::Build::new();
     compiler.cpp(true).std("c++20").opt_level(3).debug(false).warnings(false);
     if let Some(sanitizer) = sanitizer() {
-        // Optimised less: with its checks everywhere, the compiler would take minutes a file.
+        // Optimised less, and checks are calls where there are many: written out, they would take the compiler minutes a file.
         compiler.flag(sanitizer).flag("-fno-omit-frame-pointer").opt_level(1).flag("-g1");
+        compiler.flag_if_supported("--param=asan-instrumentation-with-call-threshold=100");
     }
     compiler
 }
