@@ -33,13 +33,14 @@ template <typename Part, int N> struct Batch {
 template <typename Kernel, typename Part, int N>
 void launch(Kernel kernel, const Batch<Part, N> &batch, int threads, Stream stream) {
   static_assert(sizeof(batch) <= 4000, "more than a kernel's arguments may take");
-  // What every GPU gives without being asked.
-  constexpr int64_t kOrdinaryShared = 48 * 1024;
+  // What every GPU gives without being asked, and what each of those that kernels are compiled for can give. A recorded launch must
+  // not find less allowed than it takes, so that it is the same for all.
+  constexpr int64_t kOrdinaryShared = 48 * 1024, kAllowedShared = 96 * 1024;
   if (batch.num_blocks == 0) {
     return;
   }
   if (batch.shared_bytes > kOrdinaryShared) {
-    PDARTS_ALLOW_SHARED(kernel, batch.shared_bytes);
+    PDARTS_ALLOW_SHARED(kernel, batch.shared_bytes > kAllowedShared ? batch.shared_bytes : kAllowedShared);
   }
   PDARTS_LAUNCH(kernel, dim3(unsigned(batch.num_blocks)), dim3(unsigned(threads)), batch.shared_bytes, stream, batch);
 }
