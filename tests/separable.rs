@@ -13,7 +13,7 @@ use pdarts::torch::{
 };
 use random::draw_alone;
 use tch::{Kind, Tensor, no_grad};
-use tensors::{computed_in, device, error, leaf, on_cpu_kernels, pass_in_emulation};
+use tensors::{computed_in, device, error, leaf, on_cpu_kernels, on_fast_kernels, pass_in_emulation};
 
 const SIZES: [(i64, i64); 4] = [(1, 1), (3, 2), (5, 7), (4, 19)];
 
@@ -45,8 +45,8 @@ impl Case {
     fn all() -> impl Iterator<Item = Case> {
         let norms = [Norm::Without, Norm::Plain, Norm::Affine, Norm::Evaluation];
         let geometries = [3, 5, 7].into_iter().flat_map(|kernel| [(1, 1), (2, 1), (1, 2), (2, 2)].map(|g| (kernel, g)));
-        // The emulation takes its time: it does one norm for each geometry and shape, in turns.
-        let is_taken = move |turn: usize, norm| on_cpu_kernels() || norms[turn % norms.len()] == norm;
+        // The slow do one norm for each geometry and shape, in turns.
+        let is_taken = move |turn: usize, norm| on_fast_kernels() || norms[turn % norms.len()] == norm;
         let shapes = geometries.enumerate().flat_map(move |geometry| norms.map(|norm| (geometry, norm)));
         // Rows of which GPUs compute several pixels at a time.
         let rows = [3, 5].into_iter().flat_map(move |kernel| {
@@ -82,7 +82,7 @@ impl Case {
             shapes.filter(move |(index, _)| is_taken(turn + index, norm)).map(
                 move |(_, ((channels, edges, groups, outputs), size))| {
                     // Also for so many images.
-                    let has_many = kernel == 5 && (on_cpu_kernels() || norm == Norm::Affine);
+                    let has_many = kernel == 5 && (on_fast_kernels() || norm == Norm::Affine);
                     let batch = if has_many { 35 } else { 3 };
                     Case { batch, channels, size, edges, groups, outputs, kernel, stride, dilation, norm }
                 },

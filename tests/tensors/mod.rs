@@ -48,6 +48,12 @@ pub fn on_cpu_kernels() -> bool {
     std::env::var("PDARTS_TEST_DEVICE").map_or(true, |device| device == "cpu")
 }
 
+/// Whether the CPU's kernels of its best instruction set compute: others, and the emulation, take their time.
+#[allow(dead_code)] // as above
+pub fn on_fast_kernels() -> bool {
+    on_cpu_kernels() && std::env::var_os("ATEN_CPU_CAPABILITY").is_none()
+}
+
 /// What values that are stored as `kind` are computed with. (libtorch rounds sums of bfloat16 after each addition.)
 #[allow(dead_code)] // as above
 pub fn computed_in(kind: Kind) -> Kind {
