@@ -13,6 +13,7 @@ UNOPTIMISED := --config 'profile.release.package.pdarts.opt-level=0'
 # Of tests that run long.
 LESS_OPTIMISED := --config 'profile.release.package.pdarts.opt-level=1'
 KERNEL_TESTS := branch_sum depthwise separable mix pool sync_batch_norm
+SLURM_TEST := jobs_end_with_what_the_same_ranks_find_elsewhere
 # What has threads of its own; the last line is of ranks, in tests/nccl.
 THREADED := data::loader data::prefetch data::parallel data::buffer_pool data::bad_images data::shards::pack \
 	run:: trace:: world:: trainer::parallel \
@@ -54,8 +55,12 @@ lint:
 	.tools/bin/mdbook build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release $(UNOPTIMISED) --workspace --no-deps --document-private-items
 
+# The cluster's test waits for most of its time, so it runs beside the others; what it says comes last.
 tests:
-	$(CARGO) test --release $(UNOPTIMISED) --workspace
+	$(CARGO) test --release $(UNOPTIMISED) --workspace --no-run
+	@folder=$$(mktemp -d); $(CARGO) test --release $(UNOPTIMISED) --test slurm >$$folder/slurm 2>&1 & slurm=$$!; \
+	$(CARGO) test --release $(UNOPTIMISED) --workspace -- --skip $(SLURM_TEST); code=$$?; \
+	echo "beside these:"; wait $$slurm || code=$$?; cat $$folder/slurm; rm -r $$folder; exit $$code
 
 docs: ## build the documentation as a site: target/book/index.html
 	@launch/setup.sh docs
