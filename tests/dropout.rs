@@ -21,6 +21,11 @@ fn few_ones(kind: Kind) -> Tensor {
     leaf(&Tensor::ones([2, 6, 30, 30], (kind, device())))
 }
 
+/// The same values in another layout than that of the tensors above.
+fn channels_last(y: &Tensor) -> Tensor {
+    y.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+}
+
 #[test]
 fn so_many_elements_stay_and_are_scaled_to_keep_the_mean() {
     let _alone = draw_alone(5);
@@ -40,8 +45,7 @@ fn backward_drops_what_forward_dropped() {
     for kind in [Kind::Float, Kind::Double] {
         let x = ones(kind);
         let y = dropout(&x, 0.3).unwrap();
-        // In another layout than that of the input.
-        let upstream = Tensor::ones_like(&y).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+        let upstream = channels_last(&Tensor::ones_like(&y));
         let [gradient] = gradients(&y, &upstream, &[&x]).unwrap().try_into().unwrap();
         assert!(gradient.equal(&y.detach()), "{kind:?}");
     }
@@ -63,7 +67,6 @@ fn copies_are_drawn_each_by_itself_and_their_gradients_add_up() {
         }
         // One of them unused, and one in another layout than that of the input.
         let weights = [1.0, 2.0, 0.0, 3.0, 4.0, 5.0];
-        let channels_last = |y: &Tensor| y.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
         let mut sum = channels_last(&copies[0]) * weights[0];
         for (copy, weight) in copies.iter().zip(weights).skip(1).filter(|(_, weight)| *weight != 0.0) {
             sum += copy * weight;

@@ -23,8 +23,9 @@ use tch::{Kind, Tensor};
 use crate::program::{mpirun, texts};
 
 const TASK: &str = "PDARTS_TEST_EQUIVALENCE";
-/// Of two epochs; and what shows whether a step is another one.
+/// Two epochs.
 const MANY_ALTERNATIONS: usize = 20;
+/// As many as show whether a step is another one.
 const FEW_ALTERNATIONS: usize = 5;
 const LEARNING_RATE: f64 = 0.025;
 
