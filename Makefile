@@ -7,9 +7,8 @@ CARGO := launch/cargo.sh
 PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
 BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
 
-# The tests' own build of our Rust code is not optimised: a quarter of the time to compile, and little of what they run. Kernels
-# and dependencies are.
-UNOPTIMISED := --config 'profile.release.package.pdarts.opt-level=0'
+# The tests' own build: half of the time to compile, and little of what they run.
+UNOPTIMISED := --config tests/profile.toml
 # Of tests that run long.
 LESS_OPTIMISED := --config 'profile.release.package.pdarts.opt-level=1'
 KERNEL_TESTS := branch_sum depthwise separable mix pool sync_batch_norm

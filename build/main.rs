@@ -116,10 +116,8 @@ fn hash_files(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
 
 fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvcc>) -> Result<(), cc::Error> {
     let include = library_dir.join("../include");
+    // Optimised as the crate is: it makes calls, and kernels do what takes time.
     let mut compiler = compiler();
-    if sanitizer().is_some() {
-        compiler.opt_level(0);
-    }
     if let Some(nvcc) = nvcc {
         compiler.define("PDARTS_HAS_CUDA_KERNELS", None).include(&nvcc.include);
     }
@@ -145,6 +143,8 @@ fn instruction_sets() -> impl Iterator<Item = &'static InstructionSet> {
 
 fn compile_kernels(compilation: &Compilation, (name, flags): &InstructionSet) -> Result<(), cc::Error> {
     let mut compiler = compiler();
+    // Under the sanitizer, the compiler would take minutes a file.
+    compiler.opt_level(if sanitizer().is_some() { 1 } else { 3 });
     for flag in *flags {
         compiler.flag(flag);
     }
@@ -154,10 +154,10 @@ fn compile_kernels(compilation: &Compilation, (name, flags): &InstructionSet) ->
 
 fn compiler() -> cc::Build {
     let mut compiler = cc::Build::new();
-    compiler.cpp(true).std("c++20").opt_level(3).debug(false).warnings(false);
+    compiler.cpp(true).std("c++20").debug(false).warnings(false);
     if let Some(sanitizer) = sanitizer() {
-        // Optimised less, and checks are calls where there are many: written out, they would take the compiler minutes a file.
-        compiler.flag(sanitizer).flag("-fno-omit-frame-pointer").opt_level(1).flag("-g1");
+        // Checks are calls where there are many: written out, they take the compiler as long again.
+        compiler.flag(sanitizer).flag("-fno-omit-frame-pointer").flag("-g1");
         compiler.flag_if_supported("--param=asan-instrumentation-with-call-threshold=100");
     }
     compiler
