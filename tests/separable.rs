@@ -343,9 +343,11 @@ fn cases_together() -> [(Vec<Case>, &'static str); 3] {
     let plain =
         [(3, 1), (5, 1), (3, 2), (5, 2), (7, 1)].map(|(kernel, dilation)| case(kernel, dilation, Norm::Without));
     let adjacent: Vec<Case> = plain.into_iter().chain([case(3, 1, Norm::Plain), case(5, 1, Norm::Affine)]).collect();
-    let strided = adjacent.iter().map(|case| Case { stride: 2, ..*case }).collect();
+    // In rows whose last pixels are fewer than are computed together.
+    let strides = [2, 1].into_iter().cycle();
+    let uneven = adjacent.iter().zip(strides).map(|(case, stride)| Case { stride, size: (5, 10), ..*case }).collect();
     let odd = adjacent.iter().map(|case| Case { channels: 5, outputs: 7, size: (5, 3), ..*case }).collect();
-    [(adjacent, "adjacent pixels"), (strided, "stride 2"), (odd, "odd sizes")]
+    [(adjacent, "adjacent pixels"), (uneven, "both strides"), (odd, "odd sizes")]
 }
 
 /// The leaves of each in `kind`, the first of which is one for all.

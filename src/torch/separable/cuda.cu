@@ -32,7 +32,7 @@ template <typename S> int forward(const CudaForward<S> *calls, int num_calls, cu
     const Reading reading =
         cuda::fits_vectors<kChannels>(call.y, s.outputs) ? reading_of(s, call.x) : Reading::kSingle;
     const auto tiling = ProductTiling::of<T>(s.outputs, s.inputs());
-    const ProductBlocks blocks(tiling, s.out_pixels(), s.groups);
+    const ProductBlocks blocks(tiling, out_places(s, reading), s.groups);
     const int64_t bytes = forward_shared_elements<T>(tiling, s.kernel * s.kernel) * sizeof(T);
     batches[int(reading)].add({call, blocks}, blocks.count, bytes);
   }

@@ -44,9 +44,9 @@ public:
   }
 
 private:
-  static Chunks chunks(int64_t pixels, int tiles, int least) {
+  static Chunks chunks(int64_t places, int tiles, int least) {
     constexpr int kBlocks = 4 * cuda::kMultiprocessors;
-    return Chunks::of(pixels, tiles < kBlocks ? kBlocks / tiles : 1, least);
+    return Chunks::of(places, tiles < kBlocks ? kBlocks / tiles : 1, least);
   }
 
   // `count` shares of `size` sums that are to be added up into `to`.
@@ -86,10 +86,12 @@ private:
     }
     const CudaShape &s = call.shape;
     const auto tiling = OuterTiling::of(s.outputs, s.inputs());
-    const Chunks of = chunks(s.out_pixels(), s.groups * tiling.output_tiles * tiling.input_tiles, 2 * tiling.pixels);
+    const Reading reading = reading_of(call);
+    const int tiles = s.groups * tiling.output_tiles * tiling.input_tiles;
+    const Chunks of = chunks(out_places(s, reading), tiles, 2 * tiling.pixels);
     T *shares = add_shares_of(call.pointwise_gradient, int64_t(s.groups) * s.outputs * s.inputs(), of.count);
     const OuterPart<S> part{call, tiling, of, shares};
-    outer_[int(reading_of(call))].add(part, part.num_blocks(),
+    outer_[int(reading)].add(part, part.num_blocks(),
                                       outer_shared_elements<T>(tiling, s.kernel * s.kernel) * sizeof(T));
   }
 
@@ -100,9 +102,9 @@ private:
     const CudaShape &s = call.shape;
     const bool pairs = sizeof(T) == sizeof(float) && s.kernel <= kMostPairedKernel && s.channels % 2 == 0 &&
                        s.inputs() % 2 == 0 && cuda::fits_vectors<2>(call.x, s.channels);
-    const Reading reading = !pairs ? Reading::kSingle : computes_adjacent(s) ? Reading::kAdjacent : Reading::kVectors;
+    const Reading reading = pairs ? vector_reading_of<S>(s) : Reading::kSingle;
     const auto tiling = CudaTiling::of(s.middle / (pairs ? 2 : 1), cuda::kWarp);
-    const Chunks of = chunks(s.out_pixels(), tiling.tiles, 4 * tiling.rows);
+    const Chunks of = chunks(out_places(s, reading), tiling.tiles, 4 * tiling.rows);
     T *shares = add_shares_of(call.depthwise_gradient, int64_t(s.middle) * s.kernel * s.kernel, of.count);
     taps_[int(reading)].add({call, tiling, of, middle_gradient, shares}, int64_t(tiling.tiles) * of.count, 0);
   }
@@ -138,7 +140,7 @@ private:
     // The weights of a tile's channels fit into shared memory.
     const int64_t of_vector = int64_t(part.taps()) * vector * sizeof(T), fitting = 48 * 1024 / of_vector;
     part.tiling = CudaTiling::of(s.channels / vector, fitting < 1 ? 1 : fitting > 64 ? 64 : int(fitting));
-    part.chunks = chunks(int64_t(s.images) * s.height * s.width, part.tiling.tiles, part.tiling.rows);
+    part.chunks = chunks(num_places(s.images, s.height, s.width, reading), part.tiling.tiles, part.tiling.rows);
     part.norm_shares = call.norm_sums ? add_shares_of(call.norm_sums, 2 * s.channels, part.chunks.count) : nullptr;
     const int64_t weights = of_vector * part.tiling.width, sums = int64_t(2) * vector * kCudaThreads * sizeof(T);
     input_[int(reading)].add(part, int64_t(part.tiling.tiles) * part.chunks.count, weights > sums ? weights : sums);

@@ -1,4 +1,4 @@
-// Chunks of pixels whose sums are kept apart, and what blocks sum up of them.
+// Chunks of pixels whose sums are kept apart, and what blocks sum up of them. Pixels are counted as the places of rows are.
 #pragma once
 #include "../cuda/batch.h"
 #include "cuda_depthwise.h"

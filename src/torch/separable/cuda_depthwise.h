@@ -29,47 +29,82 @@ template <> __device__ __forceinline__ float relu<float>(float value) {
 }
 #endif
 
-// A place in a plane of pixels.
-struct Pixel {
-  int64_t image;
-  int row, column;
-
-  // Pixel number `index` of images with `width * height` pixels; there are less than 2^31, because a GPU divides 64 bits slowly.
-  static __device__ __forceinline__ Pixel of(int64_t index, int height, int width) {
-    const unsigned pixels = unsigned(height) * unsigned(width), image = unsigned(index) / pixels;
-    const unsigned rest = unsigned(index) - image * pixels, row = rest / unsigned(width);
-    return {image, int(row), int(rest - row * unsigned(width))};
-  }
-};
-
-// How a thread reads its input: channel by channel, in vectors of channels, or in vectors for adjacent pixels of a row together.
-enum class Reading { kSingle, kVectors, kAdjacent };
-constexpr int kReadings = 3;
+// How a thread reads its input: channel by channel, in vectors of channels, or in vectors for adjacent pixels of a row together,
+// which are fewer at the end of some rows, or at stride 1 always as many.
+enum class Reading { kSingle, kVectors, kUneven, kAdjacent };
+constexpr int kReadings = 4;
 
 template <Reading R> constexpr int kChannelsOf = R == Reading::kSingle ? 1 : kChannels;
 
-// Calls `body.operator()<K, D>()` for the shape's kernel; D is its dilation where adjacent pixels are computed together, else 0.
+// Pixels of a row that a thread computes together: they share most of what they read.
+constexpr int kAdjacent = 4;
+
+// A kernel that is known to the compiler: its side, and dilation and stride where adjacent pixels are computed together, else 0.
+template <int Side, int Dilation = 0, int Stride = 0, bool IsUneven = false> struct Window {
+  static constexpr int K = Side, D = Dilation, kStride = Stride, kPadding = D * (K - 1) / 2;
+  static constexpr bool kIsAdjacent = D > 0, kIsUneven = IsUneven;
+  // What adjacent outputs read of a row: so many of its columns, each so manyth.
+  static constexpr int kStep = D == 2 && kStride == 2 ? 2 : 1;
+  static constexpr int kColumns = ((kAdjacent - 1) * kStride + (K - 1) * D) / kStep + 1;
+  // Which of them output number `output` multiplies with a tap.
+  static constexpr __host__ __device__ int column(int output, int tap) { return (output * kStride + tap * D) / kStep; }
+};
+
+// Calls `body(window)` with the shape's Window.
 template <Reading R, int kMostKernel = 7, typename Body>
 __device__ __forceinline__ void with_kernel(const CudaShape &s, const Body &body) {
   if constexpr (R == Reading::kAdjacent) {
     switch (10 * s.kernel + s.dilation) {
-    case 31: body.template operator()<3, 1>(); break;
-    case 32: body.template operator()<3, 2>(); break;
-    case 51: body.template operator()<5, 1>(); break;
-    case 52: body.template operator()<5, 2>(); break;
+    case 31: body(Window<3, 1, 1>()); break;
+    case 32: body(Window<3, 2, 1>()); break;
+    case 51: body(Window<5, 1, 1>()); break;
+    case 52: body(Window<5, 2, 1>()); break;
+    }
+  } else if constexpr (R == Reading::kUneven) {
+    switch (100 * s.stride + 10 * s.kernel + s.dilation) {
+    case 131: body(Window<3, 1, 1, true>()); break;
+    case 132: body(Window<3, 2, 1, true>()); break;
+    case 151: body(Window<5, 1, 1, true>()); break;
+    case 152: body(Window<5, 2, 1, true>()); break;
+    case 231: body(Window<3, 1, 2, true>()); break;
+    case 232: body(Window<3, 2, 2, true>()); break;
+    case 251: body(Window<5, 1, 2, true>()); break;
+    case 252: body(Window<5, 2, 2, true>()); break;
     }
   } else {
     switch (s.kernel) {
-    case 3: body.template operator()<3, 0>(); break;
-    case 5: body.template operator()<5, 0>(); break;
+    case 3: body(Window<3>()); break;
+    case 5: body(Window<5>()); break;
     case 7:
       if constexpr (kMostKernel >= 7) {
-        body.template operator()<7, 0>();
+        body(Window<7>());
       }
       break;
     }
   }
 }
+
+// Places in a row, as threads count them: where it is uneven, up to a multiple of adjacent pixels. Behind the row's width there
+// are no pixels.
+template <bool kIsUneven> PDARTS_HOST_DEVICE constexpr int places_of_row(int width) {
+  return kIsUneven ? (width + kAdjacent - 1) / kAdjacent * kAdjacent : width;
+}
+
+// A place in a plane of pixels.
+struct Pixel {
+  int64_t image;
+  int row, column;
+  int64_t index; // among the pixels of all images, if it is one
+
+  // Number `place` of images with `height` rows of so many places; there are less than 2^32, because a GPU divides 64 bits slowly.
+  template <bool kIsUneven>
+  static __device__ __forceinline__ Pixel of(int64_t place, int height, int width) {
+    const unsigned places = unsigned(places_of_row<kIsUneven>(width)), line = unsigned(place) / places;
+    const unsigned image = line / unsigned(height);
+    const int column = int(unsigned(place) - line * places);
+    return {image, int(line - image * unsigned(height)), column, int64_t(line) * width + column};
+  }
+};
 
 // The depthwise convolution at an output pixel, of the V middle channels from `middle` on. `weights`: those channels' of tap 0;
 // those of the next are `step` elements on.
@@ -118,58 +153,64 @@ __device__ __forceinline__ void depthwise_at(const CudaShape &s, const CudaInput
   }
 }
 
-// ---- Several pixels at a time, at stride 1 ----
+// ---- Several pixels at a time ----
 
-// Adjacent pixels of a row that a thread computes together, where rows are a multiple of them: they share most of what they read.
-constexpr int kAdjacent = 4;
-
-// The columns of a row that a kernel row of K taps at a distance D reads for adjacent pixels.
-template <int K, int D, int V> constexpr int kReadColumns = kAdjacent + (K - 1) * D;
-
-// The values there for adjacent pixels from `column` on, a multiple of their number, as `transform` gives them, and 0 outside of
-// the row. `from`: the row's column 0; columns are `step` elements apart.
-template <int K, int D, int V, typename S, typename Transform>
+// N columns of a row, each kStep-th from kBefore columns before `column` on, as `transform` gives them, and 0 outside of the row.
+// `from`: the row's column 0; columns are `step` elements apart. `column` is in the row, either its first or not less than kBefore;
+// unless kIsUneven, so are kAdjacent from there on, and those behind them altogether or not at all.
+template <int N, int kStep, int kBefore, bool kIsUneven, int V, typename S, typename Transform>
 __device__ __forceinline__ void read_row(const S *from, int step, int column, int width, const Transform &transform,
-                                         Compute<S> (&values)[kReadColumns<K, D, V>][V]) {
-  constexpr int kPadding = D * (K - 1) / 2;
-  static_assert(kPadding <= kAdjacent);
-  // What is read on one side of the pixels is in the row altogether or not at all.
-  const bool has_left = column > 0, has_right = column + kAdjacent < width;
-  const S *at = from + (column - kPadding) * step;
+                                         Compute<S> (&values)[N][V]) {
+  const bool has_left = column > 0;
+  const int right = width - column;
+  const auto is_inside = [&](int index) {
+    const int distance = index * kStep - kBefore, certain = kIsUneven ? 1 : kAdjacent;
+    return distance < 0 ? has_left : distance < certain || right > (kIsUneven ? distance : kAdjacent);
+  };
+  const S *at = from + (column - kBefore) * step;
+  // All are read before any is looked at.
 #pragma unroll
-  for (int index = 0; index < kReadColumns<K, D, V>; ++index) {
-    const bool is_inside = index < kPadding ? has_left : index < kPadding + kAdjacent || has_right;
-    if (is_inside) {
-      cuda::load<S, V>(at + index * step, values[index]);
-    }
+  for (int index = 0; index < N; ++index) {
+    cuda::load<S, V>(is_inside(index) ? at + index * kStep * step : from, values[index]);
+  }
+#pragma unroll
+  for (int index = 0; index < N; ++index) {
 #pragma unroll
     for (int part = 0; part < V; ++part) {
-      values[index][part] = is_inside ? transform(values[index][part], part) : Compute<S>(0);
+      values[index][part] = is_inside(index) ? transform(values[index][part], part) : Compute<S>(0);
     }
   }
 }
 
-// Adds a kernel row to the sums of adjacent pixels. `weights`: of its first tap; of the next `step` elements on, which may be
+// The columns that a kernel row reads for adjacent outputs from column `column` of theirs on.
+template <typename W, int V, typename S, typename Transform>
+__device__ __forceinline__ void read_row(const S *from, int step, int column, int width, const Transform &transform,
+                                         Compute<S> (&values)[W::kColumns][V]) {
+  static_assert(W::kPadding <= kAdjacent * W::kStride);
+  read_row<W::kColumns, W::kStep, W::kPadding, W::kIsUneven, V>(from, step, column * W::kStride, width, transform, values);
+}
+
+// Adds a kernel row to the sums of adjacent outputs. `weights`: of its first tap; of the next `step` elements on, which may be
 // backwards.
-template <int K, int D, int V, typename T>
-__device__ __forceinline__ void add_row(const T (&values)[kReadColumns<K, D, V>][V], const T *weights, int step,
+template <typename W, int V, typename T>
+__device__ __forceinline__ void add_row(const T (&values)[W::kColumns][V], const T *weights, int step,
                                         T (&sums)[kAdjacent][V]) {
 #pragma unroll
-  for (int tap = 0; tap < K; ++tap) {
+  for (int tap = 0; tap < W::K; ++tap) {
     T weight[V];
     cuda::load<T, V>(weights + tap * step, weight);
 #pragma unroll
     for (int pixel = 0; pixel < kAdjacent; ++pixel) {
 #pragma unroll
       for (int part = 0; part < V; ++part) {
-        sums[pixel][part] += values[pixel + tap * D][part] * weight[part];
+        sums[pixel][part] += values[W::column(pixel, tap)][part] * weight[part];
       }
     }
   }
 }
 
-// As depthwise_at, at adjacent output pixels from `pixel` on.
-template <typename S, int K, int D, int V>
+// As depthwise_at, at adjacent output pixels from `pixel` on; of those that are none, the sums mean nothing.
+template <typename S, typename W, int V>
 __device__ __forceinline__ void depthwise_at_adjacent(const CudaShape &s, const CudaInput<S> &input, const Pixel &pixel,
                                                       int middle, const Compute<S> *weights, int step,
                                                       Compute<S> (&sums)[kAdjacent][V]) {
@@ -178,12 +219,12 @@ __device__ __forceinline__ void depthwise_at_adjacent(const CudaShape &s, const 
   const S *image = input.x + pixel.image * s.height * s.width * s.channels + channel;
   const auto add_rows = [&](const auto &transform) {
 #pragma unroll 1
-    for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
-      const int row = pixel.row + (kernel_row - (K - 1) / 2) * D;
+    for (int kernel_row = 0; kernel_row < W::K; ++kernel_row) {
+      const int row = pixel.row * W::kStride - W::kPadding + kernel_row * W::D;
       if (row >= 0 && row < s.height) {
-        T values[kReadColumns<K, D, V>][V];
-        read_row<K, D, V>(image + row * s.width * s.channels, s.channels, pixel.column, s.width, transform, values);
-        add_row<K, D, V>(values, weights + kernel_row * K * step, step, sums);
+        T values[W::kColumns][V];
+        read_row<W, V>(image + row * s.width * s.channels, s.channels, pixel.column, s.width, transform, values);
+        add_row<W, V>(values, weights + kernel_row * W::K * step, step, sums);
       }
     }
   };

@@ -16,16 +16,16 @@ template <typename S> struct ForwardPart {
 };
 template <typename S> using ForwardBatch = cuda::Batch<ForwardPart<S>, kMostCalls>;
 
-// D: the dilation where pixels are computed together, else 0.
-template <typename S, int K, int V, int D>
+template <typename S, typename W, int V>
 __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const ProductTiling &tiling,
                                               const ProductPlace &place, Compute<S> *shared) {
   using T = Compute<S>;
+  constexpr int K = W::K;
   const CudaShape &s = call.shape;
   const int inputs = s.inputs(), chunk = tiling.chunk, columns = tiling.columns();
   T *middle = shared, *pointwise = middle + chunk * tiling.pixel_step(), *taps = pointwise + chunk * columns;
   const CudaInput<S> input{call.x, call.scale, call.shift};
-  const int64_t num_pixels = s.out_pixels();
+  const int64_t num_places = int64_t(s.images) * s.out_height * places_of_row<W::kIsUneven>(s.out_width);
   const int own_column = int(threadIdx.x) % tiling.column_quads * kQuad;
   const int own_pixel = int(threadIdx.x) / tiling.column_quads * kQuad;
   const bool is_active = own_pixel < tiling.pixels();
@@ -42,14 +42,14 @@ __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const 
     }
     __syncthreads();
     const int vectors = count / V;
-    if constexpr (D > 0) {
+    if constexpr (W::kIsAdjacent) {
       for (int item = threadIdx.x; item < vectors * tiling.pixel_quads; item += kCudaThreads) {
         const int quad_index = item / vectors, channel = (item - quad_index * vectors) * V;
         const int64_t pixel = place.first_pixel + quad_index * kAdjacent;
         T sums[kAdjacent][V] = {};
-        if (pixel < num_pixels) {
-          depthwise_at_adjacent<S, K, D, V>(s, input, Pixel::of(pixel, s.out_height, s.out_width), first_middle + channel,
-                                            taps + channel, chunk, sums);
+        if (pixel < num_places) {
+          depthwise_at_adjacent<S, W, V>(s, input, Pixel::of<W::kIsUneven>(pixel, s.out_height, s.out_width),
+                                         first_middle + channel, taps + channel, chunk, sums);
         }
 #pragma unroll
         for (int part = 0; part < V; ++part) {
@@ -58,11 +58,11 @@ __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const 
         }
       }
     }
-    for (int item = threadIdx.x; D == 0 && item < vectors * tiling.pixels(); item += kCudaThreads) {
+    for (int item = threadIdx.x; !W::kIsAdjacent && item < vectors * tiling.pixels(); item += kCudaThreads) {
       const int pixel = item / vectors, channel = (item - pixel * vectors) * V;
       T sums[V] = {};
-      if (place.first_pixel + pixel < num_pixels) {
-        depthwise_at<S, K, V>(s, input, Pixel::of(place.first_pixel + pixel, s.out_height, s.out_width),
+      if (place.first_pixel + pixel < num_places) {
+        depthwise_at<S, K, V>(s, input, Pixel::of<false>(place.first_pixel + pixel, s.out_height, s.out_width),
                               first_middle + channel, taps + channel, chunk, sums);
       }
 #pragma unroll
@@ -75,10 +75,16 @@ __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const 
       quad.add(count, middle + own_pixel, tiling.pixel_step(), pointwise + own_column, columns);
     }
   }
-  if (is_active) {
+  if (is_active && place.first_pixel + own_pixel < num_places) {
+    int64_t pixel = place.first_pixel + own_pixel, num_pixels = num_places - pixel;
+    if constexpr (W::kIsUneven) {
+      const Pixel first = Pixel::of<true>(pixel, s.out_height, s.out_width);
+      pixel = first.index;
+      num_pixels = s.out_width - first.column;
+    }
     const int step = s.groups * s.outputs;
-    S *to = call.y + place.first_pixel * step + place.group * s.outputs + place.first_column;
-    store_quad<S, V>(quad, place, num_pixels, own_pixel, own_column, step, to);
+    S *to = call.y + pixel * step + place.group * s.outputs + place.first_column;
+    store_quad<S, V>(quad, place, num_pixels, own_column, step, to);
   }
 }
 
@@ -89,8 +95,8 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
   int block;
   const ForwardPart<S> &part = batch.own(block);
   const ProductPlace place(part.blocks, block, part.call.shape.outputs);
-  with_kernel<R>(part.call.shape, [&]<int K, int D>() {
-    convolve_tile<S, K, kChannelsOf<R>, D>(part.call, part.blocks.tiling, place, shared);
+  with_kernel<R>(part.call.shape, [&]<typename W>(W) {
+    convolve_tile<S, W, kChannelsOf<R>>(part.call, part.blocks.tiling, place, shared);
   });
 }
 

@@ -38,25 +38,49 @@ template <typename S> using InputBatch = cuda::Batch<InputPart<S>, kMostCalls>;
 
 // Adds what the V channels from `channel` on of adjacent pixels from `pixel` on get from a term. `taps`: [edges][taps][step], of
 // those channels.
-template <typename S, int K, int D, int V>
+template <typename S, typename W, int V>
 __device__ __forceinline__ void add_to_adjacent(const InputTerm<S> &term, const Pixel &pixel, int channel,
                                                 const Compute<S> *taps, int step, Compute<S> (&gradients)[kAdjacent][V]) {
   using T = Compute<S>;
   const CudaShape &s = term.shape;
   const int edges = s.middle / s.channels;
-  const T *image = term.middle_gradient + pixel.image * s.height * s.width * s.middle + channel;
+  const T *image = term.middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
+  const auto as_it_is = [](T value, int) { return value; };
 #pragma unroll 1
-  for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
-    const int row = pixel.row + ((K - 1) / 2 - kernel_row) * D;
-    if (row < 0 || row >= s.height) {
+  for (int kernel_row = 0; kernel_row < W::K; ++kernel_row) {
+    const int row = pixel.row + W::kPadding - kernel_row * W::D;
+    if (row < 0 || row % W::kStride != 0 || row / W::kStride >= s.out_height) {
       continue;
     }
-    for (int edge = 0; edge < edges; ++edge) {
-      T values[kReadColumns<K, D, V>][V];
-      read_row<K, D, V>(image + row * s.width * s.middle + edge * s.channels, s.middle, pixel.column, s.width,
-                        [](T value, int) { return value; }, values);
-      // The last tap reads to the left.
-      add_row<K, D, V>(values, taps + ((edge * K + kernel_row) * K + K - 1) * step, -step, gradients);
+    const T *from = image + row / W::kStride * s.out_width * s.middle;
+    for (int edge = 0; edge < edges; ++edge, from += s.channels) {
+      const T *of_row = taps + (edge * W::K + kernel_row) * W::K * step;
+      if constexpr (W::kStride == 1) {
+        T values[W::kColumns][V];
+        read_row<W, V>(from, s.middle, pixel.column, s.out_width, as_it_is, values);
+        // The last tap reads to the left.
+        add_row<W, V>(values, of_row + (W::K - 1) * step, -step, gradients);
+      } else {
+        // Adjacent pixels take turns in the taps that reach them.
+        constexpr int kBefore = W::kPadding / 2, kAfter = (kAdjacent - 1 + W::kPadding) / 2;
+        T values[kBefore + 1 + kAfter][V];
+        read_row<kBefore + 1 + kAfter, 1, kBefore, true, V>(from, s.middle, pixel.column / 2, s.out_width, as_it_is, values);
+#pragma unroll
+        for (int tap = 0; tap < W::K; ++tap) {
+          T weight[V];
+          cuda::load<T, V>(of_row + tap * step, weight);
+#pragma unroll
+          for (int of = 0; of < kAdjacent; ++of) {
+            const int twice = of + W::kPadding - tap * W::D;
+            if (twice % 2 == 0) {
+#pragma unroll
+              for (int part = 0; part < V; ++part) {
+                gradients[of][part] += values[kBefore + twice / 2][part] * weight[part];
+              }
+            }
+          }
+        }
+      }
     }
   }
 }
@@ -129,13 +153,13 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
     }
   }
   __syncthreads();
-  // Calls `add.operator()<K, D>(term, taps)` for all terms.
+  // Calls `add(window, term, taps)` for all terms.
   const int channel = place.vector * V;
   const auto for_each_term = [&](const auto &add) {
     const T *taps = shared + channel - first_channel;
     for (int index = 0; index < part.num_terms; ++index) {
       const InputTerm<S> &term = part.terms[index];
-      with_kernel<R>(term.shape, [&]<int K, int D>() { add.template operator()<K, D>(term, taps); });
+      with_kernel<R>(term.shape, [&](auto window) { add(window, term, taps); });
       taps += term.shape.middle / s.channels * term.shape.kernel * term.shape.kernel * tile_channels;
     }
   };
@@ -159,26 +183,28 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
       }
       cuda::store<S, V>(gradient, call.x_gradient + position * s.channels + channel);
     };
-    if constexpr (R == Reading::kAdjacent) {
+    if constexpr (R == Reading::kUneven || R == Reading::kAdjacent) {
+      constexpr bool kIsUneven = R == Reading::kUneven;
       for (int index = place.row * kAdjacent; index < length; index += tiling.rows * kAdjacent) {
-        const int64_t position = part.chunks.begin(chunk) + index;
-        const Pixel pixel = Pixel::of(position, s.height, s.width);
+        const Pixel pixel = Pixel::of<kIsUneven>(part.chunks.begin(chunk) + index, s.height, s.width);
         T gradients[kAdjacent][V] = {};
-        for_each_term([&]<int K, int D>(const InputTerm<S> &term, const T *taps) {
-          add_to_adjacent<S, K, D, V>(term, pixel, channel, taps, tile_channels, gradients);
+        for_each_term([&]<typename W>(W, const InputTerm<S> &term, const T *taps) {
+          add_to_adjacent<S, W, V>(term, pixel, channel, taps, tile_channels, gradients);
         });
 #pragma unroll
         for (int of = 0; of < kAdjacent; ++of) {
-          finish(position + of, gradients[of]);
+          if (!kIsUneven || of == 0 || pixel.column + of < s.width) {
+            finish(pixel.index + of, gradients[of]);
+          }
         }
       }
     } else {
       for (int index = place.row; index < length; index += tiling.rows) {
         const int64_t position = part.chunks.begin(chunk) + index;
-        const Pixel pixel = Pixel::of(position, s.height, s.width);
+        const Pixel pixel = Pixel::of<false>(position, s.height, s.width);
         T gradient[V] = {};
-        for_each_term([&]<int K, int D>(const InputTerm<S> &term, const T *taps) {
-          add_to_pixel<S, K, V>(term, pixel, channel, taps, tile_channels, gradient);
+        for_each_term([&]<typename W>(W, const InputTerm<S> &term, const T *taps) {
+          add_to_pixel<S, W::K, V>(term, pixel, channel, taps, tile_channels, gradient);
         });
         finish(position, gradient);
       }

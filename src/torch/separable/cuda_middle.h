@@ -61,8 +61,9 @@ __global__ void __launch_bounds__(kCudaThreads) through_pointwise(const __grid_c
     }
   }
   if (is_active) {
-    T *to = part.middle_gradient + place.first_pixel * s.middle + place.group * inputs + place.first_column;
-    store_quad<T, V>(quad, place, num_pixels, own_pixel, own_column, s.middle, to);
+    const int64_t pixel = place.first_pixel + own_pixel;
+    T *to = part.middle_gradient + pixel * s.middle + place.group * inputs + place.first_column;
+    store_quad<T, V>(quad, place, num_pixels - pixel, own_column, s.middle, to);
   }
 }
 

@@ -50,10 +50,10 @@ template <typename S> struct OuterPart {
 };
 template <typename S> using OuterBatch = cuda::Batch<OuterPart<S>, kMostCalls>;
 
-// D: the dilation where pixels are computed together, else 0.
-template <typename S, int K, int V, int D>
+template <typename S, typename W, int V>
 __device__ __forceinline__ void sum_outer_products(const OuterPart<S> &part, int block, Compute<S> *shared) {
   using T = Compute<S>;
+  constexpr int K = W::K;
   const CudaBackward<S> &call = part.call;
   const OuterTiling &tiling = part.tiling;
   const CudaShape &s = call.shape;
@@ -82,36 +82,46 @@ __device__ __forceinline__ void sum_outer_products(const OuterPart<S> &part, int
   const int vectors = num_inputs / V, output_vectors = num_outputs / V;
   for (int begin = 0; begin < length; begin += tiling.pixels) {
     const int count = length - begin < tiling.pixels ? length - begin : tiling.pixels;
-    const int64_t first_pixel = part.chunks.begin(chunk) + begin;
+    const int64_t first_place = part.chunks.begin(chunk) + begin;
     __syncthreads();
-    const S *from = call.y_gradient + first_pixel * step + group * s.outputs + first_output;
+    const S *from = call.y_gradient + group * s.outputs + first_output;
+#pragma unroll 1
     for (int item = threadIdx.x; item < count * output_vectors; item += kCudaThreads) {
       const int pixel = item / output_vectors, output = (item - pixel * output_vectors) * V;
-      T values[V];
-      cuda::load<S, V>(from + int64_t(pixel) * step + output, values);
+      int64_t of_image = first_place + pixel;
+      bool is_pixel = true;
+      if constexpr (W::kIsUneven) {
+        const Pixel of_row = Pixel::of<true>(of_image, s.out_height, s.out_width);
+        of_image = of_row.index;
+        is_pixel = of_row.column < s.out_width;
+      }
+      T values[V] = {};
+      if (is_pixel) {
+        cuda::load<S, V>(from + of_image * step + output, values);
+      }
 #pragma unroll
       for (int index = 0; index < V; ++index) {
         gradient[pixel * tile_outputs + output + index] = values[index];
       }
     }
-    if constexpr (D > 0) {
+    if constexpr (W::kIsAdjacent) {
       for (int item = threadIdx.x; item < count / kAdjacent * vectors; item += kCudaThreads) {
         const int first = item / vectors, channel = (item - first * vectors) * V;
         T values[kAdjacent][V] = {};
-        depthwise_at_adjacent<S, K, D, V>(s, input,
-                                          Pixel::of(first_pixel + first * kAdjacent, s.out_height, s.out_width),
-                                          first_middle + channel, taps + channel, tile_inputs, values);
+        depthwise_at_adjacent<S, W, V>(s, input,
+                                       Pixel::of<W::kIsUneven>(first_place + first * kAdjacent, s.out_height, s.out_width),
+                                       first_middle + channel, taps + channel, tile_inputs, values);
 #pragma unroll
         for (int pixel = 0; pixel < kAdjacent; ++pixel) {
           cuda::store<T, V>(values[pixel], middle + (first * kAdjacent + pixel) * tile_inputs + channel);
         }
       }
     }
-    for (int item = threadIdx.x; D == 0 && item < count * vectors; item += kCudaThreads) {
+    for (int item = threadIdx.x; !W::kIsAdjacent && item < count * vectors; item += kCudaThreads) {
       const int pixel = item / vectors, channel = (item - pixel * vectors) * V;
       T values[V];
-      depthwise_at<S, K, V>(s, input, Pixel::of(first_pixel + pixel, s.out_height, s.out_width), first_middle + channel,
-                            taps + channel, tile_inputs, values);
+      depthwise_at<S, K, V>(s, input, Pixel::of<false>(first_place + pixel, s.out_height, s.out_width),
+                            first_middle + channel, taps + channel, tile_inputs, values);
 #pragma unroll
       for (int index = 0; index < V; ++index) {
         middle[pixel * tile_inputs + channel + index] = values[index];
@@ -161,7 +171,7 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
   int block;
   const OuterPart<S> &part = batch.own(block);
   with_kernel<R>(part.call.shape,
-                 [&]<int K, int D>() { sum_outer_products<S, K, kChannelsOf<R>, D>(part, block, shared); });
+                 [&]<typename W>(W) { sum_outer_products<S, W, kChannelsOf<R>>(part, block, shared); });
 }
 
 } // namespace pdarts::separable

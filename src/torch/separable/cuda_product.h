@@ -63,7 +63,7 @@ struct ProductBlocks {
 
 // What a block of a product with `columns` columns a group works on.
 struct ProductPlace {
-  int64_t first_pixel;
+  int64_t first_pixel; // or place of one
   int group, first_column, num_columns; // of the group
 
   __device__ __forceinline__ ProductPlace(const ProductBlocks &blocks, int block, int columns) {
@@ -76,15 +76,15 @@ struct ProductPlace {
   }
 };
 
-// to[pixel][first + column] = the block's quads; `to`: [pixels, step] from the block's first pixel and column on. A tile may have
-// more columns than there are; vectors are all of a group or none.
+// to[pixel][column] = a quad; `to`: [num_pixels, step] from the quad's first pixel and the block's first column on. There may be
+// fewer pixels than a quad has, and fewer columns than a tile; vectors are all of a group or none.
 template <typename S, int V>
 __device__ __forceinline__ void store_quad(const Quad<Compute<S>> &quad, const ProductPlace &place, int64_t num_pixels,
-                                           int pixel, int column, int step, S *to) {
+                                           int column, int step, S *to) {
 #pragma unroll
   for (int index = 0; index < kQuad; ++index) {
-    if (place.first_pixel + pixel + index < num_pixels) {
-      S *row = to + int64_t(pixel + index) * step + column;
+    if (index < num_pixels) {
+      S *row = to + index * step + column;
       if (V == kQuad) {
         if (column < place.num_columns) {
           cuda::store<S, kQuad>(quad.sums[index], row);

@@ -4,15 +4,30 @@
 
 namespace pdarts::separable {
 
-// Where that pays there are instances that compute adjacent pixels together: for the kernels of the search space.
-inline bool computes_adjacent(const CudaShape &s) { return s.stride == 1 && s.width % kAdjacent == 0 && s.kernel < 7; }
+// As the shape allows, where the input can be read in vectors. There are instances that compute adjacent pixels together where that
+// pays: for the kernels of the search space, and not in double precision, which no network computes in.
+template <typename S> Reading vector_reading_of(const CudaShape &s) {
+  if (sizeof(S) == sizeof(double) || s.kernel >= 7 || s.out_width < kAdjacent) {
+    return Reading::kVectors;
+  }
+  return s.stride == 1 && s.width % kAdjacent == 0 ? Reading::kAdjacent : Reading::kUneven;
+}
 
-// As the input's place and the channels of it and of a group allow. Not in double precision, which no network computes in.
+// As the input's place and the channels of it and of a group allow, too.
 template <typename S> Reading reading_of(const CudaShape &s, const S *x) {
   if (s.inputs() % kChannels != 0 || !cuda::fits_vectors<kChannels>(x, s.channels)) {
     return Reading::kSingle;
   }
-  return sizeof(S) < sizeof(double) && computes_adjacent(s) ? Reading::kAdjacent : Reading::kVectors;
+  return vector_reading_of<S>(s);
+}
+
+// The places of all images' rows, as threads count them.
+inline int64_t num_places(int images, int height, int width, Reading reading) {
+  const bool is_uneven = reading == Reading::kUneven;
+  return int64_t(images) * height * (is_uneven ? places_of_row<true>(width) : places_of_row<false>(width));
+}
+inline int64_t out_places(const CudaShape &s, Reading reading) {
+  return num_places(s.images, s.out_height, s.out_width, reading);
 }
 
 // Calls `body.operator()<R>()` for each way in which activations that are stored as S are read.
@@ -20,6 +35,7 @@ template <typename S, typename Body> void for_each_reading(const Body &body) {
   body.template operator()<Reading::kSingle>();
   body.template operator()<Reading::kVectors>();
   if constexpr (sizeof(S) < sizeof(double)) {
+    body.template operator()<Reading::kUneven>();
     body.template operator()<Reading::kAdjacent>();
   }
 }

@@ -23,10 +23,10 @@ template <typename S> using TapsBatch = cuda::Batch<TapsPart<S>, kMostCalls>;
 template <Reading R> constexpr int kTapChannels = R == Reading::kSingle ? 1 : 2;
 constexpr int kMostPairedKernel = 5;
 
-// D: the dilation where pixels are computed together, else 0.
-template <typename S, int K, int V, int D>
+template <typename S, typename W, int V>
 __device__ __forceinline__ void sum_taps(const TapsPart<S> &work, int block, Compute<S> *shared) {
   using T = Compute<S>;
+  constexpr int K = W::K;
   const CudaBackward<S> &call = work.call;
   const CudaTiling &tiling = work.tiling;
   const T *middle_gradient = work.middle_gradient;
@@ -44,30 +44,31 @@ __device__ __forceinline__ void sum_taps(const TapsPart<S> &work, int block, Com
       scale[part] = input.scale ? input.scale[channel + part] : T(1);
       shift[part] = input.scale ? input.shift[channel + part] : T(0);
     }
-    if constexpr (D > 0) {
+    if constexpr (W::kIsAdjacent) {
       for (int index = place.row * kAdjacent; index < length; index += tiling.rows * kAdjacent) {
-        const int64_t position = work.chunks.begin(chunk) + index;
-        const Pixel pixel = Pixel::of(position, s.out_height, s.out_width);
-        T gradient[kAdjacent][V];
+        const Pixel pixel = Pixel::of<W::kIsUneven>(work.chunks.begin(chunk) + index, s.out_height, s.out_width);
+        T gradient[kAdjacent][V] = {};
 #pragma unroll
         for (int of = 0; of < kAdjacent; ++of) {
-          cuda::load<T, V>(middle_gradient + (position + of) * s.middle + middle, gradient[of]);
+          if (!W::kIsUneven || of == 0 || pixel.column + of < s.out_width) {
+            cuda::load<T, V>(middle_gradient + (pixel.index + of) * s.middle + middle, gradient[of]);
+          }
         }
         const S *image = call.x + pixel.image * s.height * s.width * s.channels + channel;
 #pragma unroll
         for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
-          const int row = pixel.row + (kernel_row - (K - 1) / 2) * D;
+          const int row = pixel.row * W::kStride - W::kPadding + kernel_row * W::D;
           if (row >= 0 && row < s.height) {
-            T values[kReadColumns<K, D, V>][V];
-            read_row<K, D, V>(image + row * s.width * s.channels, s.channels, pixel.column, s.width,
-                              [&](T value, int part) { return relu(value * scale[part] + shift[part]); }, values);
+            T values[W::kColumns][V];
+            read_row<W, V>(image + row * s.width * s.channels, s.channels, pixel.column, s.width,
+                           [&](T value, int part) { return relu(value * scale[part] + shift[part]); }, values);
 #pragma unroll
             for (int tap = 0; tap < K; ++tap) {
 #pragma unroll
               for (int of = 0; of < kAdjacent; ++of) {
 #pragma unroll
                 for (int part = 0; part < V; ++part) {
-                  sums[kernel_row * K + tap][part] += gradient[of][part] * values[of + tap * D][part];
+                  sums[kernel_row * K + tap][part] += gradient[of][part] * values[W::column(of, tap)][part];
                 }
               }
             }
@@ -75,9 +76,9 @@ __device__ __forceinline__ void sum_taps(const TapsPart<S> &work, int block, Com
         }
       }
     }
-    for (int index = place.row; D == 0 && index < length; index += tiling.rows) {
+    for (int index = place.row; !W::kIsAdjacent && index < length; index += tiling.rows) {
       const int64_t position = work.chunks.begin(chunk) + index;
-      const Pixel pixel = Pixel::of(position, s.out_height, s.out_width);
+      const Pixel pixel = Pixel::of<false>(position, s.out_height, s.out_width);
       T gradient[V];
       cuda::load<T, V>(middle_gradient + position * s.middle + middle, gradient);
       const S *image = call.x + pixel.image * s.height * s.width * s.channels + channel;
@@ -135,7 +136,7 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>) gather_taps(
   int block;
   const TapsPart<S> &part = batch.own(block);
   with_kernel<R, V == 1 ? 7 : kMostPairedKernel>(
-      part.call.shape, [&]<int K, int D>() { sum_taps<S, K, V, D>(part, block, shared); });
+      part.call.shape, [&]<typename W>(W) { sum_taps<S, W, V>(part, block, shared); });
 }
 
 } // namespace pdarts::separable
