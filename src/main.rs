@@ -1,7 +1,5 @@
 //! The `pdarts` program; everything lives in the library.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
+fn main() {
     pdarts::cli::run()
 }

@@ -3,7 +3,6 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, Write};
 use std::panic::{self, PanicHookInfo, UnwindSafe};
-use std::process::ExitCode;
 
 use super::output::OutputError;
 use super::ranks::{Agreed, ReportedElsewhere};
@@ -13,6 +12,7 @@ use crate::torch::MemoryRefusal;
 use crate::trainer::SearchDataError;
 use crate::world::{self, WorldError};
 
+pub const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
@@ -27,8 +27,8 @@ impl UsageError {
     }
 }
 
-/// Runs the program; a failure or a panic becomes one line on stderr, and ends all ranks of the run.
-pub fn guard(program: impl FnOnce() -> anyhow::Result<ExitCode> + UnwindSafe) -> ExitCode {
+/// Runs the program, which returns its exit code; a failure or a panic becomes one line on stderr, and ends all ranks of the run.
+pub fn guard(program: impl FnOnce() -> anyhow::Result<u8> + UnwindSafe) -> u8 {
     panic::set_hook(Box::new(report_panic));
     match panic::catch_unwind(program) {
         Ok(Ok(code)) => {
@@ -37,16 +37,16 @@ pub fn guard(program: impl FnOnce() -> anyhow::Result<ExitCode> + UnwindSafe) ->
         }
         Ok(Err(error)) if error.downcast_ref().is_some_and(OutputError::is_closed_pipe) => {
             world::leave();
-            ExitCode::SUCCESS
+            SUCCESS
         }
         Ok(Err(error)) => fail(&error),
         // The hook has reported it.
-        Err(_) => FAILURE.into(),
+        Err(_) => FAILURE,
     }
 }
 
 /// Reports `error` and leaves the other ranks, or takes them along if they do not know of it.
-fn fail(error: &anyhow::Error) -> ExitCode {
+fn fail(error: &anyhow::Error) -> u8 {
     let code = exit_code(error);
     if error.is::<ReportedElsewhere>() || error.is::<Agreed>() {
         if error.is::<Agreed>() {
@@ -57,7 +57,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
         report(&format!("{}{}", rank_prefix(), one_line(error)));
         world::abort_all(code);
     }
-    code.into()
+    code
 }
 
 /// `rank 3 on node7: ` where there are others.
@@ -194,7 +194,7 @@ mod tests {
         let code = guard(|| Err(anyhow!("{}", std::hint::black_box(&empty[..])[1])));
         // The other tests want the usual report.
         let _ = panic::take_hook();
-        assert_eq!(code, ExitCode::from(FAILURE));
+        assert_eq!(code, FAILURE);
     }
 
     #[test]

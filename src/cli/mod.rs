@@ -32,7 +32,6 @@ mod table;
 mod train;
 mod weights;
 
-use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use anyhow::Context;
@@ -43,7 +42,7 @@ pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
-use crate::world::{Ranks, WorldError};
+use crate::world::{self, Ranks, WorldError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -130,23 +129,24 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Runs the program on this process's arguments.
-pub fn run() -> ExitCode {
-    error::guard(|| arguments::parse(std::env::args_os())?.map_or(Ok(ExitCode::SUCCESS), execute))
+/// Runs the program on this process's arguments and ends it.
+pub fn run() -> ! {
+    world::end_process(error::guard(|| arguments::parse(std::env::args_os())?.map_or(Ok(error::SUCCESS), execute)))
 }
 
-fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+/// Returns the exit code.
+fn execute(cli: Cli) -> anyhow::Result<u8> {
     // libtorch's libraries stop without one, in words of their own.
     let folder = std::env::current_dir().context("the current folder is gone: change to one that is there");
     ranks::told_once(folder.map_err(|error| UsageError::new(error).into()))?;
     let logging = ranks::told_once(Logging::start(cli.log.as_deref()))?;
     if !cli.command.is_of_all_ranks() && !speaks()? {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(error::SUCCESS);
     }
     match cli.command {
-        Command::Search(arguments) => return search::run(&arguments, &logging),
-        Command::Train(arguments) => return train::run(&arguments, &logging),
-        Command::Compare(arguments) => return compare::run(&arguments, &logging),
+        Command::Search(arguments) => return search::run(&arguments, &logging).map(code_of),
+        Command::Train(arguments) => return train::run(&arguments, &logging).map(code_of),
+        Command::Compare(arguments) => return compare::run(&arguments, &logging).map(code_of),
         Command::Genotype(command) => genotype::run(command)?,
         Command::Config(command) => config::run(command)?,
         Command::Data(command) => data::run(command, &logging)?,
@@ -159,7 +159,12 @@ fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor(arguments) => doctor::run(&arguments, &logging)?,
         Command::Completions(arguments) => completions::run(&arguments)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(error::SUCCESS)
+}
+
+/// The exit code of a run that a signal may have stopped, as shells have it.
+fn code_of(signal: Option<i32>) -> u8 {
+    signal.map_or(error::SUCCESS, |signal| u8::try_from(128 + signal).unwrap_or(u8::MAX))
 }
 
 /// Whether this process is the one that does the work of a single one. Processes that MPI does not connect (the shell in

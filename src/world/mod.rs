@@ -2,7 +2,7 @@
 //!
 //! - `ranks`: who is who; `launch`: how that is found out
 //! - `device`, `host`, `threads`: GPUs and cores of a rank, and how many threads it computes with
-//! - `start`, `signals`: what has to be settled or known of a process before anything else
+//! - `start`, `signals`: what has to be settled or known of a process before anything else; `end`: how it ends
 //! - `communicator`: what ranks do together; `mpi` does it on the host, `nccl` between GPUs
 //! - `activity`: what this rank is doing; `progress`: how far it has come with the others; `heartbeat` tells them of both
 //! - `stall`: what is said and done when ranks wait for one that does not come
@@ -10,6 +10,7 @@
 pub mod activity;
 mod communicator;
 mod device;
+mod end;
 mod heartbeat;
 mod host;
 mod launch;
@@ -31,6 +32,7 @@ use tch::Device;
 
 pub use communicator::{Communicator, CommunicatorError, CommunicatorOptions, Label, Pending, ReduceOp, SingleRank};
 pub use device::usable_gpus;
+pub use end::end_process;
 pub use heartbeat::Heartbeat;
 pub use host::{forget_peak_memory, hostname, peak_memory_mib, process_seconds};
 pub use mpi::MpiCommunicator;

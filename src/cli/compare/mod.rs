@@ -12,7 +12,6 @@ mod experiment;
 mod text;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -102,7 +101,8 @@ impl CompareArguments {
     }
 }
 
-pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
+/// Returns the signal that stopped it.
+pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Option<i32>> {
     let stop = StopSignal::listen()?;
     arguments.kernels.apply();
     let ranks = Ranks::join()?;
@@ -133,7 +133,7 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Ex
     if signal.is_none() && !diverged.is_empty() {
         return Err(known_to_all(&ranks, in_words(&diverged)));
     }
-    Ok(signal.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))))
+    Ok(signal)
 }
 
 /// What to do about runs that diverged.

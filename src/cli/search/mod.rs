@@ -7,7 +7,6 @@ mod cells;
 mod supernet;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -63,7 +62,8 @@ impl Task {
     }
 }
 
-pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
+/// Returns the signal that stopped it.
+pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Option<i32>> {
     let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
     if arguments.run.dry_run {
@@ -72,7 +72,7 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Exi
             true => cells::rehearse(config, &ranks, stop, arguments)?,
             false => supernet::rehearse(config, &ranks, stop, arguments)?,
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
     agree(&ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
     let resumed = agree(&ranks, arguments.run.open_resumed(&ranks))?;
@@ -92,7 +92,7 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Exi
         }
     }
     arguments.run.write_trace(&ranks)?;
-    Ok(signal.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))))
+    Ok(signal)
 }
 
 impl SearchArguments {

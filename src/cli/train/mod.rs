@@ -9,7 +9,6 @@ mod single;
 mod text;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 
@@ -65,21 +64,22 @@ impl TrainArguments {
     }
 }
 
-pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<ExitCode> {
+/// Returns the signal that stopped it.
+pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<Option<i32>> {
     let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
     let continues_seeds = arguments.run.resume.as_deref().is_some_and(seeds::is_root);
     let call = Call { arguments, logging, stop, ranks };
     if arguments.run.dry_run {
         rehearse(&call)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
     let signal = match arguments.seeds.is_empty() && !continues_seeds {
         true => single::run(&call)?,
         false => seeds::run(&call)?,
     };
     arguments.run.write_trace(&call.ranks)?;
-    Ok(signal.map_or(ExitCode::SUCCESS, |signal| ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))))
+    Ok(signal)
 }
 
 /// Tells what the call would take.
