@@ -52,7 +52,7 @@ __device__ __forceinline__ void add_to_adjacent(const InputTerm<S> &term, const 
     if (row < 0 || row % W::kStride != 0 || row / W::kStride >= s.out_height) {
       continue;
     }
-    const T *from = image + row / W::kStride * s.out_width * s.middle;
+    const T *from = image + int64_t(row / W::kStride * s.out_width) * s.middle;
     for (int edge = 0; edge < edges; ++edge, from += s.channels) {
       const T *of_row = taps + (edge * W::K + kernel_row) * W::K * step;
       if constexpr (W::kStride == 1) {
