@@ -13,6 +13,8 @@ const FAULT: &str = "PDARTS_FAULT";
 fn doctor(arguments: &[&str], fault: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pdarts"));
     command.args(["doctor", "--numerics", "--device", "cpu"]).args(arguments).env_remove(FAULT);
+    // Thousands of short operations: threads that wait for each other beside another such process take ten times as long.
+    command.env("OMP_NUM_THREADS", "1");
     command.envs(fault.map(|operation| (FAULT, format!("numerics@{operation}")))).output().unwrap()
 }
 
