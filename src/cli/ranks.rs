@@ -1,7 +1,8 @@
 //! Steps at the start of a run that all ranks take together: a failure of one ends all, and is told once.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::time::Duration;
+use std::{fs, thread};
 
 use anyhow::{Context, anyhow};
 use sha2::{Digest, Sha256};
@@ -12,6 +13,9 @@ use crate::data::DataIdentity;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
 use crate::world::{Label, Ranks};
+
+/// How long ranks that have not joined leave the first to tell what is wrong: it may start later than they do.
+const TELLING: Duration = Duration::from_secs(5);
 
 /// A failure that another rank reports.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +67,17 @@ pub fn known_to_all(ranks: &Ranks, error: anyhow::Error) -> anyhow::Error {
 
 /// `outcome`, whose failure is that of all ranks alike: only the first tells it. For what happens before they join.
 ///
+/// The others wait meanwhile, because a launcher ends all ranks when one ends; the first ends them so once it has told.
+///
 /// # Errors
 /// [`ReportedElsewhere`] on all ranks but the first.
 pub fn told_once<T>(outcome: anyhow::Result<T>) -> anyhow::Result<T> {
-    outcome.map_err(|error| match is_first_of_launch() {
-        true => error,
-        false => ReportedElsewhere { code: exit_code(&error) }.into(),
+    outcome.map_err(|error| {
+        if is_first_of_launch() {
+            return error;
+        }
+        thread::sleep(TELLING);
+        ReportedElsewhere { code: exit_code(&error) }.into()
     })
 }
 
