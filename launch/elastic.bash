@@ -3,11 +3,9 @@
 # fewer ranks where the same number comes to nothing, and on all again when they are back.
 #
 # Before `run_elastic ARGUMENTS...`, which are those of pdarts, mpirun.sh sets hosts, per_node, min_ranks, and make_command,
-# which makes `command` of them. The exit code is in `code`.
+# which makes `command` of them. The exit code is in `code`. What launch/runs.bash and launch/child.bash define is used.
 # shellcheck disable=SC2154
 
-# Starts in a row that may come to no new checkpoint on the fewest ranks.
-max_fruitless=3
 
 say() { echo "launch/mpirun.sh: $*" >&2; }
 
@@ -23,9 +21,6 @@ answering() {
 
 count() { wc -w <<<"${1//,/ }"; }
 
-# What the run's checkpoints are, to see whether there are new ones.
-checkpoints_of() { { find "$1" -path '*/checkpoints/stage*.safetensors' -printf '%P %T@\n' 2>/dev/null || true; } | sort; }
-
 # Asks the ranks to save and end when a machine of $1 that $2 lacks answers again.
 watch_for_return() {
     while sleep "${PDARTS_ELASTIC_POLL:-60}"; do
@@ -38,7 +33,7 @@ watch_for_return() {
 
 run_elastic() {
     local all_hosts=$hosts all_per_node=$per_node fruitless=0 run='' argument before watcher ranks is_new=yes
-    local -a arguments=("$@") resumed=()
+    local -a arguments=("$@")
     for ((argument = 1; argument <= $#; argument++)); do
         case ${!argument} in
             --out | --resume)
@@ -50,7 +45,8 @@ run_elastic() {
         esac
     done
     [[ -n $run ]] || fail "--elastic has to know the run: name it with --out or --resume"
-    resumed=("$1" --resume "$run")
+    # What has begun is not begun anew.
+    go_on() { if is_begun "$run"; then resume_arguments "$run" "${arguments[@]}" && arguments=("${resumed[@]}"); fi; }
     while :; do
         if [[ -n $all_hosts ]]; then
             hosts=$(answering "$all_hosts")
@@ -64,7 +60,7 @@ run_elastic() {
             continue
         fi
         make_command "${arguments[@]}"
-        before=$(checkpoints_of "$run") watcher='' signal=''
+        before=$(progress_of "$run") watcher='' signal=''
         if [[ $hosts != "$all_hosts" ]]; then
             watch_for_return "$all_hosts" "$hosts" &
             watcher=$!
@@ -81,15 +77,16 @@ run_elastic() {
             # The watcher has ended by itself: a machine is back.
             if ! kill "$watcher" 2>/dev/null && [[ $code == 138 ]]; then
                 say "a machine is back: the run goes on with it"
-                arguments=("${resumed[@]}") per_node=$all_per_node
+                per_node=$all_per_node
+                go_on
                 continue
             fi
             wait "$watcher" 2>/dev/null || true
         fi
         if [[ -n $signal || $code == 0 ]]; then return 0; fi
-        if ((code == 2)) && { [[ $is_new == yes && ! -e $run/config.toml ]] || ((per_node == all_per_node)); }; then return 0; fi
-        if [[ -e $run/config.toml ]]; then arguments=("${resumed[@]}"); fi
-        if [[ $(checkpoints_of "$run") != "$before" ]]; then
+        if ((code == 2)) && { [[ $is_new == yes ]] && ! is_begun "$run" || ((per_node == all_per_node)); }; then return 0; fi
+        go_on
+        if [[ $(progress_of "$run") != "$before" ]]; then
             fruitless=0
         else
             fruitless=$((fruitless + 1))

@@ -12,7 +12,9 @@
 # shellcheck disable=SC2317 # functions that run in other shells
 set -uo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
-pdarts=${PDARTS:-$project/target/release/pdarts}
+# shellcheck source=launch/runs.bash
+source "$project/launch/runs.bash"
+pdarts=$(program_in "$project")
 peer=${PDARTS_PEER:-$project/.venv-peer/bin/python}
 report=${1:-$project/target/gpu-check.md}
 parts=" ${PDARTS_PARTS:-numerics tests runs ranks speed} "
@@ -77,12 +79,18 @@ stopped_and_resumed() {
     "$pdarts" search --resume "$work/stopped" --log warn && same_weights "$work/first" "$work/stopped"
 }
 two_ranks() {
-    # shellcheck disable=SC2016 # expanded in each rank
-    mpirun --oversubscribe -n 2 bash -c 'NCCL_HOSTID=rank$OMPI_COMM_WORLD_RANK NCCL_SOCKET_IFNAME=lo exec "$@"' rank \
-        "$pdarts" "${small[@]}" --set search.epochs=1 --set search.alpha_start_epoch=0 --set parallel.communicator=nccl --out "$work/ranks"
+    # NCCL refuses one GPU for two ranks of one host, so each has its own.
+    cat >"$work/rank.sh" <<RANK
+#!/bin/sh
+export NCCL_HOSTID=rank\${OMPI_COMM_WORLD_RANK:-\$PMI_RANK} NCCL_SOCKET_IFNAME=lo
+exec "$pdarts" "\$@"
+RANK
+    chmod +x "$work/rank.sh"
+    PDARTS=$work/rank.sh "$project/launch/mpirun.sh" -n 2 \
+        "${small[@]}" --set search.epochs=1 --set search.alpha_start_epoch=0 --set parallel.communicator=nccl --out "$work/ranks"
 }
 export -f same_weights summary stopped_and_resumed two_ranks
-export pdarts work
+export pdarts project work
 if wants runs; then
     row "a search" 90 "$pdarts" "${small[@]}" --out "$work/first"
     row "the same search again" 90 "$pdarts" "${small[@]}" --out "$work/second"

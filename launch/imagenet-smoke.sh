@@ -10,18 +10,19 @@
 #   MINIMUM=P          accuracy in percent that must be reached (default 15; chance is 10)
 #   TRAIN_FLAGS        further arguments of pdarts train
 #   PDARTS, IMAGE_TREE=FILE   the program and the example that writes the tree (default: those of target/release)
-#   MPIRUN             the launcher (default mpirun)
+#   MPIRUN             the launcher, as in launch/mpirun.sh
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
 built=${CARGO_TARGET_DIR:-$project/target}/release
 
-PDARTS=${PDARTS:-$built/pdarts}
+# shellcheck source=launch/runs.bash
+source "$project/launch/runs.bash"
+PDARTS=$(program_in "$project")
+export PDARTS
 IMAGE_TREE=${IMAGE_TREE:-$built/examples/image_tree}
 EPOCHS=${EPOCHS:-2}
 MINIMUM=${MINIMUM:-15}
 read -ra flags <<<"${TRAIN_FLAGS:-}"
-read -ra mpirun <<<"${MPIRUN:-mpirun --oversubscribe --bind-to none}"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 
 say() { echo "imagenet-smoke: $*" >&2; }
 fail() {
@@ -42,7 +43,7 @@ run=$OUT/run
 
 steps() { grep -c '"kind":"steps"' "$run/metrics.jsonl" 2>/dev/null || true; }
 
-train() { "${mpirun[@]}" -n 2 "$PDARTS" train "$@"; }
+train() { "$project/launch/mpirun.sh" -n 2 train "$@"; }
 
 say "a tree of images in ten classes"
 "$IMAGE_TREE" "$OUT/tree" "${TRAIN:-200}" "${VAL:-40}"

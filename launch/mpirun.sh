@@ -66,7 +66,9 @@ done
 [[ $bind == none || $bind == cores ]] || fail "--bind $bind: give none or cores"
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-pdarts=${PDARTS:-${CARGO_TARGET_DIR:-$checkout/target}/release/pdarts}
+# shellcheck source=launch/runs.bash
+source "$checkout/launch/runs.bash"
+pdarts=$(program_in "$checkout")
 [[ -x $pdarts ]] || fail "there is no program $pdarts: run 'make build', or set PDARTS"
 launcher=${MPIRUN:-$(command -v mpirun || command -v mpiexec)} || fail "there is no mpirun on the PATH: run 'make setup'"
 

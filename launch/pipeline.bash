@@ -18,7 +18,7 @@ declare -A config_of=(
 )
 declare -A data_of=([search]=$checkout/data [train]=$checkout/data [imagenet]='')
 name=pdarts out=''
-program=${PDARTS:-${CARGO_TARGET_DIR:-$checkout/target}/release/pdarts}
+program=$(program_in "$checkout")
 
 shared_options() {
     cat <<'TEXT'

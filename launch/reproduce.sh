@@ -12,7 +12,9 @@
 set -euo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
 
-PDARTS=${PDARTS:-$project/target/release/pdarts}
+# shellcheck source=launch/runs.bash
+source "$project/launch/runs.bash"
+PDARTS=$(program_in "$project")
 OUT=${OUT:-runs/reproduce-quickstart}
 SEARCH_CONFIG=${SEARCH_CONFIG:-$project/configs/search-quickstart.toml}
 TRAIN_CONFIG=${TRAIN_CONFIG:-$project/configs/train-quickstart.toml}
@@ -21,9 +23,6 @@ read -ra search_flags <<<"${SEARCH_FLAGS:-}"
 read -ra train_flags <<<"${TRAIN_FLAGS:-}"
 
 say() { echo "reproduce: $*" >&2; }
-
-# shellcheck source=launch/runs.bash
-source "$project/launch/runs.bash"
 
 # part NAME COMMAND ARGUMENT...: the run OUT/NAME, from wherever it stands.
 part() {

@@ -45,6 +45,8 @@ back_to_the_queue() {
         echo "the job cannot be requeued; go on with: PDARTS_RUN=$run sbatch launch/slurm/$script.sbatch" >&2
 }
 
+# shellcheck source=launch/runs.bash
+source launch/runs.bash
 # SLURM sends SIGUSR1 to this script alone.
 # shellcheck source=launch/child.bash
 source launch/child.bash
@@ -62,18 +64,15 @@ if [[ -n ${stage:-} ]]; then
     data=$stage
 fi
 
-arguments=("$command" --data "$data")
-if [[ -e $run/seeds.json ]]; then
-    # Trainings of several seeds go on as they were planned and take no changes.
-    arguments+=(--resume "$run")
-elif [[ ! -e $run/config.toml ]]; then
-    arguments+=(--config "$config" "${what[@]}" --out "$run" "$@")
-elif ((${SLURM_RESTART_COUNT:-0})); then
-    # The configuration that the run was started with, whatever has become of the file since.
-    arguments+=(--resume "$run" "$@")
+arguments=("$command" --data "$data" "$@")
+if ! is_begun "$run"; then
+    arguments+=(--config "$config" "${what[@]}" --out "$run")
 else
-    # A new job compares: a run of the same name under another configuration is refused.
-    arguments+=(--config "$config" --resume "$run" "$@")
+    resume_arguments "$run" "${arguments[@]}"
+    arguments=("${resumed[@]}")
+    # A new job compares: a run of the same name under another configuration is refused. One that returns takes the
+    # configuration that the run was started with, whatever has become of the file since.
+    ((${SLURM_RESTART_COUNT:-0})) || [[ ! -e $run/config.toml ]] || arguments+=(--config "$config")
 fi
 
 # Whether a job of one node with this one's options could begin now, by what SLURM says.
@@ -95,11 +94,9 @@ watch_for_nodes() {
     done
 }
 
-# shellcheck source=launch/elastic.bash
-source launch/elastic.bash
 fruitless=0
 while :; do
-    before=$(checkpoints_of "$run") watcher=''
+    before=$(progress_of "$run") watcher=''
     if ((SLURM_JOB_NUM_NODES < ${PDARTS_NODES:-0})); then
         watch_for_nodes &
         watcher=$!
@@ -108,14 +105,17 @@ while :; do
     [[ -z $watcher ]] || kill "$watcher" 2>/dev/null
     # Only an elastic job goes on by itself when a rank is lost, as long as that leads to new checkpoints.
     if [[ -z ${PDARTS_NODES:-} || -n $signal || ! -e $run ]] || ((code == 0 || code == 2)); then break; fi
-    [[ $(checkpoints_of "$run") == "$before" ]] || fruitless=0
-    fruitless=$((fruitless + 1))
-    if ((fruitless > max_fruitless)); then
-        echo "$max_fruitless starts in a row came to no new checkpoint: giving up" >&2
+    if [[ $(progress_of "$run") != "$before" ]]; then
+        fruitless=0
+    elif ((++fruitless >= max_fruitless)); then
+        echo "$fruitless starts in a row came to no new checkpoint: giving up" >&2
         break
     fi
     echo "the run was lost (exit code $code): starting again from its last checkpoint"
-    [[ ! -e $run/config.toml && ! -e $run/seeds.json ]] || arguments=("$command" --data "$data" --resume "$run")
+    if is_begun "$run"; then
+        resume_arguments "$run" "${arguments[@]}"
+        arguments=("${resumed[@]}")
+    fi
 done
 
 # 138 = 128 + SIGUSR1: stopped by it, and saved.

@@ -20,7 +20,8 @@ if ! mkdir -p "$to" 2>/dev/null || [[ ! -w $to ]]; then fail "cannot write to $t
 exec 9>"$to/.lock"
 flock 9
 
-is_there() { [[ -f $2 && $(stat -c '%s %Y' "$1") == "$(stat -c '%s %Y' "$2")" ]]; }
+# Of a link what counts is the file behind it, which is what is copied.
+is_there() { [[ -f $2 && $(stat -Lc '%s %Y' "$1") == "$(stat -Lc '%s %Y' "$2")" ]]; }
 
 missing=() bytes=0
 for file in "$from"/*; do

@@ -80,6 +80,56 @@ fn below_the_fewest_ranks_the_run_is_given_up_and_a_bad_call_is_not_repeated() {
     assert!(!stderr.contains("starting again"), "{stderr}");
 }
 
+/// What `mpirun.sh --elastic` starts for the arguments `call`; start number `$start` does what `starts` says, in sh.
+fn calls_of(folder: &Folder, call: &[&str], starts: &str) -> (Option<i32>, Vec<String>) {
+    let tools = folder.path("tools");
+    fs::create_dir_all(&tools).unwrap();
+    let text = format!(
+        "#!/bin/sh\n\
+         [ \"$1\" = --version ] && {{ echo 'mpirun (Open MPI) 4.1.4'; exit; }}\n\
+         echo \"$*\" >>calls\n\
+         start=$(wc -l <calls)\n{starts}\n"
+    );
+    write_script(&tools.join("mpirun"), &text);
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/launch/mpirun.sh"));
+    command.current_dir(folder.path("")).env("PDARTS", program()).env("MPIRUN", tools.join("mpirun"));
+    let output = command.args(["-n", "1", "--elastic"]).args(call).stdin(Stdio::null()).output().unwrap();
+    let calls = fs::read_to_string(folder.path("calls")).unwrap();
+    let program = format!("{} ", program().display());
+    let call_of = |line: &str| line.split_once(&program).map_or(line, |(_, call)| call).to_owned();
+    (output.status.code(), calls.lines().map(call_of).collect())
+}
+
+#[test]
+fn a_run_goes_on_with_what_it_was_given_but_is_not_begun_again() {
+    let search =
+        ["search", "--config=c.toml", "--data", "d", "--set", "run.seed=3", "--kernels", "reference", "--out", "run"];
+    let begun = "mkdir -p run; touch run/config.toml; [ $start = 2 ] || exit 1";
+    let (code, calls) = calls_of(&Folder::new(), &search, begun);
+    assert_eq!((code, calls[0].as_str()), (Some(0), search.join(" ").as_str()));
+    assert_eq!(calls[1..], ["search --resume run --data d --set run.seed=3 --kernels reference"]);
+
+    let train = ["train", "--config", "c.toml", "--genotype", "PDARTS_C10", "--seeds=0,1", "--log", "warn"];
+    let train = [&train[..], &["--set", "run.seed=3", "--out=run"]].concat();
+    let begun = "mkdir -p run; touch run/seeds.json; [ $start = 2 ] || exit 1";
+    let (code, calls) = calls_of(&Folder::new(), &train, begun);
+    assert_eq!((code, &calls[1..]), (Some(0), &["train --resume run --log warn".to_owned()][..]));
+
+    // Lost before there was anything to go on with.
+    let (code, calls) = calls_of(&Folder::new(), &search, "[ $start = 2 ] || exit 1");
+    assert_eq!((code, calls[1].as_str()), (Some(0), search.join(" ").as_str()));
+}
+
+#[test]
+fn a_search_of_single_cells_is_not_given_up_while_it_finds_more() {
+    let search = ["search", "--config", "c.toml", "--out", "run"];
+    let cell = r#"echo '{"kind":"cell"}' >>run/metrics.jsonl"#;
+    let begun = format!("mkdir -p run; touch run/config.toml; [ $start -gt 3 ] || {cell}; [ $start = 7 ] || exit 1");
+    let (code, calls) = calls_of(&Folder::new(), &search, &begun);
+    // Three with a cell each, and three that come to none.
+    assert_eq!((code, calls.len()), (Some(1), 6));
+}
+
 /// With stand-ins for ssh and mpirun, as this machine is but one: what they are told.
 #[test]
 fn machines_that_are_gone_are_left_out_and_taken_back() {

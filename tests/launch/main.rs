@@ -5,3 +5,4 @@ mod elastic;
 #[path = "../program/mod.rs"]
 mod program;
 mod signals;
+mod staging;
