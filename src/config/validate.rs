@@ -313,7 +313,7 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
 }
 
 mod cells;
-mod compare;
+pub(super) mod compare;
 mod image_sizes;
 mod images;
 mod optimizer;

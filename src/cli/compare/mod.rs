@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use self::experiment::{Experiment, pair_folder};
 use super::error::one_line;
 use super::genotype::{NamedGenotype, read_genotype};
 use super::kernels::KernelsArgument;
@@ -27,7 +26,7 @@ use super::report::write_beside;
 use super::run_arguments::{Diverged, RunPlace, Standing};
 use super::{search, train};
 use crate::report::Comparison;
-use crate::run::{TrainedCell, write_atomic, write_json_atomic};
+use crate::run::{ExperimentFile, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{Signal, StopSignal};
 use crate::world::{Label, Ranks};
 
@@ -78,21 +77,21 @@ impl CompareArguments {
     }
 
     /// What is to run, and noted in the folder on rank 0.
-    fn experiment(&self, ranks: &Ranks) -> anyhow::Result<Experiment> {
+    fn experiment(&self, ranks: &Ranks) -> anyhow::Result<ExperimentFile> {
         let root = self.root();
         let stated = match &self.config {
-            Some(file) => Some(Experiment::load(file, &self.overrides)?),
+            Some(file) => Some(ExperimentFile::load(file, &self.overrides)?),
             None => None,
         };
         let mut experiment = match stated {
-            None => Experiment::read(&root)?,
+            None => ExperimentFile::read(&root)?,
             Some(stated) => stated,
         };
         if let Some(data) = &self.data {
             experiment.set_data(data);
         }
         if ranks.is_root() && !self.results {
-            experiment.check(ranks.size)?;
+            experiment.check_can_begin(ranks.size)?;
         }
         if ranks.is_root() && self.config.is_some() {
             experiment.note_in(&root)?;
@@ -156,7 +155,7 @@ fn record(root: &Path, comparison: &Comparison) -> anyhow::Result<()> {
 
 /// Runs what is left of an experiment.
 struct Conductor<'a> {
-    experiment: &'a Experiment,
+    experiment: &'a ExperimentFile,
     root: &'a Path,
     ranks: &'a Ranks,
     stop: StopSignal,
@@ -175,7 +174,7 @@ struct End {
 impl Conductor<'_> {
     /// A run that diverges does not keep the others from theirs.
     fn run_all(&self) -> anyhow::Result<End> {
-        let Experiment { seeds, strategies, .. } = self.experiment;
+        let ExperimentFile { seeds, strategies, .. } = self.experiment;
         let num_pairs = seeds.len() * strategies.len();
         // Seed by seed, so that a table of what is complete compares all strategies.
         let pairs = seeds.iter().flat_map(|&seed| (0..strategies.len()).map(move |strategy| (seed, strategy)));
@@ -203,7 +202,7 @@ impl Conductor<'_> {
     /// Returns the signal that stopped it.
     fn run_pair(&self, strategy: usize, seed: u64) -> anyhow::Result<Option<Signal>> {
         let name = &self.experiment.strategies[strategy].name;
-        let folder = pair_folder(self.root, name, seed);
+        let folder = ExperimentFile::pair_folder(self.root, name, seed);
         let search_root = folder.join("search");
         if let Some(signal) = self.search(strategy, seed, &search_root)? {
             return Ok(Some(signal));

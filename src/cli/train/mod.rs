@@ -17,6 +17,7 @@ use super::logging::Logging;
 use super::ranks::agree;
 use super::run_arguments::RunArguments;
 use crate::config::TrainConfig;
+use crate::run::SeedsFile;
 use crate::trainer::StopSignal;
 use crate::world::Ranks;
 
@@ -68,7 +69,7 @@ impl TrainArguments {
 pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<Option<i32>> {
     let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
-    let continues_seeds = arguments.run.resume.as_deref().is_some_and(seeds::is_root);
+    let continues_seeds = arguments.run.resume.as_deref().is_some_and(SeedsFile::is_in);
     let call = Call { arguments, logging, stop, ranks };
     if arguments.run.dry_run {
         rehearse(&call)?;
