@@ -9,13 +9,24 @@ use crate::cli::error::UsageError;
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
-use crate::run::{ComparedSearch, ExperimentFile, RunDirectory, RunError, RunLock, lock_folder};
+use crate::run::{ComparedSearch, ExperimentFile, RunDirectory, RunLock, lock_folder};
 use crate::trainer::{CellData, SearchData, TrainData};
 use crate::world::{Ranks, World};
 
-/// Keeps others from writing into the folder while it lives.
-pub fn lock(root: &Path) -> anyhow::Result<RunLock> {
-    Ok(lock_folder(root)?)
+/// Keeps others from writing into the folder `root` while it lives. With it the experiment that is `stated` is noted there,
+/// in a folder that is made if need be; without, there is one.
+///
+/// # Errors
+/// Those of [`ExperimentFile::note_in`], and of a folder that is none or that another process writes.
+pub fn lock(root: &Path, stated: Option<&ExperimentFile>) -> anyhow::Result<RunLock> {
+    match stated {
+        None => drop(ExperimentFile::read(root)?),
+        Some(_) if ExperimentFile::is_in(root) => {}
+        Some(_) => RunDirectory::make_vacant(root)?,
+    }
+    let lock = lock_folder(root)?;
+    stated.map_or(Ok(()), |experiment| experiment.note_in(root))?;
+    Ok(lock)
 }
 
 /// What a call makes of an experiment.
@@ -61,12 +72,12 @@ impl ExperimentFile {
         check.and_then(|()| Ok(self.train.validate_with_ranks(num_ranks)?)).context("[train]")
     }
 
-    /// Notes it in `root`, or finds it there. What no run has begun with may have changed, and settings that results do not depend
-    /// on.
+    /// Notes it in `root`, which this process has locked, or finds it there. What no run has begun with may have changed, and
+    /// settings that results do not depend on.
     ///
     /// # Errors
-    /// [`UsageError`] for a folder of another experiment, with what differs, and for one with anything else in it.
-    pub(super) fn note_in(&self, root: &Path) -> anyhow::Result<()> {
+    /// [`UsageError`] for a folder of another experiment, with what differs.
+    fn note_in(&self, root: &Path) -> anyhow::Result<()> {
         if Self::is_in(root) {
             let before = Self::read(root)?;
             if let Some(difference) = self.difference(&before, root)? {
@@ -77,10 +88,6 @@ impl ExperimentFile {
                 ))
                 .into());
             }
-        } else {
-            RunDirectory::check_vacant(root)?;
-            let refused = |cause| RunError::Create { root: root.to_owned(), cause };
-            std::fs::create_dir_all(root).map_err(refused)?;
         }
         Ok(self.write(root)?)
     }

@@ -76,25 +76,19 @@ impl CompareArguments {
         self.resume.clone().or_else(|| self.out.clone()).unwrap_or_else(|| Path::new("runs").join(name))
     }
 
-    /// What is to run, and noted in the folder on rank 0.
-    fn experiment(&self, ranks: &Ranks) -> anyhow::Result<ExperimentFile> {
-        let root = self.root();
-        let stated = match &self.config {
-            Some(file) => Some(ExperimentFile::load(file, &self.overrides)?),
-            None => None,
-        };
-        let mut experiment = match stated {
-            None => ExperimentFile::read(&root)?,
-            Some(stated) => stated,
-        };
+    /// What `--config` states.
+    fn stated(&self, ranks: &Ranks) -> anyhow::Result<Option<ExperimentFile>> {
+        let load = |file: &PathBuf| self.prepared(ExperimentFile::load(file, &self.overrides)?, ranks);
+        self.config.as_ref().map(load).transpose()
+    }
+
+    /// `experiment` on the data of this call; on rank 0 it is made sure that it can run.
+    fn prepared(&self, mut experiment: ExperimentFile, ranks: &Ranks) -> anyhow::Result<ExperimentFile> {
         if let Some(data) = &self.data {
             experiment.set_data(data);
         }
         if ranks.is_root() && !self.results {
             experiment.check_can_begin(ranks.size)?;
-        }
-        if ranks.is_root() && self.config.is_some() {
-            experiment.note_in(&root)?;
         }
         Ok(experiment)
     }
@@ -108,14 +102,21 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
     if !ranks.is_root() {
         logging.quieten();
     }
-    let experiment = agree(&ranks, arguments.experiment(&ranks))?;
+    let stated = agree(&ranks, arguments.stated(&ranks))?;
     let root = ranks.gather(&arguments.root(), Label::new("name of the experiment's folder"))?.swap_remove(0);
+    let writes = ranks.is_root() && !arguments.results;
+    // Nothing of the folder is read to go on with, or written, while another process has it.
+    let _lock = agree(&ranks, if writes { experiment::lock(&root, stated.as_ref()).map(Some) } else { Ok(None) })?;
+    let experiment = match stated {
+        Some(experiment) => experiment,
+        None => {
+            let stored = ExperimentFile::read(&root).map_err(anyhow::Error::from);
+            agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
+        }
+    };
     let End { signal, diverged } = match arguments.results {
         true => End::default(),
-        false => {
-            let _lock = agree(&ranks, if ranks.is_root() { experiment::lock(&root).map(Some) } else { Ok(None) })?;
-            Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?
-        }
+        false => Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?,
     };
     if ranks.is_root() {
         let comparison = experiment.results(&root)?;
