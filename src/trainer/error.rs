@@ -12,6 +12,10 @@ use crate::torch::{MemoryRefusal, TorchError};
 use crate::weights::WeightsProblem;
 use crate::world::CommunicatorError;
 
+/// What a search of single cells says of limits that hardly any cell is within, at its start or later.
+pub(super) const NO_CELLS: &str = "search: of 100000 random cells none was within search.max_parameters, \
+     search.max_multiply_adds and search.max_skip_connects; raise them, or choose a strategy that trains a supernet";
+
 /// A failure of a training loop; its text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -65,6 +69,9 @@ pub enum TrainError {
     /// A step of the search outside of its stages; the checkpoint is of another version.
     #[error("stage {0} is not in the configuration")]
     NoStage(usize),
+    /// A search of single cells that finds no further one.
+    #[error("{NO_CELLS}")]
+    NoCells,
     /// Ranks that should be equal are not.
     #[error(
         "{what} of {} differ from those of rank {reference} after step {step}: a rank computes wrongly (its memory or \
