@@ -130,16 +130,32 @@ pub struct MemoryDemand {
     /// Images of one rank's step, and the parts in which they are computed.
     pub batch: String,
     /// The section of the configuration with the batch.
-    pub section: &'static str,
+    pub section: BatchSection,
+}
+
+/// The section of the configuration that states the batch of a step.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum BatchSection {
+    /// `[search]`
+    Search,
+    /// `[train]`
+    Train,
+    /// `[evaluation]`, whose batches are not computed in parts.
+    Evaluation,
 }
 
 impl fmt::Display for MemoryDemand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, network, batch, section } = self;
+        let (section, less) = match section {
+            BatchSection::Search => ("search", " or more search.accumulate_steps need less"),
+            BatchSection::Train => ("train", " or more train.accumulate_steps need less"),
+            BatchSection::Evaluation => ("evaluation", " needs less"),
+        };
         write!(
             f,
-            "{place}: {network}, {batch}; model.checkpoint_cells = true or more {section}.accumulate_steps need less, in a \
-             new run also a smaller {section}.global_batch"
+            "{place}: {network}, {batch}; model.checkpoint_cells = true{less}, in a new run also a smaller \
+             {section}.global_batch"
         )
     }
 }
@@ -178,4 +194,27 @@ fn list(ranks: &[usize]) -> String {
     let plural = if ranks.len() == 1 { "" } else { "s" };
     let numbers: Vec<String> = ranks.iter().map(ToString::to_string).collect();
     format!("rank{plural} {}", numbers.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_names_keys_that_there_are() {
+        let advice = |section| {
+            let (place, network, batch) = ("epoch 1".to_owned(), "a network".to_owned(), "9 images a step".to_owned());
+            let text = MemoryDemand { place, network, batch, section }.to_string();
+            text.split("; ").last().unwrap().to_owned()
+        };
+        assert_eq!(
+            advice(BatchSection::Search),
+            "model.checkpoint_cells = true or more search.accumulate_steps need less, in a new run also a smaller \
+             search.global_batch"
+        );
+        assert_eq!(
+            advice(BatchSection::Evaluation),
+            "model.checkpoint_cells = true needs less, in a new run also a smaller evaluation.global_batch"
+        );
+    }
 }
