@@ -173,7 +173,13 @@ fn used_images(limit: usize, num_images: usize) -> Result<usize, Violation> {
     Ok(if limit == 0 { num_images } else { limit })
 }
 
+/// TOML has no larger numbers.
+fn validate_seed(key: &str, seed: u64) -> Result<(), Violation> {
+    require(i64::try_from(seed).is_ok(), key, || format!("{seed} is too large; state at most {}", i64::MAX))
+}
+
 fn validate_run(run: &RunSection) -> Result<(), Violation> {
+    validate_seed("run.seed", run.seed)?;
     threads_exist("run.threads", run.threads)?;
     at_least_one("run.log_every_steps", run.log_every_steps)?;
     at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)?;

@@ -39,9 +39,9 @@ pub fn run(command: DataCommand, logging: &Logging) -> anyhow::Result<()> {
 }
 
 /// As many threads as asked for; 0 = this rank's share of the cores.
-fn threads(asked: u16, ranks: &Ranks) -> NonZeroUsize {
+fn num_threads(asked: usize, ranks: &Ranks) -> NonZeroUsize {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let number = if asked == 0 { cores / ranks.local_size.max(1) } else { asked.into() };
+    let number = if asked == 0 { cores / ranks.local_size.max(1) } else { asked };
     NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
 }
 

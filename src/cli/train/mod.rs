@@ -86,9 +86,16 @@ pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<Opti
 /// Tells what the call would take.
 fn rehearse(call: &Call) -> anyhow::Result<()> {
     let Call { arguments, ranks, .. } = call;
-    let config = agree(ranks, arguments.run.load_config())?;
-    let cell = agree(ranks, single::read_cell(call))?;
-    single::Prepared::new(arguments.apply(config), cell, arguments.initial(), ranks)?.rehearse(call)
+    let stated = || -> anyhow::Result<_> {
+        if arguments.seeds.is_empty() {
+            let config = arguments.apply(arguments.run.load_config()?);
+            return Ok((config, single::read_cell(call)?, arguments.initial()));
+        }
+        let SeedsFile { config, cell, initial, .. } = seeds::stated(call)?;
+        Ok((config, cell, initial))
+    };
+    let (config, cell, initial) = agree(ranks, stated())?;
+    single::Prepared::new(config, cell, initial, ranks)?.rehearse(call)
 }
 
 /// What all trainings of one call share.

@@ -72,7 +72,7 @@ fn refuse_changes(call: &Call) -> anyhow::Result<()> {
 }
 
 /// The trainings that the call states.
-fn stated(call: &Call) -> anyhow::Result<SeedsFile> {
+pub(super) fn stated(call: &Call) -> anyhow::Result<SeedsFile> {
     let seeds = call.arguments.seeds.clone();
     validate_seeds("--seeds", &seeds).map_err(UsageError::new)?;
     let config = call.arguments.apply(call.arguments.run.load_config()?);

@@ -1,6 +1,6 @@
 //! Relations between the keys of an experiment.
 
-use super::require;
+use super::{require, validate_seed};
 use crate::config::schema::{Section, compare::SECTIONS};
 use crate::config::{CompareConfig, Settings, Violation};
 
@@ -42,10 +42,11 @@ impl Settings for CompareConfig {
 /// Checks seeds of which each has a run.
 ///
 /// # Errors
-/// A list without any, or the first that is listed twice.
+/// A list without any, or the first that is too large or listed twice.
 pub fn validate_seeds(key: &str, seeds: &[u64]) -> Result<(), Violation> {
     require(!seeds.is_empty(), key, || "there is none; list one or more".to_owned())?;
     seeds.iter().enumerate().try_for_each(|(index, seed)| {
+        validate_seed(key, *seed)?;
         require(!seeds[..index].contains(seed), key, || format!("{seed} is listed twice; list each seed once"))
     })
 }
