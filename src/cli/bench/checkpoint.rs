@@ -30,7 +30,7 @@ pub struct CheckpointArguments {
     /// Folder on the disk that is asked about; the file is removed again.
     #[arg(long, value_name = "DIR", default_value = ".")]
     to: PathBuf,
-    /// CPU threads; 0 = all cores.
+    /// CPU threads; 0 = the cores that it may use.
     #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Checkpoints that are timed.

@@ -29,7 +29,7 @@ pub struct DepthwiseArguments {
     /// Images of a batch.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads; 0 = all cores.
+    /// CPU threads; 0 = the cores that it may use.
     #[arg(long, default_value_t = 1, value_parser = threads())]
     threads: usize,
     /// Runs that are timed, after one that is not; the fastest counts.

@@ -19,7 +19,7 @@ const QUICK_REPEATS: u16 = 20;
 
 #[derive(Debug, Args)]
 pub struct MachineArguments {
-    /// CPU threads; 0 = all cores.
+    /// CPU threads; 0 = the cores that it may use.
     #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Runs that are timed, after one that is not; the fastest counts.

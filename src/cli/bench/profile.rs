@@ -27,7 +27,7 @@ pub struct ProfileArguments {
     /// Images of a step.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads; 0 = all cores.
+    /// CPU threads; 0 = the cores that it may use.
     #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Steps (of the search, pairs of an architecture step and a weight step) that are profiled, after one that is not.

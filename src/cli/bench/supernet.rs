@@ -37,7 +37,7 @@ pub struct SupernetArguments {
     /// Images of a step, over all ranks.
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads of a rank; 0 = its share of the cores.
+    /// CPU threads of a rank; 0 = its share of the cores that it may use.
     #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Steps of each kind that are timed, after three that are not.

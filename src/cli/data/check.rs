@@ -32,7 +32,7 @@ pub struct CheckArguments {
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
-    /// CPU threads; 0 = all cores
+    /// CPU threads; 0 = the cores that it may use
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads())]
     threads: usize,
 }
@@ -49,7 +49,7 @@ struct Report {
 
 pub fn run(arguments: &CheckArguments, logging: &Logging) -> anyhow::Result<()> {
     let parts = Images::open_all_to_check(&arguments.dir).map_err(UsageError::new)?;
-    let threads = super::num_threads(arguments.threads, &Ranks::alone());
+    let threads = super::num_threads(arguments.threads, &Ranks::alone())?;
     let notes: Vec<String> = parts.iter().flat_map(|(_, images)| images.notes().to_vec()).collect();
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let bar = super::progress_bar(logging, parts.iter().map(|(_, images)| images.len()).sum())?;

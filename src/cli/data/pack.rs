@@ -46,7 +46,7 @@ pub struct PackArguments {
     /// MiB of a shard, by the sizes of the images before they are made smaller
     #[arg(long, value_name = "MIB", default_value_t = 256.0, value_parser = shard_mib)]
     shard_mib: f64,
-    /// CPU threads; 0 = all cores
+    /// CPU threads of a rank; 0 = its share of the cores that it may use
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads())]
     threads: usize,
 }
@@ -89,8 +89,8 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
     let _lock = agree(&ranks, lock.map_err(refused))?;
     let share = Shard { rank: ranks.rank, size: ranks.size };
     let bar = super::progress_bar(logging, pack.num_images().div_ceil(ranks.size))?;
-    let written =
-        pack.write(share, super::num_threads(arguments.threads, &ranks), &mut |images| bar.inc(images as u64));
+    let threads = super::num_threads(arguments.threads, &ranks)?;
+    let written = pack.write(share, threads, &mut |images| bar.inc(images as u64));
     bar.finish_and_clear();
     agree(&ranks, written.map_err(anyhow::Error::from))?;
     let packed = if ranks.is_root() { pack.finish().map(Some) } else { Ok(None) };

@@ -56,7 +56,7 @@ pub struct EvalArguments {
     /// Where to compute: auto, cpu or cuda
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// CPU threads; 0 = all cores
+    /// CPU threads of a rank; 0 = its share of the cores that it may use
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads())]
     threads: usize,
     #[command(flatten)]
