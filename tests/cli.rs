@@ -400,6 +400,10 @@ fn log_filter_is_checked() {
     Call::new().fails(&["genotype", "list", "--log", "verbose"], 2, &format!("error: --log: {line}"));
     Call::new().command(&["genotype", "list", "--log", "debug"]).env("RUST_LOG", "[").assert().success();
     Call::new().command(&["genotype", "list"]).env("RUST_LOG", "[").assert().code(2);
+    // A variable may be for other programs: it is told of, and silences nothing.
+    let output = Call::new().command(&["genotype", "list"]).env("RUST_LOG", "wran").output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && stderr.contains("RUST_LOG: `wran` is no level: logging as by info"), "{stderr}");
 }
 
 #[test]

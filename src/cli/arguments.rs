@@ -130,6 +130,8 @@ mod tests {
                 &["doctor", "--require", "gpu"],
                 "invalid value 'gpu' for '--require <WHAT>' [possible values: cuda, nccl, mpi]",
             ),
+            (&["bench", "pool", "--threads=-3"], "invalid value '-3' for '--threads <THREADS>': -3 is not in 0..=1024"),
+            (&["bench", "loader", "--data", ".", "--workers=2000"], "invalid value '2000' for '--workers <WORKERS>'"),
             (
                 &["serch"],
                 "unrecognized subcommand 'serch'; some similar subcommands exist: 'bench', 'search'; pdarts --help explains it",

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::output;
 use super::ranks::agree;
 use super::table::Table;
+use crate::config::RunSection;
 use crate::report::duration;
 use crate::run::{RunDirectory, free_bytes};
 use crate::trainer::Rehearsal;
@@ -24,15 +25,14 @@ const BYTES_OF_A_RUN: u64 = 4_000_000;
 
 /// What a run is to do, as far as disk and clock are concerned.
 pub struct RunToBe {
-    /// That are kept at a time.
-    pub num_checkpoints: usize,
+    /// When it writes records and checkpoints, and how many of these it keeps.
+    pub section: RunSection,
     /// Where it would go.
     pub root: PathBuf,
     pub images: Vec<Images>,
     /// Of the whole run.
     pub epochs: usize,
     pub steps: usize,
-    pub log_every_steps: usize,
     /// Files of weights at the end.
     pub num_weight_files: u64,
     /// Runs like this one, one after the other.
@@ -108,14 +108,31 @@ impl RunToBe {
         })
     }
 
+    /// Checkpoints that are there at a time, of those that the run can write.
+    fn num_checkpoints(&self, parts: &[Rehearsal]) -> u64 {
+        let RunSection { keep_checkpoints, keep_best_checkpoint, checkpoint_every_epochs, .. } = self.section;
+        let after_epochs = match keep_best_checkpoint {
+            // Any could be the best so far.
+            true => self.epochs,
+            // The last of a part is followed by one in any case.
+            false => self.epochs / checkpoint_every_epochs.max(1) + parts.len(),
+        };
+        let seconds = parts.iter().map(|part| part.seconds).sum::<f64>();
+        let within_epochs = match self.section.checkpoint_every_minutes {
+            0.0 => 0,
+            minutes => ((seconds / (60.0 * minutes)).ceil() as usize).min(self.steps),
+        };
+        (keep_checkpoints.min(after_epochs + within_epochs) + usize::from(keep_best_checkpoint)) as u64
+    }
+
     /// The checkpoints that are kept and the one that is being written, weights, records.
     fn disk_bytes(&self, parts: &[Rehearsal]) -> u64 {
         if self.num_cells > 0 {
             return BYTES_OF_A_RUN + self.num_cells as u64 * BYTES_OF_A_RECORD;
         }
         let checkpoint = parts.iter().map(|part| part.checkpoint_bytes).max().unwrap_or(0);
-        let records = (self.steps / self.log_every_steps.max(1) + self.epochs) as u64 * BYTES_OF_A_RECORD;
-        let files = (self.num_checkpoints as u64 + 1 + self.num_weight_files) * checkpoint;
+        let records = (self.steps / self.section.log_every_steps.max(1) + self.epochs) as u64 * BYTES_OF_A_RECORD;
+        let files = (self.num_checkpoints(parts) + 1 + self.num_weight_files) * checkpoint;
         (files + records + self.epochs as u64 * BYTES_OF_AN_EPOCH + BYTES_OF_A_RUN) * self.num_runs as u64
     }
 }
@@ -153,4 +170,45 @@ impl Forecast {
 
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / (1u64 << 20) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_are_those_that_are_kept_of_those_that_are_written() {
+        let part = |seconds| Rehearsal {
+            part: String::new(),
+            network: String::new(),
+            weight_step_seconds: 0.1,
+            alpha_step_seconds: None,
+            peak_memory_mib: None,
+            checkpoint_bytes: 1,
+            seconds,
+        };
+        // Two parts of 10 epochs, an hour in all.
+        let parts = [part(1800.0), part(1800.0)];
+        let count = |change: fn(&mut RunSection)| {
+            let mut section = RunSection { checkpoint_every_minutes: 0.0, ..RunSection::default() };
+            change(&mut section);
+            let run = RunToBe {
+                section,
+                root: PathBuf::new(),
+                images: Vec::new(),
+                epochs: 20,
+                steps: 200,
+                num_weight_files: 0,
+                num_runs: 1,
+                num_cells: 0,
+            };
+            run.num_checkpoints(&parts)
+        };
+        assert_eq!(count(|_| {}), 2);
+        assert_eq!(count(|run| run.keep_checkpoints = usize::MAX), 22);
+        assert_eq!(count(|run| (run.keep_checkpoints, run.checkpoint_every_epochs) = (usize::MAX, 7)), 4);
+        assert_eq!(count(|run| (run.keep_checkpoints, run.checkpoint_every_minutes) = (usize::MAX, 10.0)), 28);
+        assert_eq!(count(|run| (run.keep_checkpoints, run.checkpoint_every_minutes) = (usize::MAX, 1e-6)), 222);
+        assert_eq!(count(|run| (run.keep_checkpoints, run.keep_best_checkpoint) = (usize::MAX, true)), 21);
+    }
 }

@@ -9,7 +9,7 @@ use super::ranks::{Agreed, ReportedElsewhere};
 use crate::config::ConfigError;
 use crate::run::RunError;
 use crate::torch::MemoryRefusal;
-use crate::trainer::SearchDataError;
+use crate::trainer::{SearchDataError, TrainError};
 use crate::world::{self, WorldError};
 
 pub const SUCCESS: u8 = 0;
@@ -79,6 +79,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<SearchDataError>()
             || cause.downcast_ref::<RunError>().is_some_and(RunError::is_usage)
             || matches!(cause.downcast_ref(), Some(WorldError::NotConnected { .. }))
+            || matches!(cause.downcast_ref(), Some(TrainError::NoCells))
     });
     if is_usage { USAGE } else { FAILURE }
 }

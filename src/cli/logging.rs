@@ -19,6 +19,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::prelude::*;
 
 use super::error::UsageError;
+use super::ranks::is_first_of_launch;
 use crate::run::RotatingLog;
 use crate::world::joined_rank;
 
@@ -26,6 +27,10 @@ use crate::world::joined_rank;
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 const DEFAULT_FILTER: &str = "info";
+/// What the targets of all modules begin with.
+const PROGRAM: &str = "pdarts";
+const LEVELS: &str =
+    "name off, error, warn, info, debug or trace, or set one for a module, as in info,pdarts::data=debug";
 
 /// The log under way, and the progress bars that stand below it on a terminal.
 pub struct Logging {
@@ -34,14 +39,19 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// Starts logging what `filter` (the argument of `--log`) lets through, else `RUST_LOG`, else `info`.
+    /// Starts logging what `filter` (the argument of `--log`) lets through, else `RUST_LOG`, else `info`. A `RUST_LOG` that may
+    /// not mean what it says is told of.
     ///
     /// # Errors
     /// [`UsageError`] for a filter that cannot be read.
     pub fn start(filter: Option<&str>) -> anyhow::Result<Self> {
+        let mut doubtful = None;
         let filter = match (filter, env::var("RUST_LOG")) {
             (Some(filter), _) => parse(filter).context("--log"),
-            (None, Ok(filter)) if !filter.is_empty() => EnvFilter::try_new(filter).context("RUST_LOG"),
+            (None, Ok(filter)) if !filter.is_empty() => {
+                doubtful = doubtful_word(&filter).map(str::to_owned);
+                parse_variable(&filter).context("RUST_LOG")
+            }
             (None, _) => parse(DEFAULT_FILTER),
         };
         let logging = Self { bars: MultiProgress::new(), record: Arc::default() };
@@ -58,6 +68,9 @@ impl Logging {
             dynamic_filter_fn(|metadata, _| metadata.level() <= &Level::WARN || !IS_QUIET.load(Ordering::Relaxed));
         let filter = filter.map_err(UsageError::new)?;
         tracing_subscriber::registry().with(speaks).with(filter).with(lines).with(objects).try_init()?;
+        if let Some(word) = doubtful.filter(|_| is_first_of_launch()) {
+            tracing::warn!("RUST_LOG: `{word}` is no level: logging as by {DEFAULT_FILTER}; {LEVELS}");
+        }
         Ok(logging)
     }
 
@@ -119,12 +132,35 @@ impl Write for Record {
 fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
     let is_directive = |text: &str| text.contains(['=', '[']) || text.parse::<LevelFilter>().is_ok();
     match filter.split(',').find(|text| !is_directive(text)) {
-        Some(word) => Err(anyhow!(
-            "`{word}` is no level: name off, error, warn, info, debug or trace, or set one for a module, as in \
-             info,pdarts::data=debug"
-        )),
+        Some(word) => Err(anyhow!("`{word}` is no level: {LEVELS}")),
         None => Ok(EnvFilter::try_new(filter)?),
     }
+}
+
+/// A filter as `EnvFilter` reads it, for this program and others: where it names modules of others alone, this one logs as without
+/// it.
+fn parse_variable(filter: &str) -> anyhow::Result<EnvFilter> {
+    let parsed = EnvFilter::try_new(filter)?;
+    Ok(match directives(filter).any(is_about_this_program) {
+        true => parsed,
+        false => parsed.add_directive(format!("{PROGRAM}={DEFAULT_FILTER}").parse()?),
+    })
+}
+
+/// What may be a misspelt level or a module of another program, where nothing of the filter is about this one.
+fn doubtful_word(filter: &str) -> Option<&str> {
+    let is_word = |text: &&str| !text.contains(['=', '[']);
+    directives(filter).find(is_word).filter(|_| !directives(filter).any(is_about_this_program))
+}
+
+fn directives(filter: &str) -> impl Iterator<Item = &str> {
+    filter.split(',').map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// Whether a directive is a level, or names spans of any module or a part of this program.
+fn is_about_this_program(directive: &str) -> bool {
+    let target = directive.split(['=', '[']).next().unwrap_or_default();
+    directive.parse::<LevelFilter>().is_ok() || target.starts_with(PROGRAM) || PROGRAM.starts_with(target)
 }
 
 /// Time of a line as hours, minutes and seconds since the program started.
@@ -156,5 +192,23 @@ mod tests {
         for filter in ["verbose", "info,degub", "pdarts=loud"] {
             parse(filter).unwrap_err();
         }
+    }
+
+    #[test]
+    fn variable_that_is_not_about_this_program_leaves_it_its_log() {
+        for (filter, doubtful, gets_default) in [
+            ("wran", Some("wran"), true),
+            ("hyper=debug", None, true),
+            ("hyper=debug,degub", Some("degub"), true),
+            ("warn,hyper", None, false),
+            ("off", None, false),
+            ("pdarts::data=debug", None, false),
+            ("[step]=trace", None, false),
+        ] {
+            assert_eq!(doubtful_word(filter), doubtful, "{filter}");
+            let parsed = parse_variable(filter).unwrap().to_string();
+            assert_eq!(parsed.contains("pdarts=info"), gets_default, "{filter}: {parsed}");
+        }
+        parse_variable("pdarts=loud").unwrap_err();
     }
 }

@@ -4,6 +4,7 @@
 //! - `arguments`: from what was typed to a command
 //! - `error`: one line and an exit code for all that can go wrong
 //! - `logging`: `--log` and `RUST_LOG`
+//! - `numbers`: the bounds of numbers that several commands take
 //! - `output`, `table`: what goes to standard output
 //! - `ranks`: how several ranks start and fail together
 
@@ -19,6 +20,7 @@ mod error;
 mod genotype;
 mod kernels;
 mod logging;
+mod numbers;
 mod numerics;
 mod output;
 mod plan;

@@ -29,7 +29,7 @@ impl SearchSection {
     pub(super) fn shortest_early_stage(&self) -> usize {
         let first = (SETTLING_EPOCHS + 1).div_ceil(self.eigenvalue_every_epochs) - 1;
         let num_measurements = (first + WINDOW / 2 + DISTANCE + 1).max(WINDOW + DISTANCE);
-        self.alpha_start_epoch + num_measurements * self.eigenvalue_every_epochs
+        self.alpha_start_epoch.saturating_add(num_measurements.saturating_mul(self.eigenvalue_every_epochs))
     }
 
     /// Which of the `eigenvalues` measured in a stage so far is the last before they began to grow: nothing unless the mean of the
@@ -39,7 +39,7 @@ impl SearchSection {
         let earlier = newest.checked_sub(DISTANCE)?;
         let mean_from = |start: usize| eigenvalues[start..start + WINDOW].iter().sum::<f64>() / WINDOW as f64;
         let last = earlier + WINDOW / 2;
-        let has_settled = (last + 1) * self.eigenvalue_every_epochs > SETTLING_EPOCHS;
+        let has_settled = (last + 1).saturating_mul(self.eigenvalue_every_epochs) > SETTLING_EPOCHS;
         let has_grown = self.eigenvalue_stop > 0.0 && mean_from(newest) > self.eigenvalue_stop * mean_from(earlier);
         (has_settled && has_grown).then_some(last)
     }

@@ -43,4 +43,5 @@ pub use schema::{
     },
 };
 pub use settings::{Change, Settings};
+pub use validate::compare::{validate_seeds, validate_strategies};
 pub use validate::shares::ClassShares;

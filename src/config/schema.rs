@@ -424,7 +424,7 @@ section! {
     ParallelSection at "parallel" {
         /// "auto" (NCCL on GPUs, else MPI), "mpi" or "nccl".
         communicator: CommunicatorChoice = CommunicatorChoice::Auto,
-        /// MiB of gradients that are sent together while the backward pass goes on.
+        /// MiB of gradients that are sent together while the backward pass goes on; 0 = each parameter by itself.
         bucket_mib: f64 = 25.0,
         /// MiB of the first of these buckets, which is sent when the backward pass has hardly begun.
         first_bucket_mib: f64 = 1.0,

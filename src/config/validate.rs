@@ -34,6 +34,9 @@ const MAX_MINUTES: f64 = 10_080.0;
 const MAX_CELLS: usize = 1000;
 const MAX_CHANNELS: usize = 4096;
 
+/// Epochs beyond any run, over all of its stages: more would not end, and what is kept of each would exhaust the memory.
+const MAX_EPOCHS: usize = 1_000_000;
+
 impl Settings for SearchConfig {
     const SECTIONS: &'static [Section] = &SECTIONS;
 
@@ -118,16 +121,32 @@ impl SearchConfig {
 
 /// Checks that `num_ranks` ranks can divide a `batch` that they take in `parts`.
 fn validate_share(key: &str, batch: usize, parts: usize, num_ranks: usize) -> Result<(), Violation> {
-    let unit = num_ranks * parts;
+    let unit = num_ranks.saturating_mul(parts);
     require(batch.is_multiple_of(unit), key, || {
         let in_parts = if parts > 1 { format!(" in {parts} parts") } else { String::new() };
         let below = batch / unit * unit;
         let nearest = match below {
             0 => unit.to_string(),
-            _ => format!("{below} or {}", below + unit),
+            _ => format!("{below} or {}", below.saturating_add(unit)),
         };
         format!("{num_ranks} ranks cannot share {batch} images{in_parts} equally; state {nearest}")
     })
+}
+
+/// Checks that a step's `batch` can be taken in `parts`, on one rank at least.
+fn validate_parts(key: &str, parts: usize, batch_key: &str, batch: usize) -> Result<(), Violation> {
+    at_least_one(batch_key, batch)?;
+    at_least_one(key, parts)?;
+    require(batch.is_multiple_of(parts), key, || {
+        format!("{parts} parts cannot share {batch} images equally; state a divisor of {batch_key}")
+    })
+}
+
+/// Checks the `epochs` of each of `num_stages`.
+fn validate_epochs(key: &str, epochs: usize, num_stages: usize) -> Result<(), Violation> {
+    at_least_one(key, epochs)?;
+    let most = MAX_EPOCHS / num_stages.clamp(1, MAX_EPOCHS);
+    require(epochs <= most, key, || format!("{epochs} are too many; state {most} or fewer"))
 }
 
 fn validate_parallel(parallel: &ParallelSection) -> Result<(), Violation> {
@@ -154,7 +173,13 @@ fn used_images(limit: usize, num_images: usize) -> Result<usize, Violation> {
     Ok(if limit == 0 { num_images } else { limit })
 }
 
+/// TOML has no larger numbers.
+fn validate_seed(key: &str, seed: u64) -> Result<(), Violation> {
+    require(i64::try_from(seed).is_ok(), key, || format!("{seed} is too large; state at most {}", i64::MAX))
+}
+
 fn validate_run(run: &RunSection) -> Result<(), Violation> {
+    validate_seed("run.seed", run.seed)?;
     threads_exist("run.threads", run.threads)?;
     at_least_one("run.log_every_steps", run.log_every_steps)?;
     at_least_one("run.checkpoint_every_epochs", run.checkpoint_every_epochs)?;
@@ -196,9 +221,8 @@ fn validate_data(data: &SearchDataSection) -> Result<(), Violation> {
 }
 
 fn validate_search(search: &SearchSection) -> Result<(), Violation> {
-    at_least_one("search.global_batch", search.global_batch)?;
-    at_least_one("search.accumulate_steps", search.accumulate_steps)?;
-    at_least_one("search.epochs", search.epochs)?;
+    validate_parts("search.accumulate_steps", search.accumulate_steps, "search.global_batch", search.global_batch)?;
+    validate_epochs("search.epochs", search.epochs, search.stages.len())?;
     at_least_one("search.validate_every_epochs", search.validate_every_epochs)?;
     let (start, epochs) = (search.alpha_start_epoch, search.epochs);
     require(start <= epochs, "search.alpha_start_epoch", || {
@@ -313,7 +337,7 @@ fn require(holds: bool, key: impl Into<String>, message: impl FnOnce() -> String
 }
 
 mod cells;
-mod compare;
+pub(super) mod compare;
 mod image_sizes;
 mod images;
 mod optimizer;

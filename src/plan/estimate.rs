@@ -6,7 +6,7 @@ use super::counter::{Counter, Kernels};
 use super::course::{Course, Phase, Steps};
 use super::hardware::Hardware;
 use super::layer::{Class, Layer, Pass};
-use super::link::{Cluster, exposed_seconds, plan_buckets, ring_seconds};
+use super::link::{Cluster, cut_gradients, exposed_seconds, ring_seconds};
 
 const VALUE_BYTES: f64 = 4.0;
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -258,7 +258,7 @@ impl Model<'_> {
         let (device_seconds, launch_seconds) = (sum(|seconds| seconds.0), sum(|seconds| seconds.1));
         let (first, others, compression) = self.course.buckets;
         let (communication_seconds, exposed_seconds) = if gradients > 0.0 {
-            let buckets = plan_buckets(gradients, first, others);
+            let buckets = cut_gradients(gradients, network.tensors, first, others);
             let all = buckets.iter().map(|bucket| ring_seconds(compression * bucket.bytes, self.cluster)).sum();
             // Only the last part's backward pass has all gradients.
             (all, exposed_seconds(&buckets, self.together(back), compression, self.cluster))

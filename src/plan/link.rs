@@ -58,13 +58,16 @@ pub struct Bucket {
     pub bytes: f64,
 }
 
-/// Cuts `bytes` of gradients into a first bucket and others, as the reducer does but for the ends of tensors.
-pub fn plan_buckets(bytes: f64, first: f64, others: f64) -> Vec<Bucket> {
+/// Cuts `bytes` of gradients into a first bucket and others as the reducer does, of `num_tensors` that are taken to be equally
+/// large: a bucket has one of them at least.
+pub fn cut_gradients(bytes: f64, num_tensors: u64, first: f64, others: f64) -> Vec<Bucket> {
+    let of_tensor = bytes / num_tensors.max(1) as f64;
     let mut left = bytes;
     let mut buckets = Vec::new();
     while left > 0.0 {
-        let limit = if buckets.is_empty() { first } else { others };
-        let size = if limit > 0.0 { limit.min(left) } else { left };
+        let limit = if buckets.is_empty() { first } else { others }.max(of_tensor);
+        // No bucket is of what rounding leaves.
+        let size = if left < limit + 0.5 * of_tensor { left } else { limit };
         buckets.push(Bucket { bytes: size });
         left -= size;
     }
@@ -108,7 +111,7 @@ mod tests {
     #[test]
     fn what_the_backward_pass_hides_is_not_waited_for() {
         let two = cluster(2, 1);
-        let buckets = plan_buckets(3.0 * GB, GB, GB);
+        let buckets = cut_gradients(3.0 * GB, 300, GB, GB);
         assert_eq!(buckets.len(), 3);
         let one = ring_seconds(GB, &two);
         // The last leaves when backward ends.
@@ -117,6 +120,17 @@ mod tests {
         assert_close(exposed_seconds(&buckets, 0.0, 1.0, &two), 3.0 * one);
         assert_close(exposed_seconds(&buckets, 0.0, 0.5, &two), 3.0 * ring_seconds(0.5 * GB, &two));
         assert_close(exposed_seconds(&buckets, 0.0, 1.0, &cluster(1, 1)), 0.0);
+    }
+
+    #[test]
+    fn buckets_of_any_size_have_a_tensor_each_at_least() {
+        let count = |first, others| cut_gradients(GB, 7, first, others).len();
+        assert_eq!(count(0.0, 0.0), 7);
+        assert_eq!(count(1e-18, 1e-18), 7);
+        assert_eq!(count(0.0, GB), 2);
+        assert_eq!(count(GB, GB), 1);
+        let total: f64 = cut_gradients(GB, 7, 0.0, 0.0).iter().map(|bucket| bucket.bytes).sum();
+        assert!((total - GB).abs() < 1.0, "{total}");
     }
 
     #[test]

@@ -25,5 +25,5 @@ pub use error::PlanError;
 pub use estimate::{Estimate, LoaderNeed, Memory, PhaseEstimate, StepEstimate, Totals, estimate};
 pub use hardware::{Calibration, Efficiency, Hardware, MachinePeaks};
 pub use layer::{Class, Layer, Pass};
-pub use link::{Bucket, Cluster, exposed_seconds, plan_buckets, ring_seconds};
+pub use link::{Bucket, Cluster, cut_gradients, exposed_seconds, ring_seconds};
 pub use supernet::{SupernetSize, walk_supernet};

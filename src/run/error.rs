@@ -27,6 +27,9 @@ pub enum RunError {
     #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
     NotARun { root: PathBuf },
 
+    #[error("{} is not the folder of an experiment: experiment.json cannot be read ({cause})", root.display())]
+    NotAnExperiment { root: PathBuf, cause: io::Error },
+
     #[error(
         "{} is complete and its checkpoints are gone, there is nothing to go on from: its result is in summary.json; \
          choose another --out to run it again, or train its weights on with pdarts train --from {}", root.display(), root.display()
@@ -71,6 +74,7 @@ impl RunError {
                 | Self::Create { .. }
                 | Self::NoSuchRun { .. }
                 | Self::NotARun { .. }
+                | Self::NotAnExperiment { .. }
                 | Self::NothingToResume { .. }
                 | Self::Config { .. }
         )
@@ -79,6 +83,11 @@ impl RunError {
     /// For `map_err` on whatever reads `path`.
     pub(super) fn read(path: &Path) -> impl Fn(io::Error) -> Self {
         move |cause| Self::Read { path: path.to_owned(), cause }
+    }
+
+    /// Of a file that says what is run, and cannot be right.
+    pub(super) fn config(path: &Path, problem: String) -> Self {
+        Self::Config { path: path.to_owned(), problem }
     }
 
     /// For `map_err` on whatever writes `path`.

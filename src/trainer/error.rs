@@ -12,6 +12,10 @@ use crate::torch::{MemoryRefusal, TorchError};
 use crate::weights::WeightsProblem;
 use crate::world::CommunicatorError;
 
+/// What a search of single cells says of limits that hardly any cell is within, at its start or later.
+pub(super) const NO_CELLS: &str = "search: of 100000 random cells none was within search.max_parameters, \
+     search.max_multiply_adds and search.max_skip_connects; raise them, or choose a strategy that trains a supernet";
+
 /// A failure of a training loop; its text is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
@@ -65,6 +69,9 @@ pub enum TrainError {
     /// A step of the search outside of its stages; the checkpoint is of another version.
     #[error("stage {0} is not in the configuration")]
     NoStage(usize),
+    /// A search of single cells that finds no further one.
+    #[error("{NO_CELLS}")]
+    NoCells,
     /// Ranks that should be equal are not.
     #[error(
         "{what} of {} differ from those of rank {reference} after step {step}: a rank computes wrongly (its memory or \
@@ -123,16 +130,32 @@ pub struct MemoryDemand {
     /// Images of one rank's step, and the parts in which they are computed.
     pub batch: String,
     /// The section of the configuration with the batch.
-    pub section: &'static str,
+    pub section: BatchSection,
+}
+
+/// The section of the configuration that states the batch of a step.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum BatchSection {
+    /// `[search]`
+    Search,
+    /// `[train]`
+    Train,
+    /// `[evaluation]`, whose batches are not computed in parts.
+    Evaluation,
 }
 
 impl fmt::Display for MemoryDemand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { place, network, batch, section } = self;
+        let (section, less) = match section {
+            BatchSection::Search => ("search", " or more search.accumulate_steps need less"),
+            BatchSection::Train => ("train", " or more train.accumulate_steps need less"),
+            BatchSection::Evaluation => ("evaluation", " needs less"),
+        };
         write!(
             f,
-            "{place}: {network}, {batch}; model.checkpoint_cells = true or more {section}.accumulate_steps need less, in a \
-             new run also a smaller {section}.global_batch"
+            "{place}: {network}, {batch}; model.checkpoint_cells = true{less}, in a new run also a smaller \
+             {section}.global_batch"
         )
     }
 }
@@ -171,4 +194,27 @@ fn list(ranks: &[usize]) -> String {
     let plural = if ranks.len() == 1 { "" } else { "s" };
     let numbers: Vec<String> = ranks.iter().map(ToString::to_string).collect();
     format!("rank{plural} {}", numbers.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_memory_names_keys_that_there_are() {
+        let advice = |section| {
+            let (place, network, batch) = ("epoch 1".to_owned(), "a network".to_owned(), "9 images a step".to_owned());
+            let text = MemoryDemand { place, network, batch, section }.to_string();
+            text.split("; ").last().unwrap().to_owned()
+        };
+        assert_eq!(
+            advice(BatchSection::Search),
+            "model.checkpoint_cells = true or more search.accumulate_steps need less, in a new run also a smaller \
+             search.global_batch"
+        );
+        assert_eq!(
+            advice(BatchSection::Evaluation),
+            "model.checkpoint_cells = true needs less, in a new run also a smaller evaluation.global_batch"
+        );
+    }
 }

@@ -47,7 +47,7 @@ pub use cells::{
 };
 pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
 pub use divergence::{Divergence, DivergenceSite, NotFinite};
-pub use error::TrainError;
+pub use error::{BatchSection, TrainError};
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{Incident, Observer, Silent};
 pub use parallel::{BatchNormOverRanks, Reducer, ReducerOptions};

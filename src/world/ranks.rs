@@ -7,8 +7,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::communicator::{Communicator, CommunicatorError, Label, SingleRank};
+use super::host::allowed_cores;
 use super::launch::{self, Announced};
 use super::mpi::{self, MpiCommunicator, MpiThread};
+use super::threads::default_threads;
 use super::{WorldError, hostname};
 
 /// The connection to the other ranks; there is one for a process, and it outlives what uses it: a rank that lets go of
@@ -62,6 +64,18 @@ impl Ranks {
     /// Whether this is the rank that writes and speaks for all.
     pub fn is_root(&self) -> bool {
         self.rank == 0
+    }
+
+    /// Threads for this rank's work unless told: its share of what the ranks of its node may use. All ranks call this together.
+    ///
+    /// # Errors
+    /// When the ranks cannot talk to each other.
+    pub fn default_threads(&self) -> Result<usize, CommunicatorError> {
+        let own = (hostname(), allowed_cores());
+        let all = self.gather(&own, Label::new("exchange of cores"))?;
+        let of_node: Vec<Vec<usize>> =
+            all.into_iter().filter(|(host, _)| *host == own.0).map(|(_, cores)| cores).collect();
+        Ok(default_threads(&own.1, &of_node).0)
     }
 
     /// For tensors on the host.

@@ -151,12 +151,17 @@ fn killed_experiment_goes_on_as_if_nothing_had_been() {
 }
 
 #[test]
-fn stopped_experiment_says_how_it_goes_on() {
+fn stopped_experiment_says_how_it_goes_on_and_is_nobody_elses_before() {
     let folder = folder();
     // A training that could not end before the signal comes.
     let mut experiment = folder.start(&[&START[..], &["--set", "train.set=[\"train.epochs=5000\"]"]].concat());
     let first = folder.path("all/darts/seed3/search/config.toml");
     experiment.wait_until(|| first.exists());
+    // What no run has begun with could change, if the experiment were not under way.
+    let noted = fs::read_to_string(folder.path("all/experiment.json")).unwrap();
+    let line = folder.refusal(&START, 1);
+    assert!(line.starts_with("all is in use by process "), "{line}");
+    assert_eq!(fs::read_to_string(folder.path("all/experiment.json")).unwrap(), noted);
     experiment.signal("TERM");
     let output = experiment.end();
     let (_, stderr) = texts(&output);

@@ -52,7 +52,7 @@ fn nested() -> Vec<Vec<u8>> {
 }
 
 /// All that is made of a configuration that was read.
-fn use_config<C: Settings>(config: &C) -> Result<(), String> {
+pub fn use_config<C: Settings>(config: &C) -> Result<(), String> {
     let text = config.to_toml().map_err(|error| error.to_string())?;
     assert!(!text.is_empty());
     config.digest().and(config.changes()).map_err(|error| error.to_string())?;

@@ -3,12 +3,14 @@
 use std::fs;
 use std::path::Path;
 
+use pdarts::config::{SearchConfig, TrainConfig};
 use pdarts::genotype::{Variant, library};
 use pdarts::report::{collect_results, page};
-use pdarts::run::{Environment, GenotypeFile, JsonLog};
+use pdarts::run::{ComparedSearch, Environment, ExperimentFile, GenotypeFile, JsonLog, SeedsFile, TrainedCell};
 use serde_json::json;
 
 use crate::amount;
+use crate::config::use_config;
 use crate::corpus::{deep, folder};
 use crate::target::Target;
 
@@ -185,4 +187,50 @@ fn trainings() {
         ("config.toml", "[run]\nseed = 1\n[train]\nepochs = 2\n".to_owned()),
     ])
     .fuzz("run-training", amount(100, 25_000));
+}
+
+/// What says which runs a folder is to have: `text`, and changes of it that a hand could make.
+fn plans(name: &'static str, file: &str, text: &str, read: impl Fn(&Path) -> Result<(), String>) {
+    let folder = folder();
+    let changed = [("accumulate_steps\":1", "accumulate_steps\":0"), ("epochs\":", "epochs\":9")]
+        .map(|(was, is)| text.replace(was, is).into_bytes());
+    let hostile = [vec![deep("["), deep("{\"seeds\":")], changed.to_vec()].concat();
+    let valid = vec![text.as_bytes().to_vec()];
+    Target { name, valid, hostile, tokens: TOKENS, expansion: 500 }.run(amount(150, 50_000), |input| {
+        fs::write(folder.path().join(file), input).unwrap();
+        // Of a folder without runs there may be none.
+        let _ = page(&[folder.path().to_owned()], folder.path());
+        read(folder.path())
+    });
+}
+
+#[test]
+fn plans_of_several_seeds() {
+    let cell = TrainedCell::new("PDARTS_C10".to_owned(), library::find("PDARTS_C10").unwrap().genotype, None);
+    let file = SeedsFile { seeds: vec![0, 1], config: TrainConfig::default(), cell, initial: None };
+    plans("seeds", "seeds.json", &serde_json::to_string(&file).unwrap(), |root| {
+        let file = SeedsFile::read(root).map_err(|error| error.to_string())?;
+        file.config.validate_with_ranks(4).map_err(|error| error.to_string())?;
+        use_config(&file.config)
+    });
+}
+
+#[test]
+fn plans_of_experiments() {
+    let strategy = ComparedSearch { name: "p-darts".to_owned(), search: SearchConfig::default() };
+    let file = ExperimentFile {
+        seeds: vec![0, 1],
+        reference: strategy.name.clone(),
+        strategies: vec![strategy],
+        train: TrainConfig::default(),
+    };
+    plans("experiment", "experiment.json", &serde_json::to_string(&file).unwrap(), |root| {
+        let file = ExperimentFile::read(root).map_err(|error| error.to_string())?;
+        for ComparedSearch { search, .. } in &file.strategies {
+            search.validate_with_ranks(4).map_err(|error| error.to_string())?;
+            use_config(search)?;
+        }
+        file.train.validate_with_ranks(4).map_err(|error| error.to_string())?;
+        use_config(&file.train)
+    });
 }

@@ -24,7 +24,7 @@ fn stopped_and_resumed(signal: &str, number: i32, steps: usize) {
         stderr.contains(&format!("stopped by signal {number}; go on with: pdarts search --resume run")),
         "{stderr}"
     );
-    assert_eq!(stdout.trim(), "");
+    assert_eq!(stdout, "");
 
     let summary = json(&run.join("summary.json"));
     assert_eq!(summary["status"], "stopped");

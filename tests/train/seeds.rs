@@ -33,10 +33,17 @@ fn each_seed_is_a_run_and_the_summary_has_mean_and_deviation() {
 #[test]
 fn a_seed_listed_twice_and_a_folder_in_use_are_refused() {
     let folder = folder();
+    for more in [&[][..], &["--dry-run"]] {
+        assert_eq!(
+            folder.refusal(&[&START[..], &["--seeds", "1,2,1"], more].concat(), 2),
+            "--seeds: 1 is listed twice; list each seed once"
+        );
+    }
     assert_eq!(
-        folder.refusal(&[&START[..], &["--seeds", "1,2,1"]].concat(), 2),
-        "--seeds: 1 is listed twice; list each seed once"
+        folder.refusal(&[&START[..], &["--seeds", "9223372036854775808"]].concat(), 2),
+        "--seeds: 9223372036854775808 is too large; state at most 9223372036854775807"
     );
+    assert!(!folder.path("run").exists());
     fs::create_dir(folder.path("run")).unwrap();
     fs::write(folder.path("run/notes.txt"), "").unwrap();
     let line = folder.refusal(&[&START[..], &["--seeds", "1,2"]].concat(), 2);

@@ -19,6 +19,8 @@ use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
 use crate::world::{CommunicatorError, Label, Pending, Ranks, ReduceOp, World};
 
+/// Beyond any memory of a rank.
+const MAX_BYTES: usize = 1 << 40;
 const ELEMENT_BYTES: usize = 4;
 const NUM_WARM_UPS: usize = 3;
 const LABEL: Label = Label::new("benchmark's all-reduce");
@@ -153,9 +155,9 @@ impl FromStr for Size {
         let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
         let parsed = units.into_iter().find_map(|(unit, bytes)| {
             let number: usize = text.strip_suffix(unit)?.trim().parse().ok()?;
-            number.checked_mul(bytes).filter(|&bytes| bytes > 0)
+            number.checked_mul(bytes).filter(|bytes| (1..=MAX_BYTES).contains(bytes))
         });
-        parsed.map(Self).ok_or_else(|| "state bytes, as 4096, 64KiB or 25MiB".into())
+        parsed.map(Self).ok_or_else(|| "state bytes, as 4096, 64KiB or 25MiB, at most 1024GiB".into())
     }
 }
 
@@ -168,7 +170,7 @@ mod tests {
         for (text, bytes) in [("4096", 4096), ("1KiB", 1024), ("25 MiB", 25 << 20), ("2GiB", 2 << 30)] {
             assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
         }
-        for text in ["", "0", "-1", "1MB", "KiB", "1.5MiB", "99999999999999999999", "9999999999999999GiB"] {
+        for text in ["", "0", "-1", "1MB", "KiB", "1.5MiB", "99999999999999999999", "9999999999999999GiB", "1025GiB"] {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }

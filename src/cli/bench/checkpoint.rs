@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::supernet::median;
 use super::train_step::{Network, StepVariant, TrainSubject};
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::config::{CommunicatorChoice, DeviceChoice, TrainConfig};
 use crate::run::write_atomic;
@@ -29,8 +30,8 @@ pub struct CheckpointArguments {
     /// Folder on the disk that is asked about; the file is removed again.
     #[arg(long, value_name = "DIR", default_value = ".")]
     to: PathBuf,
-    /// CPU threads; 0 = all cores.
-    #[arg(long, default_value_t = 0)]
+    /// CPU threads; 0 = the cores that it may use.
+    #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Checkpoints that are timed.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]

@@ -9,9 +9,12 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::machine;
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::cli::table::Table;
+use crate::config::DeviceChoice;
 use crate::torch::{DepthwiseGeometry, TorchError, gradients, relu_depthwise};
+use crate::world::World;
 
 const EDGES: i64 = 4;
 /// Channels and size of the states between the reductions of the search.
@@ -26,9 +29,9 @@ pub struct DepthwiseArguments {
     /// Images of a batch.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads; 0 = all cores.
-    #[arg(long, default_value_t = 1)]
-    threads: i32,
+    /// CPU threads; 0 = the cores that it may use.
+    #[arg(long, default_value_t = 1, value_parser = threads())]
+    threads: usize,
     /// Runs that are timed, after one that is not; the fastest counts.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
@@ -82,9 +85,7 @@ struct Figures {
 }
 
 pub fn run(arguments: &DepthwiseArguments) -> anyhow::Result<()> {
-    if arguments.threads > 0 {
-        tch::set_num_threads(arguments.threads);
-    }
+    World::single(DeviceChoice::Cpu, arguments.threads)?;
     let peaks =
         Peaks { stream_gb_s: machine::stream(arguments.repeats)?, gemm_gflop_s: machine::gemm(arguments.repeats)? };
     let mut table = Table::new(&[

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::plan::MachinePeaks;
 use crate::torch::TorchError;
@@ -18,8 +19,8 @@ const QUICK_REPEATS: u16 = 20;
 
 #[derive(Debug, Args)]
 pub struct MachineArguments {
-    /// CPU threads; 0 = all cores.
-    #[arg(long, default_value_t = 0)]
+    /// CPU threads; 0 = the cores that it may use.
+    #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Runs that are timed, after one that is not; the fastest counts.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]

@@ -8,9 +8,12 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use super::machine;
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::cli::table::Table;
+use crate::config::DeviceChoice;
 use crate::torch::{TorchError, avg_pool_3x3, gradients, max_pool_3x3};
+use crate::world::World;
 
 /// Channels and size of the states of the search.
 const STATES: [(i64, i64); 3] = [(16, 32), (32, 16), (64, 8)];
@@ -20,9 +23,9 @@ pub struct PoolArguments {
     /// Images of a batch.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads; 0 = all cores.
-    #[arg(long, default_value_t = 1)]
-    threads: i32,
+    /// CPU threads; 0 = the cores that it may use.
+    #[arg(long, default_value_t = 1, value_parser = threads())]
+    threads: usize,
     /// Runs that are timed, after one that is not; the fastest counts.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
@@ -56,9 +59,7 @@ struct Figures {
 }
 
 pub fn run(arguments: &PoolArguments) -> anyhow::Result<()> {
-    if arguments.threads > 0 {
-        tch::set_num_threads(arguments.threads);
-    }
+    World::single(DeviceChoice::Cpu, arguments.threads)?;
     let mut table = Table::new(&[
         &["", "", "", "", "forward", "", "", "backward", "", ""],
         &["operation", "stride", "channels", "size", "us", "GB/s", "ratio", "us", "GB/s", "ratio"],

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::supernet::Subject;
 use super::train_step::{Network, StepVariant, TrainSubject};
 use crate::cli::kernels::KernelsArgument;
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::{DeviceChoice, StrategyName};
@@ -26,8 +27,8 @@ pub struct ProfileArguments {
     /// Images of a step.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads; 0 = all cores.
-    #[arg(long, default_value_t = 0)]
+    /// CPU threads; 0 = the cores that it may use.
+    #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Steps (of the search, pairs of an architecture step and a weight step) that are profiled, after one that is not.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]

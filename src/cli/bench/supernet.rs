@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 use super::gpu_memory::{gpu_memory_line, peak_gpu_mib};
 use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::config::{CommunicatorChoice, DeviceChoice, Precision, SearchConfig, StrategyName};
@@ -36,8 +37,8 @@ pub struct SupernetArguments {
     /// Images of a step, over all ranks.
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
-    /// CPU threads of a rank; 0 = its share of the cores.
-    #[arg(long, default_value_t = 0)]
+    /// CPU threads of a rank; 0 = its share of the cores that it may use.
+    #[arg(long, default_value_t = 0, value_parser = threads())]
     threads: usize,
     /// Steps of each kind that are timed, after three that are not.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]

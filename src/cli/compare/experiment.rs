@@ -1,53 +1,38 @@
-//! What an experiment consists of, and the file in its folder that says so.
+//! What an experiment consists of: as it is stated, as it is noted in its folder, and whether both agree.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
-use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use crate::cli::error::UsageError;
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
-use crate::run::{RunDirectory, RunError, RunLock, lock_folder, write_json_atomic};
+use crate::run::{ComparedSearch, ExperimentFile, RunDirectory, RunLock, lock_folder};
 use crate::trainer::{CellData, SearchData, TrainData};
 use crate::world::{Ranks, World};
 
-pub const FILE: &str = "experiment.json";
-
-/// Everything that an experiment runs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Experiment {
-    pub seeds: Vec<u64>,
-    /// Name of the strategy that the others are tested against.
-    pub reference: String,
-    pub strategies: Vec<Compared>,
-    /// Of every cell; the seed is that of the search.
-    pub train: TrainConfig,
+/// Keeps others from writing into the folder `root` while it lives. With it the experiment that is `stated` is noted there,
+/// in a folder that is made if need be; without, there is one.
+///
+/// # Errors
+/// Those of [`ExperimentFile::note_in`], and of a folder that is none or that another process writes.
+pub fn lock(root: &Path, stated: Option<&ExperimentFile>) -> anyhow::Result<RunLock> {
+    match stated {
+        None => drop(ExperimentFile::read(root)?),
+        Some(_) if ExperimentFile::is_in(root) => {}
+        Some(_) => RunDirectory::make_vacant(root)?,
+    }
+    let lock = lock_folder(root)?;
+    stated.map_or(Ok(()), |experiment| experiment.note_in(root))?;
+    Ok(lock)
 }
 
-/// One strategy.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Compared {
-    pub name: String,
-    /// With any seed.
-    pub search: SearchConfig,
-}
-
-/// Where the experiment in `root` keeps the runs of a strategy with a seed: `search` and `train`.
-pub fn pair_folder(root: &Path, strategy: &str, seed: u64) -> PathBuf {
-    root.join(strategy).join(format!("seed{seed}"))
-}
-
-/// Keeps others from writing into the folder while it lives.
-pub fn lock(root: &Path) -> anyhow::Result<RunLock> {
-    Ok(lock_folder(root)?)
-}
-
-impl Experiment {
+/// What a call makes of an experiment.
+impl ExperimentFile {
     /// The experiment that `file` states.
-    pub fn load(file: &Path, overrides: &[String]) -> anyhow::Result<Self> {
+    pub(super) fn load(file: &Path, overrides: &[String]) -> anyhow::Result<Self> {
         let config = CompareConfig::load(file, overrides)?;
         let folder = file.parent().unwrap_or(Path::new("."));
         let strategy = |compared: &crate::config::ComparedSection| {
@@ -55,7 +40,7 @@ impl Experiment {
             let set = [&config.search.set[..], &compared.set].concat();
             let search = resolve::<SearchConfig>(folder, base, &set);
             let search = search.with_context(|| format!("{}: strategy {}", file.display(), compared.name))?;
-            anyhow::Ok(Compared { name: compared.name.clone(), search })
+            anyhow::Ok(ComparedSearch { name: compared.name.clone(), search })
         };
         let strategies = config.strategies.iter().map(strategy).collect::<Result<_, _>>()?;
         let train = resolve::<TrainConfig>(folder, &config.train.config, &config.train.set);
@@ -63,26 +48,13 @@ impl Experiment {
         Ok(Self { seeds: config.compare.seeds, reference: config.compare.reference, strategies, train })
     }
 
-    /// That of the folder `root`.
-    pub fn read(root: &Path) -> anyhow::Result<Self> {
-        let path = root.join(FILE);
-        let text = std::fs::read_to_string(&path).map_err(|cause| {
-            UsageError::new(anyhow!(
-                "{} is not the folder of an experiment: {FILE} cannot be read ({cause})",
-                root.display()
-            ))
-        })?;
-        let damaged = || format!("{} is damaged: restore it, or start a new experiment", path.display());
-        Ok(serde_json::from_str(&text).with_context(damaged).map_err(UsageError::new)?)
-    }
-
     /// Looks, before anything is computed, whether all searches and trainings can begin on `num_ranks` ranks.
     ///
     /// # Errors
     /// The first strategy that cannot, with the reason.
-    pub fn check(&self, num_ranks: usize) -> anyhow::Result<()> {
+    pub(super) fn check_can_begin(&self, num_ranks: usize) -> anyhow::Result<()> {
         let world = World::new(Ranks::alone(), Device::Cpu, 1, CommunicatorChoice::Auto)?;
-        for Compared { name, search } in &self.strategies {
+        for ComparedSearch { name, search } in &self.strategies {
             let check = || -> anyhow::Result<()> {
                 if search.search.strategy.trains_cells() {
                     CellData::load(search, &world).map_err(UsageError::new)?;
@@ -100,13 +72,13 @@ impl Experiment {
         check.and_then(|()| Ok(self.train.validate_with_ranks(num_ranks)?)).context("[train]")
     }
 
-    /// Notes it in `root`, or finds it there. What no run has begun with may have changed, and settings that results do not depend
-    /// on.
+    /// Notes it in `root`, which this process has locked, or finds it there. What no run has begun with may have changed, and
+    /// settings that results do not depend on.
     ///
     /// # Errors
-    /// [`UsageError`] for a folder of another experiment, with what differs, and for one with anything else in it.
-    pub fn note_in(&self, root: &Path) -> anyhow::Result<()> {
-        if root.join(FILE).exists() {
+    /// [`UsageError`] for a folder of another experiment, with what differs.
+    fn note_in(&self, root: &Path) -> anyhow::Result<()> {
+        if Self::is_in(root) {
             let before = Self::read(root)?;
             if let Some(difference) = self.difference(&before, root)? {
                 return Err(UsageError::new(anyhow!(
@@ -116,12 +88,8 @@ impl Experiment {
                 ))
                 .into());
             }
-        } else {
-            RunDirectory::check_vacant(root)?;
-            let refused = |cause| RunError::Create { root: root.to_owned(), cause };
-            std::fs::create_dir_all(root).map_err(refused)?;
         }
-        Ok(write_json_atomic(&root.join(FILE), self)?)
+        Ok(self.write(root)?)
     }
 
     /// The first thing in which results of the runs in `root` would differ from those of `before`.
@@ -137,8 +105,9 @@ impl Experiment {
         if let Some((what, now, then)) = lists.into_iter().find(|(_, now, then)| now != then) {
             return Ok(Some(format!("{what} {now} instead of {then}")));
         }
-        let has_begun =
-            |name: &str, part: &str| self.seeds.iter().any(|&seed| pair_folder(root, name, seed).join(part).exists());
+        let has_begun = |name: &str, part: &str| {
+            self.seeds.iter().any(|&seed| Self::pair_folder(root, name, seed).join(part).exists())
+        };
         for (now, then) in self.strategies.iter().zip(&before.strategies) {
             if has_begun(&now.name, "search")
                 && let Some(difference) = now.search.difference(&then.search)?.first()
@@ -153,16 +122,16 @@ impl Experiment {
     }
 
     /// Puts `data` in the place of the data folder of all runs.
-    pub fn set_data(&mut self, data: &Path) {
+    pub(super) fn set_data(&mut self, data: &Path) {
         self.strategies.iter_mut().for_each(|strategy| strategy.search.data.dir = data.to_owned());
         self.train.data.dir = data.to_owned();
     }
 
     /// What its complete runs come to.
-    pub fn results(&self, root: &Path) -> anyhow::Result<Comparison> {
-        let runs = |strategy: &Compared| ComparedRuns {
+    pub(super) fn results(&self, root: &Path) -> anyhow::Result<Comparison> {
+        let runs = |strategy: &ComparedSearch| ComparedRuns {
             name: strategy.name.clone(),
-            folders: self.seeds.iter().map(|&seed| pair_folder(root, &strategy.name, seed)).collect(),
+            folders: self.seeds.iter().map(|&seed| Self::pair_folder(root, &strategy.name, seed)).collect(),
         };
         Ok(Comparison::read(&self.strategies.iter().map(runs).collect::<Vec<_>>(), &self.reference)?)
     }

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use self::experiment::{Experiment, pair_folder};
 use super::error::one_line;
 use super::genotype::{NamedGenotype, read_genotype};
 use super::kernels::KernelsArgument;
@@ -27,7 +26,7 @@ use super::report::write_beside;
 use super::run_arguments::{Diverged, RunPlace, Standing};
 use super::{search, train};
 use crate::report::Comparison;
-use crate::run::{TrainedCell, write_atomic, write_json_atomic};
+use crate::run::{ExperimentFile, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{Signal, StopSignal};
 use crate::world::{Label, Ranks};
 
@@ -77,25 +76,19 @@ impl CompareArguments {
         self.resume.clone().or_else(|| self.out.clone()).unwrap_or_else(|| Path::new("runs").join(name))
     }
 
-    /// What is to run, and noted in the folder on rank 0.
-    fn experiment(&self, ranks: &Ranks) -> anyhow::Result<Experiment> {
-        let root = self.root();
-        let stated = match &self.config {
-            Some(file) => Some(Experiment::load(file, &self.overrides)?),
-            None => None,
-        };
-        let mut experiment = match stated {
-            None => Experiment::read(&root)?,
-            Some(stated) => stated,
-        };
+    /// What `--config` states.
+    fn stated(&self, ranks: &Ranks) -> anyhow::Result<Option<ExperimentFile>> {
+        let load = |file: &PathBuf| self.prepared(ExperimentFile::load(file, &self.overrides)?, ranks);
+        self.config.as_ref().map(load).transpose()
+    }
+
+    /// `experiment` on the data of this call; on rank 0 it is made sure that it can run.
+    fn prepared(&self, mut experiment: ExperimentFile, ranks: &Ranks) -> anyhow::Result<ExperimentFile> {
         if let Some(data) = &self.data {
             experiment.set_data(data);
         }
         if ranks.is_root() && !self.results {
-            experiment.check(ranks.size)?;
-        }
-        if ranks.is_root() && self.config.is_some() {
-            experiment.note_in(&root)?;
+            experiment.check_can_begin(ranks.size)?;
         }
         Ok(experiment)
     }
@@ -109,14 +102,21 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
     if !ranks.is_root() {
         logging.quieten();
     }
-    let experiment = agree(&ranks, arguments.experiment(&ranks))?;
+    let stated = agree(&ranks, arguments.stated(&ranks))?;
     let root = ranks.gather(&arguments.root(), Label::new("name of the experiment's folder"))?.swap_remove(0);
+    let writes = ranks.is_root() && !arguments.results;
+    // Nothing of the folder is read to go on with, or written, while another process has it.
+    let _lock = agree(&ranks, if writes { experiment::lock(&root, stated.as_ref()).map(Some) } else { Ok(None) })?;
+    let experiment = match stated {
+        Some(experiment) => experiment,
+        None => {
+            let stored = ExperimentFile::read(&root).map_err(anyhow::Error::from);
+            agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
+        }
+    };
     let End { signal, diverged } = match arguments.results {
         true => End::default(),
-        false => {
-            let _lock = agree(&ranks, if ranks.is_root() { experiment::lock(&root).map(Some) } else { Ok(None) })?;
-            Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?
-        }
+        false => Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?,
     };
     if ranks.is_root() {
         let comparison = experiment.results(&root)?;
@@ -156,7 +156,7 @@ fn record(root: &Path, comparison: &Comparison) -> anyhow::Result<()> {
 
 /// Runs what is left of an experiment.
 struct Conductor<'a> {
-    experiment: &'a Experiment,
+    experiment: &'a ExperimentFile,
     root: &'a Path,
     ranks: &'a Ranks,
     stop: StopSignal,
@@ -175,7 +175,7 @@ struct End {
 impl Conductor<'_> {
     /// A run that diverges does not keep the others from theirs.
     fn run_all(&self) -> anyhow::Result<End> {
-        let Experiment { seeds, strategies, .. } = self.experiment;
+        let ExperimentFile { seeds, strategies, .. } = self.experiment;
         let num_pairs = seeds.len() * strategies.len();
         // Seed by seed, so that a table of what is complete compares all strategies.
         let pairs = seeds.iter().flat_map(|&seed| (0..strategies.len()).map(move |strategy| (seed, strategy)));
@@ -203,7 +203,7 @@ impl Conductor<'_> {
     /// Returns the signal that stopped it.
     fn run_pair(&self, strategy: usize, seed: u64) -> anyhow::Result<Option<Signal>> {
         let name = &self.experiment.strategies[strategy].name;
-        let folder = pair_folder(self.root, name, seed);
+        let folder = ExperimentFile::pair_folder(self.root, name, seed);
         let search_root = folder.join("search");
         if let Some(signal) = self.search(strategy, seed, &search_root)? {
             return Ok(Some(signal));

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::cli::error::{UsageError, printable};
 use crate::cli::logging::Logging;
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::data::shards::check::{PartReport, Problem, check, check_folder};
 use crate::data::{Images, Source};
@@ -31,9 +32,9 @@ pub struct CheckArguments {
     /// Print what was found as JSON
     #[arg(long)]
     json: bool,
-    /// CPU threads; 0 = all cores
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    /// CPU threads; 0 = the cores that it may use
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads())]
+    threads: usize,
 }
 
 /// The JSON output.
@@ -48,7 +49,7 @@ struct Report {
 
 pub fn run(arguments: &CheckArguments, logging: &Logging) -> anyhow::Result<()> {
     let parts = Images::open_all_to_check(&arguments.dir).map_err(UsageError::new)?;
-    let threads = super::threads(arguments.threads, &Ranks::alone());
+    let threads = super::num_threads(arguments.threads, &Ranks::alone())?;
     let notes: Vec<String> = parts.iter().flat_map(|(_, images)| images.notes().to_vec()).collect();
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     let bar = super::progress_bar(logging, parts.iter().map(|(_, images)| images.len()).sum())?;

@@ -5,7 +5,6 @@ mod fetch;
 mod pack;
 
 use std::num::NonZeroUsize;
-use std::thread;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,15 +37,29 @@ pub fn run(command: DataCommand, logging: &Logging) -> anyhow::Result<()> {
     }
 }
 
-/// As many threads as asked for; 0 = this rank's share of the cores.
-fn threads(asked: u16, ranks: &Ranks) -> NonZeroUsize {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let number = if asked == 0 { cores / ranks.local_size.max(1) } else { asked.into() };
-    NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN)
+/// As many threads as asked for; 0 = as many as a run would take. All ranks call this together.
+fn num_threads(asked: usize, ranks: &Ranks) -> anyhow::Result<NonZeroUsize> {
+    let of_run = ranks.default_threads()?;
+    let number = if asked == 0 { of_run } else { asked };
+    Ok(NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN))
 }
 
 fn progress_bar(logging: &Logging, images: usize) -> anyhow::Result<ProgressBar> {
     let bar = logging.bars().add(ProgressBar::new(images as u64));
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} images, {per_sec}, {eta} left")?);
     Ok(bar)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DeviceChoice;
+    use crate::world::World;
+
+    #[test]
+    fn threads_are_those_of_a_run_unless_stated() {
+        let of_run = World::single(DeviceChoice::Cpu, 0).unwrap().threads;
+        assert_eq!(num_threads(0, &Ranks::alone()).unwrap().get(), of_run);
+        assert_eq!(num_threads(7, &Ranks::alone()).unwrap().get(), 7);
+    }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use crate::cli::error::{UsageError, printable};
 use crate::cli::logging::Logging;
+use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::data::shards::Manifest;
@@ -45,9 +46,9 @@ pub struct PackArguments {
     /// MiB of a shard, by the sizes of the images before they are made smaller
     #[arg(long, value_name = "MIB", default_value_t = 256.0, value_parser = shard_mib)]
     shard_mib: f64,
-    /// CPU threads; 0 = all cores
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    /// CPU threads of a rank; 0 = its share of the cores that it may use
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads())]
+    threads: usize,
 }
 
 const MIB: f64 = 1_048_576.0;
@@ -88,7 +89,8 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
     let _lock = agree(&ranks, lock.map_err(refused))?;
     let share = Shard { rank: ranks.rank, size: ranks.size };
     let bar = super::progress_bar(logging, pack.num_images().div_ceil(ranks.size))?;
-    let written = pack.write(share, super::threads(arguments.threads, &ranks), &mut |images| bar.inc(images as u64));
+    let threads = super::num_threads(arguments.threads, &ranks)?;
+    let written = pack.write(share, threads, &mut |images| bar.inc(images as u64));
     bar.finish_and_clear();
     agree(&ranks, written.map_err(anyhow::Error::from))?;
     let packed = if ranks.is_root() { pack.finish().map(Some) } else { Ok(None) };

@@ -195,8 +195,7 @@ pub(super) fn rehearse(
         images: vec![Images { purpose: "to train each cell on", count: num_images }],
         epochs: config.evaluation.epochs,
         steps,
-        log_every_steps: config.run.log_every_steps,
-        num_checkpoints: 0,
+        section: config.run.clone(),
         num_weight_files: 0,
         // Of a single cell nothing is trained.
         num_runs: match config.evaluation.candidates {

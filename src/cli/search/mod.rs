@@ -88,6 +88,8 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Opt
         }
         match arguments.run.json {
             true => output::print_json(&summary)?,
+            // There is no result to tell of.
+            false if signal.is_some() => {}
             false => output::print(text)?,
         }
     }

@@ -17,6 +17,7 @@ use super::logging::Logging;
 use super::ranks::agree;
 use super::run_arguments::RunArguments;
 use crate::config::TrainConfig;
+use crate::run::SeedsFile;
 use crate::trainer::StopSignal;
 use crate::world::Ranks;
 
@@ -68,7 +69,7 @@ impl TrainArguments {
 pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<Option<i32>> {
     let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
-    let continues_seeds = arguments.run.resume.as_deref().is_some_and(seeds::is_root);
+    let continues_seeds = arguments.run.resume.as_deref().is_some_and(SeedsFile::is_in);
     let call = Call { arguments, logging, stop, ranks };
     if arguments.run.dry_run {
         rehearse(&call)?;
@@ -85,9 +86,16 @@ pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<Opti
 /// Tells what the call would take.
 fn rehearse(call: &Call) -> anyhow::Result<()> {
     let Call { arguments, ranks, .. } = call;
-    let config = agree(ranks, arguments.run.load_config())?;
-    let cell = agree(ranks, single::read_cell(call))?;
-    single::Prepared::new(arguments.apply(config), cell, arguments.initial(), ranks)?.rehearse(call)
+    let stated = || -> anyhow::Result<_> {
+        if arguments.seeds.is_empty() {
+            let config = arguments.apply(arguments.run.load_config()?);
+            return Ok((config, single::read_cell(call)?, arguments.initial()));
+        }
+        let SeedsFile { config, cell, initial, .. } = seeds::stated(call)?;
+        Ok((config, cell, initial))
+    };
+    let (config, cell, initial) = agree(ranks, stated())?;
+    single::Prepared::new(config, cell, initial, ranks)?.rehearse(call)
 }
 
 /// What all trainings of one call share.

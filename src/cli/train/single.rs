@@ -20,7 +20,7 @@ use crate::data::Loader;
 use crate::report::{TrainRecorder, TrainSummary};
 use crate::run::{RunDirectory, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{
-    ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
+    BatchSection, ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
 use crate::weights::{StateDict, WeightsError, to_safetensors};
 use crate::world::{Label, Ranks, StallWatch, World};
@@ -136,7 +136,8 @@ impl Prepared {
 
     fn task<'a>(&'a self, stop: &StopSignal, observer: &'a mut dyn TrainObserver) -> Training<'a> {
         let Self { config, world, data, initial, .. } = self;
-        Training { config, world, data, initial: initial.as_ref(), stop: stop.clone(), observer }
+        let (initial, section, stop) = (initial.as_ref(), BatchSection::Train, stop.clone());
+        Training { config, world, data, initial, section, stop, observer }
     }
 
     /// Tells what the training would take, or as many as there are seeds.
@@ -157,8 +158,7 @@ impl Prepared {
             images: loaders.into_iter().filter_map(images).collect(),
             epochs: config.train.epochs,
             steps: config.train.epochs * data.train_loader.num_steps(),
-            log_every_steps: config.run.log_every_steps,
-            num_checkpoints: config.run.keep_checkpoints + usize::from(config.run.keep_best_checkpoint),
+            section: config.run.clone(),
             num_weight_files: 1,
             num_runs: call.arguments.seeds.len().max(1),
             num_cells: 0,

@@ -15,6 +15,7 @@ use super::test_set::EvalDataset;
 use crate::cli::error::{UsageError, advise_on_memory};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
+use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
 use crate::cli::table::Table;
@@ -55,9 +56,9 @@ pub struct EvalArguments {
     /// Where to compute: auto, cpu or cuda
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// CPU threads; 0 = all cores
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024))]
-    threads: u16,
+    /// CPU threads of a rank; 0 = its share of the cores that it may use
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = threads())]
+    threads: usize,
     #[command(flatten)]
     kernels: KernelsArgument,
     /// Print top1 and top5 (percent), loss and samples as JSON
@@ -93,7 +94,7 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     }
     let subject = agree(&ranks, Subject::open(arguments))?;
     let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
-    let world = World::new(ranks.clone(), device, usize::from(arguments.threads), CommunicatorChoice::Auto);
+    let world = World::new(ranks.clone(), device, arguments.threads, CommunicatorChoice::Auto);
     let world = agree(&ranks, world.map_err(Into::into))?;
     let (network, data) = agree(&world, subject.load(arguments, &world))?;
     let identity = if world.size > 1 { DataIdentity::of(&[&*data.source]) } else { DataIdentity::default() };

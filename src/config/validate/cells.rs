@@ -1,11 +1,14 @@
 //! Searches that train single cells, and limits on the network of a cell.
 
-use super::{at_least_one, fraction_below_one, require, validate_cells, validate_channels_of};
+use super::{at_least_one, fraction_below_one, require, validate_cells, validate_channels_of, validate_epochs};
 use crate::config::{
     DatasetName, EvaluationSection, EvolutionSection, SearchConfig, SearchDataSection, SearchModelSection,
     SearchOptimizerSection, SearchSection, StrategyName, TrainConfig, Violation,
 };
 use crate::genotype::{CellSpace, CostLimits, NetworkKind, NetworkShape, TooSmall, check_limits};
+
+/// Cells beyond any search: all of them are kept in memory.
+const MAX_CANDIDATES: usize = 1_000_000;
 
 impl SearchConfig {
     /// The limits on the network that papers evaluate cells in.
@@ -90,7 +93,10 @@ pub(super) fn validate_cells_alone(config: &SearchConfig) -> Result<(), Violatio
     refuse_keys_of_supernets(config)?;
     let evaluation = &config.evaluation;
     at_least_one("evaluation.candidates", evaluation.candidates)?;
-    at_least_one("evaluation.epochs", evaluation.epochs)?;
+    require(evaluation.candidates <= MAX_CANDIDATES, "evaluation.candidates", || {
+        format!("{} are too many; state {MAX_CANDIDATES} or fewer", evaluation.candidates)
+    })?;
+    validate_epochs("evaluation.epochs", evaluation.epochs, 1)?;
     validate_cells("evaluation.cells", evaluation.cells)?;
     validate_channels_of("evaluation.channels", evaluation.channels)?;
     at_least_one("evaluation.global_batch", evaluation.global_batch)?;

@@ -1,7 +1,7 @@
 //! Each relation that a configuration can violate, with its message.
 
 use super::*;
-use crate::config::StageSection;
+use crate::config::{StageSection, StrategyName};
 
 /// The message for the defaults after one change.
 fn violation(change: impl FnOnce(&mut SearchConfig)) -> String {
@@ -80,6 +80,43 @@ fn refuses_counts_of_zero() {
         violation(|config| config.run.checkpoint_every_epochs = 0),
         "run.checkpoint_every_epochs: 0 is too small; state 1 or more"
     );
+}
+
+#[test]
+fn refuses_counts_that_no_run_comes_to_the_end_of() {
+    assert_eq!(
+        violation(|config| config.search.epochs = 10_000_000_000),
+        "search.epochs: 10000000000 are too many; state 333333 or fewer"
+    );
+    assert_eq!(
+        violation(|config| config.search.accumulate_steps = 1 << 62),
+        "search.accumulate_steps: 4611686018427387904 parts cannot share 96 images equally; state a divisor of \
+         search.global_batch"
+    );
+    let of_cells = |change: fn(&mut SearchConfig)| {
+        violation(|config| {
+            config.search.strategy = StrategyName::Random;
+            change(config);
+        })
+    };
+    assert_eq!(
+        of_cells(|config| config.evaluation.candidates = 1 << 62),
+        "evaluation.candidates: 4611686018427387904 are too many; state 1000000 or fewer"
+    );
+    assert_eq!(
+        of_cells(|config| config.evaluation.epochs = 1 << 62),
+        "evaluation.epochs: 4611686018427387904 are too many; state 1000000 or fewer"
+    );
+    let mut config = SearchConfig::default();
+    (config.search.eigenvalue_every_epochs, config.search.eigenvalue_stop) = (1 << 62, 1.3);
+    assert!(config.validate().is_err());
+    // Whatever there is of both, ranks and parts are multiplied without harm.
+    (config.search.global_batch, config.search.accumulate_steps) = (1 << 62, 1 << 62);
+    assert!(config.validate_with_ranks(4).is_err());
+    // A tiny set is passed over often.
+    config = SearchConfig::default();
+    config.search.epochs = 300_000;
+    assert_eq!(config.validate(), Ok(()));
 }
 
 #[test]

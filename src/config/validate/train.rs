@@ -4,8 +4,9 @@ use super::image_sizes::validate_image_sizes;
 use super::images::{validate_images, validate_network_size};
 use super::optimizer::{validate_optimizer, validate_schedule};
 use super::{
-    at_least_one, fraction_below_one, require, used_images, validate_cells, validate_channels, validate_loader_threads,
-    validate_parallel, validate_pixels, validate_run, validate_share, zero_or_more,
+    at_least_one, fraction_below_one, require, used_images, validate_cells, validate_channels, validate_epochs,
+    validate_loader_threads, validate_parallel, validate_parts, validate_pixels, validate_run, validate_share,
+    zero_or_more,
 };
 use crate::config::schema::{Section, train::SECTIONS};
 use crate::config::{
@@ -102,13 +103,8 @@ fn validate_network(model: &TrainModelSection) -> Result<(), Violation> {
 }
 
 fn validate_training(train: &TrainSection) -> Result<(), Violation> {
-    at_least_one("train.global_batch", train.global_batch)?;
-    at_least_one("train.accumulate_steps", train.accumulate_steps)?;
-    let (batch, parts) = (train.global_batch, train.accumulate_steps);
-    require(batch.is_multiple_of(parts), "train.accumulate_steps", || {
-        format!("{parts} parts cannot share {batch} images equally; state a divisor of train.global_batch")
-    })?;
-    at_least_one("train.epochs", train.epochs)?;
+    validate_parts("train.accumulate_steps", train.accumulate_steps, "train.global_batch", train.global_batch)?;
+    validate_epochs("train.epochs", train.epochs, 1)?;
     at_least_one("train.validate_every_epochs", train.validate_every_epochs)?;
     fraction_below_one("train.drop_path", train.drop_path)?;
     zero_or_more("train.auxiliary_weight", train.auxiliary_weight)?;
@@ -151,6 +147,8 @@ mod tests {
             violation(|config| config.model.channels = 5),
             violation(|config| config.model.cells = 2),
             violation(|config| config.train.epochs = 0),
+            violation(|config| config.train.epochs = 10_000_000_000),
+            violation(|config| config.train.accumulate_steps = 1 << 62),
             violation(|config| config.train.drop_path = 1.0),
             violation(|config| config.train.label_smoothing = -0.1),
             violation(|config| config.train.mixup_alpha = -0.2),
@@ -167,6 +165,8 @@ mod tests {
             "model.channels",
             "model.cells",
             "train.epochs",
+            "train.epochs",
+            "train.accumulate_steps",
             "train.drop_path",
             "train.label_smoothing",
             "train.mixup_alpha",

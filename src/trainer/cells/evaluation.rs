@@ -9,7 +9,7 @@ use crate::config::{SearchConfig, TrainConfig};
 use crate::genotype::Genotype;
 use crate::trainer::retrain::{Scores, Trained, Training};
 use crate::trainer::stop::{Signal, StopSignal};
-use crate::trainer::{Rehearsal, Silent, TrainError};
+use crate::trainer::{BatchSection, Rehearsal, Silent, TrainError};
 
 /// What the training of a cell came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,8 @@ impl CellData {
         let start = Instant::now();
         self.data.set_cell(genotype);
         let (world, data, stop) = (&self.world, &self.data, stop.clone());
-        let training = Training { config, world, data, initial: None, stop, observer: &mut Silent };
+        let section = BatchSection::Evaluation;
+        let training = Training { config, world, data, initial: None, section, stop, observer: &mut Silent };
         let evaluation = match training.train() {
             Ok(Trained::Stopped(signal)) => return Ok(Outcome::Stopped(signal)),
             Ok(Trained::Complete { valid: Some(valid), .. }) if !valid.loss.is_finite() => {
@@ -76,8 +77,8 @@ impl CellData {
         stop: StopSignal,
     ) -> Result<(Vec<Rehearsal>, usize, usize), TrainError> {
         let config = config.evaluation_config();
-        let (world, data) = (&self.world, &self.data);
-        let training = Training { config: &config, world, data, initial: None, stop, observer: &mut Silent };
+        let (world, data, section) = (&self.world, &self.data, BatchSection::Evaluation);
+        let training = Training { config: &config, world, data, initial: None, section, stop, observer: &mut Silent };
         let loader = &data.train_loader;
         Ok((training.rehearse()?, loader.num_images(), config.train.epochs * loader.num_steps()))
     }

@@ -13,6 +13,7 @@ use crate::config::{CommunicatorChoice, ConfigError, SearchConfig, Violation};
 use crate::data::DataIdentity;
 use crate::genotype::Genotype;
 use crate::run::RunError;
+use crate::trainer::error::NO_CELLS;
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{SearchDataError, TrainData, TrainError};
 use crate::world::{Label, Ranks, World, WorldError};
@@ -62,10 +63,7 @@ pub struct CellData {
 #[derive(Debug, thiserror::Error)]
 pub enum CellSearchError {
     /// Limits that a random cell hardly ever meets.
-    #[error(
-        "search: of 100000 random cells none was within search.max_parameters, search.max_multiply_adds and \
-         search.max_skip_connects; raise them, or choose a strategy that trains a supernet"
-    )]
+    #[error("{NO_CELLS}")]
     NoCells,
     /// The images.
     #[error(transparent)]
@@ -167,7 +165,7 @@ impl CellSearch<'_> {
                 return Ok(CellSearchEnd::Stopped { signal, records });
             }
             let Some(round) = self.next_round(&proposals, &records) else {
-                return Err(TrainError::NoStage(records.len() + 1));
+                return Err(TrainError::NoCells);
             };
             if let Some(signal) = self.evaluate_round(round, &mut records)? {
                 return Ok(CellSearchEnd::Stopped { signal, records });
@@ -232,4 +230,27 @@ struct Planned {
     same_as: Option<usize>,
     /// That is to train it.
     rank: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DeviceChoice, Settings};
+    use crate::genotype::Operation;
+    use crate::trainer::Silent;
+
+    #[test]
+    fn limits_that_no_further_cell_is_within_end_the_search_by_name() {
+        let images = ["data.dataset=photodigits", "data.limit=40", "search.strategy=random", "evaluation.candidates=1"]
+            .map(str::to_owned);
+        let mut config = SearchConfig::from_overrides(&images).unwrap();
+        let world = World::single(DeviceChoice::Cpu, 1).unwrap();
+        let data = CellData::load(&config, &world).unwrap();
+        // As after a first cell that few others are like.
+        (config.search.operations, config.search.max_skip_connects) = (vec![Operation::SkipConnect], 0);
+        let (stop, observer) = (StopSignal::default(), &mut Silent);
+        let search = CellSearch { config: &config, world: &world, data, stop, observer };
+        let error = search.run(Vec::new()).err().unwrap().to_string();
+        assert!(error.contains("none was within search.max_parameters") && error.contains("raise them"), "{error}");
+    }
 }

@@ -26,7 +26,7 @@ use crate::trainer::accumulate::describe_batch;
 use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::{ResumePoint, hash_values};
 use crate::trainer::epoch::{EpochLoop, Plan};
-use crate::trainer::error::MemoryDemand;
+use crate::trainer::error::{BatchSection, MemoryDemand};
 use crate::trainer::parallel::BatchNormOverRanks;
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{TrainError, derive_seed};
@@ -44,6 +44,8 @@ pub struct Training<'a> {
     pub data: &'a TrainData,
     /// Weights and statistics to begin with, instead of fresh ones.
     pub initial: Option<&'a StateDict>,
+    /// Where the configuration that a user has written states the batch.
+    pub section: BatchSection,
     /// When to stop early.
     pub stop: StopSignal,
     /// Who records it.
@@ -174,7 +176,7 @@ impl<'a> Training<'a> {
             place: format!("epoch {}", epoch + 1),
             network: format!("a network of {} cells and {} channels", model.cells, model.channels),
             batch: describe_batch(train.global_batch, train.accumulate_steps, self.world),
-            section: "train",
+            section: self.section,
         }
     }
 
@@ -270,8 +272,15 @@ mod tests {
         assert!(data.test_loader.num_steps() > 1, "a signal is looked for between two steps");
         let stop = StopSignal::default();
         let mut observer = Stopping { stop: stop.clone(), told: Vec::new() };
-        let training =
-            Training { config: &config, world: &world, data: &data, initial: None, stop, observer: &mut observer };
+        let training = Training {
+            config: &config,
+            world: &world,
+            data: &data,
+            initial: None,
+            section: BatchSection::Train,
+            stop,
+            observer: &mut observer,
+        };
         let TrainEnd::Stopped { signal, progress, .. } = training.run(None).unwrap() else { panic!("not stopped") };
         assert_eq!((signal, progress.epoch), (SIGTERM, 1));
         assert_eq!(observer.told, ["checkpoint", "ends", "settle"]);

@@ -30,7 +30,7 @@ use crate::trainer::accumulate::describe_batch;
 use crate::trainer::bad_images::count_bad_images;
 use crate::trainer::checkpoint::ResumePoint;
 use crate::trainer::epoch::{EpochLoop, Plan};
-use crate::trainer::error::MemoryDemand;
+use crate::trainer::error::{BatchSection, MemoryDemand};
 use crate::trainer::parallel::{BatchNormOverRanks, check_derived};
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{TrainError, derive_seed};
@@ -134,7 +134,7 @@ impl<'a> Search<'a> {
                 switches.normal.live(0).len()
             ),
             batch: describe_batch(search.global_batch, search.accumulate_steps, self.world),
-            section: "search",
+            section: BatchSection::Search,
         }
     }
 
