@@ -5,6 +5,7 @@ mod cell_recorder;
 mod compare;
 mod course;
 mod figures;
+mod metrics;
 mod page;
 mod progress_line;
 mod recorder;

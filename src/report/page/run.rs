@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::PageError;
-use super::read::{Metric, Reader};
+use super::read::Reader;
 use crate::config::{Change, ConfigError, SearchConfig, Settings, TrainConfig};
 use crate::genotype::Genotype;
+use crate::report::metrics::{CellMetric, Metric};
 use crate::report::{SearchSummary, Status, TrainSummary};
 use crate::run::{AlphasFile, Environment, GenotypeFile, RunDirectory, TrainedCell, writer_of};
 use crate::trainer::{CellRecord, SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
@@ -166,8 +167,10 @@ impl SearchRun {
     fn read(config: SearchConfig, root: &Path, reader: &mut Reader) -> Self {
         let (num_stages, num_epochs) = (config.search.stages.len(), config.search.epochs);
         if config.search.strategy.trains_cells() {
-            let is_cell = |record: &CellRecord| (1..=config.evaluation.candidates).contains(&record.number);
-            let cells = reader.lines("metrics.jsonl", is_cell);
+            let is_cell = |CellMetric::Cell(record): &CellMetric<CellRecord>| {
+                (1..=config.evaluation.candidates).contains(&record.number)
+            };
+            let cells = reader.lines("metrics.jsonl", is_cell).into_iter().map(|CellMetric::Cell(record)| record);
             let (genotypes, summary) = (reader.json("genotype.json"), reader.json("summary.json"));
             return Self {
                 config,
@@ -176,7 +179,7 @@ impl SearchRun {
                 alphas: Vec::new(),
                 genotypes,
                 summary,
-                cells,
+                cells: cells.collect(),
             };
         }
         let is_place = |stage, epoch| (1..=num_stages).contains(&stage) && (1..=num_epochs).contains(&epoch);
@@ -184,6 +187,7 @@ impl SearchRun {
             reader.lines("metrics.jsonl", |metric: &Metric<SearchStepRecord, SearchEpochRecord>| match metric {
                 Metric::Steps(steps) => is_place(steps.stage, steps.epoch),
                 Metric::Epoch(epoch) => is_place(epoch.stage, epoch.epoch),
+                Metric::Incident(_) => true,
             });
         let (steps, epochs) = split(metrics);
         let place = |epoch: &SearchEpochRecord| (epoch.stage - 1) * num_epochs + epoch.epoch - 1;
@@ -217,6 +221,7 @@ impl TrainingRun {
             reader.lines("metrics.jsonl", |metric: &Metric<TrainStepRecord, TrainEpochRecord>| match metric {
                 Metric::Steps(steps) => is_epoch(steps.epoch),
                 Metric::Epoch(epoch) => is_epoch(epoch.epoch),
+                Metric::Incident(_) => true,
             });
         let (steps, epochs) = split(metrics);
         reader.note_gaps(epochs.iter().map(|epoch| epoch.epoch - 1));
@@ -231,6 +236,7 @@ fn split<S, E>(metrics: Vec<Metric<S, E>>) -> (Vec<S>, Vec<E>) {
         match metric {
             Metric::Steps(record) => steps.push(record),
             Metric::Epoch(record) => epochs.push(record),
+            Metric::Incident(_) => {}
         }
     }
     (steps, epochs)
