@@ -1,6 +1,7 @@
 //! A run as the page shows it.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::PageError;
@@ -10,7 +11,7 @@ use crate::genotype::Genotype;
 use crate::report::metrics::{CellMetric, Metric};
 use crate::report::{SearchSummary, Status, TrainSummary};
 use crate::run::{AlphasFile, Environment, GenotypeFile, RunDirectory, TrainedCell, writer_of};
-use crate::trainer::{CellRecord, SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
+use crate::trainer::{CellRecord, Incident, SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
 
 /// One search or training.
 pub struct ReportedRun {
@@ -52,6 +53,8 @@ pub struct SearchRun {
     pub epochs: Vec<SearchEpochRecord>,
     /// Of the newest interval of steps.
     pub last_steps: Option<SearchStepRecord>,
+    /// What became of steps that were not finite.
+    pub incidents: Vec<Incident>,
     /// Epoch by epoch, in order.
     pub alphas: Vec<AlphasFile>,
     pub genotypes: Option<GenotypeFile>,
@@ -65,6 +68,8 @@ pub struct TrainingRun {
     pub epochs: Vec<TrainEpochRecord>,
     /// Of the newest interval of steps.
     pub last_steps: Option<TrainStepRecord>,
+    /// What became of steps that were not finite.
+    pub incidents: Vec<Incident>,
     pub cell: Option<TrainedCell>,
     pub summary: Option<TrainSummary>,
 }
@@ -132,6 +137,14 @@ impl ReportedRun {
         }
     }
 
+    /// What became of steps that were not finite, in order.
+    pub fn incidents(&self) -> &[Incident] {
+        match &self.kind {
+            RunKind::Search(run) => &run.incidents,
+            RunKind::Training(run) => &run.incidents,
+        }
+    }
+
     /// Every key of the configuration whose value is not its default.
     ///
     /// # Errors
@@ -176,6 +189,7 @@ impl SearchRun {
                 config,
                 epochs: Vec::new(),
                 last_steps: None,
+                incidents: Vec::new(),
                 alphas: Vec::new(),
                 genotypes,
                 summary,
@@ -189,7 +203,7 @@ impl SearchRun {
                 Metric::Epoch(epoch) => is_place(epoch.stage, epoch.epoch),
                 Metric::Incident(_) => true,
             });
-        let (steps, epochs) = split(metrics);
+        let Told { last_steps, epochs, incidents } = Told::of(metrics, |steps| steps.step);
         let place = |epoch: &SearchEpochRecord| (epoch.stage - 1) * num_epochs + epoch.epoch - 1;
         // Nothing comes after the epoch with which a stage ended early.
         let left_out = |epoch: &SearchEpochRecord| match epoch.goes_back_to {
@@ -204,8 +218,7 @@ impl SearchRun {
         if num_damaged > 0 {
             reader.notes.push(format!("{num_damaged} of {num_files} files in alphas/ are damaged and left out."));
         }
-        let last_steps = steps.into_iter().last();
-        Self { config, epochs, last_steps, alphas, genotypes, summary, cells: Vec::new() }
+        Self { config, epochs, last_steps, incidents, alphas, genotypes, summary, cells: Vec::new() }
     }
 
     /// The alphas of `stage`, from 1.
@@ -223,23 +236,47 @@ impl TrainingRun {
                 Metric::Epoch(epoch) => is_epoch(epoch.epoch),
                 Metric::Incident(_) => true,
             });
-        let (steps, epochs) = split(metrics);
+        let Told { last_steps, epochs, incidents } = Told::of(metrics, |steps| steps.step);
         reader.note_gaps(epochs.iter().map(|epoch| epoch.epoch - 1));
         let (cell, summary) = (reader.json("genotype.json"), reader.json("summary.json"));
-        Self { config, epochs, last_steps: steps.into_iter().last(), cell, summary }
+        Self { config, epochs, last_steps, incidents, cell, summary }
     }
 }
 
-fn split<S, E>(metrics: Vec<Metric<S, E>>) -> (Vec<S>, Vec<E>) {
-    let (mut steps, mut epochs) = (Vec::new(), Vec::new());
-    for metric in metrics {
-        match metric {
-            Metric::Steps(record) => steps.push(record),
-            Metric::Epoch(record) => epochs.push(record),
-            Metric::Incident(_) => {}
+/// What the metrics tell of a run that goes through epochs.
+struct Told<S, E> {
+    last_steps: Option<S>,
+    epochs: Vec<E>,
+    incidents: Vec<Incident>,
+}
+
+impl<S, E: Deref<Target = S>> Told<S, E> {
+    /// `metrics` in the order of their lines; `step` is the last of a record.
+    fn of(metrics: Vec<Metric<S, E>>, step: impl Fn(&S) -> u64) -> Self {
+        let mut told = Self { last_steps: None, epochs: Vec::new(), incidents: Vec::new() };
+        for metric in metrics {
+            match metric {
+                Metric::Steps(record) => told.last_steps = Some(record),
+                Metric::Epoch(record) => told.epochs.push(record),
+                Metric::Incident(incident) => {
+                    if let Incident::Rewound { to_step, .. } = &incident {
+                        told.take_back(*to_step, &step);
+                    }
+                    told.incidents.push(incident);
+                }
+            }
         }
+        told
     }
-    (steps, epochs)
+
+    /// What comes after `to_step` is done again, and recorded again.
+    fn take_back(&mut self, to_step: u64, step: impl Fn(&S) -> u64) {
+        self.epochs.retain(|epoch| step(epoch) <= to_step);
+        self.incidents.retain(|incident| match incident {
+            Incident::Dropped { step, .. } => *step <= to_step,
+            Incident::Rewound { .. } => true,
+        });
+    }
 }
 
 /// The alphas of the run in `root` at its places in their order, and how many files there are.
@@ -252,4 +289,33 @@ fn read_alphas(root: &Path, is_place: impl Fn(usize, usize) -> bool) -> (Vec<Alp
     let mut files: Vec<AlphasFile> = files.into_iter().flatten().collect();
     files.sort_by_key(|file| (file.stage, file.epoch));
     (files, num_files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A training of two epochs that dropped steps, then went back to before its second epoch.
+    #[test]
+    fn what_a_run_went_back_from_is_not_told_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let steps = |epoch, step, loss: f64| {
+            serde_json::json!({
+                "kind": "epoch", "epoch": epoch, "step": step, "learning_rate": 0.1, "drop_path": 0.0, "train_loss": loss,
+                "train_top1": 10.0, "images_per_second": 9.0, "train_seconds": 1.0, "seconds": 1.5,
+            })
+        };
+        let dropped = |step| serde_json::json!({"kind": "dropped", "step": step, "what": "it became NaN"});
+        let rewound = serde_json::json!({"kind": "rewound", "step": 9, "to_step": 4, "what": "it became NaN"});
+        let lines = [dropped(3), steps(1, 4, 3.0), dropped(6), steps(2, 8, 2.0), rewound, steps(2, 8, 1.0)];
+        fs::write(folder.path().join("metrics.jsonl"), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+        let mut reader = Reader::new(folder.path());
+        let run = TrainingRun::read(TrainConfig::default(), &mut reader);
+        assert_eq!(reader.notes, Vec::<String>::new());
+        assert_eq!(run.epochs.iter().map(|epoch| epoch.train_loss).collect::<Vec<_>>(), [3.0, 1.0]);
+        let what = || "it became NaN".to_owned();
+        let expected =
+            [Incident::Dropped { step: 3, what: what() }, Incident::Rewound { step: 9, to_step: 4, what: what() }];
+        assert_eq!(run.incidents, expected);
+    }
 }
