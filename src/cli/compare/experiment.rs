@@ -10,11 +10,9 @@ use crate::cli::error::UsageError;
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
-use crate::run::{RunDirectory, RunError, RunLock, lock_folder, write_json_atomic};
+use crate::run::{EXPERIMENT_FILE, RunDirectory, RunError, RunLock, lock_folder, write_json_atomic};
 use crate::trainer::{CellData, SearchData, TrainData};
 use crate::world::{Ranks, World};
-
-pub const FILE: &str = "experiment.json";
 
 /// Everything that an experiment runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -65,10 +63,10 @@ impl Experiment {
 
     /// That of the folder `root`.
     pub fn read(root: &Path) -> anyhow::Result<Self> {
-        let path = root.join(FILE);
+        let path = root.join(EXPERIMENT_FILE);
         let text = std::fs::read_to_string(&path).map_err(|cause| {
             UsageError::new(anyhow!(
-                "{} is not the folder of an experiment: {FILE} cannot be read ({cause})",
+                "{} is not the folder of an experiment: {EXPERIMENT_FILE} cannot be read ({cause})",
                 root.display()
             ))
         })?;
@@ -106,7 +104,7 @@ impl Experiment {
     /// # Errors
     /// [`UsageError`] for a folder of another experiment, with what differs, and for one with anything else in it.
     pub fn note_in(&self, root: &Path) -> anyhow::Result<()> {
-        if root.join(FILE).exists() {
+        if root.join(EXPERIMENT_FILE).exists() {
             let before = Self::read(root)?;
             if let Some(difference) = self.difference(&before, root)? {
                 return Err(UsageError::new(anyhow!(
@@ -121,7 +119,7 @@ impl Experiment {
             let refused = |cause| RunError::Create { root: root.to_owned(), cause };
             std::fs::create_dir_all(root).map_err(refused)?;
         }
-        Ok(write_json_atomic(&root.join(FILE), self)?)
+        Ok(write_json_atomic(&root.join(EXPERIMENT_FILE), self)?)
     }
 
     /// The first thing in which results of the runs in `root` would differ from those of `before`.

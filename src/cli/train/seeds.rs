@@ -18,11 +18,9 @@ use crate::cli::run_arguments::{RunPlace, Standing};
 use crate::config::TrainConfig;
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
-use crate::run::{RunDirectory, RunError, TrainedCell, write_json_atomic};
+use crate::run::{FolderKind, RunDirectory, RunError, SEEDS_FILE, TrainedCell, write_json_atomic};
 use crate::trainer::Signal;
 use crate::world::Label;
-
-const PLAN: &str = "seeds.json";
 
 /// What the trainings under one root are.
 #[derive(Serialize, Deserialize)]
@@ -37,7 +35,7 @@ struct Plan {
 
 /// Whether `root` was begun with several seeds.
 pub(super) fn is_root(root: &Path) -> bool {
-    root.join(PLAN).is_file()
+    FolderKind::of(root) == FolderKind::Seeds
 }
 
 /// Returns the signal that stopped the trainings.
@@ -84,7 +82,7 @@ fn refuse_changes(call: &Call) -> anyhow::Result<()> {
     match run.config.is_none() && run.overrides.is_empty() {
         true => Ok(()),
         false => Err(UsageError::new(anyhow!(
-            "--config and --set cannot change trainings of several seeds: leave them out, they go on as in {PLAN}"
+            "--config and --set cannot change trainings of several seeds: leave them out, they go on as in {SEEDS_FILE}"
         ))
         .into()),
     }
@@ -107,11 +105,11 @@ impl Plan {
     fn create(&self, root: &Path) -> anyhow::Result<()> {
         RunDirectory::make_vacant(root)?;
         remove_partial_files(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
-        Ok(write_json_atomic(&root.join(PLAN), self)?)
+        Ok(write_json_atomic(&root.join(SEEDS_FILE), self)?)
     }
 
     fn read(root: &Path) -> anyhow::Result<Self> {
-        let path = root.join(PLAN);
+        let path = root.join(SEEDS_FILE);
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(serde_json::from_str(&text)
             .with_context(|| format!("{}: start a new run", path.display()))

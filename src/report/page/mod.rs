@@ -36,6 +36,7 @@ pub use self::quantity::duration;
 use self::roots::Runs;
 use crate::config::ConfigError;
 use crate::report::Comparison;
+use crate::run::FolderKind;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +74,7 @@ pub enum PageError {
 /// A folder that is no run, or whose configuration cannot be read. Whatever else is damaged or missing the page says.
 pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
     if let [root] = roots
-        && root.join("experiment.json").is_file()
+        && FolderKind::of(root) == FolderKind::Experiment
     {
         return experiment_page(root, folder);
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::PageError;
 use super::run::ReportedRun;
+use crate::run::SEEDS_FILE;
 
 /// What is read of the plan of several seeds.
 #[derive(Deserialize)]
@@ -57,7 +58,7 @@ impl Runs {
 
 /// The seeds that were planned in `root`, if it is a folder of several.
 fn seeds(root: &Path) -> Result<Option<Vec<u64>>, PageError> {
-    let path = root.join("seeds.json");
+    let path = root.join(SEEDS_FILE);
     let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
     match serde_json::from_str::<Plan>(&text) {
         Ok(plan) => Ok(Some(plan.seeds)),

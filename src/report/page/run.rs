@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::PageError;
 use super::read::Reader;
-use crate::config::{Change, ConfigError, SearchConfig, Settings, TrainConfig};
+use crate::config::{Change, ConfigError, ConfigKind, SearchConfig, Settings, TrainConfig};
 use crate::genotype::Genotype;
 use crate::report::metrics::{CellMetric, Metric};
 use crate::report::{SearchSummary, Status, TrainSummary};
-use crate::run::{AlphasFile, Environment, GenotypeFile, RunDirectory, TrainedCell, writer_of};
+use crate::run::{AlphasFile, Environment, FolderKind, GenotypeFile, RunDirectory, TrainedCell, writer_of};
 use crate::trainer::{CellRecord, Incident, SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
 
 /// One search or training.
@@ -81,20 +81,19 @@ impl ReportedRun {
     /// A folder that is no run, and a configuration that cannot be read.
     pub fn read(root: &Path, name: String) -> Result<Self, PageError> {
         let path = RunDirectory::config_path_in(root);
-        let text = fs::read_to_string(&path).map_err(|cause| PageError::NotARun { root: root.to_owned(), cause })?;
+        fs::File::open(&path).map_err(|cause| PageError::NotARun { root: root.to_owned(), cause })?;
         let mut reader = Reader::new(root);
         let starts = reader.lines("environment.jsonl", |_| true);
-        let is_search = text.lines().any(|line| line.trim() == "[search]");
-        let (kind, status) = match is_search {
-            true => {
-                let run = SearchRun::read(SearchConfig::load(&path, &[])?, root, &mut reader);
-                let status = run.summary.as_ref().map(|summary| summary.status);
-                (RunKind::Search(Box::new(run)), status)
-            }
-            false => {
+        let (kind, status) = match FolderKind::of(root) {
+            FolderKind::Training => {
                 let run = TrainingRun::read(TrainConfig::load(&path, &[])?, &mut reader);
                 let status = run.summary.as_ref().map(|summary| summary.status);
                 (RunKind::Training(Box::new(run)), status)
+            }
+            _ => {
+                let run = SearchRun::read(SearchConfig::load(&path, &[])?, root, &mut reader);
+                let status = run.summary.as_ref().map(|summary| summary.status);
+                (RunKind::Search(Box::new(run)), status)
             }
         };
         let standing = match (status, writer_of(root)) {
@@ -108,11 +107,11 @@ impl ReportedRun {
 
     /// The call that goes on with the run.
     pub fn resume_command(&self) -> String {
-        let command = match &self.kind {
-            RunKind::Search(_) => "search",
-            RunKind::Training(_) => "train",
+        let kind = match &self.kind {
+            RunKind::Search(_) => ConfigKind::Search,
+            RunKind::Training(_) => ConfigKind::Training,
         };
-        format!("pdarts {command} --resume {}", self.root.display())
+        format!("{} --resume {}", kind.command(), self.root.display())
     }
 
     pub fn dataset(&self) -> String {
