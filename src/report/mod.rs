@@ -10,6 +10,7 @@ mod page;
 mod progress_line;
 mod recorder;
 mod results;
+mod stray;
 mod summary;
 mod tolerance;
 mod train_recorder;
@@ -20,6 +21,7 @@ pub use compare::{ComparedRun, ComparedRuns, ComparedStrategy, Comparison, Signi
 pub use page::{PageError, duration, page};
 pub use recorder::RunRecorder;
 pub use results::{ResultRow, ResultsError, collect as collect_results};
+pub use stray::Stray;
 pub use summary::{EvaluatedCells, SearchSummary, Status};
 pub use train_recorder::TrainRecorder;
 pub use train_summary::{NetworkSize, SeedsSummary, Spread, TrainSummary};

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::PageError;
 use super::run::ReportedRun;
+use crate::report::stray::without_strays;
 use crate::run::SEEDS_FILE;
 
 /// What is read of the plan of several seeds.
@@ -28,7 +29,7 @@ impl Runs {
     /// A folder that is neither, and those of [`ReportedRun::read`].
     pub fn read(roots: &[PathBuf]) -> Result<Self, PageError> {
         let (mut members, mut notes) = (Vec::new(), Vec::new());
-        for root in roots {
+        for root in without_strays(roots, |_| false)? {
             match seeds(root)? {
                 Some(seeds) => {
                     let folders = seeds.iter().map(|seed| root.join(format!("seed{seed}")));

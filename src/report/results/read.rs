@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{ConfigError, DatasetName, Settings, TrainConfig};
 use crate::genotype::{Genotype, GenotypeError};
-use crate::report::{NetworkSize, Status};
+use crate::report::stray::without_strays;
+use crate::report::{NetworkSize, Status, Stray};
 use crate::run::{FolderKind, GenotypeFile, TrainedCell};
 use crate::trainer::Scores;
 
@@ -27,6 +28,9 @@ pub enum ResultsError {
         /// What is missing.
         problem: String,
     },
+    /// A folder of something else.
+    #[error(transparent)]
+    Stray(#[from] Stray),
     /// A file that does not hold what it should.
     #[error("{}: {problem}", path.display())]
     File {
@@ -145,7 +149,8 @@ struct Start {
 /// The complete runs in `roots`, each once.
 pub(super) fn read_all(roots: &[PathBuf]) -> Result<Vec<FinishedRun>, ResultsError> {
     let (mut runs, mut seen) = (Vec::new(), Vec::new());
-    for root in roots {
+    let has_summary = |root: &Path| root.join("summary.json").is_file();
+    for root in without_strays(roots, has_summary)? {
         for root in members(root)? {
             let place = fs::canonicalize(&root).unwrap_or_else(|_| root.clone());
             if seen.contains(&place) {
