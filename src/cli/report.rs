@@ -16,7 +16,8 @@ Examples:
   pdarts report runs/* --out comparison.html       all of them beside each other
 
 The page needs no network and no other file; its links lead to the files of the runs. It can be made of a run at any
-time: also while it goes on, and of one that failed.";
+time: also while it goes on, and of one that failed. Of several folders, those that are no runs are left out, with a
+warning.";
 
 const NAME: &str = "report.html";
 

@@ -16,6 +16,8 @@ Examples:
   pdarts results runs/* --markdown results.md
   pdarts results runs/train --json
 
+Of several folders, those that are no runs are left out, with a warning.
+
 Errors are of the test set, with the weights of the last epoch; of ImageNet and other images top-1 / top-5. Trainings
 that differ in their seeds alone are one row, with the standard deviation. A star: the test set was scored after every
 epoch. Published errors are as their authors report them, sizes counted here.";

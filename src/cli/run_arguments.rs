@@ -13,7 +13,7 @@ use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output::OutputFile;
 use super::ranks::{agree, known_to_all};
-use crate::config::Settings;
+use crate::config::{ConfigKind, Settings};
 use crate::data::DataIdentity;
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
@@ -202,11 +202,8 @@ fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
     let is_later =
         |name: &str| C::LATER_KEYS.iter().any(|key| key.starts_with(&format!("{name}.")) && !is_old::<C>(name));
     let missing: Vec<&str> = sections.filter(|name| !stored.contains_key(*name) && !is_later(name)).collect();
-    let kinds = [("search", "a search", "pdarts search"), ("train", "a training", "pdarts train")];
-    let is_ours = |section: &str| C::SECTIONS.iter().any(|known| known.path == section);
-    let other = kinds.into_iter().find(|(section, ..)| stored.contains_key(*section) && !is_ours(section));
-    if let Some((_, kind, command)) = other {
-        let root = root.display();
+    if let Some(kind) = ConfigKind::of_file(path).filter(|kind| kind.command() != C::COMMAND) {
+        let (root, command) = (root.display(), kind.command());
         return Err(
             UsageError::new(anyhow!("{root} is the run of {kind}: go on with {command} --resume {root}")).into()
         );

@@ -37,7 +37,8 @@ pub(super) fn load<C: Settings>(path: &Path, overrides: &[String]) -> Result<C, 
     loader.finish(Some(path))
 }
 
-fn read(path: &Path) -> io::Result<String> {
+/// The text of a configuration.
+pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MOST_BYTES {

@@ -9,6 +9,7 @@
 //!
 //! - `schema`: sections, keys, defaults and their documentation, each stated once
 //! - `settings`: what both kinds of configuration can do
+//! - `kind`: whether a file is of a search or of a training
 //! - `load`: file and overrides to a configuration
 //! - `validate`: relations between keys
 //! - `document`: a configuration to text, digest and differences
@@ -19,6 +20,7 @@ mod document;
 mod early_end;
 mod error;
 mod home;
+mod kind;
 mod load;
 mod markdown;
 mod schema;
@@ -29,6 +31,7 @@ mod validate;
 
 pub use error::{ConfigError, Origin, Violation};
 pub use home::{NoHome, expand_home};
+pub use kind::ConfigKind;
 pub use schema::{
     AlphaOptimizerSection, BatchNormMode, CommunicatorChoice, Compression, DatasetName, DeviceChoice, DivergencePolicy,
     EvaluationSection, EvolutionSection, ParallelSection, Precision, RunSection, SearchConfig, SearchDataSection,

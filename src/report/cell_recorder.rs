@@ -2,22 +2,14 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-
 use super::course::write_genotypes;
+use super::metrics::CellMetric;
 use super::summary::SearchSummary;
 use crate::config::SearchConfig;
 use crate::genotype::{Variant, variant_within};
 use crate::run::{EventWriter, GenotypeFile, JsonLog, Provenance, RunDirectory, RunError, write_json_atomic};
 use crate::trainer::{CellObserver, CellRecord, best_of};
 use crate::world::World;
-
-/// A line of `metrics.jsonl`.
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-enum Metric<'a> {
-    Cell(&'a CellRecord),
-}
 
 /// The observer of rank 0.
 pub struct CellRecorder<'a> {
@@ -103,7 +95,7 @@ impl CellObserver for CellRecorder<'_> {
             record.parameters as f64 / 1e6,
             record.evaluation.seconds
         );
-        self.metrics.append(&Metric::Cell(record))?;
+        self.metrics.append(&CellMetric::Cell(record))?;
         // The line is all that a killed search goes on from.
         self.metrics.position()?;
         if let Some(top1) = record.valid_top1() {
@@ -118,10 +110,11 @@ fn read_records(path: &Path) -> Result<Vec<CellRecord>, RunError> {
     let read = |cause| RunError::Read { path: path.to_owned(), cause };
     let text = std::fs::read_to_string(path).map_err(read)?;
     let cell = |(index, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| RunError::Config {
-            path: path.to_owned(),
-            problem: format!("line {} is not of an evaluated cell ({error})", index + 1),
-        })
+        let problem = |error| format!("line {} is not of an evaluated cell ({error})", index + 1);
+        match serde_json::from_str(line) {
+            Ok(CellMetric::Cell(record)) => Ok(record),
+            Err(error) => Err(RunError::Config { path: path.to_owned(), problem: problem(error) }),
+        }
     };
     text.lines().enumerate().map(cell).collect()
 }

@@ -5,6 +5,7 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 
 use super::figures::genotype_figures;
+use super::metrics::Metric;
 use super::progress_line::{ProgressLine, Stretch};
 use super::tolerance::Tolerance;
 use crate::config::RunSection;
@@ -12,14 +13,6 @@ use crate::run::{
     CheckpointWriter, EventWriter, GenotypeFile, JsonLog, RunDirectory, RunError, write_atomic, write_json_atomic,
 };
 use crate::trainer::{Checkpoint, Incident, Progress, Records};
-
-/// A line of `metrics.jsonl`.
-#[derive(Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Metric<'a, S, E> {
-    Steps(&'a S),
-    Epoch(&'a E),
-}
 
 /// Named values; those that are `None` are left out.
 pub(super) type Scalars<'a> = &'a [(&'a str, Option<f64>)];
@@ -71,7 +64,7 @@ impl<'a> Course<'a> {
     /// When they cannot be written and none may be lost.
     pub fn record<S: Serialize, E: Serialize>(
         &mut self,
-        metric: &Metric<'_, S, E>,
+        metric: &Metric<S, E>,
         group: &str,
         step: u64,
         scalars: Scalars<'_>,
@@ -89,7 +82,7 @@ impl<'a> Course<'a> {
         if let Incident::Rewound { step, to_step, .. } = incident {
             self.line.go_back(step - 1 - to_step);
         }
-        let outcome = self.metrics.append(incident);
+        let outcome = self.metrics.append(&Metric::<(), ()>::Incident(incident.clone()));
         self.tolerance.record(outcome)
     }
 

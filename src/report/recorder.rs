@@ -2,8 +2,9 @@
 
 use indicatif::MultiProgress;
 
-use super::course::{Course, Metric, write_figures, write_genotypes};
+use super::course::{Course, write_figures, write_genotypes};
 use super::figures::{search_curves, stage_figures};
+use super::metrics::Metric;
 use super::progress_line::Stretch;
 use super::summary::SearchSummary;
 use crate::config::{SearchConfig, SearchSection};
@@ -17,7 +18,7 @@ use crate::trainer::{
 use crate::world::World;
 
 /// The metrics of a search.
-type SearchMetric<'a> = Metric<'a, SearchStepRecord, SearchEpochRecord>;
+type SearchMetric<'a> = Metric<&'a SearchStepRecord, &'a SearchEpochRecord>;
 
 /// The observer of rank 0.
 pub struct RunRecorder<'a> {

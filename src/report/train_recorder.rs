@@ -2,8 +2,9 @@
 
 use indicatif::MultiProgress;
 
-use super::course::{Course, Metric, write_figures};
+use super::course::{Course, write_figures};
 use super::figures::train_curves;
+use super::metrics::Metric;
 use super::progress_line::Stretch;
 use super::train_summary::TrainSummary;
 use crate::config::{TrainConfig, image_size_at};
@@ -15,7 +16,7 @@ use crate::trainer::{
 use crate::world::World;
 
 /// The metrics of a retraining.
-type TrainMetric<'a> = Metric<'a, TrainStepRecord, TrainEpochRecord>;
+type TrainMetric<'a> = Metric<&'a TrainStepRecord, &'a TrainEpochRecord>;
 
 /// The observer of rank 0.
 pub struct TrainRecorder<'a> {

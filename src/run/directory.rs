@@ -12,7 +12,7 @@ use super::lock::{LOCK, RunLock, lock};
 use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
 use crate::files::{is_partial, remove_partial_files};
 
-const CONFIG: &str = "config.toml";
+pub(super) const CONFIG: &str = "config.toml";
 /// Of every run.
 const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
 /// Of a search, made with its first file.

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, write_json_atomic};
+use super::{EXPERIMENT_FILE, RunError, write_json_atomic};
 use crate::config::{SearchConfig, Settings, TrainConfig, validate_seeds, validate_strategies};
-
-const NAME: &str = "experiment.json";
 
 /// Everything that an experiment runs: the content of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,7 +33,7 @@ pub struct ComparedSearch {
 impl ExperimentFile {
     /// Whether `root` is the folder of an experiment.
     pub fn is_in(root: &Path) -> bool {
-        root.join(NAME).exists()
+        root.join(EXPERIMENT_FILE).exists()
     }
 
     /// Reads that of the folder `root`, which anybody may have changed.
@@ -43,7 +41,7 @@ impl ExperimentFile {
     /// # Errors
     /// [`RunError::NotAnExperiment`], or [`RunError::Config`] of a file that no call could have written.
     pub fn read(root: &Path) -> Result<Self, RunError> {
-        let path = root.join(NAME);
+        let path = root.join(EXPERIMENT_FILE);
         let text =
             fs::read_to_string(&path).map_err(|cause| RunError::NotAnExperiment { root: root.to_owned(), cause })?;
         let file: Self =
@@ -57,7 +55,7 @@ impl ExperimentFile {
     /// # Errors
     /// [`RunError::Write`].
     pub fn write(&self, root: &Path) -> Result<(), RunError> {
-        write_json_atomic(&root.join(NAME), self)
+        write_json_atomic(&root.join(EXPERIMENT_FILE), self)
     }
 
     /// Where the experiment in `root` keeps the runs of a strategy with a seed: `search` and `train`.

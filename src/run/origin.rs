@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunDirectory, RunError, write_json_atomic};
+use super::directory::CONFIG;
+use super::{EXPERIMENT_FILE, FolderKind, RunDirectory, RunError, SEEDS_FILE, write_json_atomic};
 
 const ORIGIN: &str = "origin.json";
 /// Files at the root of a run that nothing else may replace.
 const FILES: [&str; 16] = [
     ".lock",
-    "config.toml",
+    CONFIG,
     "environment.jsonl",
-    "experiment.json",
+    EXPERIMENT_FILE,
     "genotype.json",
     "initial-weights.safetensors",
     "log.jsonl",
@@ -22,7 +23,7 @@ const FILES: [&str; 16] = [
     ORIGIN,
     "requeue.json",
     "results.json",
-    "seeds.json",
+    SEEDS_FILE,
     "summary.json",
     "weights.safetensors",
     "weights-ema.safetensors",
@@ -45,7 +46,7 @@ pub struct RunOrigin {
 impl RunDirectory {
     /// Whether `folder` is a run and `path`, below it, one of the files that a run keeps.
     pub fn owns(folder: &Path, path: &Path) -> bool {
-        let is_run = ["config.toml", "experiment.json", "seeds.json"].iter().any(|name| folder.join(name).is_file());
+        let is_run = FolderKind::of(folder) != FolderKind::Other;
         let Ok(below) = path.strip_prefix(folder) else { return false };
         let Some(first) = below.components().next().map(|first| first.as_os_str().to_string_lossy()) else {
             return false;

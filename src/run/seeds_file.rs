@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, TrainedCell, write_json_atomic};
+use super::{RunError, SEEDS_FILE, TrainedCell, write_json_atomic};
 use crate::config::{Settings, TrainConfig, Violation, validate_seeds};
-
-const NAME: &str = "seeds.json";
 
 /// The content of the file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -27,7 +25,7 @@ pub struct SeedsFile {
 impl SeedsFile {
     /// Whether `root` was begun with several seeds.
     pub fn is_in(root: &Path) -> bool {
-        root.join(NAME).is_file()
+        root.join(SEEDS_FILE).is_file()
     }
 
     /// Reads that of the folder `root`, which anybody may have changed.
@@ -35,7 +33,7 @@ impl SeedsFile {
     /// # Errors
     /// [`RunError::Read`], or [`RunError::Config`] of a file that no call could have written.
     pub fn read(root: &Path) -> Result<Self, RunError> {
-        let path = root.join(NAME);
+        let path = root.join(SEEDS_FILE);
         let text = fs::read_to_string(&path).map_err(RunError::read(&path))?;
         let file: Self =
             serde_json::from_str(&text).map_err(|error| RunError::config(&path, format!("is damaged ({error})")))?;
@@ -49,7 +47,7 @@ impl SeedsFile {
     /// # Errors
     /// [`RunError::Write`].
     pub fn write(&self, root: &Path) -> Result<(), RunError> {
-        write_json_atomic(&root.join(NAME), self)
+        write_json_atomic(&root.join(SEEDS_FILE), self)
     }
 }
 

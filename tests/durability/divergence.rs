@@ -1,5 +1,7 @@
 //! Steps whose images are made NaN on one rank: stopped with a message, dropped, or gone back from.
 
+use std::fs;
+
 use crate::program::{Folder, Outcome, json, json_lines, texts};
 use crate::tasks::{Task, command};
 
@@ -19,6 +21,12 @@ fn poisoned(task: Task, num_ranks: usize, policy: &str, arguments: &[&str]) -> (
 fn incidents(folder: &Folder) -> Vec<serde_json::Value> {
     let lines = json_lines(&folder.path("run/metrics.jsonl"));
     lines.into_iter().filter(|line| line["kind"] == "dropped" || line["kind"] == "rewound").collect()
+}
+
+/// The page tells it, and takes no line for a damaged one.
+fn assert_told(folder: &Folder, sentence: &str) {
+    let page = fs::read_to_string(folder.path("run/report.html")).unwrap();
+    assert!(page.contains(sentence) && !page.contains("damaged"), "{page}");
 }
 
 #[test]
@@ -59,6 +67,7 @@ fn a_dropped_step_leaves_everything_as_it_was() {
         // The numbers of all other steps are finite, and their images those of an undisturbed run.
         let numbers = json_lines(&folder.path("run/metrics.jsonl"));
         assert!(numbers.iter().all(|line| line["kind"] == "dropped" || line["train_loss"].is_f64()), "{numbers:?}");
+        assert_told(&folder, "1 step was dropped: ");
         let undisturbed = task.undisturbed(num_ranks, &[]);
         let until = |metrics: &[serde_json::Value]| metrics[..POISONED_STEP - 1].to_vec();
         assert_eq!(until(&Outcome::of(&folder.path("run")).metrics), until(&undisturbed.metrics));
@@ -80,6 +89,7 @@ fn a_run_goes_back_to_its_last_checkpoint_and_sees_other_images() {
             .map(|line| &line["train_loss"])
             .collect();
         assert!(losses.len() == 2 && losses[0] != losses[1], "{losses:?}");
+        assert_told(&folder, "It went back to a checkpoint once: ");
     }
 }
 

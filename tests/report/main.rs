@@ -78,6 +78,13 @@ fn seeds_are_compared_with_mean_and_deviation() {
     let single = look_at(&folder.path("run/seed1/report.html"));
     assert!(single.text.contains("Training on photodigits, seed 1"), "{}", single.text);
     assert_eq!((single.figures, view.figures), (3, 7));
+    // As `runs/*` names them.
+    fs::create_dir_all(folder.path("thesis")).unwrap();
+    fs::write(folder.path("thesis/experiment.json"), "{}").unwrap();
+    let warnings = report(&folder, &["run/seed0", "run/seed1", "thesis", "train.toml", "--out", "page.html"]);
+    let expected = ["thesis is the folder of an experiment: left out; ", "train.toml is no run: left out; "];
+    assert!(expected.iter().all(|part| warnings.contains(part)), "{warnings}");
+    assert!(fs::read_to_string(folder.path("page.html")).unwrap().contains("2 runs"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::genotype::{NamedGenotype, read_genotype};
-use crate::config::{DatasetName, SearchConfig, Settings, TrainConfig};
+use crate::config::{ConfigKind, DatasetName, SearchConfig, Settings, TrainConfig};
 use crate::plan::{Course, DataSize, Kernels, PlanError};
 
 /// What is to be planned.
@@ -19,16 +19,10 @@ const CELLS_OF_TRAINING_TRIAL: usize = 8;
 /// Images of their steps.
 const IMAGES_OF_TRIAL: usize = 32;
 
-/// Tables that only one kind of configuration has.
-const OF_TRAINING: [&str; 2] = ["train", "schedule"];
-
 impl Planned {
-    /// A file with a table that trainings alone have is one of them.
+    /// A file with nothing that one kind alone has is of a search.
     pub fn read(file: &Path, overrides: &[String], genotype: &str) -> anyhow::Result<Self> {
-        // A file that is no TOML is refused below, with its line.
-        let tables: toml::Table =
-            std::fs::read_to_string(file).ok().and_then(|text| text.parse().ok()).unwrap_or_default();
-        if OF_TRAINING.iter().any(|&name| tables.contains_key(name)) {
+        if ConfigKind::of_file(file) == Some(ConfigKind::Training) {
             let config = Box::new(TrainConfig::load(file, overrides)?);
             return Ok(Self::Training { config, cell: Box::new(read_genotype(genotype)?) });
         }

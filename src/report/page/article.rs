@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::measures::Measure;
 use super::run::{ReportedRun, RunKind, Standing};
 use super::{PageError, absolute, cell, course, files, link, place, settings};
+use crate::trainer::Incident;
 
 /// Heading, figures and all sections of `run`, the `index`-th of the page, which is saved in `folder`.
 pub fn article(run: &ReportedRun, index: usize, is_one_of_several: bool, folder: &Path) -> Result<Markup, PageError> {
@@ -17,6 +18,7 @@ pub fn article(run: &ReportedRun, index: usize, is_one_of_several: bool, folder:
                 p.kind { (kind(run)) }
                 @if is_one_of_several { h2 { (run.name) } } @else { h1 { (run.name) } }
                 (standing(run))
+                @for sentence in incidents(run.incidents()) { p.note { (sentence) } }
                 @for note in &run.notes { p.note { (note) } }
             }
             (measures(&run.measures()))
@@ -63,6 +65,26 @@ fn standing(run: &ReportedRun) -> Markup {
             }
         },
     }
+}
+
+/// What became of steps that were not finite: a sentence on those that were dropped, and one on going back.
+fn incidents(incidents: &[Incident]) -> Vec<String> {
+    let (mut dropped, mut rewound) = (Vec::new(), Vec::new());
+    for incident in incidents {
+        match incident {
+            Incident::Dropped { what, .. } => dropped.push(what),
+            Incident::Rewound { what, .. } => rewound.push(what),
+        }
+    }
+    let of_steps = dropped.last().map(|last| match dropped.len() {
+        1 => format!("1 step was dropped: {last}."),
+        count => format!("{count} steps were dropped; the last: {last}."),
+    });
+    let of_rewinds = rewound.last().map(|last| match rewound.len() {
+        1 => format!("It went back to a checkpoint once: {last}."),
+        count => format!("It went back to a checkpoint {count} times; the last time: {last}."),
+    });
+    of_steps.into_iter().chain(of_rewinds).collect()
 }
 
 /// How far it has come.

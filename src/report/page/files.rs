@@ -8,6 +8,7 @@ use maud::{Markup, html};
 use super::article::link_to;
 use super::quantity::bytes;
 use super::run::ReportedRun;
+use crate::run::SEEDS_FILE;
 
 /// Files and folders of a run by name, with what they hold.
 const FILES: [(&str, &str); 17] = [
@@ -27,7 +28,7 @@ const FILES: [(&str, &str); 17] = [
     ("log.jsonl.1", "what it said before"),
     ("origin.json", "configuration and data that the run began with"),
     ("heartbeats", "what each rank was doing"),
-    ("seeds.json", "which seeds there are to be"),
+    (SEEDS_FILE, "which seeds there are to be"),
 ];
 
 pub fn files(run: &ReportedRun, folder: &Path) -> Markup {

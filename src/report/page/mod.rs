@@ -35,7 +35,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 pub use self::quantity::duration;
 use self::roots::Runs;
 use crate::config::ConfigError;
-use crate::report::Comparison;
+use crate::report::{Comparison, Stray};
+use crate::run::FolderKind;
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,9 @@ pub enum PageError {
         /// Why it cannot be read.
         cause: io::Error,
     },
+    /// A folder of something else.
+    #[error(transparent)]
+    Stray(#[from] Stray),
     /// A file without which nothing can be shown.
     #[error("{}: {problem}", path.display())]
     Damaged {
@@ -67,13 +71,14 @@ pub enum PageError {
 
 /// The page of the runs in `roots`, to be saved in `folder`, from which its links lead to their files.
 ///
-/// A folder of several seeds stands for its trainings; that of an experiment, named alone, has a page of its own.
+/// A folder of several seeds stands for its trainings; that of an experiment, named alone, has a page of its own. Among
+/// several, what is no run is left out, with a warning.
 ///
 /// # Errors
-/// A folder that is no run, or whose configuration cannot be read. Whatever else is damaged or missing the page says.
+/// A folder that is no run and stands alone or is not there, or whose configuration cannot be read. Whatever else is damaged or missing the page says.
 pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
     if let [root] = roots
-        && root.join("experiment.json").is_file()
+        && FolderKind::of(root) == FolderKind::Experiment
     {
         return experiment_page(root, folder);
     }

@@ -13,14 +13,6 @@ pub struct Reader<'a> {
     pub notes: Vec<String>,
 }
 
-/// A line of `metrics.jsonl`.
-#[derive(Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Metric<S, E> {
-    Steps(S),
-    Epoch(E),
-}
-
 impl<'a> Reader<'a> {
     pub fn new(root: &'a Path) -> Self {
         Self { root, notes: Vec::new() }

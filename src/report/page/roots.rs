@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use super::PageError;
 use super::run::ReportedRun;
+use crate::report::stray::without_strays;
+use crate::run::SEEDS_FILE;
 
 /// What is read of the plan of several seeds.
 #[derive(Deserialize)]
@@ -27,7 +29,7 @@ impl Runs {
     /// A folder that is neither, and those of [`ReportedRun::read`].
     pub fn read(roots: &[PathBuf]) -> Result<Self, PageError> {
         let (mut members, mut notes) = (Vec::new(), Vec::new());
-        for root in roots {
+        for root in without_strays(roots, |_| false)? {
             match seeds(root)? {
                 Some(seeds) => {
                     let folders = seeds.iter().map(|seed| root.join(format!("seed{seed}")));
@@ -57,7 +59,7 @@ impl Runs {
 
 /// The seeds that were planned in `root`, if it is a folder of several.
 fn seeds(root: &Path) -> Result<Option<Vec<u64>>, PageError> {
-    let path = root.join("seeds.json");
+    let path = root.join(SEEDS_FILE);
     let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
     match serde_json::from_str::<Plan>(&text) {
         Ok(plan) => Ok(Some(plan.seeds)),

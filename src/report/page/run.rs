@@ -1,15 +1,17 @@
 //! A run as the page shows it.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use super::PageError;
-use super::read::{Metric, Reader};
-use crate::config::{Change, ConfigError, SearchConfig, Settings, TrainConfig};
+use super::read::Reader;
+use crate::config::{Change, ConfigError, ConfigKind, SearchConfig, Settings, TrainConfig};
 use crate::genotype::Genotype;
+use crate::report::metrics::{CellMetric, Metric};
 use crate::report::{SearchSummary, Status, TrainSummary};
-use crate::run::{AlphasFile, Environment, GenotypeFile, RunDirectory, TrainedCell, writer_of};
-use crate::trainer::{CellRecord, SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
+use crate::run::{AlphasFile, Environment, FolderKind, GenotypeFile, RunDirectory, TrainedCell, writer_of};
+use crate::trainer::{CellRecord, Incident, SearchEpochRecord, SearchStepRecord, TrainEpochRecord, TrainStepRecord};
 
 /// One search or training.
 pub struct ReportedRun {
@@ -51,6 +53,8 @@ pub struct SearchRun {
     pub epochs: Vec<SearchEpochRecord>,
     /// Of the newest interval of steps.
     pub last_steps: Option<SearchStepRecord>,
+    /// What became of steps that were not finite.
+    pub incidents: Vec<Incident>,
     /// Epoch by epoch, in order.
     pub alphas: Vec<AlphasFile>,
     pub genotypes: Option<GenotypeFile>,
@@ -64,6 +68,8 @@ pub struct TrainingRun {
     pub epochs: Vec<TrainEpochRecord>,
     /// Of the newest interval of steps.
     pub last_steps: Option<TrainStepRecord>,
+    /// What became of steps that were not finite.
+    pub incidents: Vec<Incident>,
     pub cell: Option<TrainedCell>,
     pub summary: Option<TrainSummary>,
 }
@@ -75,20 +81,19 @@ impl ReportedRun {
     /// A folder that is no run, and a configuration that cannot be read.
     pub fn read(root: &Path, name: String) -> Result<Self, PageError> {
         let path = RunDirectory::config_path_in(root);
-        let text = fs::read_to_string(&path).map_err(|cause| PageError::NotARun { root: root.to_owned(), cause })?;
+        fs::File::open(&path).map_err(|cause| PageError::NotARun { root: root.to_owned(), cause })?;
         let mut reader = Reader::new(root);
         let starts = reader.lines("environment.jsonl", |_| true);
-        let is_search = text.lines().any(|line| line.trim() == "[search]");
-        let (kind, status) = match is_search {
-            true => {
-                let run = SearchRun::read(SearchConfig::load(&path, &[])?, root, &mut reader);
-                let status = run.summary.as_ref().map(|summary| summary.status);
-                (RunKind::Search(Box::new(run)), status)
-            }
-            false => {
+        let (kind, status) = match FolderKind::of(root) {
+            FolderKind::Training => {
                 let run = TrainingRun::read(TrainConfig::load(&path, &[])?, &mut reader);
                 let status = run.summary.as_ref().map(|summary| summary.status);
                 (RunKind::Training(Box::new(run)), status)
+            }
+            _ => {
+                let run = SearchRun::read(SearchConfig::load(&path, &[])?, root, &mut reader);
+                let status = run.summary.as_ref().map(|summary| summary.status);
+                (RunKind::Search(Box::new(run)), status)
             }
         };
         let standing = match (status, writer_of(root)) {
@@ -102,11 +107,11 @@ impl ReportedRun {
 
     /// The call that goes on with the run.
     pub fn resume_command(&self) -> String {
-        let command = match &self.kind {
-            RunKind::Search(_) => "search",
-            RunKind::Training(_) => "train",
+        let kind = match &self.kind {
+            RunKind::Search(_) => ConfigKind::Search,
+            RunKind::Training(_) => ConfigKind::Training,
         };
-        format!("pdarts {command} --resume {}", self.root.display())
+        format!("{} --resume {}", kind.command(), self.root.display())
     }
 
     pub fn dataset(&self) -> String {
@@ -128,6 +133,14 @@ impl ReportedRun {
         match &self.kind {
             RunKind::Search(run) => Some(&run.genotypes.as_ref()?.result()?.variant.genotype),
             RunKind::Training(run) => Some(&run.cell.as_ref()?.genotype),
+        }
+    }
+
+    /// What became of steps that were not finite, in order.
+    pub fn incidents(&self) -> &[Incident] {
+        match &self.kind {
+            RunKind::Search(run) => &run.incidents,
+            RunKind::Training(run) => &run.incidents,
         }
     }
 
@@ -166,17 +179,20 @@ impl SearchRun {
     fn read(config: SearchConfig, root: &Path, reader: &mut Reader) -> Self {
         let (num_stages, num_epochs) = (config.search.stages.len(), config.search.epochs);
         if config.search.strategy.trains_cells() {
-            let is_cell = |record: &CellRecord| (1..=config.evaluation.candidates).contains(&record.number);
-            let cells = reader.lines("metrics.jsonl", is_cell);
+            let is_cell = |CellMetric::Cell(record): &CellMetric<CellRecord>| {
+                (1..=config.evaluation.candidates).contains(&record.number)
+            };
+            let cells = reader.lines("metrics.jsonl", is_cell).into_iter().map(|CellMetric::Cell(record)| record);
             let (genotypes, summary) = (reader.json("genotype.json"), reader.json("summary.json"));
             return Self {
                 config,
                 epochs: Vec::new(),
                 last_steps: None,
+                incidents: Vec::new(),
                 alphas: Vec::new(),
                 genotypes,
                 summary,
-                cells,
+                cells: cells.collect(),
             };
         }
         let is_place = |stage, epoch| (1..=num_stages).contains(&stage) && (1..=num_epochs).contains(&epoch);
@@ -184,8 +200,9 @@ impl SearchRun {
             reader.lines("metrics.jsonl", |metric: &Metric<SearchStepRecord, SearchEpochRecord>| match metric {
                 Metric::Steps(steps) => is_place(steps.stage, steps.epoch),
                 Metric::Epoch(epoch) => is_place(epoch.stage, epoch.epoch),
+                Metric::Incident(_) => true,
             });
-        let (steps, epochs) = split(metrics);
+        let Told { last_steps, epochs, incidents } = Told::of(metrics, |steps| steps.step);
         let place = |epoch: &SearchEpochRecord| (epoch.stage - 1) * num_epochs + epoch.epoch - 1;
         // Nothing comes after the epoch with which a stage ended early.
         let left_out = |epoch: &SearchEpochRecord| match epoch.goes_back_to {
@@ -200,8 +217,7 @@ impl SearchRun {
         if num_damaged > 0 {
             reader.notes.push(format!("{num_damaged} of {num_files} files in alphas/ are damaged and left out."));
         }
-        let last_steps = steps.into_iter().last();
-        Self { config, epochs, last_steps, alphas, genotypes, summary, cells: Vec::new() }
+        Self { config, epochs, last_steps, incidents, alphas, genotypes, summary, cells: Vec::new() }
     }
 
     /// The alphas of `stage`, from 1.
@@ -217,23 +233,49 @@ impl TrainingRun {
             reader.lines("metrics.jsonl", |metric: &Metric<TrainStepRecord, TrainEpochRecord>| match metric {
                 Metric::Steps(steps) => is_epoch(steps.epoch),
                 Metric::Epoch(epoch) => is_epoch(epoch.epoch),
+                Metric::Incident(_) => true,
             });
-        let (steps, epochs) = split(metrics);
+        let Told { last_steps, epochs, incidents } = Told::of(metrics, |steps| steps.step);
         reader.note_gaps(epochs.iter().map(|epoch| epoch.epoch - 1));
         let (cell, summary) = (reader.json("genotype.json"), reader.json("summary.json"));
-        Self { config, epochs, last_steps: steps.into_iter().last(), cell, summary }
+        Self { config, epochs, last_steps, incidents, cell, summary }
     }
 }
 
-fn split<S, E>(metrics: Vec<Metric<S, E>>) -> (Vec<S>, Vec<E>) {
-    let (mut steps, mut epochs) = (Vec::new(), Vec::new());
-    for metric in metrics {
-        match metric {
-            Metric::Steps(record) => steps.push(record),
-            Metric::Epoch(record) => epochs.push(record),
+/// What the metrics tell of a run that goes through epochs.
+struct Told<S, E> {
+    last_steps: Option<S>,
+    epochs: Vec<E>,
+    incidents: Vec<Incident>,
+}
+
+impl<S, E: Deref<Target = S>> Told<S, E> {
+    /// `metrics` in the order of their lines; `step` is the last of a record.
+    fn of(metrics: Vec<Metric<S, E>>, step: impl Fn(&S) -> u64) -> Self {
+        let mut told = Self { last_steps: None, epochs: Vec::new(), incidents: Vec::new() };
+        for metric in metrics {
+            match metric {
+                Metric::Steps(record) => told.last_steps = Some(record),
+                Metric::Epoch(record) => told.epochs.push(record),
+                Metric::Incident(incident) => {
+                    if let Incident::Rewound { to_step, .. } = &incident {
+                        told.take_back(*to_step, &step);
+                    }
+                    told.incidents.push(incident);
+                }
+            }
         }
+        told
     }
-    (steps, epochs)
+
+    /// What comes after `to_step` is done again, and recorded again.
+    fn take_back(&mut self, to_step: u64, step: impl Fn(&S) -> u64) {
+        self.epochs.retain(|epoch| step(epoch) <= to_step);
+        self.incidents.retain(|incident| match incident {
+            Incident::Dropped { step, .. } => *step <= to_step,
+            Incident::Rewound { .. } => true,
+        });
+    }
 }
 
 /// The alphas of the run in `root` at its places in their order, and how many files there are.
@@ -246,4 +288,33 @@ fn read_alphas(root: &Path, is_place: impl Fn(usize, usize) -> bool) -> (Vec<Alp
     let mut files: Vec<AlphasFile> = files.into_iter().flatten().collect();
     files.sort_by_key(|file| (file.stage, file.epoch));
     (files, num_files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A training of two epochs that dropped steps, then went back to before its second epoch.
+    #[test]
+    fn what_a_run_went_back_from_is_not_told_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let steps = |epoch, step, loss: f64| {
+            serde_json::json!({
+                "kind": "epoch", "epoch": epoch, "step": step, "learning_rate": 0.1, "drop_path": 0.0, "train_loss": loss,
+                "train_top1": 10.0, "images_per_second": 9.0, "train_seconds": 1.0, "seconds": 1.5,
+            })
+        };
+        let dropped = |step| serde_json::json!({"kind": "dropped", "step": step, "what": "it became NaN"});
+        let rewound = serde_json::json!({"kind": "rewound", "step": 9, "to_step": 4, "what": "it became NaN"});
+        let lines = [dropped(3), steps(1, 4, 3.0), dropped(6), steps(2, 8, 2.0), rewound, steps(2, 8, 1.0)];
+        fs::write(folder.path().join("metrics.jsonl"), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+        let mut reader = Reader::new(folder.path());
+        let run = TrainingRun::read(TrainConfig::default(), &mut reader);
+        assert_eq!(reader.notes, Vec::<String>::new());
+        assert_eq!(run.epochs.iter().map(|epoch| epoch.train_loss).collect::<Vec<_>>(), [3.0, 1.0]);
+        let what = || "it became NaN".to_owned();
+        let expected =
+            [Incident::Dropped { step: 3, what: what() }, Incident::Rewound { step: 9, to_step: 4, what: what() }];
+        assert_eq!(run.incidents, expected);
+    }
 }

@@ -60,10 +60,10 @@ pub struct ResultRow {
 /// The rows of `roots` in their order, then the published ones.
 ///
 /// A run directory of several seeds counts as all of its trainings. Runs that are not complete are left out, with a
-/// warning.
+/// warning, and among several directories those that are no runs.
 ///
 /// # Errors
-/// A directory that is no run or whose files cannot be read.
+/// A directory that is no run and stands alone or is not there, and one whose files cannot be read.
 pub fn collect(roots: &[PathBuf]) -> Result<Vec<ResultRow>, ResultsError> {
     let (mut searches, mut trainings) = (Vec::new(), Vec::new());
     for run in read::read_all(roots)? {

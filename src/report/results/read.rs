@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 
 use crate::config::{ConfigError, DatasetName, Settings, TrainConfig};
 use crate::genotype::{Genotype, GenotypeError};
-use crate::report::{NetworkSize, Status};
-use crate::run::{GenotypeFile, TrainedCell};
+use crate::report::stray::without_strays;
+use crate::report::{NetworkSize, Status, Stray};
+use crate::run::{FolderKind, GenotypeFile, TrainedCell};
 use crate::trainer::Scores;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -27,6 +28,9 @@ pub enum ResultsError {
         /// What is missing.
         problem: String,
     },
+    /// A folder of something else.
+    #[error(transparent)]
+    Stray(#[from] Stray),
     /// A file that does not hold what it should.
     #[error("{}: {problem}", path.display())]
     File {
@@ -145,7 +149,8 @@ struct Start {
 /// The complete runs in `roots`, each once.
 pub(super) fn read_all(roots: &[PathBuf]) -> Result<Vec<FinishedRun>, ResultsError> {
     let (mut runs, mut seen) = (Vec::new(), Vec::new());
-    for root in roots {
+    let has_summary = |root: &Path| root.join("summary.json").is_file();
+    for root in without_strays(roots, has_summary)? {
         for root in members(root)? {
             let place = fs::canonicalize(&root).unwrap_or_else(|_| root.clone());
             if seen.contains(&place) {
@@ -158,19 +163,18 @@ pub(super) fn read_all(roots: &[PathBuf]) -> Result<Vec<FinishedRun>, ResultsErr
     Ok(runs)
 }
 
-/// The call that continues a run.
-fn resume_command(root: &Path) -> String {
-    let is_search = fs::read_to_string(root.join("config.toml")).is_ok_and(|config| config.contains("\n[search]"));
-    let command = if is_search { "search" } else { "train" };
-    format!("pdarts {command} --resume {}", root.display())
+/// Warns of a run without a result, of which `fact` holds.
+fn warn_left_out(root: &Path, fact: &str) {
+    let advice = FolderKind::of(root).resume_command(root).map_or(String::new(), |call| format!("; go on with {call}"));
+    tracing::warn!("{} {fact}: left out{advice}", root.display());
 }
 
 /// Whether it is a run that has not ended, or failed: these have no summary.
 fn has_not_ended(root: &Path) -> bool {
-    let has = |name: &str| root.join(name).exists();
-    let is_such = !has("summary.json") && (has("config.toml") || has("seeds.json"));
+    let is_run = || matches!(FolderKind::of(root), FolderKind::Search | FolderKind::Training | FolderKind::Seeds);
+    let is_such = !root.join("summary.json").exists() && is_run();
     if is_such {
-        tracing::warn!("{} has not ended: left out; go on with {}", root.display(), resume_command(root));
+        warn_left_out(root, "has not ended");
     }
     is_such
 }
@@ -192,7 +196,7 @@ fn read(root: &Path) -> Result<Option<FinishedRun>, ResultsError> {
     }
     let outline: Outline = read_json(root, "summary.json")?;
     if outline.status != Status::Complete {
-        tracing::warn!("{} is not complete: left out; go on with {}", root.display(), resume_command(root));
+        warn_left_out(root, "is not complete");
         return Ok(None);
     }
     Ok(Some(match outline.stages {

@@ -181,6 +181,23 @@ fn run_that_has_not_ended_is_left_out() {
 }
 
 #[test]
+fn what_else_lies_among_runs_is_left_out() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    training(&path("run"), "PDARTS_C10", 0, 3.0, 600);
+    training(&path("pipeline/train"), "PDARTS_C10", 1, 3.0, 600);
+    write(&path("experiment"), "experiment.json", &Value::Null);
+    fs::write(path("results.md"), "").unwrap();
+    let all = ["experiment", "pipeline", "results.md", "run"].map(path);
+    let rows = own_rows(&all);
+    assert_eq!((rows.len(), &rows[0].runs), (1, &vec![path("run")]));
+    let message = collect(&[path("run"), path("rum")]).unwrap_err().to_string();
+    assert!(message.contains("rum is not the directory of a run that has ended"), "{message}");
+    let message = collect(&all[..1]).unwrap_err().to_string();
+    assert!(message.contains("experiment is the folder of an experiment: pdarts compare --resume"), "{message}");
+}
+
+#[test]
 fn what_is_no_run_is_named_with_what_it_lacks() {
     let folder = TempDir::new().unwrap();
     let root = folder.path().to_owned();
