@@ -231,12 +231,21 @@ fn messages_are_those_of_the_program() {
     let mut pieces = sources.split("\\\n");
     let first = pieces.next().unwrap_or_default().to_owned();
     let joined = pieces.fold(first, |joined, piece| joined + piece.trim_start()).replace("\\\"", "\"");
-    let page = fs::read_to_string(root().join("docs/errors.md")).unwrap();
-    let messages: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split("` |").next()).collect();
-    assert!(messages.len() > 30, "{messages:?}");
-    for message in messages {
-        for part in message.split('…').map(str::trim).filter(|part| part.len() > 3) {
-            assert!(joined.contains(part), "no message has: {part}");
+    for (page, section, before, behind, at_least) in [
+        ("docs/errors.md", "", "| `", "` |", 31),
+        ("docs/operations.md", "\n## Failures\n", "| `", "` |", 8),
+        ("docs/parallel.md", "\n## When a run hangs or ends\n", "- `", "`", 4),
+    ] {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let text = text.split_once(section).unwrap_or_else(|| panic!("{page} has no section {section}")).1;
+        let text = if section.is_empty() { text } else { text.split("\n## ").next().unwrap_or_default() };
+        let messages = text.lines().filter_map(|line| line.strip_prefix(before)?.split(behind).next());
+        let messages: Vec<&str> = messages.collect();
+        assert!(messages.len() >= at_least, "{page}: {messages:?}");
+        for message in messages {
+            for part in message.split('…').map(str::trim).filter(|part| part.len() > 3) {
+                assert!(joined.contains(part), "{page}: no message has: {part}");
+            }
         }
     }
 }

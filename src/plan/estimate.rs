@@ -4,22 +4,19 @@ use serde::Serialize;
 
 use super::counter::{Counter, Kernels};
 use super::course::{Course, Phase, Steps};
-use super::hardware::Hardware;
+use super::hardware::{CROPPED_IMAGES_PER_CORE, DECODED_IMAGES_PER_CORE, Hardware};
 use super::layer::{Class, Layer, Pass};
 use super::link::{Cluster, cut_gradients, exposed_seconds, ring_seconds};
+use crate::genotype::{NUM_EDGES, Operation};
 
 const VALUE_BYTES: f64 = 4.0;
 const SECONDS_PER_HOUR: f64 = 3600.0;
 /// Weights, gradients and momentum: zeroed, clipped, stepped.
 const OPTIMIZER_PASSES: f64 = 10.0;
 const OPTIMIZER_LAUNCHES: f64 = 20.0;
-/// Each of the alphas, of which the arithmetic counts nothing.
-const ALPHA_BYTES: f64 = 224.0 * VALUE_BYTES;
-/// Images that a core decodes, crops and resizes in a second while all others do so too: `pdarts bench loader` on photos of
-/// ImageNet, docs/performance.md.
-const DECODED_IMAGES_PER_CORE: f64 = 630.0;
-/// Images that a core crops and mirrors in a second, of 32 pixels: assumed.
-const CROPPED_IMAGES_PER_CORE: f64 = 50_000.0;
+/// Of both cells: an alpha for each operation of an edge, and with PC-DARTS a beta for the edge. The arithmetic counts
+/// nothing of them.
+const ALPHA_BYTES: f64 = (2 * NUM_EDGES * (Operation::SEARCH_SPACE.len() + 1)) as f64 * VALUE_BYTES;
 
 /// Bytes of one GPU, or of one rank's process.
 #[derive(Copy, Clone, PartialEq, Debug, Default, Serialize)]

@@ -154,6 +154,11 @@ const CPU_LAUNCH_SECONDS: f64 = 10e-6;
 const CPU_PROGRAM_BYTES: f64 = 0.14 * GIB;
 /// MPI's copies through shared memory, assumed.
 const CPU_NODE_LINK: f64 = 4.0 * GIGA;
+/// Images that a core decodes, crops and resizes in a second while all others do so too: `pdarts bench loader` on photos of
+/// ImageNet, docs/performance.md.
+pub const DECODED_IMAGES_PER_CORE: f64 = 630.0;
+/// Images that a core crops and mirrors in a second, of 32 pixels: assumed.
+pub const CROPPED_IMAGES_PER_CORE: f64 = 50_000.0;
 
 impl Hardware {
     /// A GPU by its name in lower case; `None` for one without figures.

@@ -2,6 +2,15 @@
 
 use super::error::PlanError;
 
+const GIGA: f64 = 1e9;
+/// Bytes a second, one direction, of PCI Express 4.0 with 16 lanes.
+pub const PCI_EXPRESS: f64 = 32.0 * GIGA;
+/// Of a node with InfiniBand at 400 Gbit/s.
+pub const INFINIBAND: f64 = 50.0 * GIGA;
+/// Of a node with Ethernet at 100 Gbit/s.
+pub const ETHERNET: f64 = 12.5 * GIGA;
+/// Of a link's rate, what sums reach: assumed.
+pub const LINK_SHARE: f64 = 0.7;
 /// A message between two nodes or GPUs begins to arrive after this: assumed.
 const LATENCY_SECONDS: f64 = 10e-6;
 

@@ -6,7 +6,7 @@
 //! - `layer`: what a layer computes, moves and keeps, in each of its passes
 //! - `counter`: the layers of a network, as the program computes them on a CPU or on a GPU
 //! - `supernet`: the layers of a supernet (those of evaluation networks: [`crate::genotype::walk`])
-//! - `hardware`, `link`: peaks, and what of them is reached; sums over ranks
+//! - `hardware`, `link`: peaks, and what of them is reached; what a core loads; links, and sums over ranks
 //! - `course`: networks, steps and epochs of a configuration
 //! - `estimate`: all of it together
 
@@ -23,7 +23,9 @@ pub use counter::{Counter, Kernels};
 pub use course::{Course, DataSize, Pace, Phase, Steps};
 pub use error::PlanError;
 pub use estimate::{Estimate, LoaderNeed, Memory, PhaseEstimate, StepEstimate, Totals, estimate};
-pub use hardware::{Calibration, Efficiency, Hardware, MachinePeaks};
+pub use hardware::{CROPPED_IMAGES_PER_CORE, Calibration, DECODED_IMAGES_PER_CORE, Efficiency, Hardware, MachinePeaks};
 pub use layer::{Class, Layer, Pass};
-pub use link::{Bucket, Cluster, cut_gradients, exposed_seconds, ring_seconds};
+pub use link::{
+    Bucket, Cluster, ETHERNET, INFINIBAND, LINK_SHARE, PCI_EXPRESS, cut_gradients, exposed_seconds, ring_seconds,
+};
 pub use supernet::{SupernetSize, walk_supernet};

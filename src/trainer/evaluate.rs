@@ -6,7 +6,7 @@ use super::stop::Signal;
 use super::tally::{Tally, TallySums};
 use super::{ImageBatch, StepResult, StopSignal, TrainError};
 use crate::data::Loader;
-use crate::world::World;
+use crate::world::{World, activity};
 
 /// A network whose loss and accuracy can be measured.
 pub trait Evaluated {
@@ -38,6 +38,7 @@ pub fn evaluate(
             {
                 return Ok(Err(signal));
             }
+            activity::gets_on();
             let batch = ImageBatch::from_host(&batch?, world.device, Kind::Float)?;
             let result = state.evaluate(&batch)?;
             tally.add(&result)?;

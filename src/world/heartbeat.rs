@@ -27,6 +27,8 @@ pub struct Heartbeat {
     pub place: Place,
     /// What it does in it.
     pub phase: String,
+    /// For how long it has said nothing of getting on.
+    pub idle_seconds: f64,
     /// When, in seconds since 1970.
     pub time: f64,
 }
@@ -34,14 +36,20 @@ pub struct Heartbeat {
 impl Heartbeat {
     /// Of this process, which is rank `rank`.
     pub fn now(rank: usize) -> Self {
-        let (place, phase) = activity::now();
-        let (hostname, process) = (hostname(), std::process::id());
-        Self { rank, hostname, process, operations: PROGRESS.counts(), place, phase: phase.to_owned(), time: now() }
+        let (place, phase, idle) = activity::now();
+        let (hostname, process, operations) = (hostname(), std::process::id(), PROGRESS.counts());
+        let (phase, idle_seconds) = (phase.to_owned(), idle.as_secs_f64());
+        Self { rank, hostname, process, operations, place, phase, idle_seconds, time: now() }
     }
 
     /// How long ago it was, by this node's clock.
     pub fn age(&self) -> Duration {
         Duration::try_from_secs_f64(now() - self.time).unwrap_or_default()
+    }
+
+    /// How long ago the rank last got on.
+    pub fn idle(&self) -> Duration {
+        self.age().saturating_add(Duration::try_from_secs_f64(self.idle_seconds).unwrap_or_default())
     }
 
     /// Replaces the file as a whole; it need not survive a power cut.

@@ -40,7 +40,7 @@ pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, VisibleGpu, nccl_libr
 pub use progress::OperationCounts;
 pub use ranks::{Ranks, abort_all, joined_rank, launcher, leave, linked_mpi, mpi_library};
 pub use signals::is_ignored;
-pub use stall::{StallLimits, StallWatch};
+pub use stall::{StallLimits, StallWatch, Watched};
 pub use threads::ThreadBound;
 
 use crate::config::{CommunicatorChoice, DeviceChoice};

@@ -2,7 +2,8 @@
 //!
 //! A stopped or hanging rank cannot answer, so every rank leaves its heartbeat in a file in the run directory: how many
 //! operations with the others it has come to, and what it is doing. A rank that waits too long reads the files of the
-//! others; those that have come to fewer operations of the same library are the ones that all wait for.
+//! others; those that have come to fewer operations of the same library are the ones that all wait for. Where ranks work
+//! alone between operations, for as long as they like, a rank keeps the others waiting only while it does not get on.
 
 use std::fmt;
 use std::fs;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::heartbeat::{Heartbeat, heartbeat_path};
 use super::progress::{Operation, PROGRESS};
-use super::{Ranks, abort_all};
+use super::{Ranks, abort_all, activity};
 use crate::config::ParallelSection;
 
 const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +57,15 @@ impl ParallelSection {
     }
 }
 
+/// What takes too long once the limits are reached.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// An operation: ranks take all their steps together.
+    Operations,
+    /// A step of a rank that the others wait for: each takes its steps alone.
+    LoneSteps,
+}
+
 /// The thread that beats and watches, until dropped.
 pub struct StallWatch {
     end: Option<Sender<()>>,
@@ -69,13 +79,14 @@ impl StallWatch {
     ///
     /// # Errors
     /// When the directory cannot be written or the system refuses a thread.
-    pub fn start(directory: &Path, ranks: &Ranks, limits: StallLimits) -> io::Result<Option<Self>> {
+    pub fn start(directory: &Path, ranks: &Ranks, limits: StallLimits, watched: Watched) -> io::Result<Option<Self>> {
         if ranks.size == 1 {
             return Ok(None);
         }
         fs::create_dir_all(directory)?;
-        let mut watch = Watch::new(directory, ranks, limits);
+        let mut watch = Watch::new(directory, ranks, limits, watched);
         let own_file = heartbeat_path(directory, ranks.rank);
+        activity::gets_on();
         Heartbeat::now(ranks.rank).write(&own_file)?;
         let (end, ended) = channel();
         let body = move || {
@@ -106,18 +117,22 @@ struct Watch {
     rank: usize,
     size: usize,
     limits: StallLimits,
+    watched: Watched,
     /// The operation that was last warned of.
     warned_of: Option<Operation>,
     last_beat: Instant,
     /// Since when this process has run without being stopped itself.
     awake_since: Instant,
+    /// Until when those that are waited for have got on, as far as was looked.
+    got_on_until: Instant,
 }
 
 impl Watch {
-    fn new(directory: &Path, ranks: &Ranks, limits: StallLimits) -> Self {
+    fn new(directory: &Path, ranks: &Ranks, limits: StallLimits, watched: Watched) -> Self {
         let (directory, now) = (directory.to_owned(), Instant::now());
         let Ranks { rank, size, .. } = *ranks;
-        Self { directory, rank, size, limits, warned_of: None, last_beat: now, awake_since: now }
+        let (warned_of, last_beat, awake_since, got_on_until) = (None, now, now, now);
+        Self { directory, rank, size, limits, watched, warned_of, last_beat, awake_since, got_on_until }
     }
 
     fn beat(&mut self) {
@@ -131,11 +146,23 @@ impl Watch {
             tracing::debug!("cannot write a heartbeat into {}: {error}", self.directory.display());
         }
         let Some(operation) = PROGRESS.oldest() else { return };
-        let waited = now.saturating_duration_since(operation.since.max(self.awake_since));
+        let since = operation.since.max(self.awake_since).max(self.got_on_until);
+        let mut waited = now.saturating_duration_since(since);
         if waited < self.limits.warning {
             return;
         }
-        let beats = (0..self.size).map(|rank| Heartbeat::read(&heartbeat_path(&self.directory, rank))).collect();
+        let read = |rank| (rank, Heartbeat::read(&heartbeat_path(&self.directory, rank)));
+        let mut beats: Vec<_> = (0..self.size).map(read).collect();
+        if self.watched == Watched::LoneSteps {
+            waited = waited.min(longest_idle(operation, self.rank, &beats).unwrap_or(waited));
+            if waited < self.limits.warning {
+                // Not looked at again before it can have been idle for long enough.
+                self.got_on_until = now.checked_sub(waited).unwrap_or(now);
+                return;
+            }
+            let gets_on = |beat: &Heartbeat| !has_come(beat, operation) && beat.idle() < self.limits.warning;
+            beats.retain(|(_, beat)| !beat.as_ref().is_some_and(gets_on));
+        }
         let stall = Stall::find(operation, waited, self.rank, beats, self.limits.silence());
         let aborts = waited >= if stall.speaks { self.limits.abort } else { self.limits.abort + GRACE };
         if aborts {
@@ -152,6 +179,20 @@ impl Watch {
     }
 }
 
+/// Whether the rank of `beat` has come to `operation`.
+fn has_come(beat: &Heartbeat, operation: Operation) -> bool {
+    beat.operations.of(operation.library) >= operation.number
+}
+
+/// How long the rank that has been so for longest has not got on, of those that rank `own` waits for in `operation`; when
+/// all have come to it, how long ago the last may have. None if a rank has left no heartbeat to tell.
+fn longest_idle(operation: Operation, own: usize, beats: &[(usize, Option<Heartbeat>)]) -> Option<Duration> {
+    let others = || beats.iter().filter(|(rank, _)| *rank != own).map(|(_, beat)| beat.as_ref());
+    let all = others().collect::<Option<Vec<_>>>()?;
+    let missing = all.iter().filter(|beat| !has_come(beat, operation)).map(|beat| beat.idle()).max();
+    missing.or_else(|| all.iter().map(|beat| beat.idle()).min())
+}
+
 /// What one rank finds out about an operation that takes too long.
 struct Stall {
     operation: Operation,
@@ -165,21 +206,19 @@ struct Stall {
 }
 
 impl Stall {
-    /// What `beats`, the heartbeats of all ranks, tell to rank `own`; older than `silence`, they tell of no life.
+    /// What `beats`, heartbeats by rank, tell to rank `own`; older than `silence`, they tell of no life.
     fn find(
         operation: Operation,
         waited: Duration,
         own: usize,
-        beats: Vec<Option<Heartbeat>>,
+        beats: Vec<(usize, Option<Heartbeat>)>,
         silence: Duration,
     ) -> Self {
         let mut stall = Self { operation, waited, speaks: true, missing: Vec::new(), silent: Vec::new() };
-        for (rank, beat) in beats.into_iter().enumerate().filter(|(rank, _)| *rank != own) {
+        for (rank, beat) in beats.into_iter().filter(|(rank, _)| *rank != own) {
             match beat {
                 None => stall.missing.push(format!("rank {rank}, which has left no heartbeat")),
-                Some(beat) if beat.operations.of(operation.library) < operation.number => {
-                    stall.missing.push(beat.to_string());
-                }
+                Some(beat) if !has_come(&beat, operation) => stall.missing.push(beat.to_string()),
                 Some(beat) if beat.age() > silence => stall.silent.push(beat.to_string()),
                 Some(_) => stall.speaks &= rank > own,
             }
@@ -231,9 +270,13 @@ mod tests {
 
     /// What rank `own` finds out about operation 7 of NCCL.
     fn find(own: usize, beats: &[Option<Heartbeat>]) -> Stall {
+        let beats = beats.iter().cloned().enumerate().collect();
+        Stall::find(operation(), Duration::from_secs(61), own, beats, SILENCE)
+    }
+
+    fn operation() -> Operation {
         let label = Label::indexed("all-reduce of gradient bucket", 2);
-        let operation = Operation { library: Library::Nccl, number: 7, label, since: Instant::now() };
-        Stall::find(operation, Duration::from_secs(61), own, beats.to_vec(), SILENCE)
+        Operation { library: Library::Nccl, number: 7, label, since: Instant::now() }
     }
 
     #[test]
@@ -266,11 +309,31 @@ mod tests {
     }
 
     #[test]
+    fn rank_that_works_alone_is_waited_for_while_it_gets_on() {
+        // The rank that waits is 0. What is said of others: operations by NCCL, when they were seen, idle for how long then.
+        let longest = |others: &[(u64, f64, f64)]| {
+            let told = |(rank, (nccl, seconds_ago, idle_seconds)): (usize, &(u64, f64, f64))| {
+                (rank, beat(rank, 1, *nccl, *seconds_ago).map(|beat| Heartbeat { idle_seconds: *idle_seconds, ..beat }))
+            };
+            let beats = [(0, beat(0, 1, 7, 0.0))].into_iter().chain((1..).zip(others).map(told)).collect::<Vec<_>>();
+            at_once(|| longest_idle(operation(), 0, &beats).unwrap().as_secs())
+        };
+        // All train; one hangs, though its heartbeat is fresh; one is stopped.
+        assert_eq!(longest(&[(6, 1.0, 2.0), (6, 0.0, 5.0)]), 5);
+        assert_eq!(longest(&[(6, 1.0, 2.0), (6, 1.0, 60.0)]), 61);
+        assert_eq!(longest(&[(6, 90.0, 0.0), (6, 1.0, 2.0)]), 90);
+        // Those that wait, too, are idle; when the last has come, nothing is wrong yet.
+        assert_eq!(longest(&[(7, 1.0, 60.0), (6, 0.0, 5.0)]), 5);
+        assert_eq!(longest(&[(7, 1.0, 60.0), (7, 0.0, 5.0)]), 5);
+        assert_eq!(longest_idle(operation(), 0, &[(0, beat(0, 1, 7, 0.0)), (1, None)]), None);
+    }
+
+    #[test]
     fn single_rank_needs_no_watch() {
         let limits = StallLimits { warning: Duration::from_secs(1), abort: Duration::from_secs(2) };
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("heartbeats");
-        assert!(StallWatch::start(&path, &Ranks::alone(), limits).unwrap().is_none());
+        assert!(StallWatch::start(&path, &Ranks::alone(), limits, Watched::Operations).unwrap().is_none());
         assert!(!path.exists());
     }
 }

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pdarts::world::activity::{self, Place};
-use pdarts::world::{Label, ReduceOp, StallLimits, StallWatch};
+use pdarts::world::{Label, ReduceOp, StallLimits, StallWatch, Watched};
 use signal_hook::consts::SIGSTOP;
 use signal_hook::low_level::raise;
 use tch::{Device, Kind, Tensor};
@@ -67,7 +67,7 @@ fn rank_that_stops() {
         let mpi = ranks.host();
         let world = world(ranks, &[])?;
         let limits = StallLimits { warning: Duration::from_secs(2), abort: Duration::from_secs(8) };
-        let _watch = StallWatch::start(&out().join("heartbeats"), &world, limits)?;
+        let _watch = StallWatch::start(&out().join("heartbeats"), &world, limits, Watched::Operations)?;
         activity::begin_step(Place { stage: 1, epoch: 2, step: 3 });
         let _span = activity::phase("backward");
         all_reduce(&world)?;

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use pdarts::config::{SearchConfig, Settings};
 use pdarts::genotype::{Genotype, NetworkShape, count};
 use pdarts::run::GenotypeFile;
 use serde_json::Value;
 
-use crate::program::{Folder, Outcome, json, json_lines, texts};
+use crate::program::{Folder, Outcome, json, json_lines, names_who_is_waited_for, texts};
 
 const CONFIG: &str = r#"
 [run]
@@ -149,6 +150,35 @@ fn cells_are_the_same_for_any_number_of_ranks() {
         let of = |run: &Path| cells(run).into_iter().map(without_time).collect::<Vec<_>>();
         assert_eq!(of(&two.path(out)), of(&one.path("run")));
     }
+}
+
+#[test]
+fn rank_that_trains_is_waited_for_until_it_stops_answering() {
+    let folder = folder();
+    // The first cell is alone in its generation, so rank 1 has none and waits.
+    let mut settings = START.to_vec();
+    for setting in [
+        "evaluation.epochs=100000",
+        "evolution.population=1",
+        "evolution.tournament=1",
+        "evolution.generation=1",
+        "parallel.stall_warning_seconds=1",
+        "parallel.stall_abort_seconds=3",
+    ] {
+        settings.extend(["--set", setting]);
+    }
+    let mut search = folder.start_on_ranks(2, &settings);
+    search.wait_for_heartbeat(&folder, "run", 0);
+    let start = Instant::now();
+    search.wait_until(|| start.elapsed() > Duration::from_secs(5));
+    folder.signal_rank("run", 0, "STOP");
+    let (_, stderr) = texts(&search.end());
+    let named = |line: &&str| line.starts_with("error: ") && names_who_is_waited_for(line, "rank 0 on ");
+    let line = stderr.lines().find(named).unwrap_or_else(|| panic!("{stderr}"));
+    assert!(
+        line.contains("the exchange of evaluated cells has waited") && line.contains("in stage 1, epoch "),
+        "{line}"
+    );
 }
 
 #[test]

@@ -92,6 +92,10 @@ fn check_metrics(run: &Path) {
     ];
     let of_epoch = ["valid_loss", "valid_top1", "normal_entropy", "reduction_entropy", "train_seconds", "seconds"];
     let per_epoch = [&per_step[..], &of_epoch].concat();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/files.md")).unwrap();
+    for key in &per_epoch {
+        assert!(page.contains(&format!("`{key}`")), "docs/files.md does not explain {key}");
+    }
     let mut steps = 0;
     for (index, line) in lines.iter().enumerate() {
         let epoch = index / (STEPS_PER_EPOCH + 1);

@@ -17,8 +17,8 @@ use super::output;
 use crate::config::DatasetName;
 use crate::data::{DatasetKind, Split, open};
 use crate::plan::{
-    Calibration, Cluster, Course, DataSize, Efficiency, Estimate, Hardware, Kernels, MachinePeaks, Pace, PlanError,
-    estimate,
+    Calibration, Cluster, Course, DataSize, ETHERNET, Efficiency, Estimate, Hardware, INFINIBAND, Kernels, LINK_SHARE,
+    MachinePeaks, PCI_EXPRESS, Pace, PlanError, estimate,
 };
 
 const EXAMPLES: &str = "\
@@ -231,7 +231,7 @@ impl PlanArguments {
     fn cluster(&self, hardware: &Hardware) -> Result<Cluster, PlanError> {
         let node_link = match self.link {
             Link::Nvlink => hardware.node_link,
-            Link::Pcie => hardware.node_link.min(PCIE),
+            Link::Pcie => hardware.node_link.min(PCI_EXPRESS),
         };
         Cluster::new(self.gpus, self.nodes, LINK_SHARE * node_link, LINK_SHARE * self.network.bandwidth())
     }
@@ -258,17 +258,12 @@ impl PlanArguments {
     }
 }
 
-/// PCI Express 4.0 with 16 lanes, one direction.
-const PCIE: f64 = 32.0 * GIGA;
-/// Of a link's rate: assumed.
-const LINK_SHARE: f64 = 0.7;
-
 impl Network {
     /// Bytes a second.
     fn bandwidth(self) -> f64 {
         match self {
-            Self::Infiniband => 50.0 * GIGA,
-            Self::Ethernet => 12.5 * GIGA,
+            Self::Infiniband => INFINIBAND,
+            Self::Ethernet => ETHERNET,
         }
     }
 }

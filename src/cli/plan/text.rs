@@ -4,7 +4,8 @@ use super::{Assumptions, Plan, trial::Trial};
 use crate::cli::genotype::millions;
 use crate::cli::table::Table;
 use crate::plan::{
-    Calibration, Course, Efficiency, Hardware, Kernels, LoaderNeed, Memory, Pace, PhaseEstimate, StepEstimate,
+    CROPPED_IMAGES_PER_CORE, Calibration, Course, DECODED_IMAGES_PER_CORE, Efficiency, Hardware, Kernels, LoaderNeed,
+    Memory, Pace, PhaseEstimate, StepEstimate,
 };
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -193,13 +194,14 @@ pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>)
              dil_conv_3x3, dil_conv_5x5, max_pool_3x3",
         );
     }
-    if course.decodes {
-        notes.push(
-            "a core decodes 630 photos of ImageNet a second (a Xeon whose other core does so too, docs/performance.md)",
-        );
-    } else {
-        notes.push("a core crops 50,000 small images a second: not calibrated");
-    }
+    let loading = match course.decodes {
+        true => format!(
+            "a core decodes {DECODED_IMAGES_PER_CORE} photos of ImageNet a second (a Xeon whose other core does so too, \
+             docs/performance.md)"
+        ),
+        false => format!("a core crops {CROPPED_IMAGES_PER_CORE} small images a second: not calibrated"),
+    };
+    notes.push(&loading);
     notes.push("gradients are complete at an even pace in backward; checkpoints and figures take no time");
     of_trial.into_iter().chain(notes.into_iter().map(str::to_owned)).collect()
 }

@@ -21,7 +21,7 @@ use crate::trainer::{
     CellData, CellRecord, CellSearch, CellSearchEnd, CellSearchError, Signal, Silent, StopSignal, TrainError,
     check_records,
 };
-use crate::world::{Label, Ranks, World};
+use crate::world::{Label, Ranks, StallWatch, Watched, World};
 
 /// Cells in the table at the end.
 const NUM_SHOWN: usize = 10;
@@ -68,7 +68,10 @@ pub(super) fn run(
     let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, data.data_identity());
     agree(&world, run.as_ref().map_or(Ok(()), check))?;
     let root = world.gather(&root, Label::new("name of the run directory"))?.swap_remove(0);
-    // No watch over stalls: a rank without a cell waits for the others' as long as their trainings take.
+    let heartbeats = RunDirectory::heartbeats_in(&root);
+    // A rank without a cell waits for the others' as long as their trainings take.
+    let watch = StallWatch::start(&heartbeats, &world, config.parallel.stall_limits(), Watched::LoneSteps);
+    let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
     let mut recorder = None;
     let mut own_records = Vec::new();
     let opened = run.as_ref().map(|run| open_recorder(run, &config, &world, logging)).transpose();

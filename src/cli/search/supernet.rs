@@ -21,7 +21,7 @@ use crate::trainer::{
     Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
     architecture_step,
 };
-use crate::world::{Label, Ranks, StallWatch, World};
+use crate::world::{Label, Ranks, StallWatch, Watched, World};
 
 /// A rank with all that a search works on.
 struct Prepared {
@@ -44,7 +44,7 @@ pub(super) fn run(task: Task, ranks: &Ranks, stop: StopSignal, logging: &Logging
     let start = Start::new(task, ranks)?;
     let Prepared { config, world, .. } = &start.prepared;
     let heartbeats = RunDirectory::heartbeats_in(&start.root);
-    let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits());
+    let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits(), Watched::Operations);
     let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
     match &start.run {
         Some(run) => start.search_and_record(run, stop, logging),

@@ -23,7 +23,7 @@ use crate::trainer::{
     BatchSection, ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
 use crate::weights::{StateDict, WeightsError, to_safetensors};
-use crate::world::{Label, Ranks, StallWatch, World};
+use crate::world::{Label, Ranks, StallWatch, Watched, World};
 
 /// What to train, and where its run goes.
 pub(in crate::cli) struct Task {
@@ -193,7 +193,7 @@ impl Start {
     pub fn train(&self, logging: &Logging, stop: &StopSignal) -> anyhow::Result<Outcome> {
         let heartbeats = RunDirectory::heartbeats_in(&self.root);
         let Prepared { world, config, .. } = &self.prepared;
-        let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits());
+        let watch = StallWatch::start(&heartbeats, world, config.parallel.stall_limits(), Watched::Operations);
         let _watch = watch.with_context(|| format!("cannot write {}", heartbeats.display()))?;
         match &self.run {
             Some(run) => self.train_and_record(run, logging, stop),

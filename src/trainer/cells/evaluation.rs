@@ -10,6 +10,7 @@ use crate::genotype::Genotype;
 use crate::trainer::retrain::{Scores, Trained, Training};
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{BatchSection, Rehearsal, Silent, TrainError};
+use crate::world::activity;
 
 /// What the training of a cell came to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -43,6 +44,7 @@ impl CellData {
         stop: &StopSignal,
     ) -> Result<Outcome, TrainError> {
         let start = Instant::now();
+        activity::gets_on();
         self.data.set_cell(genotype);
         let (world, data, stop) = (&self.world, &self.data, stop.clone());
         let section = BatchSection::Evaluation;

@@ -16,7 +16,7 @@ use crate::run::RunError;
 use crate::trainer::error::NO_CELLS;
 use crate::trainer::stop::{Signal, StopSignal};
 use crate::trainer::{SearchDataError, TrainData, TrainError};
-use crate::world::{Label, Ranks, World, WorldError};
+use crate::world::{Label, Ranks, World, WorldError, activity};
 use evaluation::{Evaluation, Outcome};
 use proposal::Proposals;
 
@@ -204,6 +204,7 @@ impl CellSearch<'_> {
         let own = round.iter().find(|planned| planned.rank == Some(self.world.rank)).filter(|_| !is_only_one);
         let config = self.config.evaluation_config();
         let own = own.map(|planned| self.data.evaluate(&config, &planned.genotype, &self.stop)).transpose()?;
+        let _span = activity::phase("waiting for the cells of other ranks");
         let outcomes = self.world.gather(&own, Label::new("exchange of evaluated cells"))?;
         let limits = self.config.cost_limits();
         for Planned { genotype, parent, same_as, rank } in round {
