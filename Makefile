@@ -5,7 +5,7 @@ CONFIG := $(or $(CONFIG),configs/search-quickstart.toml)
 # Cargo, with advice when it fails.
 CARGO := launch/cargo.sh
 PDARTS := $(or $(CARGO_TARGET_DIR),target)/release/pdarts
-BENCH_FLAGS ?= --global-batch 32 --threads 2 --repeats 5 --json
+BENCH_FLAGS ?= --device cpu --global-batch 32 --threads 2 --repeats 5 --json
 
 # The tests' own build: half of the time to compile, and little of what they run.
 UNOPTIMISED := --config tests/profile.toml
@@ -81,7 +81,9 @@ races: setup ## run the tests of what has threads under ThreadSanitizer (after `
 soak: setup ## hundreds of kills, thousands of steps, millions of broken inputs, and a summary: beside `make test` (PDARTS_SOAK)
 	launch/soak.sh $(CARGO) --release $(LESS_OPTIMISED) --config 'profile.release.package.pdarts.overflow-checks=true'
 
-gpu-check: build peer-setup ## on a GPU: numbers, tests, equal and resumed runs, speed beside plain PyTorch, on one page
+gpu-check: ## on a GPU: numbers, tests, equal and resumed runs, speed beside plain PyTorch, on one page
+	@launch/gpu-check.sh --has-gpu
+	@$(MAKE) --no-print-directory build peer-setup
 	PDARTS=$(PDARTS) launch/gpu-check.sh
 
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)

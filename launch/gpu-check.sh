@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# What this program computes on a GPU, and how fast, beside plain PyTorch on the same card: about 8 minutes, and one page in
-# Markdown. `make gpu-check` calls it.
+# What this program computes on a GPU, and how fast, beside plain PyTorch on the same card: about 8 minutes once all is
+# compiled, and one page in Markdown. `make gpu-check` calls it.
 #   usage: launch/gpu-check.sh [REPORT]      REPORT: the page [default: target/gpu-check.md]
+#          launch/gpu-check.sh --has-gpu     only whether there is a GPU
 #
 # Environment:
 #   PDARTS=PROGRAM      [default: target/release/pdarts]
 #   PDARTS_TESTS=DIR    folder with compiled test programs, named as in tests/ [default: built by cargo]
 #   PDARTS_PEER=PYTHON  a Python with PyTorch for CUDA; none: no peers [default: .venv-peer/bin/python]
 #   PDARTS_PARTS="numerics tests runs ranks speed"   what to do [default: all]
-# Exit code 3 where there is no GPU, 1 where something is wrong.
+# Exit code 3 where there is no GPU (of which make makes its own, 2), 1 where something is wrong.
 # shellcheck disable=SC2317 # functions that run in other shells
 set -uo pipefail
 project=$(cd "$(dirname "$0")/.." && pwd)
@@ -23,10 +24,23 @@ trap 'rm -rf "$work"' EXIT
 failures=0
 
 [[ -e /proc/driver/nvidia/version ]] || { echo "gpu-check: no NVIDIA driver is loaded on this machine" >&2; exit 3; }
+[[ $report != --has-gpu ]] || exit 0
+if ! "$pdarts" doctor --require cuda >"$work/log" 2>&1; then
+    echo "gpu-check: no GPU can be used: $(tail -n 1 "$work/log")" >&2
+    exit 3
+fi
 mkdir -p "$(dirname "$report")"
 
 page() { printf '%s\n' "$@" | tee -a "$report"; }
 wants() { [[ $parts == *" $1 "* ]]; }
+# Why the last command failed: its error, else its last line.
+reason() { # EXIT_CODE SECONDS
+    if (($1 == 124 || $1 == 137)); then
+        echo "no end within $2 s"
+    else
+        { grep -E '^(error:|rank [0-9]+:)' "$work/log" || grep -vE '^[ -]*$' "$work/log"; } | tail -n 1 | tr '|' '/' | cut -c1-200
+    fi
+}
 # Runs a command for at most so many seconds, and puts `| WHAT | ok, or why not | seconds |` on the page.
 row() { # WHAT SECONDS COMMAND...
     local what=$1 limit=$2 start=$EPOCHREALTIME code outcome=ok
@@ -35,7 +49,7 @@ row() { # WHAT SECONDS COMMAND...
     code=$?
     if ((code)); then
         failures=$((failures + 1))
-        outcome="FAILED ($code): $(grep -vE '^ *$' "$work/log" | tail -n 1 | tr '|' '/' | cut -c1-200)"
+        outcome="FAILED ($code): $(reason "$code" "$limit")"
         echo "--- $what" && tail -n 40 "$work/log"
     fi >&2
     page "| $what | $outcome | $(awk -v a="$start" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }') |"
@@ -47,6 +61,8 @@ summary() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1] + "/s
 page "# GPU check" "" "$("$pdarts" --version), $(nvidia-smi --query-gpu=name,driver_version --format=csv,noheader | head -n 1), $(date -u +%F)" ""
 "$pdarts" doctor >"$work/doctor" 2>&1
 page '```' "$(cat "$work/doctor")" '```' ""
+grep -q '^kernels *ok' "$work/doctor" ||
+    page "**The program has no GPU kernels: what follows is of libtorch's operations.** \`make GPU=1 build\` compiles them." ""
 
 page "| check | outcome | s |" "|---|---|---|"
 if wants numerics; then
@@ -55,7 +71,12 @@ if wants numerics; then
 fi
 
 if wants tests; then
-    for test in pool mix separable branch_sum dropout windows parity; do
+    tests=(pool mix separable branch_sum dropout windows parity precision)
+    # The rows are of running them.
+    [[ -n ${PDARTS_TESTS:-} ]] ||
+        cargo test --release --manifest-path "$project/Cargo.toml" --no-run "${tests[@]/#/--test=}" >"$work/log" 2>&1 ||
+        { tail -n 20 "$work/log" && exit 1; } >&2
+    for test in "${tests[@]}"; do
         if [[ -n ${PDARTS_TESTS:-} ]]; then
             program=("$PDARTS_TESTS/$test")
         else
@@ -76,6 +97,7 @@ stopped_and_resumed() {
     while kill -0 "$run" 2>/dev/null && ! compgen -G "$work/stopped/checkpoints/*.safetensors" >/dev/null; do sleep 0.1; done
     kill -TERM "$run"
     wait "$run"
+    [[ $(summary "$work/stopped" status) == stopped ]] || { echo "error: it ended before it could be stopped"; return 1; }
     "$pdarts" search --resume "$work/stopped" --log warn && same_weights "$work/first" "$work/stopped"
 }
 two_ranks() {
@@ -119,7 +141,7 @@ print(f"| {name} | {variant} | {ms('arch_step_s')} | {weight} | {found['images_p
 PYTHON
 )"
         else
-            page "| $name | $variant | FAILED: $(grep -vE '^ *$' "$work/log" | tail -n 1 | tr '|' '/' | cut -c1-150) | | | |"
+            page "| $name | $variant | FAILED: $(reason $? 90) | | | |"
             failures=$((failures + 1))
         fi
     }

@@ -1,6 +1,7 @@
 // An emulation of as much of CUDA as the GPU kernels use, for tests on machines without a GPU: blocks one after the other, the
 // threads of a block as fibers that take turns at barriers and shuffles. One thread runs at a time, so a race shows as a wrong
-// result only in some orders: `backwards` runs the threads in the other. Shared memory begins as values that are not numbers.
+// result only in some orders: every other block runs its threads backwards. Shared memory whose size a launch states begins as
+// values that are not numbers, the rest as the block before left it.
 //
 // Include it before a .cu file: `c++ -x c++ -include tests/emulation/cuda.h`.
 #pragma once
@@ -60,7 +61,7 @@ inline Fiber *current;
 inline std::function<void()> body;
 inline std::vector<uint64_t> dynamic_shared;
 inline dim3 grid, block_size, block_at;
-inline bool backwards = false; // in which order the threads take turns
+inline bool backwards; // in which order the threads of this block take turns
 inline uint64_t exchange[1024];
 inline std::mutex in_use;
 
@@ -140,6 +141,7 @@ void launch(Kernel kernel, dim3 blocks, dim3 threads, size_t shared_bytes, void 
       for (unsigned x = 0; x < blocks.x; ++x) {
         dynamic_shared.assign(shared_bytes / sizeof(uint64_t) + 4, ~uint64_t(0));
         block_at = dim3(x, y, z);
+        backwards = !backwards;
         run_block();
       }
     }

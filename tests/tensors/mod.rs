@@ -33,9 +33,10 @@ pub fn device() -> Device {
 /// When one fails.
 #[allow(dead_code)] // not every test program has GPU kernels to emulate
 pub fn pass_in_emulation(tests: &[&str]) {
-    let program = std::env::current_exe().unwrap();
-    let output = Command::new(program).arg("--exact").args(tests).env("PDARTS_TEST_DEVICE", "cuda-emulation").output();
-    let output = output.unwrap();
+    let mut program = Command::new(std::env::current_exe().unwrap());
+    program.arg("--exact").args(tests).env("PDARTS_TEST_DEVICE", "cuda-emulation");
+    // New memory is full of large numbers, which show where a kernel leaves something unwritten.
+    let output = program.env("MALLOC_PERTURB_", "1").output().unwrap();
     let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{told}");
     // A name that no test has would pass as well.
