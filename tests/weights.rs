@@ -112,6 +112,10 @@ fn weights_that_do_not_fit_are_usage_errors() {
     assert!(line.contains("`posix.system`, which is refused"), "{line}");
     let line = refusal(2, &eval("none.pt", &["--genotype", "PDARTS_C10"]));
     assert!(line.starts_with("error: none.pt: cannot be read"), "{line}");
+    let run = TempDir::new().unwrap();
+    std::fs::write(run.path().join("config.toml"), "[search]\n").unwrap();
+    let line = refusal(2, &eval(run.path().to_str().unwrap(), &["--ema"]));
+    assert!(line.contains("is the run of a search, which leaves a cell and no weights"), "{line}");
 }
 
 #[test]

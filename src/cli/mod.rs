@@ -28,6 +28,7 @@ mod ranks;
 mod report;
 mod results;
 mod run_arguments;
+mod run_weights;
 mod search;
 mod start;
 mod table;

@@ -226,6 +226,11 @@ impl RunDirectory {
         summary["status"] == "complete"
     }
 
+    /// The newest checkpoint of the run in `root`, as far as names tell.
+    pub fn last_checkpoint_in(root: &Path) -> Option<PathBuf> {
+        checkpoints::list(&root.join("checkpoints")).ok()?.pop()
+    }
+
     /// `metrics.jsonl`.
     pub fn metrics_path(&self) -> PathBuf {
         self.root.join("metrics.jsonl")

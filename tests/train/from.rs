@@ -28,6 +28,13 @@ fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
     let other = ["--config", "train.toml", "--from", "run", "--out", "other", "--set", "model.channels=6"];
     let line = folder.refusal(&other, 2);
     assert!(line.starts_with("run/weights.safetensors: its weights are of another cell or network"), "{line}");
+    fs::create_dir_all(folder.path("begun")).unwrap();
+    fs::copy(folder.path("run/config.toml"), folder.path("begun/config.toml")).unwrap();
+    for cell in [&[][..], &["--genotype", "PDARTS_C10"]] {
+        let from = ["--config", "train.toml", "--from", "begun", "--out", "other"];
+        let line = folder.refusal(&[&from[..], cell].concat(), 2);
+        assert_eq!(line, "begun has not ended, so it has no weights yet: go on with pdarts train --resume begun");
+    }
     assert!(!folder.path("other").exists());
 }
 

@@ -16,6 +16,7 @@ pub(super) use self::single::{Outcome, Start, Task};
 use super::logging::Logging;
 use super::ranks::agree;
 use super::run_arguments::RunArguments;
+use super::run_weights::weights_file;
 use crate::config::TrainConfig;
 use crate::run::SeedsFile;
 use crate::trainer::StopSignal;
@@ -54,7 +55,7 @@ impl TrainArguments {
     /// The file of weights that `--from` names.
     fn initial(&self) -> Option<PathBuf> {
         let from = self.from.as_ref()?;
-        Some(if from.is_dir() { from.join("weights.safetensors") } else { from.clone() })
+        Some(if from.is_dir() { weights_file(from, false) } else { from.clone() })
     }
 
     /// The configuration with what has an option of its own.

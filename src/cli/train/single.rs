@@ -14,6 +14,7 @@ use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
+use crate::cli::run_weights::check_weights;
 use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
@@ -93,6 +94,9 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
 /// The cell that `--genotype` names, or that of the weights to begin with.
 pub(super) fn read_cell(call: &Call) -> anyhow::Result<TrainedCell> {
     let arguments = call.arguments;
+    if let Some(run) = arguments.from.as_ref().filter(|from| from.is_dir()) {
+        check_weights(run, false)?;
+    }
     let source = match (&arguments.genotype, &arguments.from) {
         (Some(source), _) => source,
         (None, Some(run)) if run.is_dir() => return stored_cell(&RunDirectory::genotype_path_in(run)),

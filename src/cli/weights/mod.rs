@@ -14,6 +14,7 @@ use clap::Args;
 
 use super::error::UsageError;
 use super::genotype::read_genotype;
+use super::run_weights::{check_weights, weights_file};
 use crate::model::NetworkDescription;
 use crate::weights::{StateDict, WeightsError, WeightsProblem};
 
@@ -35,6 +36,9 @@ struct CheckpointArguments {
 impl CheckpointArguments {
     /// The weights, without what only a training needs.
     fn read(&self) -> anyhow::Result<StateDict> {
+        if self.checkpoint.is_dir() {
+            check_weights(&self.checkpoint, self.ema)?;
+        }
         let file = self.file();
         let mut state = StateDict::read(&file).map_err(UsageError::new)?;
         if self.ema && !self.checkpoint.is_dir() && !state.take_averages() {
@@ -54,10 +58,9 @@ impl CheckpointArguments {
 
     /// A run has a file for the weights and one for their averages.
     fn file(&self) -> PathBuf {
-        match (self.checkpoint.is_dir(), self.ema) {
-            (true, true) => self.checkpoint.join("weights-ema.safetensors"),
-            (true, false) => self.checkpoint.join("weights.safetensors"),
-            (false, _) => self.checkpoint.clone(),
+        match self.checkpoint.is_dir() {
+            true => weights_file(&self.checkpoint, self.ema),
+            false => self.checkpoint.clone(),
         }
     }
 

@@ -1,0 +1,95 @@
+//! Which file has the weights of a run, and what to do where there is none.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+
+use super::error::UsageError;
+use crate::run::{FolderKind, RunDirectory};
+
+/// The weights of the training in `root`, or their running averages.
+pub fn weights_file(root: &Path, averages: bool) -> PathBuf {
+    root.join(if averages { "weights-ema.safetensors" } else { "weights.safetensors" })
+}
+
+/// Refuses a folder without [`weights_file`], with what to name or to do instead.
+pub fn check_weights(root: &Path, averages: bool) -> Result<(), UsageError> {
+    let file = weights_file(root, averages);
+    if file.exists() {
+        return Ok(());
+    }
+    let shown = root.display();
+    let text = match FolderKind::of(root) {
+        FolderKind::Training if averages && weights_file(root, false).exists() => {
+            format!("{}: it has no averages; leave out --ema", weights_file(root, false).display())
+        }
+        FolderKind::Training => {
+            let fact = match RunDirectory::is_complete_in(root) {
+                true => format!("{} is missing: restore it", file.display()),
+                false => {
+                    let call = FolderKind::Training.resume_command(root).unwrap_or_default();
+                    format!("{shown} has not ended, so it has no weights yet: go on with {call}")
+                }
+            };
+            let checkpoint = RunDirectory::last_checkpoint_in(root);
+            fact + &checkpoint
+                .map_or(String::new(), |file| format!(", or name its last checkpoint, {}", file.display()))
+        }
+        FolderKind::Search => format!(
+            "{shown} is the run of a search, which leaves a cell and no weights: train it with pdarts train --genotype {shown}"
+        ),
+        FolderKind::Seeds => format!("{shown} holds a training for each seed: name one of them, as in {shown}/seed0"),
+        FolderKind::Experiment => {
+            format!("{shown} is the folder of an experiment: name one of its trainings, {shown}/STRATEGY/seedN/train")
+        }
+        FolderKind::Other => {
+            format!("{} is missing: name the run of a training, or a file of weights", file.display())
+        }
+    };
+    Err(UsageError::new(anyhow!(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{SearchConfig, Settings, TrainConfig};
+    use crate::run::{EXPERIMENT_FILE, SEEDS_FILE};
+
+    #[test]
+    fn folders_without_weights_are_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display().to_string();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let refusal = |run: &str, averages| {
+            let error = check_weights(&folder.path().join(run), averages).unwrap_err();
+            error.to_string().replace(&format!("{place}/"), "")
+        };
+        write("search/config.toml", &SearchConfig::default().to_toml().unwrap());
+        write("train/config.toml", &TrainConfig::default().to_toml().unwrap());
+        write(&format!("seeds/{SEEDS_FILE}"), "{}");
+        write(&format!("thesis/{EXPERIMENT_FILE}"), "{}");
+        assert!(refusal("search", false).ends_with("train it with pdarts train --genotype search"));
+        assert!(refusal("seeds", true).ends_with("as in seeds/seed0"));
+        assert!(refusal("thesis", true).ends_with("thesis/STRATEGY/seedN/train"));
+        assert!(refusal("none", false).starts_with("none/weights.safetensors is missing: name the run of a training"));
+
+        let unfinished = "train has not ended, so it has no weights yet: go on with pdarts train --resume train";
+        assert_eq!(refusal("train", true), unfinished);
+        for name in ["stage1-epoch002-step00000008", "best", "stage1-epoch001-step00000004"] {
+            write(&format!("train/checkpoints/{name}.safetensors"), "");
+        }
+        let last = ", or name its last checkpoint, train/checkpoints/stage1-epoch002-step00000008.safetensors";
+        assert_eq!(refusal("train", false), format!("{unfinished}{last}"));
+        write("train/summary.json", "{\"status\": \"complete\"}");
+        assert_eq!(refusal("train", false), format!("train/weights.safetensors is missing: restore it{last}"));
+        write("train/weights.safetensors", "");
+        assert!(check_weights(&folder.path().join("train"), false).is_ok());
+        assert_eq!(refusal("train", true), "train/weights.safetensors: it has no averages; leave out --ema");
+    }
+}
