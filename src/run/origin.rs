@@ -9,7 +9,7 @@ use super::{RunDirectory, RunError, write_json_atomic};
 
 const ORIGIN: &str = "origin.json";
 /// Files at the root of a run that nothing else may replace.
-const FILES: [&str; 16] = [
+const FILES: [&str; 15] = [
     ".lock",
     "config.toml",
     "environment.jsonl",
@@ -20,7 +20,6 @@ const FILES: [&str; 16] = [
     "log.jsonl.1",
     "metrics.jsonl",
     ORIGIN,
-    "requeue.json",
     "results.json",
     "seeds.json",
     "summary.json",
