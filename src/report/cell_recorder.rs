@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::course::write_genotypes;
-use super::summary::SearchSummary;
+use super::search_summary::SearchSummary;
 use crate::config::SearchConfig;
 use crate::genotype::{Variant, variant_within};
 use crate::run::{EventWriter, GenotypeFile, JsonLog, Provenance, RunDirectory, RunError, write_json_atomic};
