@@ -33,8 +33,6 @@ elif says 'no MPI library was found|mpi\.h cannot be used|mpi\.h: No such file';
     advice="MPI is missing: make setup, or apt-get install libopenmpi-dev openmpi-bin; on a cluster: module load openmpi (or mpich)"
 elif says 'neither Open MPI nor MPICH|is not as its family'; then
     advice="this MPI library is not supported: name another's mpicc, as in MPICC=/opt/openmpi/bin/mpicc"
-elif says 'unable to find libclang|shared libraries matching: .*libclang'; then
-    advice="libclang is missing: apt-get install libclang-dev, or set LIBCLANG_PATH to the folder of libclang.so"
 elif says 'Cannot find a libtorch install|did not report where libtorch is|torch/[a-z/]*\.h: No such file|cannot find -l(torch|c10)'; then
     advice="libtorch is missing: make setup installs it into .venv, LIBTORCH=DIR names another"
 elif says 'this tch version expects PyTorch'; then

@@ -2,6 +2,8 @@
 
 mod program;
 
+use std::fs;
+
 use pdarts::genotype::{NetworkKind, Operation, Switches};
 
 use pdarts::plan::{Counter, Kernels, SupernetSize, walk_supernet};
@@ -124,6 +126,26 @@ fn json_has_every_figure_of_every_kind_of_run() {
         assert_eq!(plan["assumed"]["efficiency"].as_array().unwrap().len(), 4);
         assert_eq!(plan["totals"]["fits"], true);
     }
+}
+
+#[test]
+fn hours_in_the_headers_of_configurations_are_those_of_the_plan() {
+    let mut num_stated = 0;
+    for entry in fs::read_dir(CONFIGS).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| line.starts_with('#')) {
+            let Some((_, call)) = line.split_once("pdarts plan ") else { continue };
+            let (arguments, stated) = call.split_once(" says ").unwrap();
+            let stated = stated.trim_end_matches('.').split(',').next().unwrap();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            let plan = json(name, &arguments.split(' ').collect::<Vec<_>>());
+            let hours = format!("{:.1}", plan["totals"]["hours"].as_f64().unwrap());
+            assert_eq!(stated, hours, "{}: {line}", path.display());
+            num_stated += 1;
+        }
+    }
+    assert!(num_stated > 1, "only {num_stated} configurations state hours of a plan");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::course::write_genotypes;
 use super::metrics::CellMetric;
-use super::summary::SearchSummary;
+use super::search_summary::SearchSummary;
 use crate::config::SearchConfig;
 use crate::genotype::{Variant, variant_within};
 use crate::run::{EventWriter, GenotypeFile, JsonLog, Provenance, RunDirectory, RunError, write_json_atomic};

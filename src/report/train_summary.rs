@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::summary::{Status, numerics_checked};
+use super::search_summary::{Status, numerics_checked};
 use crate::config::{DatasetName, TrainConfig};
 use crate::genotype::{Cost, count};
 use crate::run::TrainedCell;

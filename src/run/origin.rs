@@ -10,7 +10,7 @@ use super::{EXPERIMENT_FILE, FolderKind, RunDirectory, RunError, SEEDS_FILE, wri
 
 const ORIGIN: &str = "origin.json";
 /// Files at the root of a run that nothing else may replace.
-const FILES: [&str; 16] = [
+const FILES: [&str; 15] = [
     ".lock",
     CONFIG,
     "environment.jsonl",
@@ -21,7 +21,6 @@ const FILES: [&str; 16] = [
     "log.jsonl.1",
     "metrics.jsonl",
     ORIGIN,
-    "requeue.json",
     "results.json",
     SEEDS_FILE,
     "summary.json",

@@ -15,7 +15,7 @@ use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resu
 use crate::cli::start::{open_world, record_start};
 use crate::cli::table::Table;
 use crate::config::SearchConfig;
-use crate::report::{RunRecorder, SearchSummary};
+use crate::report::{SearchRecorder, SearchSummary};
 use crate::run::{GenotypeFile, RunDirectory};
 use crate::trainer::{
     Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
@@ -140,7 +140,7 @@ impl Start {
             tracing::info!("going on from {path}: stage {stage} after {epoch} epochs and {step} steps");
         }
         let header = resume.as_ref().map(|point| &point.checkpoint.header);
-        let mut recorder = RunRecorder::open(run, config, world, header, logging.bars())?;
+        let mut recorder = SearchRecorder::open(run, config, world, header, logging.bars())?;
         let (summary, text, signal) = match self.search(stop, &mut recorder)? {
             SearchEnd::Complete(result) => {
                 let (genotypes, summary) = recorder.finish(&result, &data.config_digest)?;

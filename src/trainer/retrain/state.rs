@@ -192,11 +192,6 @@ impl TrainState {
         })
     }
 
-    /// Whether there is a running average of the weights.
-    pub fn has_average(&self) -> bool {
-        self.ema.is_some()
-    }
-
     /// What `work` makes of the network with the averages of weights and statistics in place of their values; `None`
     /// when there are no averages.
     ///

@@ -6,7 +6,7 @@ use super::course::{Course, write_figures, write_genotypes};
 use super::figures::{search_curves, stage_figures};
 use super::metrics::Metric;
 use super::progress_line::Stretch;
-use super::summary::SearchSummary;
+use super::search_summary::SearchSummary;
 use crate::config::{SearchConfig, SearchSection};
 use crate::genotype::{Alphas, Switches, operation_shares};
 use crate::run::{AlphasFile, GenotypeFile, Provenance, RunDirectory, RunError, write_json_atomic};
@@ -21,7 +21,7 @@ use crate::world::World;
 type SearchMetric<'a> = Metric<&'a SearchStepRecord, &'a SearchEpochRecord>;
 
 /// The observer of rank 0.
-pub struct RunRecorder<'a> {
+pub struct SearchRecorder<'a> {
     config: &'a SearchConfig,
     world: &'a World,
     course: Course<'a>,
@@ -29,7 +29,7 @@ pub struct RunRecorder<'a> {
     shows_line: bool,
 }
 
-impl<'a> RunRecorder<'a> {
+impl<'a> SearchRecorder<'a> {
     /// Records into `run` from its start, or on from the checkpoint with header `resumed`; progress bars go to `bars`.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl<'a> RunRecorder<'a> {
     }
 }
 
-impl Observer<SearchRecords> for RunRecorder<'_> {
+impl Observer<SearchRecords> for SearchRecorder<'_> {
     fn step(&mut self) {
         self.course.line().advance();
     }
@@ -156,7 +156,7 @@ impl Observer<SearchRecords> for RunRecorder<'_> {
     }
 }
 
-impl SearchObserver for RunRecorder<'_> {
+impl SearchObserver for SearchRecorder<'_> {
     fn stage_begins(&mut self, stage: &Stage, steps_done: u64, steps: u64) {
         let (number, num_stages) = (stage.index + 1, self.config.search.stages.len());
         tracing::info!(
