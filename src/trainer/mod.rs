@@ -50,6 +50,7 @@ pub use divergence::{Divergence, DivergenceSite, NotFinite};
 pub use error::{BatchSection, TrainError};
 pub use evaluate::{Evaluated, evaluate};
 pub use observer::{Incident, Observer, Silent};
+pub use open::dataset_kind;
 pub use parallel::{BatchNormOverRanks, Reducer, ReducerOptions};
 pub use predictions::{Accuracy, ClassAccuracy, PredictionError, Predictions};
 pub use progress::{Interval, IntervalStart, Progress, Records, Totals};

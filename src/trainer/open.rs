@@ -8,7 +8,7 @@ use crate::data::{DataError, DatasetKind, Source, Split, open};
 use crate::world::Ranks;
 
 /// The data set of this name.
-pub(super) fn dataset_kind(name: DatasetName) -> DatasetKind {
+pub fn dataset_kind(name: DatasetName) -> DatasetKind {
     match name {
         DatasetName::Photodigits => DatasetKind::Photodigits,
         DatasetName::Cifar10 => DatasetKind::Cifar10,

@@ -15,11 +15,12 @@ use super::bench::machine_peaks;
 use super::error::UsageError;
 use super::output;
 use crate::config::DatasetName;
-use crate::data::{DatasetKind, Split, open};
+use crate::data::{Split, open};
 use crate::plan::{
     Calibration, Cluster, Course, DataSize, ETHERNET, Efficiency, Estimate, Hardware, INFINIBAND, Kernels, LINK_SHARE,
     MachinePeaks, PCI_EXPRESS, Pace, PlanError, estimate,
 };
+use crate::trainer::dataset_kind;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -187,14 +188,8 @@ fn positive(text: &str) -> Result<f64, String> {
 
 /// As published, or counted where a folder is named.
 fn data_size(dataset: DatasetName, arguments: &PlanArguments) -> anyhow::Result<DataSize> {
-    let kind = match dataset {
-        DatasetName::Photodigits => DatasetKind::Photodigits,
-        DatasetName::Cifar10 => DatasetKind::Cifar10,
-        DatasetName::Cifar100 => DatasetKind::Cifar100,
-        DatasetName::Images => DatasetKind::Images,
-    };
     let Some(dir) = &arguments.data else { return Ok(DataSize::published(dataset)) };
-    let [train, test] = [Split::Train, Split::Test].map(|split| open(kind, dir, split));
+    let [train, test] = [Split::Train, Split::Test].map(|split| open(dataset_kind(dataset), dir, split));
     let (train, test) = (train.map_err(UsageError::new)?, test.map_err(UsageError::new)?);
     Ok(DataSize { train: train.len(), test: test.len(), classes: train.class_names().len() })
 }
