@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use pdarts::data::{Augment, Batch, DatasetKind, Loader, SameSize, Sampler, Shard, Split, Stream, Window, open};
+use pdarts::data::{Augment, Batch, DatasetKind, Loader, RankShare, SameSize, Sampler, Split, Stream, Window, open};
 use pdarts::torch::{ImageWindow, normalised_windows};
 use pdarts::trainer::{ImageBatch, StepImages};
 use tch::{Device, Kind, Tensor};
@@ -150,10 +150,10 @@ fn window_on_an_image_that_is_not_there_is_refused() {
 /// Images of photodigits, in steps of 50 on one of two ranks, in parts.
 fn loader(split: Split, augment: Augment, parts: usize, windows: bool) -> Loader {
     let source = open(DatasetKind::Photodigits, Path::new(""), split).unwrap();
-    let (samples, shard) = (0..source.len() as u32, Shard { rank: 1, size: 2 });
+    let (samples, rank_share) = (0..source.len() as u32, RankShare { rank: 1, size: 2 });
     let sampler = match split {
-        Split::Train => Sampler::shuffled(samples, 100, 7, Stream::Weights, shard).unwrap().in_parts(parts),
-        Split::Test => Sampler::sequential(samples, 96, shard).unwrap(),
+        Split::Train => Sampler::shuffled(samples, 100, 7, Stream::Weights, rank_share).unwrap().in_parts(parts),
+        Split::Test => Sampler::sequential(samples, 96, rank_share).unwrap(),
     };
     let transform = Arc::new(SameSize::new(32, augment, 7));
     Loader::new(source, sampler, transform, NonZeroUsize::MIN).with_windows(windows)

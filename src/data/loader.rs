@@ -16,7 +16,7 @@ use super::buffer_pool::{Buffer, BufferPool};
 use super::digest::image_digest;
 use super::prefetch::{Prefetch, QUEUE_LENGTH};
 use super::transform::{Draw, Rectangle, SameSize, Scratch, Transform, UnreadableImage, Window};
-use super::{BadImagePolicy, BadImages, CHANNELS, Colours, DataError, Sampler, Shard, Source};
+use super::{BadImagePolicy, BadImages, CHANNELS, Colours, DataError, RankShare, Sampler, Source};
 
 /// Bytes of pixels that one thread prepares at a time; one image if it is larger.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -179,7 +179,7 @@ impl Loader {
         let (side, windows) = (self.transform.side(), self.windows());
         let chunk_images = (CHUNK_BYTES / (side * side * CHANNELS)).max(1);
         let (mut jobs, mut num_chunks) = (Vec::new(), Vec::new());
-        let Shard { rank, size } = self.sampler.shard();
+        let RankShare { rank, size } = self.sampler.rank_share();
         let first = steps.start * self.sampler.num_parts();
         for (number, batch) in (first..).zip(self.sampler.batches(epoch, steps)) {
             let chunks = batch.len().div_ceil(chunk_images);

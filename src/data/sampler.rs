@@ -14,16 +14,16 @@ use super::{
 
 /// This process's place among the ranks that share each batch.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub struct Shard {
+pub struct RankShare {
     /// Number of this rank, below `size`.
     pub rank: usize,
     /// Number of ranks, at least 1.
     pub size: usize,
 }
 
-impl Shard {
+impl RankShare {
     /// A single rank that takes whole batches.
-    pub const WHOLE: Shard = Shard { rank: 0, size: 1 };
+    pub const WHOLE: RankShare = RankShare { rank: 0, size: 1 };
 }
 
 /// Splits `num_samples` training images into those that train the weights and those that are left to train the
@@ -56,7 +56,7 @@ pub struct Sampler {
     samples: Range<u32>,
     global_batch: usize,
     order: Order,
-    shard: Shard,
+    rank_share: RankShare,
     parts: usize,
 }
 
@@ -71,29 +71,29 @@ impl Sampler {
         global_batch: usize,
         seed: u64,
         stream: Stream,
-        shard: Shard,
+        rank_share: RankShare,
     ) -> Result<Sampler, DataError> {
         if global_batch > samples.len() {
             return Err(DataError::BatchTooLarge { global_batch, num_samples: samples.len() });
         }
-        if global_batch < shard.size {
-            return Err(DataError::BatchTooSmall { global_batch, size: shard.size });
+        if global_batch < rank_share.size {
+            return Err(DataError::BatchTooSmall { global_batch, size: rank_share.size });
         }
-        Ok(Sampler { samples, global_batch, order: Order::Shuffled { seed, stream }, shard, parts: 1 })
+        Ok(Sampler { samples, global_batch, order: Order::Shuffled { seed, stream }, rank_share, parts: 1 })
     }
 
     /// For evaluation: all images in their own order, each exactly once over all ranks. The last batch may be smaller.
     ///
     /// # Errors
     /// If there are no images, or a batch would leave a rank without one.
-    pub fn sequential(samples: Range<u32>, global_batch: usize, shard: Shard) -> Result<Sampler, DataError> {
+    pub fn sequential(samples: Range<u32>, global_batch: usize, rank_share: RankShare) -> Result<Sampler, DataError> {
         if samples.is_empty() {
             return Err(DataError::NoSamples);
         }
-        if global_batch < shard.size {
-            return Err(DataError::BatchTooSmall { global_batch, size: shard.size });
+        if global_batch < rank_share.size {
+            return Err(DataError::BatchTooSmall { global_batch, size: rank_share.size });
         }
-        Ok(Sampler { samples, global_batch, order: Order::Sequential, shard, parts: 1 })
+        Ok(Sampler { samples, global_batch, order: Order::Sequential, rank_share, parts: 1 })
     }
 
     /// Cuts each batch into `parts` that are computed one after the other, of each of which every rank takes its slice:
@@ -108,8 +108,8 @@ impl Sampler {
     }
 
     /// This rank's place.
-    pub fn shard(&self) -> Shard {
-        self.shard
+    pub fn rank_share(&self) -> RankShare {
+        self.rank_share
     }
 
     /// Images of all ranks.
@@ -159,7 +159,7 @@ impl Sampler {
         let start = step * self.global_batch;
         let end = (start + self.global_batch).min(order.len());
         let batch = &order[start..end];
-        let Shard { rank, size } = self.shard;
+        let RankShare { rank, size } = self.rank_share;
         let parts = (0..self.parts).map(|part| &batch[share(batch.len(), part, self.parts)]);
         parts.map(|part| part[share(part.len(), rank, size)].to_vec()).collect()
     }
@@ -178,8 +178,8 @@ mod tests {
 
     const SEED: u64 = 7;
 
-    fn shuffled(samples: Range<u32>, global_batch: usize, stream: Stream, shard: Shard) -> Sampler {
-        Sampler::shuffled(samples, global_batch, SEED, stream, shard).unwrap()
+    fn shuffled(samples: Range<u32>, global_batch: usize, stream: Stream, rank_share: RankShare) -> Sampler {
+        Sampler::shuffled(samples, global_batch, SEED, stream, rank_share).unwrap()
     }
 
     fn epoch(sampler: &Sampler, epoch: u64) -> Vec<Vec<u32>> {
@@ -196,15 +196,15 @@ mod tests {
         #[test]
         fn sampler_covers_every_index_once(start in 0u32..50, steps in 1u32..20, batch in 1u32..20, e in 0u64..100) {
             let samples = start..start + steps * batch;
-            let sampler = shuffled(samples.clone(), batch as usize, Stream::Weights, Shard::WHOLE);
+            let sampler = shuffled(samples.clone(), batch as usize, Stream::Weights, RankShare::WHOLE);
             prop_assert_eq!(sorted(epoch(&sampler, e)), samples.collect::<Vec<_>>());
         }
 
         #[test]
         fn rank_slices_concatenate_to_the_batch_of_one_rank(n in 16u32..200, batch in 8usize..16, size in 1usize..=8) {
-            let whole = epoch(&shuffled(0..n, batch, Stream::Weights, Shard::WHOLE), 3);
+            let whole = epoch(&shuffled(0..n, batch, Stream::Weights, RankShare::WHOLE), 3);
             let ranks: Vec<_> = (0..size)
-                .map(|rank| epoch(&shuffled(0..n, batch, Stream::Weights, Shard { rank, size }), 3))
+                .map(|rank| epoch(&shuffled(0..n, batch, Stream::Weights, RankShare { rank, size }), 3))
                 .collect();
             for (step, batch) in whole.iter().enumerate() {
                 let slices: Vec<u32> = ranks.iter().flat_map(|batches| batches[step].clone()).collect();
@@ -215,14 +215,14 @@ mod tests {
         #[test]
         fn parts_hold_the_same_images_for_any_number_of_ranks(parts in 1usize..4, size in 1usize..5, each in 1usize..3) {
             let batch = parts * size * each;
-            let sampler = |shard| shuffled(0..60, batch, Stream::Weights, shard).in_parts(parts);
-            let whole = epoch(&sampler(Shard::WHOLE), 1);
-            let steps = epoch(&shuffled(0..60, batch, Stream::Weights, Shard::WHOLE), 1);
+            let sampler = |rank_share| shuffled(0..60, batch, Stream::Weights, rank_share).in_parts(parts);
+            let whole = epoch(&sampler(RankShare::WHOLE), 1);
+            let steps = epoch(&shuffled(0..60, batch, Stream::Weights, RankShare::WHOLE), 1);
             prop_assert_eq!(whole.len(), parts * steps.len());
             for (step, expected) in whole.chunks(parts).zip(steps) {
                 prop_assert_eq!(step.concat(), expected);
             }
-            let ranks: Vec<_> = (0..size).map(|rank| epoch(&sampler(Shard { rank, size }), 1)).collect();
+            let ranks: Vec<_> = (0..size).map(|rank| epoch(&sampler(RankShare { rank, size }), 1)).collect();
             for (part, expected) in whole.iter().enumerate() {
                 prop_assert!(ranks.iter().all(|rank| rank[part].len() == each));
                 prop_assert_eq!(&ranks.iter().flat_map(|rank| rank[part].clone()).collect::<Vec<_>>(), expected);
@@ -232,13 +232,13 @@ mod tests {
         #[test]
         fn evaluation_counts_each_sample_once_over_ranks(n in 1u32..200, batch in 8usize..40, size in 1usize..=8) {
             let batches = (0..size)
-                .flat_map(|rank| epoch(&Sampler::sequential(10..10 + n, batch, Shard { rank, size }).unwrap(), 0));
+                .flat_map(|rank| epoch(&Sampler::sequential(10..10 + n, batch, RankShare { rank, size }).unwrap(), 0));
             prop_assert_eq!(sorted(batches.collect()), (10..10 + n).collect::<Vec<_>>());
         }
 
         #[test]
         fn starting_at_a_step_equals_skipping_the_steps_before(n in 10u32..60, batch in 1usize..10, first in 0usize..40) {
-            let sampler = shuffled(0..n, batch, Stream::Alphas, Shard::WHOLE);
+            let sampler = shuffled(0..n, batch, Stream::Alphas, RankShare::WHOLE);
             let resumed: Vec<_> = sampler.batches(2, first..50).collect();
             let skipped: Vec<_> = sampler.batches(2, 0..50).skip(first).collect();
             prop_assert_eq!(resumed, skipped);
@@ -247,14 +247,14 @@ mod tests {
 
     #[test]
     fn training_drops_what_is_left_after_the_last_whole_batch() {
-        let sampler = shuffled(0..10, 4, Stream::Weights, Shard::WHOLE);
+        let sampler = shuffled(0..10, 4, Stream::Weights, RankShare::WHOLE);
         assert_eq!(epoch(&sampler, 0).iter().map(Vec::len).collect::<Vec<_>>(), [4, 4]);
     }
 
     #[test]
     fn order_differs_between_epochs_and_between_streams() {
-        let weights = shuffled(0..100, 10, Stream::Weights, Shard::WHOLE);
-        let alphas = shuffled(0..100, 10, Stream::Alphas, Shard::WHOLE);
+        let weights = shuffled(0..100, 10, Stream::Weights, RankShare::WHOLE);
+        let alphas = shuffled(0..100, 10, Stream::Alphas, RankShare::WHOLE);
         assert_ne!(epoch(&weights, 0), epoch(&weights, 1));
         assert_ne!(epoch(&weights, 0), epoch(&alphas, 0));
         assert_eq!(epoch(&weights, 5), epoch(&weights, 5));
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn steps_past_the_last_one_begin_another_pass_in_a_new_order() {
-        let sampler = shuffled(0..20, 5, Stream::Alphas, Shard::WHOLE);
+        let sampler = shuffled(0..20, 5, Stream::Alphas, RankShare::WHOLE);
         let batches: Vec<_> = sampler.batches(0, 0..8).collect();
         assert_eq!(sorted(batches[..4].to_vec()), (0..20).collect::<Vec<_>>());
         assert_eq!(sorted(batches[4..].to_vec()), (0..20).collect::<Vec<_>>());
@@ -271,19 +271,19 @@ mod tests {
 
     #[test]
     fn evaluation_keeps_the_order_and_the_last_partial_batch() {
-        let sampler = Sampler::sequential(5..12, 3, Shard::WHOLE).unwrap();
+        let sampler = Sampler::sequential(5..12, 3, RankShare::WHOLE).unwrap();
         assert_eq!(epoch(&sampler, 9), [vec![5, 6, 7], vec![8, 9, 10], vec![11]]);
     }
 
     #[test]
     fn impossible_batches_are_refused() {
         let refused = |batch, size| {
-            Sampler::shuffled(0..10, batch, 0, Stream::Weights, Shard { rank: 0, size }).unwrap_err().to_string()
+            Sampler::shuffled(0..10, batch, 0, Stream::Weights, RankShare { rank: 0, size }).unwrap_err().to_string()
         };
         assert_eq!(refused(11, 1), "a global batch of 11 is larger than the 10 images it is drawn from");
         assert!(refused(3, 4).starts_with("a global batch of 3 is smaller than the number of ranks (4)"));
         assert!(refused(0, 1).starts_with("a global batch of 0 is smaller than the number of ranks (1)"));
-        assert!(matches!(Sampler::sequential(4..4, 2, Shard::WHOLE), Err(DataError::NoSamples)));
+        assert!(matches!(Sampler::sequential(4..4, 2, RankShare::WHOLE), Err(DataError::NoSamples)));
     }
 
     #[test]

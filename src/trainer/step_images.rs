@@ -115,14 +115,14 @@ mod tests {
     use tch::Tensor;
 
     use super::*;
-    use crate::data::{Augment, DatasetKind, Loader, SameSize, Sampler, Shard, Split, Stream, open};
+    use crate::data::{Augment, DatasetKind, Loader, RankShare, SameSize, Sampler, Split, Stream, open};
 
     const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
 
     /// The steps of an epoch of 12 images each, in `parts`.
     fn batches(parts: usize) -> Batches {
         let source = open(DatasetKind::Photodigits, Path::new(""), Split::Train).unwrap();
-        let sampler = Sampler::shuffled(0..60, 12, 3, Stream::Weights, Shard::WHOLE).unwrap().in_parts(parts);
+        let sampler = Sampler::shuffled(0..60, 12, 3, Stream::Weights, RankShare::WHOLE).unwrap().in_parts(parts);
         let transform = Arc::new(SameSize::new(32, AUGMENT, 3));
         Loader::new(source, sampler, transform, NonZeroUsize::MIN).batches(0, 0..5).unwrap()
     }

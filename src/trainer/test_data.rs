@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::open::open_part;
 use super::resident;
 use crate::data::{
-    Augment, CentreView, DataError, DatasetKind, Loader, SameSize, Sampler, Shard, Source, Split, Transform,
+    Augment, CentreView, DataError, DatasetKind, Loader, RankShare, SameSize, Sampler, Source, Split, Transform,
 };
 use crate::world::World;
 
@@ -37,8 +37,8 @@ impl TestData {
             Some(side) => Arc::new(SameSize::new(side, Augment::default(), 0)),
             None => Arc::new(view),
         };
-        let shard = Shard { rank: world.rank, size: world.size };
-        let sampler = Sampler::sequential(0..source.len() as u32, global_batch, shard)?;
+        let rank_share = RankShare { rank: world.rank, size: world.size };
+        let sampler = Sampler::sequential(0..source.len() as u32, global_batch, rank_share)?;
         let threads = NonZeroUsize::new(world.threads).unwrap_or(NonZeroUsize::MIN);
         let loader = Loader::new(Arc::clone(&source), sampler, transform, threads);
         let loader = loader.with_windows(resident::stays_on(&*source, world.device));

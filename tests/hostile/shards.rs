@@ -211,7 +211,7 @@ fn packs_stay_in_their_folder() {
 fn pack(from: &Path, to: &Path, options: PackOptions) -> Result<(), String> {
     let pack = Pack::open(from, to, options).map_err(|error| error.to_string())?;
     let lock = pack.begin().map_err(|error| error.to_string())?;
-    let alone = pdarts::data::Shard { rank: 0, size: 1 };
+    let alone = pdarts::data::RankShare { rank: 0, size: 1 };
     let one = std::num::NonZeroUsize::MIN;
     pack.write(alone, one, &mut |_| {}).and_then(|()| pack.finish()).map_err(|error| error.to_string())?;
     drop(lock);

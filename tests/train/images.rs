@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::process::Command;
 use std::sync::{Arc, LazyLock};
 
-use pdarts::data::{ColourJitter, DatasetKind, Loader, Sampler, Shard, Split, Stream, Subset, TrainingView, open};
+use pdarts::data::{ColourJitter, DatasetKind, Loader, RankShare, Sampler, Split, Stream, Subset, TrainingView, open};
 use serde_json::Value;
 
 use crate::program::image_tree::{CLASSES, ImageTree};
@@ -124,7 +124,7 @@ fn steps_of_rank(dir: &std::path::Path, rank: usize, size: usize, num_threads: u
     let [source, _] = Subset::split(&whole, 0, 0.8, 5);
     let jitter = ColourJitter { brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.2 };
     let transform = Arc::new(TrainingView { jitter, ..TrainingView::new(40, 5) });
-    let sampler = Sampler::shuffled(0..source.len() as u32, 12, 5, Stream::Weights, Shard { rank, size }).unwrap();
+    let sampler = Sampler::shuffled(0..source.len() as u32, 12, 5, Stream::Weights, RankShare { rank, size }).unwrap();
     let loader = Loader::new(source, sampler.in_parts(2), transform, NonZeroUsize::new(num_threads).unwrap());
     let batches = loader.batches(3, 0..loader.num_steps()).unwrap();
     let bytes =

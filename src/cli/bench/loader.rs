@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::cli::numbers::some_threads;
 use crate::cli::output;
 use crate::data::{
-    CentreView, ColourJitter, DatasetKind, Loader, Sampler, Shard, Split, TrainingView, Transform, open,
+    CentreView, ColourJitter, DatasetKind, Loader, RankShare, Sampler, Split, TrainingView, Transform, open,
 };
 use crate::world::{peak_memory_mib, process_seconds};
 
@@ -73,8 +73,8 @@ pub fn run(arguments: &LoaderArguments) -> anyhow::Result<()> {
     let num_images = source.len();
     ensure!(num_images > 0, "{} has no images", arguments.data.display());
     let global_batch = usize::from(arguments.global_batch).min(num_images);
-    let shard = Shard { rank: 0, size: 1 };
-    let sampler = Sampler::sequential(0..u32::try_from(num_images)?, global_batch, shard)?;
+    let rank_share = RankShare { rank: 0, size: 1 };
+    let sampler = Sampler::sequential(0..u32::try_from(num_images)?, global_batch, rank_share)?;
     let loader =
         Loader::new(source, sampler, transform, NonZeroUsize::new(arguments.workers).unwrap_or(NonZeroUsize::MIN));
     let num_passes = arguments.images.div_ceil(num_images).max(1);

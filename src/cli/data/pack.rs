@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::data::shards::Manifest;
 use crate::data::shards::pack::{Pack, PackOptions, Packed};
-use crate::data::{DataError, Shard};
+use crate::data::{DataError, RankShare};
 use crate::world::Ranks;
 
 const EXAMPLES: &str = "\
@@ -87,7 +87,7 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
         error => anyhow::Error::from(error),
     };
     let _lock = agree(&ranks, lock.map_err(refused))?;
-    let share = Shard { rank: ranks.rank, size: ranks.size };
+    let share = RankShare { rank: ranks.rank, size: ranks.size };
     let bar = super::progress_bar(logging, pack.num_images().div_ceil(ranks.size))?;
     let threads = super::num_threads(arguments.threads, &ranks)?;
     let written = pack.write(share, threads, &mut |images| bar.inc(images as u64));

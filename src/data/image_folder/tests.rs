@@ -4,10 +4,10 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 
 use super::*;
-use crate::data::{Batch, Batches, CentreView, Loader, Sampler, Shard};
+use crate::data::{Batch, Batches, CentreView, Loader, RankShare, Sampler};
 
 fn batches(folder: Arc<ImageFolder>, global_batch: usize, num_threads: usize) -> Batches {
-    let sampler = Sampler::sequential(0..folder.len() as u32, global_batch, Shard::WHOLE).unwrap();
+    let sampler = Sampler::sequential(0..folder.len() as u32, global_batch, RankShare::WHOLE).unwrap();
     let num_threads = NonZeroUsize::new(num_threads).unwrap();
     let loader = Loader::new(folder, sampler, Arc::new(CentreView::IMAGENET), num_threads);
     loader.batches(0, 0..loader.num_steps()).unwrap()

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use super::*;
 use crate::data::{
-    Augment, CentreView, DatasetKind, Filter, IMAGE_BYTES, MemorySource, Policy, SameSize, Shard, Split, StoredImage,
-    Stream, open, photodigits,
+    Augment, CentreView, DatasetKind, Filter, IMAGE_BYTES, MemorySource, Policy, RankShare, SameSize, Split,
+    StoredImage, Stream, open, photodigits,
 };
 
 const AUGMENT: Augment = Augment { crop_padding: 4, horizontal_flip: true, cutout: 16, policy: None };
@@ -38,8 +38,8 @@ fn loader(source: Arc<MemorySource>, sampler: Sampler, augment: Augment, num_thr
     Loader::new(source, sampler, transform, NonZeroUsize::new(num_threads).unwrap())
 }
 
-fn shuffled(shard: Shard, num_threads: usize) -> Loader {
-    let sampler = Sampler::shuffled(0..100, 8, 5, Stream::Weights, shard).unwrap();
+fn shuffled(rank_share: RankShare, num_threads: usize) -> Loader {
+    let sampler = Sampler::shuffled(0..100, 8, 5, Stream::Weights, rank_share).unwrap();
     loader(digits(Split::Train), sampler, AUGMENT, num_threads)
 }
 
@@ -49,10 +49,10 @@ fn batches(loader: &Loader, steps: Range<usize>) -> Vec<Content> {
 
 #[test]
 fn batches_do_not_depend_on_the_number_of_threads() {
-    let one = batches(&shuffled(Shard::WHOLE, 1), 0..12);
+    let one = batches(&shuffled(RankShare::WHOLE, 1), 0..12);
     assert_eq!(one.len(), 12);
     for num_threads in [2, 3, 20] {
-        assert!(batches(&shuffled(Shard::WHOLE, num_threads), 0..12) == one);
+        assert!(batches(&shuffled(RankShare::WHOLE, num_threads), 0..12) == one);
     }
 }
 
@@ -60,7 +60,7 @@ fn batches_do_not_depend_on_the_number_of_threads() {
 fn chunks_of_large_batches_keep_their_order_on_any_number_of_threads() {
     let source = large_images(50);
     let of = |num_threads| {
-        let sampler = Sampler::shuffled(0..50, 20, 5, Stream::Weights, Shard::WHOLE).unwrap();
+        let sampler = Sampler::shuffled(0..50, 20, 5, Stream::Weights, RankShare::WHOLE).unwrap();
         loader(Arc::clone(&source), sampler, AUGMENT, num_threads)
     };
     let one = of(1);
@@ -75,7 +75,7 @@ fn chunks_of_large_batches_keep_their_order_on_any_number_of_threads() {
 
 #[test]
 fn buffers_are_used_again_and_their_number_is_bounded() {
-    let sampler = Sampler::shuffled(0..40, 10, 5, Stream::Weights, Shard::WHOLE).unwrap();
+    let sampler = Sampler::shuffled(0..40, 10, 5, Stream::Weights, RankShare::WHOLE).unwrap();
     let loader = loader(large_images(40), sampler, AUGMENT, 2);
     for _ in 0..3 {
         assert_eq!(loader.batches(0, 0..40).unwrap().filter(Result::is_ok).count(), 40);
@@ -90,7 +90,7 @@ fn buffers_are_used_again_and_their_number_is_bounded() {
 #[test]
 fn memory_follows_from_the_size_of_a_part_and_not_of_the_global_batch() {
     for global_batch in [12, 48] {
-        let sampler = Sampler::shuffled(0..48, global_batch, 5, Stream::Weights, Shard::WHOLE).unwrap();
+        let sampler = Sampler::shuffled(0..48, global_batch, 5, Stream::Weights, RankShare::WHOLE).unwrap();
         let loader = loader(large_images(48), sampler.in_parts(global_batch / 4), AUGMENT, 1);
         let mut batches = loader.batches(0, 0..96 / global_batch).unwrap();
         assert_eq!(batches.parts_per_step(), global_batch / 4);
@@ -103,14 +103,14 @@ fn memory_follows_from_the_size_of_a_part_and_not_of_the_global_batch() {
 
 #[test]
 fn starting_at_a_step_equals_skipping_the_batches_before() {
-    let loader = shuffled(Shard::WHOLE, 2);
+    let loader = shuffled(RankShare::WHOLE, 2);
     assert!(batches(&loader, 7..15) == batches(&loader, 0..15)[7..]);
 }
 
 #[test]
 fn ranks_share_the_images_of_one_rank_pixel_by_pixel() {
-    let whole = batches(&shuffled(Shard::WHOLE, 1), 0..3);
-    let ranks: Vec<_> = (0..3).map(|rank| batches(&shuffled(Shard { rank, size: 3 }, 1), 0..3)).collect();
+    let whole = batches(&shuffled(RankShare::WHOLE, 1), 0..3);
+    let ranks: Vec<_> = (0..3).map(|rank| batches(&shuffled(RankShare { rank, size: 3 }, 1), 0..3)).collect();
     for (step, (pixels, labels, windows)) in whole.iter().enumerate() {
         assert_eq!(labels.len(), 8);
         assert!(*pixels == ranks.iter().flat_map(|rank| rank[step].0.clone()).collect::<Vec<_>>());
@@ -128,8 +128,8 @@ fn first_in_windows(loader: Loader) -> Batch {
 fn windows_are_what_pixels_were_cut_by() {
     let source = digits(Split::Train);
     let batches = |loader: &Loader| loader.batches(2, 3..9).unwrap().collect::<Result<Vec<_>, _>>().unwrap();
-    let of_pixels = batches(&shuffled(Shard { rank: 1, size: 2 }, 2));
-    let of_windows = batches(&shuffled(Shard { rank: 1, size: 2 }, 2).with_windows(true));
+    let of_pixels = batches(&shuffled(RankShare { rank: 1, size: 2 }, 2));
+    let of_windows = batches(&shuffled(RankShare { rank: 1, size: 2 }, 2).with_windows(true));
     assert_eq!((of_pixels.len(), of_windows.len()), (6, 6));
     for (pixels, windows) in of_pixels.iter().zip(&of_windows) {
         assert!(pixels.source().is_none() && windows.source().is_some());
@@ -147,7 +147,7 @@ fn windows_are_what_pixels_were_cut_by() {
 #[test]
 fn pixels_are_made_where_windows_are_not_enough() {
     let of = |augment| {
-        let sampler = Sampler::shuffled(0..100, 8, 5, Stream::Weights, Shard::WHOLE).unwrap();
+        let sampler = Sampler::shuffled(0..100, 8, 5, Stream::Weights, RankShare::WHOLE).unwrap();
         loader(digits(Split::Train), sampler, augment, 1)
     };
     assert!(first_in_windows(of(AUGMENT)).source().is_some());
@@ -163,7 +163,7 @@ fn pixels_are_made_where_windows_are_not_enough() {
 #[test]
 fn labels_belong_to_their_images() {
     let source = digits(Split::Test);
-    let sampler = Sampler::sequential(0..500, 64, Shard::WHOLE).unwrap();
+    let sampler = Sampler::sequential(0..500, 64, RankShare::WHOLE).unwrap();
     let loader = loader(Arc::clone(&source), sampler, Augment::default(), 1);
     let (mut index, mut buffer) = (0, Vec::new());
     for (pixels, labels, _) in batches(&loader, 0..loader.num_steps()) {
@@ -179,7 +179,7 @@ fn labels_belong_to_their_images() {
 
 #[test]
 fn an_image_that_is_not_there_is_an_error() {
-    let sampler = Sampler::sequential(498..502, 3, Shard::WHOLE).unwrap();
+    let sampler = Sampler::sequential(498..502, 3, RankShare::WHOLE).unwrap();
     let loader = loader(digits(Split::Test), sampler, Augment::default(), 1);
     let mut batches = loader.batches(0, 0..2).unwrap();
     let error = batches.find_map(Result::err).unwrap();
@@ -189,7 +189,7 @@ fn an_image_that_is_not_there_is_an_error() {
 
 #[test]
 fn image_that_a_transform_refuses_is_told_with_its_place() {
-    let sampler = Sampler::sequential(0..3, 2, Shard::WHOLE).unwrap();
+    let sampler = Sampler::sequential(0..3, 2, RankShare::WHOLE).unwrap();
     let transform = Arc::new(SameSize::new(16, Augment::default(), 0));
     let loader = Loader::new(digits(Split::Test), sampler, transform, NonZeroUsize::MIN);
     let error = loader.batches(0, 0..2).unwrap().find_map(Result::err).unwrap().to_string();
@@ -210,7 +210,7 @@ fn bad_image_is_replaced_by_the_next_of_its_class_where_that_is_allowed() {
     }
     std::fs::write(dir.path().join("a/1.png"), "no image").unwrap();
     let source = open(DatasetKind::Images, dir.path(), Split::Test).unwrap();
-    let sampler = Sampler::sequential(0..4, 4, Shard::WHOLE).unwrap();
+    let sampler = Sampler::sequential(0..4, 4, RankShare::WHOLE).unwrap();
     let bad_images = Arc::new(BadImages::new(BadImagePolicy::Skip { limit: 1 }));
     let transform = Arc::new(CentreView { resize: 10, crop: 8, filter: Filter::Bilinear });
     let loader = Loader::new(source, sampler, transform, NonZeroUsize::MIN).with_bad_images(Arc::clone(&bad_images));
@@ -222,7 +222,7 @@ fn bad_image_is_replaced_by_the_next_of_its_class_where_that_is_allowed() {
 
 #[test]
 fn waiting_for_slow_threads_is_counted() {
-    let loader = shuffled(Shard::WHOLE, 1);
+    let loader = shuffled(RankShare::WHOLE, 1);
     let mut batches = loader.batches(0, 0..12).unwrap();
     assert_eq!(batches.waited(), Duration::ZERO);
     let start = Instant::now();

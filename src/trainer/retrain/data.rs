@@ -10,7 +10,7 @@ use crate::config::{
     AugmentationPolicy, DatasetName, ImageSizeSection, Settings, TrainConfig, TrainDataSection, image_size_at,
 };
 use crate::data::{
-    Augment, BadImages, DataIdentity, Loader, Policy, Sampler, Shard, Source, Split, Stream, Subset, Transform,
+    Augment, BadImages, DataIdentity, Loader, Policy, RankShare, Sampler, Source, Split, Stream, Subset, Transform,
     require_same_classes, train_valid_split,
 };
 use crate::genotype::{Genotype, NetworkShape};
@@ -58,7 +58,7 @@ impl TrainData {
         config.validate_with_ranks(world.size)?;
         let views = Views::new(view_settings(config), data.side());
         let (batch, seed) = (config.train.global_batch, config.run.seed);
-        let shard = Shard { rank: world.rank, size: world.size };
+        let rank_share = RankShare { rank: world.rank, size: world.size };
         let loader = |part: &Part, sampler: Sampler, transform: &Arc<dyn Transform>| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
             let loader = Loader::new(Arc::clone(&part.source), sampler, Arc::clone(transform), threads);
@@ -66,12 +66,12 @@ impl TrainData {
             loader.with_bad_images(Arc::clone(&part.bad_images)).with_windows(windows)
         };
         let in_order = |part: &Part| {
-            let sampler = Sampler::sequential(part.samples.clone(), batch, shard)?;
+            let sampler = Sampler::sequential(part.samples.clone(), batch, rank_share)?;
             Ok::<_, SearchDataError>(loader(part, sampler, &views.evaluation))
         };
         let [train, valid] = parts(&training, data, seed);
         let test = Part::new(Arc::clone(&testing), 0..testing.len() as u32, data);
-        let order = Sampler::shuffled(train.samples.clone(), batch, seed, Stream::Weights, shard)?;
+        let order = Sampler::shuffled(train.samples.clone(), batch, seed, Stream::Weights, rank_share)?;
         let order = order.in_parts(config.train.accumulate_steps);
         let in_random_order = |transform: &Arc<dyn Transform>| {
             loader(&train, order.clone(), transform).with_digests(config.run.digest_batches)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{ClassShares, ConfigError, DatasetName, SearchConfig, Settings};
 use crate::data::{
-    Augment, BadImages, DataError, DataIdentity, Loader, Sampler, Shard, Source, Split, Stream, Subset, Transform,
+    Augment, BadImages, DataError, DataIdentity, Loader, RankShare, Sampler, Source, Split, Stream, Subset, Transform,
     search_split,
 };
 use crate::trainer::bad_images::bad_images;
@@ -59,7 +59,7 @@ impl SearchData {
         let [weights, alphas] = shares(&source, config)?;
         let views = Views::new(view_settings(config), data.side());
         let (batch, seed, parts) = (config.search.global_batch, config.run.seed, config.search.accumulate_steps);
-        let shard = Shard { rank: world.rank, size: world.size };
+        let rank_share = RankShare { rank: world.rank, size: world.size };
         let loader = |share: &Share, sampler: Sampler, transform: &Arc<dyn Transform>| {
             let threads = NonZeroUsize::new(data.loader_threads).unwrap_or(NonZeroUsize::MIN);
             let loader = Loader::new(Arc::clone(&share.source), sampler, Arc::clone(transform), threads);
@@ -67,14 +67,14 @@ impl SearchData {
             loader.with_bad_images(Arc::clone(&share.bad_images)).with_windows(windows)
         };
         let training = |share: &Share, stream: Stream| {
-            let sampler = Sampler::shuffled(share.samples.clone(), batch, seed, stream, shard)?.in_parts(parts);
+            let sampler = Sampler::shuffled(share.samples.clone(), batch, seed, stream, rank_share)?.in_parts(parts);
             Ok::<_, DataError>(loader(share, sampler, &views.training).with_digests(config.run.digest_batches))
         };
         Ok(Self {
             weight_loader: training(&weights, Stream::Weights)?,
             alpha_loader: training(&alphas, Stream::Alphas)?,
             valid_loader: {
-                let sampler = Sampler::sequential(alphas.samples.clone(), batch, shard)?;
+                let sampler = Sampler::sequential(alphas.samples.clone(), batch, rank_share)?;
                 loader(&alphas, sampler, &views.evaluation)
             },
             num_classes: source.class_names().len(),

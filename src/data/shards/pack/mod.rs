@@ -24,7 +24,7 @@ use self::shard::ShardWriter;
 use super::index::{BLOCK, Entry, Index, ShardFile};
 use super::manifest::{self, LeftOut, Manifest, PartManifest, ShardManifest, hexadecimal};
 use super::{index_path, mismatch, split_name};
-use crate::data::{DataError, Images, Shard, Source, Split, StoredImage, parallel};
+use crate::data::{DataError, Images, RankShare, Source, Split, StoredImage, parallel};
 use crate::files::{remove_partial_files, replace};
 
 /// Held while shards are written.
@@ -245,7 +245,7 @@ impl Pack {
     /// When the disk refuses or the system refuses a thread. Unreadable images are not errors here.
     pub fn write(
         &self,
-        share: Shard,
+        share: RankShare,
         num_threads: NonZeroUsize,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(), DataError> {
