@@ -85,8 +85,10 @@ pub fn run(arguments: &DepthwiseArguments) -> anyhow::Result<()> {
     if arguments.threads > 0 {
         tch::set_num_threads(arguments.threads);
     }
-    let peaks =
-        Peaks { stream_gb_s: machine::stream(arguments.repeats)?, gemm_gflop_s: machine::gemm(arguments.repeats)? };
+    let peaks = Peaks {
+        stream_gb_s: machine::stream(Device::Cpu, arguments.repeats)?,
+        gemm_gflop_s: machine::gemm(Device::Cpu, arguments.repeats)?,
+    };
     let mut table = Table::new(&[
         &["", "", "", "", "", "", "forward", "", "", "input", "", "", "weight", "", ""],
         &["", "", "", "", "", "", "", "", "", "gradient", "", "", "gradient", "", ""],
