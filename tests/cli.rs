@@ -52,6 +52,10 @@ impl Call {
     }
 }
 
+fn has_driver() -> bool {
+    Path::new("/proc/driver/nvidia/version").exists()
+}
+
 fn published() -> Genotype {
     library::find("PDARTS_C10").unwrap().genotype
 }
@@ -222,6 +226,41 @@ fn bench_train_step_measures_the_network_of_the_paper() {
     let figures = Call::new().json(&[&arguments[..], &["--repeats", "1", "--json"]].concat());
     assert_eq!((&figures["network"], &figures["parameters"]), (&Value::from("cifar"), &Value::from(3_433_798)));
     assert!(figures["step_s"].as_f64().unwrap() > 0.0 && figures["peak_rss_mib"].as_f64().unwrap() > 0.0);
+    let is_of_gpus = |name: &&str| figures.get(name).is_some();
+    assert!(has_driver() || !["peak_gpu_mib", "launches"].iter().any(is_of_gpus), "{figures}");
+}
+
+#[test]
+fn benches_measure_the_cpu_and_refuse_a_gpu_that_is_not_there() {
+    let call = Call::new();
+    let machine = ["bench", "machine", "--threads", "1", "--repeats", "1"];
+    let figures = call.json(&[&machine[..], &["--device", "cpu", "--json"]].concat());
+    assert_eq!((&figures["device"], &figures["threads"]), (&Value::from("cpu"), &Value::from(1)));
+    let [stream, gemm, balance] =
+        ["stream_gb_s", "gemm_gflop_s", "balance_flop_per_byte"].map(|name| figures[name].as_f64().unwrap());
+    assert!(stream > 0.0 && (balance - gemm / stream).abs() < 1e-6 * balance, "{figures}");
+    let profile = ["bench", "profile", "--stage", "1", "--global-batch", "1", "--threads", "1", "--repeats", "1"];
+    let text = call.stdout(&[&profile[..], &["--device", "cpu", "--top", "3"]].concat());
+    let lines: Vec<_> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("stage 1, one architecture step and one weight step, batch 1, rank 0 of 1, cpu"),
+        "{text}"
+    );
+    assert!(lines[1].starts_with("operation ") && lines.len() == 6, "{text}");
+    if has_driver() {
+        println!("SKIPPED: this machine has an NVIDIA driver");
+        return;
+    }
+    let supernet = ["bench", "supernet", "--stage", "1"];
+    let train_step = ["bench", "train-step", "--network", "cifar"];
+    for bench in [&machine[..], &profile, &supernet, &train_step] {
+        call.fails(
+            &[bench, &["--device", "cuda"]].concat(),
+            2,
+            "error: device \"cuda\" was asked for, but no NVIDIA driver is loaded (no /proc/driver/nvidia/version); the CPU is \
+             device \"cpu\" (run.device, or --device of eval and bench)",
+        );
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub struct Hardware {
     pub calibration: Calibration,
 }
 
-/// What `pdarts bench machine` measures.
+/// What `pdarts bench machine --device cpu` measures.
 #[derive(Copy, Clone, PartialEq, Debug, Serialize)]
 pub struct MachinePeaks {
     /// Operations a second of a product of matrices, in 1e9.

@@ -1,4 +1,4 @@
-//! Time of each kind of operation, as libtorch's own hooks see it.
+//! Time of each kind of operation, as libtorch's own hooks see it, and of each kernel on a GPU.
 
 use std::ffi::{CStr, c_char, c_void};
 
@@ -9,12 +9,15 @@ type Visit = extern "C" fn(*mut c_void, *const c_char, f64, i64);
 unsafe extern "C" {
     fn pdarts_profile_start() -> *mut c_char;
     fn pdarts_profile_stop(visit: Visit, context: *mut c_void) -> *mut c_char;
+    fn pdarts_gpu_profile_start() -> *mut c_char;
+    fn pdarts_gpu_profile_stop(visit: Visit, context: *mut c_void) -> *mut c_char;
 }
 
-/// What one kind of operation took, on all threads of this process.
+/// What one kind of operation, or one kernel, took on all threads of this process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OperationTime {
-    /// As in `aten::convolution_backward`; nodes of backward have the names of their classes.
+    /// As in `aten::convolution_backward`; nodes of backward have the names of their classes, kernels those of their functions
+    /// with all template arguments.
     pub name: String,
     /// Without the operations that it called.
     pub seconds: f64,
@@ -35,6 +38,22 @@ pub fn profile<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), T
     let mut times: Vec<OperationTime> = Vec::new();
     // SAFETY: `collect` gets the vector that lives here, and is not called afterwards.
     take_message(unsafe { pdarts_profile_stop(collect, (&raw mut times).cast()) })?;
+    times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    Ok((result, times))
+}
+
+/// Runs `work` and returns what it returned with the time that a GPU took for each kernel and kind of copy, longest first;
+/// without any where libtorch cannot see them. `work` ends by waiting for the GPU.
+///
+/// # Errors
+/// When libtorch's profiler is under way already on this thread, or refuses.
+pub fn profile_gpu<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), TorchError> {
+    // SAFETY: no pointers.
+    take_message(unsafe { pdarts_gpu_profile_start() })?;
+    let result = work();
+    let mut times: Vec<OperationTime> = Vec::new();
+    // SAFETY: `collect` gets the vector that lives here, and is not called afterwards.
+    take_message(unsafe { pdarts_gpu_profile_stop(collect, (&raw mut times).cast()) })?;
     times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     Ok((result, times))
 }
@@ -69,5 +88,18 @@ mod tests {
             of(&found, "aten::linalg_multi_dot").seconds < of(&found, "aten::mm").seconds
         };
         assert!((0..20).any(|_| is_its_own()), "a caller's time is its own");
+    }
+
+    #[test]
+    fn machine_without_gpus_has_no_kernels() {
+        if tch::Cuda::is_available() {
+            println!("SKIPPED: this machine has a GPU");
+            return;
+        }
+        // The second finds that the first has ended.
+        for result in [1, 2] {
+            let sum = || Tensor::ones([result], (Kind::Float, Device::Cpu)).sum(Kind::Int64).int64_value(&[]);
+            assert_eq!(profile_gpu(sum).unwrap(), (result, vec![]));
+        }
     }
 }

@@ -88,6 +88,9 @@ char *pdarts_checkpoint(const pdarts_part *part, torch::Tensor **output);
 // Begins to take the time of every operation; ends it, and calls `visit(context, name, seconds, calls)` for each kind.
 char *pdarts_profile_start();
 char *pdarts_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);
+// The same for what a GPU does: kernels, copies and fills of memory, with the time that they take there. Both on one thread.
+char *pdarts_gpu_profile_start();
+char *pdarts_gpu_profile_stop(void (*visit)(void *, const char *, double, int64_t), void *context);
 // Sums a tensor over all ranks in place, or returns a message that `free` releases.
 typedef char *(*pdarts_reduce)(const torch::Tensor *);
 // From now on BatchNorm in training takes the statistics of all ranks, those of this one again when null.

@@ -5,6 +5,7 @@
 #include "checkpoint.cpp"
 #include "kernel_choice.cpp"
 #include "layout.cpp"
+#include "gpu_profile.cpp"
 #include "profile.cpp"
 #include "shim.cpp"
 #include "side_stream.cpp"

@@ -19,6 +19,7 @@ pub(super) struct Replays<K> {
     /// The GPU; none where nothing is recorded.
     device: Option<usize>,
     passes: HashMap<(K, usize, Shapes), Option<Recorded>>,
+    launches: u64,
 }
 
 /// Sizes and types of a pass's inputs.
@@ -48,7 +49,7 @@ impl Passed {
 
 impl<K> Default for Replays<K> {
     fn default() -> Self {
-        Self { device: None, passes: HashMap::new() }
+        Self { device: None, passes: HashMap::new(), launches: 0 }
     }
 }
 
@@ -64,12 +65,17 @@ impl<K: Copy + Eq + Hash> Replays<K> {
             Device::Cuda(index) if wanted => Some(index),
             _ => None,
         };
-        Self { device, passes: HashMap::new() }
+        Self { device, ..Self::default() }
     }
 
     /// Whether passes are recorded.
     pub fn is_on(&self) -> bool {
         self.device.is_some()
+    }
+
+    /// Kernels and copies of all passes that were replayed so far.
+    pub fn launches(&self) -> u64 {
+        self.launches
     }
 
     /// What `pass` leaves of `inputs`, computed or replayed. Passes of one kind, for one of so many parts of a step, on inputs of
@@ -108,7 +114,10 @@ impl<K: Copy + Eq + Hash> Replays<K> {
             Some(Some(_)) => {}
         }
         match self.passes.get(&key) {
-            Some(Some(recorded)) => recorded.replay(inputs, probability),
+            Some(Some(recorded)) => {
+                self.launches += recorded.graph.size() as u64;
+                recorded.replay(inputs, probability)
+            }
             _ => pass(inputs),
         }
     }

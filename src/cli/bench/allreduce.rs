@@ -9,8 +9,9 @@ use std::time::Instant;
 use anyhow::{anyhow, bail};
 use clap::Args;
 use serde::Serialize;
-use tch::{Cuda, Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
+use super::gpu::synchronise;
 use super::supernet::median;
 use crate::cli::error::UsageError;
 use crate::cli::output;
@@ -121,9 +122,7 @@ fn all_reduce(arguments: &AllReduceArguments, world: &World, tensor: &Tensor) ->
         Some(mpi) => mpi.all_reduce_raw(tensor, ReduceOp::Sum, LABEL).wait()?,
         None => world.communicator().all_reduce(tensor, ReduceOp::Sum, LABEL).and_then(Pending::wait)?,
     }
-    if let Device::Cuda(index) = world.device {
-        Cuda::synchronize(index as i64);
-    }
+    synchronise(world.device);
     Ok(())
 }
 

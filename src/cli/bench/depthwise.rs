@@ -86,8 +86,10 @@ struct Figures {
 
 pub fn run(arguments: &DepthwiseArguments) -> anyhow::Result<()> {
     World::single(DeviceChoice::Cpu, arguments.threads)?;
-    let peaks =
-        Peaks { stream_gb_s: machine::stream(arguments.repeats)?, gemm_gflop_s: machine::gemm(arguments.repeats)? };
+    let peaks = Peaks {
+        stream_gb_s: machine::stream(Device::Cpu, arguments.repeats)?,
+        gemm_gflop_s: machine::gemm(Device::Cpu, arguments.repeats)?,
+    };
     let mut table = Table::new(&[
         &["", "", "", "", "", "", "forward", "", "", "input", "", "", "weight", "", ""],
         &["", "", "", "", "", "", "", "", "", "gradient", "", "", "gradient", "", ""],

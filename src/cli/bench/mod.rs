@@ -3,7 +3,7 @@
 mod allreduce;
 mod checkpoint;
 mod depthwise;
-mod gpu_memory;
+mod gpu;
 mod loader;
 mod machine;
 mod pool;
@@ -33,9 +33,9 @@ pub enum BenchCommand {
     Loader(loader::LoaderArguments),
     /// Time a checkpoint: what the steps wait for, and what is written beside them.
     Checkpoint(checkpoint::CheckpointArguments),
-    /// Measure the machine's memory bandwidth and arithmetic, which bound everything else.
+    /// Measure the memory bandwidth and arithmetic of the machine or its GPU, which bound everything else.
     Machine(machine::MachineArguments),
-    /// Show where the time of the search's steps goes, by kind of operation.
+    /// Show where the time of a step goes, by kind of operation or, on a GPU, by kernel.
     Profile(profile::ProfileArguments),
 }
 
@@ -56,6 +56,6 @@ pub fn run(command: BenchCommand) -> anyhow::Result<()> {
         BenchCommand::Loader(arguments) => loader::run(&arguments),
         BenchCommand::Checkpoint(arguments) => checkpoint::run(&arguments).map_err(advise_on_memory),
         BenchCommand::Machine(arguments) => machine::run(&arguments),
-        BenchCommand::Profile(arguments) => profile::run(&arguments),
+        BenchCommand::Profile(arguments) => profile::run(&arguments).map_err(advise_on_memory),
     }
 }

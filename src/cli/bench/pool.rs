@@ -75,7 +75,7 @@ pub fn run(arguments: &PoolArguments) -> anyhow::Result<()> {
         }
     }
     if !arguments.json {
-        let stream = machine::stream(arguments.repeats)?;
+        let stream = machine::stream(Device::Cpu, arguments.repeats)?;
         output::print(format_args!(
             "{table}ratio: how many times as long libtorch takes; arrays too long for a cache stream {stream:.1} GB/s"
         ))?;

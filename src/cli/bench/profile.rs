@@ -1,10 +1,14 @@
-//! `pdarts bench profile`: where the time of a step of the search, or of a retraining, goes.
+//! `pdarts bench profile`: where the time of a step of the search, or of a retraining, goes: by operations on the CPU, by kernels
+//! on a GPU.
 
 use std::time::Instant;
 
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
+use tch::Device;
 
+use super::gpu::synchronise;
 use super::supernet::Subject;
 use super::train_step::{Network, StepVariant, TrainSubject};
 use crate::cli::kernels::KernelsArgument;
@@ -13,8 +17,8 @@ use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::{DeviceChoice, StrategyName};
 use crate::search::ForwardMode;
-use crate::torch::{OperationTime, num_layout_copies, profile};
-use crate::world::World;
+use crate::torch::{OperationTime, num_layout_copies, profile, profile_gpu};
+use crate::world::{DeviceName, World};
 
 #[derive(Debug, Args)]
 pub struct ProfileArguments {
@@ -33,17 +37,20 @@ pub struct ProfileArguments {
     /// Steps (of the search, pairs of an architecture step and a weight step) that are profiled, after one that is not.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     repeats: u16,
-    /// Kinds of operations to show, those with the most time first.
+    /// Kinds of operations, or kernels, to show, those with the most time first.
     #[arg(long, default_value_t = 20)]
     top: usize,
+    /// Where to compute: auto, cpu or cuda.
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
     #[command(flatten)]
     kernels: KernelsArgument,
-    /// Print one JSON object a line for each kind of operation.
+    /// Print one JSON object a line for each kind of operation, or for each kernel with its template arguments.
     #[arg(long)]
     json: bool,
 }
 
-/// One kind of operation in a step.
+/// One kind of operation, or one kernel, in a step.
 #[derive(Debug, Serialize)]
 struct Row {
     operation: String,
@@ -63,7 +70,9 @@ impl Steps {
         let batch = arguments.global_batch;
         Ok(match arguments.network {
             Some(network) => {
-                Self::Retraining(Box::new(TrainSubject::new(network, batch, StepVariant::default(), world)?))
+                // Of a graph the profiler would see one launch.
+                let variant = StepVariant { no_cuda_graphs: true, ..StepVariant::default() };
+                Self::Retraining(Box::new(TrainSubject::new(network, batch, variant, world)?))
             }
             None => Self::Search(Box::new(Subject::new(
                 StrategyName::PDarts,
@@ -97,31 +106,68 @@ impl Steps {
 
 pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
     arguments.kernels.apply();
-    let world = World::single(DeviceChoice::Cpu, arguments.threads)?;
+    let world = World::single(arguments.device, arguments.threads)?;
     let mut steps = Steps::new(arguments, &world)?;
     steps.run()?;
+    synchronise(world.device);
     let (start, copies_before) = (Instant::now(), num_layout_copies());
-    let (result, times) = profile(|| (0..arguments.repeats).try_for_each(|_| steps.run()))?;
-    result?;
-    let wall_ms = 1e3 * start.elapsed().as_secs_f64() / f64::from(arguments.repeats);
+    let work = || -> anyhow::Result<f64> {
+        (0..arguments.repeats).try_for_each(|_| steps.run())?;
+        synchronise(world.device);
+        Ok(start.elapsed().as_secs_f64())
+    };
+    let on_gpu = matches!(world.device, Device::Cuda(_));
+    let (seconds, times) = if on_gpu { profile_gpu(work)? } else { profile(work)? };
+    let num_steps = f64::from(arguments.repeats);
+    let wall_ms = 1e3 * seconds? / num_steps;
     let copies = (num_layout_copies() - copies_before) / u64::from(arguments.repeats);
-    let rows = rows(&times, f64::from(arguments.repeats));
+    if on_gpu && times.is_empty() {
+        bail!(
+            "libtorch's profiler saw no kernel on {}: this libtorch is without CUPTI, or another profiler keeps it busy; \
+             measure without that one, or with --device cpu",
+            DeviceName(world.device)
+        );
+    }
+    let rows = rows(&times, num_steps);
     if arguments.json {
         for row in rows {
             output::print(serde_json::to_string(&row)?)?;
         }
         return Ok(());
     }
-    let mut table = Table::new(&[&["operation", "ms", "calls", "share"]]);
-    for Row { operation, ms, calls, share_percent } in rows.into_iter().take(arguments.top) {
-        table.row([operation, format!("{ms:.1}"), format!("{calls:.0}"), format!("{share_percent:.1} %")]);
-    }
+    let head = format!("{}, batch {}, {world}: {wall_ms:.0} ms", steps.name(arguments), arguments.global_batch);
+    let (table, foot) = match on_gpu {
+        true => gpu_table(rows, arguments.top),
+        false => (cpu_table(rows, arguments.top), String::new()),
+    };
     output::print(format_args!(
-        "{}, batch {}, {world}: {wall_ms:.0} ms\n{table}tensors that kernels copied into channels-last memory: {copies}",
-        steps.name(arguments),
-        arguments.global_batch
+        "{head}\n{table}{foot}tensors that kernels copied into channels-last memory: {copies}"
     ))?;
     Ok(())
+}
+
+fn cpu_table(rows: Vec<Row>, top: usize) -> Table {
+    let mut table = Table::new(&[&["operation", "ms", "calls", "share"]]);
+    for Row { operation, ms, calls, share_percent } in rows.into_iter().take(top) {
+        table.row([operation, format!("{ms:.1}"), format!("{calls:.0}"), format!("{share_percent:.1} %")]);
+    }
+    table
+}
+
+/// With what is to be said below it.
+fn gpu_table(rows: Vec<Row>, top: usize) -> (Table, String) {
+    let total_ms: f64 = rows.iter().map(|row| row.ms).sum();
+    let num_calls: f64 = rows.iter().map(|row| row.calls).sum();
+    let mut table = Table::new(&[&["kernel", "ms", "calls", "share"]]);
+    for Row { operation, ms, calls, share_percent } in by_short_names(rows).into_iter().take(top) {
+        table.row([operation, format!("{ms:.3}"), format!("{calls:.0}"), format!("{share_percent:.1} %")]);
+    }
+    let foot = format!(
+        "the GPU computes for {total_ms:.1} ms of the step, in {num_calls:.0} kernels and copies\n\
+         kernels that differ in template arguments are one line; --json has each\n\
+         every kernel was launched by itself: no CUDA graphs are replayed here\n"
+    );
+    (table, foot)
 }
 
 fn rows(times: &[OperationTime], num_steps: f64) -> Vec<Row> {
@@ -135,4 +181,87 @@ fn rows(times: &[OperationTime], num_steps: f64) -> Vec<Row> {
             share_percent: 100.0 * seconds / total,
         })
         .collect()
+}
+
+/// Rows whose names are short enough to read, those that then have one name added up; most time first.
+fn by_short_names(rows: Vec<Row>) -> Vec<Row> {
+    let mut merged: Vec<Row> = Vec::new();
+    for row in rows {
+        let operation = short_name(&row.operation);
+        match merged.iter_mut().find(|other| other.operation == operation) {
+            Some(other) => {
+                other.ms += row.ms;
+                other.calls += row.calls;
+                other.share_percent += row.share_percent;
+            }
+            None => merged.push(Row { operation, ..row }),
+        }
+    }
+    merged.sort_by(|a, b| b.ms.total_cmp(&a.ms));
+    merged
+}
+
+/// A kernel's C++ name without what it returns, template arguments and parameters. Copies are named in words.
+fn short_name(name: &str) -> String {
+    if name.starts_with("Memcpy ") || name.starts_with("Memset ") {
+        return name.into();
+    }
+    let plain =
+        ["(anonymous namespace)::", "<unnamed>::"].iter().fold(name.to_owned(), |name, part| name.replace(part, ""));
+    let (mut short, mut depth, mut previous) = (String::new(), 0_usize, ' ');
+    for character in plain.strip_prefix("void ").unwrap_or(&plain).chars() {
+        match character {
+            '<' => depth += 1,
+            '>' if previous == '-' => {}
+            '>' => depth = depth.saturating_sub(1),
+            '(' if depth == 0 => break,
+            _ if depth == 0 => short.push(character),
+            _ => {}
+        }
+        previous = character;
+    }
+    match short.trim() {
+        "" => name.into(),
+        short => short.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_named_without_their_template_arguments() {
+        for (name, short) in [
+            (
+                "void at::native::vectorized_elementwise_kernel<4, at::native::FillFunctor<float>, std::array<char*, 1ul> >\
+                 (int, at::native::FillFunctor<float>, std::array<char*, 1ul>)",
+                "at::native::vectorized_elementwise_kernel",
+            ),
+            (
+                "void at::native::(anonymous namespace)::multi_tensor_apply_kernel<at::native::Two<(int)3>, auto () -> int>\
+                 (at::native::Two<(int)3>)",
+                "at::native::multi_tensor_apply_kernel",
+            ),
+            ("void pdarts::<unnamed>::Mix<float>::forward<(bool)1>(pdarts::Batch)", "pdarts::Mix::forward"),
+            ("sm90_xmma_gemm_f32f32_nn_n_tilesize64x64x32", "sm90_xmma_gemm_f32f32_nn_n_tilesize64x64x32"),
+            ("Memcpy HtoD (Pinned -> Device)", "Memcpy HtoD (Pinned -> Device)"),
+            ("Memset (Device)", "Memset (Device)"),
+            ("<nothing", "<nothing"),
+        ] {
+            assert_eq!(short_name(name), short);
+        }
+    }
+
+    #[test]
+    fn kernels_of_one_short_name_are_one_line_and_the_longest_is_first() {
+        let time = |name: &str, seconds, calls| OperationTime { name: name.into(), seconds, calls };
+        let times =
+            [time("gemm", 0.004, 2), time("void add<float>(int)", 0.003, 4), time("void add<int>(int)", 0.003, 2)];
+        let (table, foot) = gpu_table(rows(&times, 2.0), 20);
+        let lines: Vec<_> =
+            table.to_string().lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(lines, ["kernel ms calls share", "add 3.000 3 60.0 %", "gemm 2.000 1 40.0 %"]);
+        assert!(foot.starts_with("the GPU computes for 5.0 ms of the step, in 4 kernels and copies\n"), "{foot}");
+    }
 }

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::gpu_memory::{gpu_memory_line, peak_gpu_mib};
+use super::gpu::{gpu_memory_line, launches, peak_gpu_mib};
 use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::numbers::threads;
@@ -89,6 +89,11 @@ struct Figures {
     /// The most that tensors took on the GPU at one time; none on CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_gpu_mib: Option<f64>,
+    /// Kernels and copies of the CUDA graphs that a step replays; none where nothing is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arch_launches: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight_launches: Option<u64>,
     parameters: usize,
     ranks: usize,
     /// Of both steps, over all ranks.
@@ -123,12 +128,18 @@ impl Figures {
             1 => String::new(),
             _ => format!("\n  not hidden         {:.1} % of the time", 100.0 * self.exposed_communication_share),
         };
+        let launches = match (self.arch_launches, self.weight_launches) {
+            (Some(arch), Some(weight)) => {
+                format!("\n  launches           {arch} + {weight} kernels and copies, replayed as CUDA graphs")
+            }
+            _ => String::new(),
+        };
         format!(
             "stage {stage}, batch {}, {world}\n  \
              architecture step  {arch_step_s:.3} s\n  \
              weight step        {weight_step_s:.3} s\n  \
              images/s           {images_per_second:.1}\n  \
-             peak memory        {peak_rss_mib:.0} MiB{gpu}\n  \
+             peak memory        {peak_rss_mib:.0} MiB{gpu}{launches}\n  \
              parameters         {parameters}{communication}",
             arguments.global_batch
         )
@@ -190,15 +201,18 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         ForwardMode { sampling, ..ForwardMode::training(0.0) }
     };
     let (mut arch_seconds, mut weight_seconds) = (Vec::new(), Vec::new());
+    let (mut arch_launches, mut weight_launches) = (None, None);
     let mut exposed_before = Duration::ZERO;
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
         if repeat == NUM_WARM_UPS {
             exposed_before = state.exposed_communication();
         }
+        let launches_before = state.replayed_launches();
         let start = Instant::now();
         // Reading a value waits for the device.
         state.alpha_step(&mut (&batch).into(), mode_of(2 * repeat as u64))?.loss.f_double_value(&[])?;
         let middle = Instant::now();
+        let launches_between = state.replayed_launches();
         state
             .weight_step(&mut (&batch).into(), learning_rate, mode_of(2 * repeat as u64 + 1))?
             .loss
@@ -207,6 +221,8 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
             arch_seconds.push((middle - start).as_secs_f64());
             weight_seconds.push(middle.elapsed().as_secs_f64());
         }
+        arch_launches = launches(launches_before, launches_between);
+        weight_launches = launches(launches_between, state.replayed_launches());
     }
     let exposed = (state.exposed_communication() - exposed_before).as_secs_f64();
     let seconds: f64 = arch_seconds.iter().chain(&weight_seconds).sum();
@@ -220,6 +236,8 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         exposed_communication_share: exposed / seconds,
         peak_rss_mib: peak_memory_mib()?,
         peak_gpu_mib: peak_gpu_mib(world)?,
+        arch_launches,
+        weight_launches,
         parameters: state.weights.num_parameters(),
     })
 }

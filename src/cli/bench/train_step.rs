@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::gpu_memory::{gpu_memory_line, peak_gpu_mib};
+use super::gpu::{gpu_memory_line, launches, peak_gpu_mib};
 use super::supernet::{images_of_rank, median};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::numbers::threads;
@@ -78,6 +78,9 @@ struct Figures {
     /// The most that tensors took on the GPU at one time; none on CPUs.
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_gpu_mib: Option<f64>,
+    /// Kernels and copies of the CUDA graph that a step replays; none where nothing is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    launches: Option<u64>,
     /// Without the auxiliary head.
     parameters: u64,
     ranks: usize,
@@ -115,13 +118,17 @@ pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
     if arguments.json {
         output::print(serde_json::to_string(&figures)?)?;
     } else {
-        let Figures { network, step_s, peak_rss_mib, peak_gpu_mib, parameters, images_per_second, .. } = figures;
+        let Figures { network, step_s, peak_rss_mib, peak_gpu_mib, launches, parameters, images_per_second, .. } =
+            figures;
         let gpu = gpu_memory_line(peak_gpu_mib);
+        let launches = launches.map_or_else(String::new, |launches| {
+            format!("\n  launches     {launches} kernels and copies, replayed as a CUDA graph")
+        });
         output::print(format_args!(
             "{network:?} network of {CELL}, batch {}, {world}\n  \
              step         {step_s:.3} s\n  \
              images/s     {images_per_second:.1}\n  \
-             peak memory  {peak_rss_mib:.0} MiB{gpu}\n  \
+             peak memory  {peak_rss_mib:.0} MiB{gpu}{launches}\n  \
              parameters   {parameters}",
             arguments.global_batch
         ))?;
@@ -181,13 +188,15 @@ fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figu
     let parameters = count(&library::find(CELL)?.genotype, &network.shape()).parameters;
     let variant = StepVariant { bf16, checkpoint_cells, no_cuda_graphs };
     let mut subject = TrainSubject::new(network, global_batch, variant, world)?;
-    let mut seconds = Vec::new();
+    let (mut seconds, mut last_launches) = (Vec::new(), None);
     for repeat in 0..NUM_WARM_UPS + usize::from(arguments.repeats) {
+        let launches_before = subject.state.replayed_launches();
         let start = Instant::now();
         subject.step()?;
         if repeat >= NUM_WARM_UPS {
             seconds.push(start.elapsed().as_secs_f64());
         }
+        last_launches = launches(launches_before, subject.state.replayed_launches());
     }
     let step_s = median(&mut seconds);
     Ok(Figures {
@@ -195,6 +204,7 @@ fn measure(arguments: &TrainStepArguments, world: &World) -> anyhow::Result<Figu
         step_s,
         peak_rss_mib: peak_memory_mib()?,
         peak_gpu_mib: peak_gpu_mib(world)?,
+        launches: last_launches,
         parameters,
         ranks: world.size,
         images_per_second: f64::from(global_batch) / step_s,

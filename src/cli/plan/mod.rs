@@ -64,7 +64,7 @@ pub struct PlanArguments {
     /// What connects the machines
     #[arg(long, value_enum, default_value_t = Network::Infiniband)]
     network: Network,
-    /// With --gpu cpu: what `pdarts bench machine` says of arithmetic, in GFLOP/s [default: measured now, by steps of the planned networks with fewer cells too]
+    /// With --gpu cpu: what `pdarts bench machine --device cpu` says of arithmetic, in GFLOP/s [default: measured now, by steps of the planned networks with fewer cells too]
     #[arg(long, value_name = "GFLOP/S", requires = "stream", value_parser = positive)]
     gemm: Option<f64>,
     /// With --gpu cpu: what it says of memory, in GB/s

@@ -113,6 +113,11 @@ impl TrainState {
         Ok(())
     }
 
+    /// Kernels and copies of all passes that were replayed so far.
+    pub fn replayed_launches(&self) -> u64 {
+        self.replays.launches()
+    }
+
     /// One step on `images`, this rank's share of the global batch; the gradients of their parts add up. The loss is the
     /// sum that was differentiated, the auxiliary head's share included.
     ///

@@ -152,6 +152,11 @@ impl SearchState {
         self.replays = Replays::on(device, wanted && repeats && replays_serve());
     }
 
+    /// Kernels and copies of all passes that were replayed so far.
+    pub fn replayed_launches(&self) -> u64 {
+        self.replays.launches()
+    }
+
     /// From now on convolutions compute in `precision`, in a state in single precision.
     pub fn compute_in(&mut self, precision: Precision) {
         self.computing.precision = precision;

@@ -1,8 +1,9 @@
-//! How much memory of its GPU a benchmark took.
+//! What a benchmark asks of its GPU, and has to wait for.
+
+use tch::{Cuda, Device};
 
 use crate::torch::{TorchError, peak_gpu_bytes};
 use crate::world::World;
-use tch::Device;
 
 /// The most that tensors took at one time; none on CPUs.
 ///
@@ -18,4 +19,17 @@ pub(super) fn peak_gpu_mib(world: &World) -> Result<Option<f64>, TorchError> {
 /// A line below the other figures, if there is one to tell.
 pub(super) fn gpu_memory_line(peak_gpu_mib: Option<f64>) -> String {
     peak_gpu_mib.map_or_else(String::new, |peak| format!("\n  peak GPU memory    {peak:.0} MiB"))
+}
+
+/// Kernels and copies of the graphs that a step replayed, by how many were replayed before and after it; none where nothing is
+/// recorded.
+pub(super) fn launches(before: u64, after: u64) -> Option<u64> {
+    Some(after.saturating_sub(before)).filter(|&launches| launches > 0)
+}
+
+/// Waits until `device` has done what it was given.
+pub(super) fn synchronise(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(i64::try_from(index).unwrap_or(0));
+    }
 }
