@@ -256,7 +256,7 @@ fn benches_measure_the_cpu_and_refuse_a_gpu_that_is_not_there() {
     for bench in [&machine[..], &profile, &supernet, &train_step] {
         call.fails(
             &[bench, &["--device", "cuda"]].concat(),
-            2,
+            1,
             "error: device \"cuda\" was asked for, but no NVIDIA driver is loaded (no /proc/driver/nvidia/version); the CPU is \
              device \"cpu\" (run.device, or --device of eval and bench)",
         );

@@ -1,6 +1,7 @@
 // Time of each kernel on a GPU, by libtorch's profiler, which asks CUPTI.
 #include <torch/csrc/autograd/profiler_kineto.h>
 
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <set>
@@ -23,6 +24,8 @@ const std::set<ActivityType> kActivities{ActivityType::CUDA};
 
 char *pdarts_gpu_profile_start() {
   return guarded([] {
+    // Kineto tells of its stages, and that there is no GPU, on standard error. It asks when it is first prepared.
+    setenv("KINETO_LOG_LEVEL", "6", /*overwrite=*/0);
     const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
     torch::autograd::profiler::prepareProfiler(config, pdarts::gpu_profile::kActivities);
     torch::autograd::profiler::enableProfiler(config, pdarts::gpu_profile::kActivities);

@@ -46,7 +46,7 @@ pub fn profile<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), T
 /// without any where libtorch cannot see them. `work` ends by waiting for the GPU.
 ///
 /// # Errors
-/// When libtorch's profiler is under way already on this thread, or refuses.
+/// When libtorch refuses. One profile at a time: another begun within `work` ends the first.
 pub fn profile_gpu<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), TorchError> {
     // SAFETY: no pointers.
     take_message(unsafe { pdarts_gpu_profile_start() })?;
