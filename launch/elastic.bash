@@ -6,7 +6,6 @@
 # which makes `command` of them. The exit code is in `code`. What launch/runs.bash and launch/child.bash define is used.
 # shellcheck disable=SC2154
 
-
 say() { echo "launch/mpirun.sh: $*" >&2; }
 
 # Of the machines in $1 (A,B,...), those that answer.
@@ -45,8 +44,6 @@ run_elastic() {
         esac
     done
     [[ -n $run ]] || fail "--elastic has to know the run: name it with --out or --resume"
-    # What has begun is not begun anew.
-    go_on() { if is_begun "$run"; then resume_arguments "$run" "${arguments[@]}" && arguments=("${resumed[@]}"); fi; }
     while :; do
         if [[ -n $all_hosts ]]; then
             hosts=$(answering "$all_hosts")
@@ -78,14 +75,14 @@ run_elastic() {
             if ! kill "$watcher" 2>/dev/null && [[ $code == 138 ]]; then
                 say "a machine is back: the run goes on with it"
                 per_node=$all_per_node
-                go_on
+                go_on_with "$run"
                 continue
             fi
             wait "$watcher" 2>/dev/null || true
         fi
         if [[ -n $signal || $code == 0 ]]; then return 0; fi
         if ((code == 2)) && { [[ $is_new == yes ]] && ! is_begun "$run" || ((per_node == all_per_node)); }; then return 0; fi
-        go_on
+        go_on_with "$run"
         if [[ $(progress_of "$run") != "$before" ]]; then
             fruitless=0
         else

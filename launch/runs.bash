@@ -20,19 +20,21 @@ progress_of() {
     } 2>/dev/null | sort || true
 }
 
-# Puts into `resumed` the arguments with which `pdarts $2...`, whose run is $1, goes on: without what a run is begun with.
-resume_arguments() {
+# Makes of `arguments`, those of pdarts, what goes on with the run $1 if it has begun: they lose what a run is begun with.
+go_on_with() {
     local run=$1
-    resumed=("$2" --resume "$run")
-    shift 2
+    is_begun "$run" || return 0
+    set -- "${arguments[@]}"
+    arguments=("$1" --resume "$run")
+    shift
     while (($#)); do
         case $1 in
             --config | --out | --resume | --genotype | --from | --seeds) (($# > 1)) && shift ;;
             --config=* | --out=* | --resume=* | --genotype=* | --from=* | --seeds=*) ;;
             # What holds several runs goes on as it was planned.
-            --set) if [[ ! -e $run/config.toml ]]; then (($# > 1)) && shift; else resumed+=("$1"); fi ;;
-            --set=*) [[ ! -e $run/config.toml ]] || resumed+=("$1") ;;
-            *) resumed+=("$1") ;;
+            --set) if [[ ! -e $run/config.toml ]]; then (($# > 1)) && shift; else arguments+=("$1"); fi ;;
+            --set=*) [[ ! -e $run/config.toml ]] || arguments+=("$1") ;;
+            *) arguments+=("$1") ;;
         esac
         shift
     done

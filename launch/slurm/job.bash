@@ -68,8 +68,7 @@ arguments=("$command" --data "$data" "$@")
 if ! is_begun "$run"; then
     arguments+=(--config "$config" "${what[@]}" --out "$run")
 else
-    resume_arguments "$run" "${arguments[@]}"
-    arguments=("${resumed[@]}")
+    go_on_with "$run"
     # A new job compares: a run of the same name under another configuration is refused. One that returns takes the
     # configuration that the run was started with, whatever has become of the file since.
     ((${SLURM_RESTART_COUNT:-0})) || [[ ! -e $run/config.toml ]] || arguments+=(--config "$config")
@@ -112,10 +111,7 @@ while :; do
         break
     fi
     echo "the run was lost (exit code $code): starting again from its last checkpoint"
-    if is_begun "$run"; then
-        resume_arguments "$run" "${arguments[@]}"
-        arguments=("${resumed[@]}")
-    fi
+    go_on_with "$run"
 done
 
 # 138 = 128 + SIGUSR1: stopped by it, and saved.

@@ -1,5 +1,7 @@
 //! Numbers that several commands take, with the bounds that they have in configurations.
 
+use std::num::NonZeroUsize;
+
 use clap::builder::TypedValueParser;
 use clap::value_parser;
 
@@ -12,6 +14,7 @@ pub fn threads() -> impl TypedValueParser<Value = usize> {
 }
 
 /// CPU threads, one or more.
-pub fn some_threads() -> impl TypedValueParser<Value = usize> {
-    value_parser!(u16).range(1..=MAX_THREADS).map(usize::from)
+pub fn some_threads() -> impl TypedValueParser<Value = NonZeroUsize> {
+    let number = value_parser!(u16).range(1..=MAX_THREADS);
+    number.map(|number| NonZeroUsize::new(number.into()).unwrap_or(NonZeroUsize::MIN))
 }

@@ -24,13 +24,14 @@ enum StrayKind {
 
 impl Stray {
     fn of(root: &Path) -> Option<Self> {
-        let is_run =
-            |root: &Path| matches!(FolderKind::of(root), FolderKind::Search | FolderKind::Training | FolderKind::Seeds);
         let kind = match FolderKind::of(root) {
             FolderKind::Experiment => StrayKind::Experiment,
             FolderKind::Other => {
                 let below = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-                below.filter(|folder| is_run(folder)).min().map_or(StrayKind::Other, StrayKind::FolderOfRuns)
+                below
+                    .filter(|folder| FolderKind::of(folder).is_run())
+                    .min()
+                    .map_or(StrayKind::Other, StrayKind::FolderOfRuns)
             }
             FolderKind::Search | FolderKind::Training | FolderKind::Seeds => return None,
         };

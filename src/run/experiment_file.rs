@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EXPERIMENT_FILE, RunError, write_json_atomic};
+use super::{EXPERIMENT_FILE, FolderKind, RunError, write_json_atomic};
 use crate::config::{SearchConfig, Settings, TrainConfig, validate_seeds, validate_strategies};
 
 /// Everything that an experiment runs: the content of the file.
@@ -33,7 +33,7 @@ pub struct ComparedSearch {
 impl ExperimentFile {
     /// Whether `root` is the folder of an experiment.
     pub fn is_in(root: &Path) -> bool {
-        root.join(EXPERIMENT_FILE).exists()
+        FolderKind::of(root) == FolderKind::Experiment
     }
 
     /// Reads that of the folder `root`, which anybody may have changed.

@@ -41,6 +41,11 @@ impl FolderKind {
         }
     }
 
+    /// Whether it is one run, or trainings that count as one.
+    pub fn is_run(self) -> bool {
+        matches!(self, Self::Search | Self::Training | Self::Seeds)
+    }
+
     /// The call that goes on with what is in `root`.
     pub fn resume_command(self, root: &Path) -> Option<String> {
         let command = match self {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{RunError, SEEDS_FILE, TrainedCell, write_json_atomic};
+use super::{FolderKind, RunError, SEEDS_FILE, TrainedCell, write_json_atomic};
 use crate::config::{Settings, TrainConfig, Violation, validate_seeds};
 
 /// The content of the file.
@@ -25,7 +25,7 @@ pub struct SeedsFile {
 impl SeedsFile {
     /// Whether `root` was begun with several seeds.
     pub fn is_in(root: &Path) -> bool {
-        root.join(SEEDS_FILE).is_file()
+        FolderKind::of(root) == FolderKind::Seeds
     }
 
     /// Reads that of the folder `root`, which anybody may have changed.

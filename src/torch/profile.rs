@@ -5,6 +5,8 @@ use std::ffi::{CStr, c_char, c_void};
 use super::{TorchError, take_message};
 
 type Visit = extern "C" fn(*mut c_void, *const c_char, f64, i64);
+type Start = unsafe extern "C" fn() -> *mut c_char;
+type Stop = unsafe extern "C" fn(Visit, *mut c_void) -> *mut c_char;
 
 unsafe extern "C" {
     fn pdarts_profile_start() -> *mut c_char;
@@ -32,14 +34,7 @@ pub struct OperationTime {
 /// # Errors
 /// When libtorch refuses the hooks.
 pub fn profile<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), TorchError> {
-    // SAFETY: no pointers; the shim's sums are behind a lock.
-    take_message(unsafe { pdarts_profile_start() })?;
-    let result = work();
-    let mut times: Vec<OperationTime> = Vec::new();
-    // SAFETY: `collect` gets the vector that lives here, and is not called afterwards.
-    take_message(unsafe { pdarts_profile_stop(collect, (&raw mut times).cast()) })?;
-    times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    Ok((result, times))
+    profile_between(pdarts_profile_start, pdarts_profile_stop, work)
 }
 
 /// Runs `work` and returns what it returned with the time that a GPU took for each kernel and kind of copy, longest first;
@@ -48,12 +43,21 @@ pub fn profile<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), T
 /// # Errors
 /// When libtorch refuses. One profile at a time: another begun within `work` ends the first.
 pub fn profile_gpu<T>(work: impl FnOnce() -> T) -> Result<(T, Vec<OperationTime>), TorchError> {
-    // SAFETY: no pointers.
-    take_message(unsafe { pdarts_gpu_profile_start() })?;
+    profile_between(pdarts_gpu_profile_start, pdarts_gpu_profile_stop, work)
+}
+
+/// Runs `work` between two of the shim's functions, of which `stop` tells the times.
+fn profile_between<T>(
+    start: Start,
+    stop: Stop,
+    work: impl FnOnce() -> T,
+) -> Result<(T, Vec<OperationTime>), TorchError> {
+    // SAFETY: no pointers; what the shim keeps meanwhile is behind a lock or of this thread.
+    take_message(unsafe { start() })?;
     let result = work();
     let mut times: Vec<OperationTime> = Vec::new();
     // SAFETY: `collect` gets the vector that lives here, and is not called afterwards.
-    take_message(unsafe { pdarts_gpu_profile_stop(collect, (&raw mut times).cast()) })?;
+    take_message(unsafe { stop(collect, (&raw mut times).cast()) })?;
     times.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     Ok((result, times))
 }

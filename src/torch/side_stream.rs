@@ -6,6 +6,8 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 use std::sync::Arc;
 
+use tch::{Cuda, Device};
+
 use super::{TorchError, take_message};
 
 unsafe extern "C" {
@@ -119,6 +121,13 @@ impl Drop for StreamEvent {
     fn drop(&mut self) {
         // SAFETY: given out by the shim, released once.
         unsafe { pdarts_release_event(self.event) };
+    }
+}
+
+/// Waits until `device` has done what it was given, on all of its streams.
+pub fn synchronise(device: Device) {
+    if let Device::Cuda(index) = device {
+        Cuda::synchronize(i64::try_from(index).unwrap_or(0));
     }
 }
 

@@ -11,13 +11,13 @@ use clap::Args;
 use serde::Serialize;
 use tch::{Kind, Tensor};
 
-use super::gpu::synchronise;
 use super::supernet::median;
 use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
+use crate::torch::synchronise;
 use crate::world::{CommunicatorError, Label, Pending, Ranks, ReduceOp, World};
 
 /// Beyond any memory of a rank.

@@ -1,6 +1,6 @@
-//! What a benchmark asks of its GPU, and has to wait for.
+//! What a benchmark tells of its GPU.
 
-use tch::{Cuda, Device};
+use tch::Device;
 
 use crate::torch::{TorchError, peak_gpu_bytes};
 use crate::world::World;
@@ -25,11 +25,4 @@ pub(super) fn gpu_memory_line(peak_gpu_mib: Option<f64>) -> String {
 /// recorded.
 pub(super) fn launches(before: u64, after: u64) -> Option<u64> {
     Some(after.saturating_sub(before)).filter(|&launches| launches > 0)
-}
-
-/// Waits until `device` has done what it was given.
-pub(super) fn synchronise(device: Device) {
-    if let Device::Cuda(index) = device {
-        Cuda::synchronize(i64::try_from(index).unwrap_or(0));
-    }
 }

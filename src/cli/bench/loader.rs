@@ -32,8 +32,8 @@ pub struct LoaderArguments {
     #[arg(long)]
     jitter: bool,
     /// Threads that load.
-    #[arg(long, default_value_t = 1, value_parser = some_threads())]
-    workers: usize,
+    #[arg(long, default_value = "1", value_parser = some_threads())]
+    workers: NonZeroUsize,
     /// Images of a batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     global_batch: u16,
@@ -73,10 +73,8 @@ pub fn run(arguments: &LoaderArguments) -> anyhow::Result<()> {
     let num_images = source.len();
     ensure!(num_images > 0, "{} has no images", arguments.data.display());
     let global_batch = usize::from(arguments.global_batch).min(num_images);
-    let rank_share = RankShare { rank: 0, size: 1 };
-    let sampler = Sampler::sequential(0..u32::try_from(num_images)?, global_batch, rank_share)?;
-    let loader =
-        Loader::new(source, sampler, transform, NonZeroUsize::new(arguments.workers).unwrap_or(NonZeroUsize::MIN));
+    let sampler = Sampler::sequential(0..u32::try_from(num_images)?, global_batch, RankShare::WHOLE)?;
+    let loader = Loader::new(source, sampler, transform, arguments.workers);
     let num_passes = arguments.images.div_ceil(num_images).max(1);
     load(&loader, 0, 1)?;
     let (start, cpu_start) = (Instant::now(), process_seconds());
@@ -85,7 +83,7 @@ pub fn run(arguments: &LoaderArguments) -> anyhow::Result<()> {
     let cpu_ms_per_image = 1e3 * (process_seconds() - cpu_start) / num_loaded as f64;
     let figures = Figures {
         images_per_second,
-        images_per_second_per_worker: images_per_second / arguments.workers as f64,
+        images_per_second_per_worker: images_per_second / arguments.workers.get() as f64,
         cpu_ms_per_image,
         peak_rss_mib: peak_memory_mib()?,
     };

@@ -7,12 +7,11 @@ use clap::Args;
 use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
-use super::gpu::synchronise;
 use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::config::DeviceChoice;
 use crate::plan::MachinePeaks;
-use crate::torch::TorchError;
+use crate::torch::{TorchError, synchronise};
 use crate::world::{DeviceName, World, visible_gpus};
 
 /// How much a run works on.

@@ -8,7 +8,6 @@ use clap::Args;
 use serde::Serialize;
 use tch::Device;
 
-use super::gpu::synchronise;
 use super::supernet::Subject;
 use super::train_step::{Network, StepVariant, TrainSubject};
 use crate::cli::kernels::KernelsArgument;
@@ -17,7 +16,7 @@ use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::{DeviceChoice, StrategyName};
 use crate::search::ForwardMode;
-use crate::torch::{OperationTime, num_layout_copies, profile, profile_gpu};
+use crate::torch::{OperationTime, num_layout_copies, profile, profile_gpu, synchronise};
 use crate::world::{DeviceName, World};
 
 #[derive(Debug, Args)]
@@ -138,7 +137,7 @@ pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
     let head = format!("{}, batch {}, {world}: {wall_ms:.0} ms", steps.name(arguments), arguments.global_batch);
     let (table, foot) = match on_gpu {
         true => gpu_table(rows, arguments.top),
-        false => (cpu_table(rows, arguments.top), String::new()),
+        false => (table("operation", rows, arguments.top, 1), String::new()),
     };
     output::print(format_args!(
         "{head}\n{table}{foot}tensors that kernels copied into channels-last memory: {copies}"
@@ -146,10 +145,11 @@ pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cpu_table(rows: Vec<Row>, top: usize) -> Table {
-    let mut table = Table::new(&[&["operation", "ms", "calls", "share"]]);
+/// The first rows, of each a `what`, with so many decimals of a millisecond.
+fn table(what: &str, rows: Vec<Row>, top: usize, decimals: usize) -> Table {
+    let mut table = Table::new(&[&[what, "ms", "calls", "share"]]);
     for Row { operation, ms, calls, share_percent } in rows.into_iter().take(top) {
-        table.row([operation, format!("{ms:.1}"), format!("{calls:.0}"), format!("{share_percent:.1} %")]);
+        table.row([operation, format!("{ms:.decimals$}"), format!("{calls:.0}"), format!("{share_percent:.1} %")]);
     }
     table
 }
@@ -158,16 +158,12 @@ fn cpu_table(rows: Vec<Row>, top: usize) -> Table {
 fn gpu_table(rows: Vec<Row>, top: usize) -> (Table, String) {
     let total_ms: f64 = rows.iter().map(|row| row.ms).sum();
     let num_calls: f64 = rows.iter().map(|row| row.calls).sum();
-    let mut table = Table::new(&[&["kernel", "ms", "calls", "share"]]);
-    for Row { operation, ms, calls, share_percent } in by_short_names(rows).into_iter().take(top) {
-        table.row([operation, format!("{ms:.3}"), format!("{calls:.0}"), format!("{share_percent:.1} %")]);
-    }
     let foot = format!(
         "the GPU computes for {total_ms:.1} ms of the step, in {num_calls:.0} kernels and copies\n\
          kernels that differ in template arguments are one line; --json has each\n\
          every kernel was launched by itself: no CUDA graphs are replayed here\n"
     );
-    (table, foot)
+    (table("kernel", by_short_names(rows), top, 3), foot)
 }
 
 fn rows(times: &[OperationTime], num_steps: f64) -> Vec<Row> {

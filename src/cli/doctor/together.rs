@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tch::{Cuda, Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::Check;
 use super::checks::Machine;
 use crate::cli::error::one_line;
 use crate::config::{CommunicatorChoice, DeviceChoice};
+use crate::torch::synchronise;
 use crate::world::{
     DeviceName, Label, Pending, Ranks, ReduceOp, ThreadBound, World, WorldError, hostname, launcher, linked_mpi,
     mpi_library,
@@ -145,10 +146,4 @@ fn time_all_reduce(world: &World) -> anyhow::Result<f64> {
         anyhow::ensure!(num_wrong == 0, "{num_wrong} of {NUM_ELEMENTS} sums are wrong");
     }
     Ok(fastest)
-}
-
-fn synchronise(device: Device) {
-    if let Device::Cuda(index) = device {
-        Cuda::synchronize(i64::try_from(index).unwrap_or(0));
-    }
 }

@@ -17,7 +17,7 @@ use crate::cli::run_arguments::{RunPlace, Standing};
 use crate::config::validate_seeds;
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
-use crate::run::{RunDirectory, RunError, SeedsFile, write_json_atomic};
+use crate::run::{RunDirectory, RunError, SEEDS_FILE, SeedsFile, write_json_atomic};
 use crate::trainer::Signal;
 use crate::world::Label;
 
@@ -65,7 +65,7 @@ fn refuse_changes(call: &Call) -> anyhow::Result<()> {
     match run.config.is_none() && run.overrides.is_empty() {
         true => Ok(()),
         false => Err(UsageError::new(anyhow!(
-            "--config and --set cannot change trainings of several seeds: leave them out, they go on as in seeds.json"
+            "--config and --set cannot change trainings of several seeds: leave them out, they go on as in {SEEDS_FILE}"
         ))
         .into()),
     }

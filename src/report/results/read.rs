@@ -171,8 +171,7 @@ fn warn_left_out(root: &Path, fact: &str) {
 
 /// Whether it is a run that has not ended, or failed: these have no summary.
 fn has_not_ended(root: &Path) -> bool {
-    let is_run = || matches!(FolderKind::of(root), FolderKind::Search | FolderKind::Training | FolderKind::Seeds);
-    let is_such = !root.join("summary.json").exists() && is_run();
+    let is_such = !root.join("summary.json").exists() && FolderKind::of(root).is_run();
     if is_such {
         warn_left_out(root, "has not ended");
     }
