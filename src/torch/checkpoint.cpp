@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "autograd_function.h"
 #include "guarded.h"
 #include "shim.h"
 
@@ -142,18 +143,16 @@ public:
     const variable_list inputs = tensors.slice(0, tensors.size() - part->parameters.size()).vec();
     const auto circumstances = c10::make_intrusive<Circumstances>(inputs[0].device());
     context->save_for_backward(inputs);
-    context->saved_data["part"] = c10::IValue::make_capsule(part);
-    context->saved_data["circumstances"] = c10::IValue::make_capsule(circumstances);
+    save_object(*context, "part", part);
+    save_object(*context, "circumstances", circumstances);
     const AutocastScope autocast(circumstances->autocast);
     return part->compute(inputs);
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "checkpoint: its gradient cannot be differentiated; call backward without create_graph");
-    const auto part = c10::static_intrusive_pointer_cast<Part>(context->saved_data["part"].toCapsule());
-    const auto circumstances =
-        c10::static_intrusive_pointer_cast<Circumstances>(context->saved_data["circumstances"].toCapsule());
+    refuse_double_backward("checkpoint");
+    const auto part = saved_object<Part>(*context, "part");
+    const auto circumstances = saved_object<Circumstances>(*context, "circumstances");
     // Cut off from what computed them.
     variable_list inputs, wanted;
     std::vector<size_t> positions;

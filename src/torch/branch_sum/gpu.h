@@ -2,6 +2,7 @@
 #pragma once
 #include <c10/core/DeviceGuard.h>
 
+#include "../autograd_function.h"
 #include "../cuda/backend.h"
 #include "cuda.h"
 #include "plan.h"
@@ -70,14 +71,13 @@ public:
     variable_list saved = kept(*plan, std::move(inputs));
     saved.push_back(statistics);
     context->save_for_backward(std::move(saved));
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    save_object(*context, "plan", plan);
     return sum;
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "sum of branches: its gradient cannot be differentiated; call backward without create_graph");
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    refuse_double_backward("sum of branches");
+    const auto plan = saved_object<Plan>(*context, "plan");
     const variable_list saved = context->get_saved_variables();
     const Tensor gradient = dense(gradients[0]);
     const c10::DeviceGuard guard(gradient.device());

@@ -6,6 +6,7 @@
 // else is composed of libtorch's operations.
 #include <ATen/record_function.h>
 
+#include "../autograd_function.h"
 #include "../guarded.h"
 #include "../kernel_choice.h"
 #include "../sync_batch_norm/normalise.h"
@@ -25,14 +26,13 @@ public:
     const Tensor sum = with_storage_type(
         inputs[0].scalar_type(), [&]<typename S>() { return branch_sum::forward<S>(*plan, inputs); });
     context->save_for_backward(kept(*plan, std::move(inputs)));
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    save_object(*context, "plan", plan);
     return sum;
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "sum of branches: its gradient cannot be differentiated; call backward without create_graph");
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    refuse_double_backward("sum of branches");
+    const auto plan = saved_object<Plan>(*context, "plan");
     const variable_list saved = context->get_saved_variables();
     const Tensor gradient = as_pixels(gradients[0]);
     std::vector<Wanted> wanted;

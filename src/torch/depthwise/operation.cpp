@@ -8,6 +8,7 @@
 
 #include <ATen/record_function.h>
 
+#include "../autograd_function.h"
 #include "../guarded.h"
 #include "../kernel_choice.h"
 #include "../shim.h"
@@ -90,8 +91,7 @@ public:
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext *context,
                                                  torch::autograd::variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "relu_depthwise: its gradient cannot be differentiated; call backward without create_graph");
+    refuse_double_backward("relu_depthwise");
     const auto saved = context->get_saved_variables();
     const Tensor &x = saved[0], &weight = saved[1];
     const Shape shape =

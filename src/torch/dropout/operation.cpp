@@ -4,6 +4,7 @@
 #include <c10/core/DeviceGuard.h>
 
 #include "../activations.h"
+#include "../autograd_function.h"
 #include "../cuda/backend.h"
 #include "../graph/graph.h"
 #include "../guarded.h"
@@ -30,7 +31,7 @@ public:
     const auto plan = c10::make_intrusive<Plan>();
     plan->draw = graph::next_draw(probability);
     const Tensor x = without_gaps(input);
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    save_object(*context, "plan", plan);
     context->saved_data["strides"] = x.strides().vec();
     const c10::DeviceGuard guard(x.device());
     variable_list ys;
@@ -47,7 +48,7 @@ public:
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    const auto plan = saved_object<Plan>(*context, "plan");
     const auto strides = context->saved_data["strides"].toIntVector();
     for (Tensor &gradient : gradients) {
       if (gradient.strides() != at::IntArrayRef(strides)) {

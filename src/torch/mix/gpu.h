@@ -3,15 +3,13 @@
 #pragma once
 #include <c10/core/DeviceGuard.h>
 
+#include "../autograd_function.h"
 #include "../cuda/backend.h"
 #include "cuda.h"
 #include "plan.h"
 
 namespace pdarts::mix {
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 // Whether the kernels have room for a call, whose statistics must be those of this rank alone.
 bool fits_gpu(const Plan &plan) {
@@ -118,7 +116,6 @@ GpuGradients gpu_backward(const cuda::Table<S> &table, cuda::Stream stream, cons
   return results;
 }
 
-// Adds to sums in place, which gives backward the gradients of all nodes at once and passes them on untouched.
 class GpuMix : public torch::autograd::Function<GpuMix> {
 public:
   // One sum for each of the plan's nodes.
@@ -130,42 +127,26 @@ public:
       saved.push_back(dense(y));
     }
     const c10::DeviceGuard guard(weights.device());
-    variable_list sums;
-    auto existing = tensors.begin();
-    for (const bool is_new : plan->is_new) {
-      sums.push_back(is_new ? new_activations(saved[0], plan->channels, weights.scalar_type()) : *existing++);
-    }
+    const variable_list sums = begin_sums(*plan, tensors, saved[0], weights.scalar_type());
     Tensor statistics;
     with_storage_type(saved[0].scalar_type(), [&]<typename S>() {
       statistics = gpu_forward(cuda::table<S>(), cuda::current_stream(weights), *plan, saved, weights, sums);
     });
-    context->mark_dirty({tensors.begin(), existing});
     saved.push_back(weights);
     saved.push_back(statistics);
-    context->save_for_backward(std::move(saved));
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
-    context->set_materialize_grads(false);
+    keep_for_backward(*context, tensors, plan, std::move(saved));
     return sums;
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "mix: its gradient cannot be differentiated; call backward without create_graph");
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    refuse_double_backward("mix");
+    const auto plan = saved_object<Plan>(*context, "plan");
     const Inputs inputs(*plan);
     const variable_list saved = context->get_saved_variables();
     const TensorList ys = TensorList(saved).slice(0, inputs.num_branches);
     const Tensor &weights = saved[inputs.num_branches], &statistics = saved[inputs.num_branches + 1];
     const c10::DeviceGuard guard(weights.device());
-    variable_list results(inputs.size() + 1); // and the plan's, undefined
-    auto existing = results.begin();
-    for (int64_t node = 0; node < plan->num_nodes(); ++node) {
-      gradients[node] = gradients[node].defined() ? dense(gradients[node]) : Tensor();
-      if (!plan->is_new[node]) {
-        // Dense, so that earlier calls on this node need not copy it again.
-        *existing++ = gradients[node];
-      }
-    }
+    variable_list results = begin_results(*plan, gradients, dense);
     const bool want_weights = context->needs_input_grad(inputs.weights());
     const std::vector<bool> want_branch = inputs.wanted_branches(*context);
     with_storage_type(ys[0].scalar_type(), [&]<typename S>() {

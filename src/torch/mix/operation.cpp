@@ -6,6 +6,7 @@
 // composed of libtorch's operations.
 #include <ATen/record_function.h>
 
+#include "../autograd_function.h"
 #include "../guarded.h"
 #include "../kernel_choice.h"
 #include "../sync_batch_norm/normalise.h"
@@ -16,55 +17,34 @@
 namespace pdarts::mix {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-using PlanPointer = c10::intrusive_ptr<Plan>;
-
-// Adds to sums in place, which gives backward the gradients of all nodes at once and passes them on untouched.
 class Mix : public torch::autograd::Function<Mix> {
 public:
   // One sum for each of the plan's nodes.
-  static variable_list forward(AutogradContext *context, TensorList tensors, PlanPointer plan) {
+  static variable_list forward(AutogradContext *context, TensorList tensors, c10::intrusive_ptr<Plan> plan) {
     const Inputs inputs(*plan);
     const Tensor weights = tensors[inputs.weights()].contiguous();
     variable_list ys;
     for (const Tensor &y : tensors.slice(inputs.branch(0))) {
       ys.push_back(as_pixels(y));
     }
-    variable_list sums;
-    auto existing = tensors.begin();
-    for (const bool is_new : plan->is_new) {
-      sums.push_back(is_new ? new_activations(ys[0], plan->channels, weights.scalar_type()) : *existing++);
-    }
+    const variable_list sums = begin_sums(*plan, tensors, ys[0], weights.scalar_type());
     with_storage_type(ys[0].scalar_type(), [&]<typename S>() {
       take_statistics<S>("mix", *plan, ys);
       add_to_sums<S>(*plan, ys, weights, sums);
     });
-    context->mark_dirty({tensors.begin(), existing});
     ys.push_back(weights);
-    context->save_for_backward(ys);
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
-    context->set_materialize_grads(false);
+    keep_for_backward(*context, tensors, plan, std::move(ys));
     return sums;
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "mix: its gradient cannot be differentiated; call backward without create_graph");
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    refuse_double_backward("mix");
+    const auto plan = saved_object<Plan>(*context, "plan");
     const Inputs inputs(*plan);
     variable_list ys = context->get_saved_variables();
     const Tensor weights = ys.back();
     ys.pop_back();
-    variable_list results(inputs.size() + 1); // and the plan's, undefined
-    auto existing = results.begin();
-    for (int64_t node = 0; node < plan->num_nodes(); ++node) {
-      gradients[node] = gradients[node].defined() ? as_pixels(gradients[node]) : Tensor();
-      if (!plan->is_new[node]) {
-        // As pixels, so that earlier calls on this node need not copy it again.
-        *existing++ = gradients[node];
-      }
-    }
+    variable_list results = begin_results(*plan, gradients, as_pixels);
     const bool want_weights = context->needs_input_grad(inputs.weights());
     const std::vector<bool> want_branch = inputs.wanted_branches(*context);
     with_storage_type(ys[0].scalar_type(), [&]<typename S>() {

@@ -1,5 +1,6 @@
 // What the passes of operation.cpp share: the description of a call.
 #pragma once
+#include "../autograd_function.h"
 #include "../channelwise/statistics.h"
 #include "../shim.h"
 
@@ -11,6 +12,8 @@ namespace {
 using namespace channelwise;
 using at::TensorList;
 using torch::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 // One operation on its edges. Its output `y` is [N, E * C, H, W] with a block of channels for each edge, or
 // [N, C, H, W] for all of them.
@@ -58,7 +61,7 @@ struct Inputs {
   size_t size() const { return branch(num_branches); }
 
   // Of which branches backward wants the gradient.
-  std::vector<bool> wanted_branches(torch::autograd::AutogradContext &context) const {
+  std::vector<bool> wanted_branches(AutogradContext &context) const {
     std::vector<bool> wanted;
     for (size_t index = 0; index < num_branches; ++index) {
       wanted.push_back(context.needs_input_grad(branch(index)));
@@ -66,6 +69,40 @@ struct Inputs {
     return wanted;
   }
 };
+
+// A sum for each of the plan's nodes: those among `tensors` that go on, and new ones beside the outputs `y`.
+variable_list begin_sums(const Plan &plan, TensorList tensors, const Tensor &y, at::ScalarType type) {
+  variable_list sums;
+  auto existing = tensors.begin();
+  for (const bool is_new : plan.is_new) {
+    sums.push_back(is_new ? new_activations(y, plan.channels, type) : *existing++);
+  }
+  return sums;
+}
+
+// Keeps what backward needs of a call that has added to its sums in place, which gives it the gradients of all nodes at once,
+// undefined where zero.
+void keep_for_backward(AutogradContext &context, TensorList tensors, c10::intrusive_ptr<Plan> plan, variable_list saved) {
+  context.mark_dirty(tensors.slice(0, Inputs(*plan).num_sums).vec());
+  context.save_for_backward(std::move(saved));
+  save_object(context, "plan", std::move(plan));
+  context.set_materialize_grads(false);
+}
+
+// The results of backward with the gradients of the sums that go on, which pass untouched. `gradients` get the layout that
+// kernels read, so that earlier calls on the same nodes need not copy them again.
+template <typename Layout>
+variable_list begin_results(const Plan &plan, variable_list &gradients, const Layout &layout) {
+  variable_list results(Inputs(plan).size() + 1); // and the plan's, undefined
+  auto existing = results.begin();
+  for (int64_t node = 0; node < plan.num_nodes(); ++node) {
+    gradients[node] = gradients[node].defined() ? layout(gradients[node]) : Tensor();
+    if (!plan.is_new[node]) {
+      *existing++ = gradients[node];
+    }
+  }
+  return results;
+}
 
 } // namespace
 } // namespace pdarts::mix

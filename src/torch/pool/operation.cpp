@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../activations.h"
+#include "../autograd_function.h"
 #include "../cuda/backend.h"
 #include "../guarded.h"
 #include "../instruction_set.h"
@@ -192,8 +193,7 @@ void save_shape(AutogradContext *context, const Tensor &x, int64_t stride) {
 
 // The same in backward.
 Shape saved_shape(AutogradContext *context, const char *name) {
-  TORCH_CHECK(!at::GradMode::is_enabled(), name,
-              ": its gradient cannot be differentiated; call backward without create_graph");
+  refuse_double_backward(name);
   return shape_of(context->saved_data["sizes"].toIntVector(), context->saved_data["stride"].toInt());
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include <c10/core/DeviceGuard.h>
 
+#include "../autograd_function.h"
 #include "../cuda/backend.h"
 #include "backward.h"
 
@@ -286,14 +287,13 @@ public:
       return gpu_forward<S>(calls);
     });
     context->save_for_backward(std::move(saved));
-    context->saved_data["calls"] = c10::IValue::make_capsule(described);
+    save_object(*context, "calls", described);
     return outputs;
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "separable convolution: its gradient cannot be differentiated; call backward without create_graph");
-    const auto described = c10::static_intrusive_pointer_cast<GpuCalls>(context->saved_data["calls"].toCapsule());
+    refuse_double_backward("separable convolution");
+    const auto described = saved_object<GpuCalls>(*context, "calls");
     const variable_list saved = context->get_saved_variables();
     const c10::DeviceGuard guard(saved[0].device());
     std::vector<GpuCall> calls;

@@ -9,6 +9,7 @@
 
 #include <ATen/record_function.h>
 
+#include "../autograd_function.h"
 #include "../guarded.h"
 #include "../kernel_choice.h"
 #include "../sync_batch_norm/normalise.h"
@@ -44,14 +45,13 @@ public:
                                    inputs.norm_weight, inputs.norm_bias);
     });
     context->save_for_backward(saved);
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    save_object(*context, "plan", plan);
     return y;
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "separable convolution: its gradient cannot be differentiated; call backward without create_graph");
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    refuse_double_backward("separable convolution");
+    const auto plan = saved_object<Plan>(*context, "plan");
     const variable_list saved = context->get_saved_variables();
     const Inputs inputs(saved);
     const bool affine = inputs.norm_weight.defined();

@@ -9,6 +9,7 @@
 
 #include <ATen/OpMathType.h>
 
+#include "../autograd_function.h"
 #include "../channelwise/batch_norm.h"
 #include "reduction.h"
 
@@ -108,15 +109,14 @@ public:
     }
     saved.push_back(count);
     context->save_for_backward(saved);
-    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    save_object(*context, "plan", plan);
     context->set_materialize_grads(false);
     return outputs;
   }
 
   static variable_list backward(AutogradContext *context, variable_list gradients) {
-    TORCH_CHECK(!at::GradMode::is_enabled(),
-                "BatchNorm over all ranks: its gradient cannot be differentiated; call backward without create_graph");
-    const auto plan = c10::static_intrusive_pointer_cast<Plan>(context->saved_data["plan"].toCapsule());
+    refuse_double_backward("BatchNorm over all ranks");
+    const auto plan = saved_object<Plan>(*context, "plan");
     const variable_list all = context->get_saved_variables();
     const std::vector<Saved> layers = saved_of(*plan, all);
     variable_list results(plan->places.back().end() + 1); // and the plan's, undefined
