@@ -42,7 +42,7 @@ fn losses(precision: Precision) -> Vec<f64> {
         let mode = ForwardMode::training(0.0);
         let alphas = state.alpha_step(&mut (&batch).into(), mode).unwrap();
         let weights = state.weight_step(&mut (&batch).into(), 0.005, mode).unwrap();
-        losses.extend([alphas, weights].map(|result| result.loss.double_value(&[])));
+        losses.extend([alphas, weights].map(|result| result.mean_loss().unwrap()));
     }
     losses
 }

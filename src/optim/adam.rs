@@ -4,8 +4,8 @@
 
 use tch::{Tensor, no_grad};
 
-use super::moments::Moments;
-use super::{FlatParameters, MomentOptions, Optimizer, ParameterGroups, WeightDecay};
+use super::moments::{MomentCorrections, Moments};
+use super::{FlatParameters, MomentOptions, Optimizer, ParameterGroups, StepNumbers, WeightDecay};
 use crate::torch::TorchError;
 
 /// Where weight decay acts.
@@ -41,19 +41,24 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
+    fn begin_step(&mut self, learning_rate: f64) -> StepNumbers {
+        let MomentCorrections { first, root_of_second } = self.moments.begin_step();
+        vec![learning_rate, learning_rate / first, root_of_second]
+    }
+
+    fn move_parameters(&self, parameters: &FlatParameters, numbers: &Tensor) -> Result<(), TorchError> {
         no_grad(|| {
+            let [learning_rate, factor, root_correction] = [0, 1, 2].map(|number| numbers.f_select(0, number));
             let mut values = parameters.values().shallow_clone();
             let decay = self.decay.of(&values)?;
             match self.decays {
                 AdamDecay::Gradient => self.moments.update(&parameters.gradients().f_add(&decay)?)?,
                 AdamDecay::Values => {
-                    let _ = values.f_sub_(&decay.f_mul_scalar(learning_rate)?)?;
+                    let _ = values.f_sub_(&decay.f_mul(&learning_rate?)?)?;
                     self.moments.update(parameters.gradients())?;
                 }
             }
-            let factor = learning_rate / self.moments.first_correction();
-            let _ = values.f_sub_(&self.moments.direction()?.f_mul_scalar(factor)?)?;
+            let _ = values.f_sub_(&self.moments.direction(&root_correction?)?.f_mul(&factor?)?)?;
             Ok(())
         })
     }

@@ -25,17 +25,23 @@ impl Ema {
         Ok(Self { decay, averages, num_updates: 0 })
     }
 
-    /// Moves each average towards its buffer: by `1 - decay`, or by more while few steps have been made.
+    /// Counts one more update, and says by which share of the way it moves the averages: `1 - decay`, or more while few
+    /// updates have been made.
+    pub fn begin_update(&mut self) -> f64 {
+        self.num_updates += 1;
+        let updates = self.num_updates as f64;
+        1.0 - self.decay.min((1.0 + updates) / (10.0 + updates))
+    }
+
+    /// Moves each average towards its buffer by `share` of the way, a scalar on their device: always the same work.
     ///
     /// # Errors
     /// When libtorch refuses.
-    pub fn update(&mut self, buffers: &[&Tensor]) -> Result<(), TorchError> {
-        self.num_updates += 1;
-        let steps = self.num_updates as f64;
-        let decay = self.decay.min((1.0 + steps) / (10.0 + steps));
+    pub fn move_averages(&self, buffers: &[&Tensor], share: &Tensor) -> Result<(), TorchError> {
         no_grad(|| {
             for (average, buffer) in self.averages.iter().zip(buffers) {
-                let _ = average.shallow_clone().f_lerp_(buffer, 1.0 - decay)?;
+                let share = share.f_to_kind(buffer.kind())?;
+                let _ = average.shallow_clone().f_lerp_tensor_(buffer, &share)?;
             }
             Ok(())
         })
@@ -84,7 +90,8 @@ mod tests {
         let _ = value.fill_(1.0);
         let mut expected = 0.0;
         for step in 1..=200 {
-            ema.update(&[&value]).unwrap();
+            let share = Tensor::from(ema.begin_update());
+            ema.move_averages(&[&value], &share).unwrap();
             let decay = f64::min(0.9, (1.0 + f64::from(step)) / (10.0 + f64::from(step)));
             expected = decay * expected + (1.0 - decay);
             assert!((ema.averages()[0].double_value(&[0]) - expected).abs() < 1e-12);

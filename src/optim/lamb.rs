@@ -6,9 +6,9 @@
 
 use tch::{Tensor, no_grad};
 
-use super::moments::Moments;
+use super::moments::{MomentCorrections, Moments};
 use super::segments::{Segments, trust_where};
-use super::{FlatParameters, MomentOptions, Optimizer, ParameterGroups, WeightDecay};
+use super::{FlatParameters, MomentOptions, Optimizer, ParameterGroups, StepNumbers, WeightDecay};
 use crate::torch::TorchError;
 
 /// The optimizer of one set of flat parameters.
@@ -41,16 +41,23 @@ impl Lamb {
 }
 
 impl Optimizer for Lamb {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
+    fn begin_step(&mut self, learning_rate: f64) -> StepNumbers {
+        let MomentCorrections { first, root_of_second } = self.moments.begin_step();
+        vec![learning_rate, first, root_of_second]
+    }
+
+    fn move_parameters(&self, parameters: &FlatParameters, numbers: &Tensor) -> Result<(), TorchError> {
         no_grad(|| {
+            let [learning_rate, first_correction, root_correction] =
+                [0, 1, 2].map(|number| numbers.f_select(0, number));
             let mut values = parameters.values().shallow_clone();
             self.moments.update(parameters.gradients())?;
-            let direction = self.moments.direction()?.f_div_scalar(self.moments.first_correction())?;
+            let direction = self.moments.direction(&root_correction?)?.f_div(&first_correction?)?;
             let step = direction.f_add(&self.decay.of(&values)?)?;
             let norms = [self.segments.norms(&values)?, self.segments.norms(&step)?];
             let ratios = trust_where(&norms[0].f_div(&norms[1])?, &self.adapts, [&norms[0], &norms[1]])?;
             self.segments.scale(&step, &ratios)?;
-            let _ = values.f_sub_(&step.f_mul_scalar(learning_rate)?)?;
+            let _ = values.f_sub_(&step.f_mul(&learning_rate?)?)?;
             Ok(())
         })
     }

@@ -7,7 +7,7 @@
 use tch::{TchError, Tensor, no_grad};
 
 use super::segments::{Segments, trust_where};
-use super::{FlatParameters, Optimizer, ParameterGroups, WeightDecay};
+use super::{FlatParameters, Optimizer, ParameterGroups, StepNumbers, WeightDecay};
 use crate::torch::TorchError;
 
 /// What does not change over a run.
@@ -68,17 +68,22 @@ impl Lars {
 }
 
 impl Optimizer for Lars {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
+    fn begin_step(&mut self, learning_rate: f64) -> StepNumbers {
+        vec![learning_rate]
+    }
+
+    fn move_parameters(&self, parameters: &FlatParameters, numbers: &Tensor) -> Result<(), TorchError> {
         let LarsOptions { momentum, nesterov, .. } = self.options;
         no_grad(|| {
-            let mut values = parameters.values().shallow_clone();
+            let learning_rate = numbers.f_select(0, 0)?;
+            let (mut values, mut average) = (parameters.values().shallow_clone(), self.momentum.shallow_clone());
             let gradient = parameters.gradients().f_add(&self.decay.of(&values)?)?;
             self.segments.scale(&gradient, &self.trust_ratios(parameters)?)?;
-            let _ = self.momentum.f_mul_scalar_(momentum)?;
-            let _ = self.momentum.f_add_(&gradient)?;
+            let _ = average.f_mul_scalar_(momentum)?;
+            let _ = average.f_add_(&gradient)?;
             let step = match nesterov {
-                true => gradient.f_add(&self.momentum.f_mul_scalar(momentum)?)?.f_mul_scalar(learning_rate)?,
-                false => self.momentum.f_mul_scalar(learning_rate)?,
+                true => gradient.f_add(&average.f_mul_scalar(momentum)?)?.f_mul(&learning_rate)?,
+                false => average.f_mul(&learning_rate)?,
             };
             let _ = values.f_sub_(&step)?;
             Ok(())

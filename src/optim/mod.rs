@@ -32,7 +32,7 @@ pub use groups::{ParameterGroup, ParameterGroups, WeightDecay};
 pub use lamb::Lamb;
 pub use lars::{Lars, LarsOptions};
 pub use moments::MomentOptions;
-pub use optimizer::Optimizer;
+pub use optimizer::{Optimizer, StepNumbers};
 pub use schedule::{
     AuthorsLinear, Constant, Cosine, CoursePlace, LearningRate, Polynomial, Schedule, StepDecay, Stretch, WarmUp,
     batch_factor,

@@ -24,6 +24,14 @@ pub(super) struct Moments {
     num_steps: u64,
 }
 
+/// What the averages are divided by, for they began with zeros.
+pub(super) struct MomentCorrections {
+    /// Share of the first moment that is not the zeros it began with.
+    pub first: f64,
+    /// Root of that share of the second moment.
+    pub root_of_second: f64,
+}
+
 const STEPS: &str = "steps";
 
 impl Moments {
@@ -32,31 +40,29 @@ impl Moments {
         Ok(Self { options, first: zeros()?, second: zeros()?, num_steps: 0 })
     }
 
-    /// Takes the gradient of one more step.
-    pub fn update(&mut self, gradient: &Tensor) -> Result<(), TchError> {
-        let MomentOptions { beta1, beta2, .. } = self.options;
+    /// Counts one more step, which is that of these corrections.
+    pub fn begin_step(&mut self) -> MomentCorrections {
         self.num_steps += 1;
-        let _ = self.first.f_mul_scalar_(beta1)?;
-        let _ = self.first.f_add_(&gradient.f_mul_scalar(1.0 - beta1)?)?;
-        let _ = self.second.f_mul_scalar_(beta2)?;
-        let _ = self.second.f_add_(&gradient.f_square()?.f_mul_scalar(1.0 - beta2)?)?;
+        let share = |beta: f64| 1.0 - beta.powf(self.num_steps as f64);
+        MomentCorrections { first: share(self.options.beta1), root_of_second: share(self.options.beta2).sqrt() }
+    }
+
+    /// Takes the gradient of the step.
+    pub fn update(&self, gradient: &Tensor) -> Result<(), TchError> {
+        let MomentOptions { beta1, beta2, .. } = self.options;
+        let (mut first, mut second) = (self.first.shallow_clone(), self.second.shallow_clone());
+        let _ = first.f_mul_scalar_(beta1)?;
+        let _ = first.f_add_(&gradient.f_mul_scalar(1.0 - beta1)?)?;
+        let _ = second.f_mul_scalar_(beta2)?;
+        let _ = second.f_add_(&gradient.f_square()?.f_mul_scalar(1.0 - beta2)?)?;
         Ok(())
     }
 
-    /// The first moment over the root of the second. Only the second is corrected for the zeros that the averages began
-    /// with: the first is yet to be divided by [`Moments::first_correction`].
-    pub fn direction(&self) -> Result<Tensor, TchError> {
-        let root = self.second.f_sqrt()?.f_div_scalar(self.correction(self.options.beta2).sqrt())?;
+    /// The first moment over the root of the second, which is corrected by `root_of_second`, a scalar. The first is yet to be
+    /// divided by its own correction.
+    pub fn direction(&self, root_of_second: &Tensor) -> Result<Tensor, TchError> {
+        let root = self.second.f_sqrt()?.f_div(root_of_second)?;
         self.first.f_div(&root.f_add_scalar(self.options.epsilon)?)
-    }
-
-    /// Share of the first moment that is not the zeros it began with.
-    pub fn first_correction(&self) -> f64 {
-        self.correction(self.options.beta1)
-    }
-
-    fn correction(&self, beta: f64) -> f64 {
-        1.0 - beta.powf(self.num_steps as f64)
     }
 
     /// See [`super::Optimizer::state`].

@@ -5,7 +5,7 @@
 
 use tch::{Tensor, no_grad};
 
-use super::{FlatParameters, Optimizer, ParameterGroups, WeightDecay};
+use super::{FlatParameters, Optimizer, ParameterGroups, StepNumbers, WeightDecay};
 use crate::torch::TorchError;
 
 /// What does not change over a run.
@@ -42,19 +42,24 @@ impl Sgd {
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, parameters: &FlatParameters, learning_rate: f64) -> Result<(), TorchError> {
+    fn begin_step(&mut self, learning_rate: f64) -> StepNumbers {
+        vec![learning_rate]
+    }
+
+    fn move_parameters(&self, parameters: &FlatParameters, numbers: &Tensor) -> Result<(), TorchError> {
         let SgdOptions { momentum, nesterov } = self.options;
         no_grad(|| {
-            let mut values = parameters.values().shallow_clone();
-            let _ = self.momentum.f_mul_scalar_(momentum)?;
+            let learning_rate = numbers.f_select(0, 0)?;
+            let (mut values, mut average) = (parameters.values().shallow_clone(), self.momentum.shallow_clone());
+            let _ = average.f_mul_scalar_(momentum)?;
             let step = if nesterov {
                 let gradient = parameters.gradients().f_add(&self.decay.of(&values)?)?;
-                let _ = self.momentum.f_add_(&gradient)?;
-                gradient.f_add(&self.momentum.f_mul_scalar(momentum)?)?.f_mul_scalar(learning_rate)?
+                let _ = average.f_add_(&gradient)?;
+                gradient.f_add(&average.f_mul_scalar(momentum)?)?.f_mul(&learning_rate)?
             } else {
-                let _ = self.momentum.f_add_(parameters.gradients())?;
-                let _ = self.momentum.f_add_(&self.decay.of(&values)?)?;
-                self.momentum.f_mul_scalar(learning_rate)?
+                let _ = average.f_add_(parameters.gradients())?;
+                let _ = average.f_add_(&self.decay.of(&values)?)?;
+                average.f_mul(&learning_rate)?
             };
             let _ = values.f_sub_(&step)?;
             Ok(())

@@ -4,13 +4,14 @@ use std::hash::Hash;
 
 use tch::Tensor;
 
-use super::replay::{Passed, Replays};
+use super::replay::Replays;
+use super::tally::{ForwardResult, StepSums};
 use super::{ImageBatch, StepImages, StepResult, TrainError};
 use crate::optim::FlatParameters;
 use crate::torch::TorchError;
 use crate::world::{World, activity};
 
-/// One kind of pass over images and targets.
+/// One kind of pass over images.
 pub(super) struct Pass<'a, K> {
     /// What was recorded of such passes.
     pub replays: &'a mut Replays<K>,
@@ -20,6 +21,23 @@ pub(super) struct Pass<'a, K> {
     pub probability: f64,
     /// What they compute gradients of.
     pub trained: &'a [&'a FlatParameters],
+    /// What they add to.
+    pub sums: &'a StepSums,
+}
+
+/// Images of a part of a step, and what the loss compares with.
+pub(super) struct PassInputs {
+    pub images: Tensor,
+    /// The right answers.
+    pub labels: Tensor,
+    /// What the network should say instead, where that is not the labels.
+    pub targets: Option<Tensor>,
+}
+
+impl From<&ImageBatch> for PassInputs {
+    fn from(batch: &ImageBatch) -> Self {
+        Self { images: batch.images.shallow_clone(), labels: batch.labels.shallow_clone(), targets: None }
+    }
 }
 
 /// Adds up the gradients of the mean loss of `images`, part by part; calls `arm` before the backward pass that completes it, or
@@ -31,45 +49,42 @@ pub(super) struct Pass<'a, K> {
 pub(super) fn forward_backward<K: Copy + Eq + Hash>(
     images: &mut StepImages<'_>,
     pass: Pass<'_, K>,
-    prepare: impl Fn(&ImageBatch) -> Result<[Tensor; 2], TrainError>,
-    forward: impl Fn(&Tensor, &Tensor) -> Result<Passed, TrainError>,
+    prepare: impl Fn(&ImageBatch) -> Result<PassInputs, TrainError>,
+    forward: impl Fn(&Tensor, &Tensor) -> Result<ForwardResult, TrainError>,
     arm: impl Fn(),
 ) -> Result<StepResult, TrainError> {
-    let Pass { replays, kind, probability, trained } = pass;
+    let Pass { replays, kind, probability, trained, sums } = pass;
     let num_parts = images.num_parts();
-    let mut results = Vec::with_capacity(num_parts);
+    sums.clear()?;
+    let mut num_images = 0;
     for index in 0..num_parts {
-        let part = images.part(index)?;
-        let [inputs, targets] = prepare(&part)?;
+        let PassInputs { images, labels, targets } = prepare(&images.part(index)?)?;
+        let inputs: Vec<&Tensor> = [&images, &labels].into_iter().chain(&targets).collect();
         let arms_before = index + 1 == num_parts && !replays.is_on();
         let arms_after = index + 1 == num_parts && !arms_before;
         let computed = |inputs: &[&Tensor]| {
             let span = activity::phase("forward");
-            let Passed { loss, logits } = forward(inputs[0], inputs[1])?;
+            let (images, labels) = (inputs[0], inputs[1]);
+            let result = forward(images, inputs.get(2).unwrap_or(&labels))?;
             drop(span);
             if arms_before {
                 arm();
             }
-            let _span = activity::phase("backward");
-            let loss = if num_parts == 1 { loss } else { loss.f_div_scalar(num_parts as f64)? };
-            backward(&loss, trained)?;
-            Ok(Passed { loss: loss.f_detach()?, logits: logits.f_detach()? })
+            let span = activity::phase("backward");
+            match num_parts {
+                1 => backward(&result.loss, trained)?,
+                _ => backward(&result.loss.f_div_scalar(num_parts as f64)?, trained)?,
+            }
+            drop(span);
+            Ok(sums.add(&result, labels)?)
         };
-        let Passed { loss, logits } = replays.run((kind, num_parts), &[&inputs, &targets], probability, computed)?;
+        replays.run(kind, &inputs, probability, computed)?;
         if arms_after {
             arm();
         }
-        results.push(StepResult { loss, logits, labels: part.labels });
+        num_images += labels.numel() as u64;
     }
-    if results.len() == 1 {
-        return Ok(results.remove(0));
-    }
-    let all = |field: fn(&StepResult) -> &Tensor| results.iter().map(field).collect::<Vec<_>>();
-    Ok(StepResult {
-        loss: Tensor::f_stack(&all(|result| &result.loss), 0)?.f_sum(None)?,
-        logits: Tensor::f_cat(&all(|result| &result.logits), 0)?,
-        labels: Tensor::f_cat(&all(|result| &result.labels), 0)?,
-    })
+    Ok(sums.result(num_images)?)
 }
 
 /// Adds up what the gradient of `loss` is. A pass that fails leaves nothing at the parameters that the next would add to.

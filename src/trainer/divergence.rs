@@ -72,7 +72,7 @@ impl StepGuard {
                 break;
             }
         }
-        Err(TrainError::NotFinite(NotFinite { steps, loss: result.loss.f_double_value(&[])?, tensor }))
+        Err(TrainError::NotFinite(NotFinite { steps, loss: result.mean_loss()?, tensor }))
     }
 }
 

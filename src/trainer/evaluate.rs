@@ -10,7 +10,7 @@ use crate::world::{World, activity};
 
 /// A network whose loss and accuracy can be measured.
 pub trait Evaluated {
-    /// Loss and logits of a batch in evaluation mode.
+    /// What a batch comes to in evaluation mode.
     ///
     /// # Errors
     /// When the images do not fit the network.

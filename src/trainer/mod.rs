@@ -67,5 +67,5 @@ pub use search::{
 pub use seed::derive_seed;
 pub use step_images::StepImages;
 pub use stop::{Signal, StopSignal};
-pub use tally::{EpochSums, EpochTally, StepKind, StepResult, Tally, TallySums};
+pub use tally::{EpochSums, EpochTally, ForwardResult, StepKind, StepResult, Tally, TallySums};
 pub use test_data::TestData;

@@ -1,154 +1,306 @@
-//! Forward and backward passes that a GPU repeats without being told every kernel: each kind of pass runs once as it is, is
-//! recorded the second time, and replayed from then on.
+//! Work that a GPU repeats without being told every kernel: each kind of it runs once as it is, is recorded the second time, and
+//! replayed from then on.
 //!
-//! What a replay reads and writes stands where it stood when it was recorded: parameters, statistics and gradients in their flat
-//! buffers, a step's images in tensors that are kept here. All passes of a state share the memory for what is between: they are
-//! replayed one after the other, and what a pass leaves is copied behind it.
+//! What a replay reads and writes stands where it stood when it was recorded: parameters, statistics, gradients and the state of
+//! optimizers in their flat buffers, what changes from step to step in tensors that are kept here. All work of a state shares the
+//! memory for what is between, for it is replayed one after the other.
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::TrainError;
-use crate::torch::{Graph, gpu_kernels_serve, synchronises_batch_norm};
+use crate::torch::{Graph, TorchError, gpu_kernels_serve, synchronises_batch_norm};
 
-/// The recorded passes of one state, by their kind `K`.
+/// Whether CUDA has refused to record something in this process: what comes later would be refused as well.
+static REFUSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody was told why nothing is recorded.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// The recorded work of one state, by its kind `K`.
 #[derive(Debug)]
-pub(super) struct Replays<K> {
+pub(super) struct Replays<K, R = Graph> {
     /// The GPU; none where nothing is recorded.
     device: Option<usize>,
-    passes: HashMap<(K, usize, Shapes), Option<Recorded>>,
+    works: HashMap<(K, Shapes), Option<Recorded<R>>>,
     launches: u64,
 }
 
-/// Sizes and types of a pass's inputs.
+/// Sizes and types of a work's inputs.
 type Shapes = Vec<(Vec<i64>, Kind)>;
 
 #[derive(Debug)]
-struct Recorded {
-    graph: Graph,
+struct Recorded<R> {
+    recording: R,
     inputs: Vec<Tensor>,
-    outputs: Passed,
 }
 
-/// What a pass leaves beside gradients.
-#[derive(Debug)]
-pub(super) struct Passed {
-    /// The mean loss, a scalar without gradient.
-    pub loss: Tensor,
-    /// `[N, classes]`, without gradient.
-    pub logits: Tensor,
+/// What a GPU repeats; see [`Graph`].
+pub(super) trait Recording: Sized {
+    /// See [`Graph::record`].
+    fn record(
+        device: usize,
+        shares: Option<&Self>,
+        work: impl FnOnce() -> Result<(), TrainError>,
+    ) -> Result<Self, TrainError>;
+
+    /// See [`Graph::replay`].
+    fn replay(&self, probability: f64) -> Result<(), TorchError>;
+
+    /// See [`Graph::size`].
+    fn size(&self) -> usize;
 }
 
-impl Passed {
-    fn copied(&self) -> Result<Self, TrainError> {
-        no_grad(|| Ok(Self { loss: self.loss.f_detach_copy()?, logits: self.logits.f_detach_copy()? }))
+impl Recording for Graph {
+    fn record(
+        device: usize,
+        shares: Option<&Self>,
+        work: impl FnOnce() -> Result<(), TrainError>,
+    ) -> Result<Self, TrainError> {
+        Ok(Self::record(device, shares, work)?.0)
+    }
+
+    fn replay(&self, probability: f64) -> Result<(), TorchError> {
+        self.replay(probability)
+    }
+
+    fn size(&self) -> usize {
+        self.size()
     }
 }
 
-impl<K> Default for Replays<K> {
+impl<K, R> Default for Replays<K, R> {
     fn default() -> Self {
-        Self { device: None, passes: HashMap::new(), launches: 0 }
+        Self { device: None, works: HashMap::new(), launches: 0 }
     }
 }
 
-/// Whether this process can record passes: its own GPU kernels compute them, and BatchNorm asks no other ranks.
-pub(super) fn replays_serve() -> bool {
-    gpu_kernels_serve() && !synchronises_batch_norm()
+/// Why this process can record no work of any state, if it cannot.
+fn obstacle_of_process() -> Option<&'static str> {
+    if !gpu_kernels_serve() {
+        Some("the program's own GPU kernels do not serve")
+    } else if synchronises_batch_norm() {
+        Some("BatchNorm asks the other ranks (model.batch_norm)")
+    } else {
+        None
+    }
 }
 
-impl<K: Copy + Eq + Hash> Replays<K> {
-    /// On `device`, if it is a GPU and `wanted`.
-    pub fn on(device: Device, wanted: bool) -> Self {
-        let device = match device {
-            Device::Cuda(index) if wanted => Some(index),
-            _ => None,
-        };
-        Self { device, ..Self::default() }
+impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
+    /// On `device`, if it is a GPU, records are `wanted` and nothing is in the way: `obstacle` says why the state's work is not
+    /// the same every time. The first obstacle is told.
+    pub fn on(device: Device, wanted: bool, obstacle: Option<&'static str>) -> Self {
+        let Device::Cuda(index) = device else { return Self::default() };
+        if !wanted || REFUSED.load(Ordering::Relaxed) {
+            return Self::default();
+        }
+        match obstacle.or_else(obstacle_of_process) {
+            Some(obstacle) => {
+                if !TOLD.swap(true, Ordering::Relaxed) {
+                    tracing::info!("steps are not replayed as CUDA graphs, which would be faster: {obstacle}");
+                }
+                Self::default()
+            }
+            None => Self { device: Some(index), ..Self::default() },
+        }
     }
 
-    /// Whether passes are recorded.
+    /// Whether work is recorded.
     pub fn is_on(&self) -> bool {
         self.device.is_some()
     }
 
-    /// Kernels and copies of all passes that were replayed so far.
+    /// Kernels and copies of all work that was replayed so far.
     pub fn launches(&self) -> u64 {
         self.launches
     }
 
-    /// What `pass` leaves of `inputs`, computed or replayed. Passes of one kind, for one of so many parts of a step, on inputs of
-    /// one shape queue the same work, and draw what they draw with `probability`. Nothing of it may wait for the device.
+    /// Does `work` on `inputs`, computed or replayed. Work of one kind on inputs of one shape queues the same kernels, leaves what
+    /// it leaves in tensors that stay, and draws what it draws with `probability`. Nothing of it may wait for the device.
     ///
     /// # Errors
-    /// Those of `pass`. Where CUDA refuses to record it, it is computed, with a warning, and nothing is recorded any more.
+    /// Those of `work`. Where CUDA refuses to record it, it is computed, with a warning, and nothing is recorded any more.
     pub fn run(
         &mut self,
-        (kind, num_parts): (K, usize),
+        kind: K,
         inputs: &[&Tensor],
         probability: f64,
-        pass: impl Fn(&[&Tensor]) -> Result<Passed, TrainError>,
-    ) -> Result<Passed, TrainError> {
-        let Some(device) = self.device else { return pass(inputs) };
+        work: impl Fn(&[&Tensor]) -> Result<(), TrainError>,
+    ) -> Result<(), TrainError> {
+        let Some(device) = self.device else { return work(inputs) };
         let shapes = inputs.iter().map(|input| (input.size(), input.kind())).collect();
-        let key = (kind, num_parts, shapes);
-        match self.passes.get(&key) {
+        let key = (kind, shapes);
+        match self.works.get(&key) {
             // The first of a kind: libraries make their choices and take their memory.
             None => {
-                self.passes.insert(key, None);
-                return pass(inputs);
+                self.works.insert(key, None);
+                return work(inputs);
             }
-            Some(None) => match Recorded::new(device, self.shares(), inputs, &pass) {
+            Some(None) => match Recorded::new(device, self.shares(), inputs, &work) {
                 Ok(recorded) => {
-                    tracing::debug!("recorded a CUDA graph of {} nodes", recorded.graph.size());
-                    self.passes.insert(key.clone(), Some(recorded));
+                    tracing::debug!("recorded a CUDA graph of {} nodes", recorded.recording.size());
+                    self.works.insert(key.clone(), Some(recorded));
                 }
                 Err(error) => {
                     tracing::warn!("no step is replayed as a CUDA graph from now on, which is slower: {error}");
+                    REFUSED.store(true, Ordering::Relaxed);
                     self.device = None;
-                    self.passes.clear();
-                    return pass(inputs);
+                    self.works.clear();
+                    return work(inputs);
                 }
             },
             Some(Some(_)) => {}
         }
-        match self.passes.get(&key) {
+        match self.works.get(&key) {
             Some(Some(recorded)) => {
-                self.launches += recorded.graph.size() as u64;
+                self.launches += recorded.recording.size() as u64;
                 recorded.replay(inputs, probability)
             }
-            _ => pass(inputs),
+            _ => work(inputs),
         }
     }
 
-    /// Whose memory another pass can be recorded in.
-    fn shares(&self) -> Option<&Graph> {
-        self.passes.values().flatten().map(|recorded| &recorded.graph).next()
+    /// Whose memory other work can be recorded in.
+    fn shares(&self) -> Option<&R> {
+        self.works.values().flatten().map(|recorded| &recorded.recording).next()
     }
 }
 
-impl Recorded {
+impl<R: Recording> Recorded<R> {
     fn new(
         device: usize,
-        shares: Option<&Graph>,
+        shares: Option<&R>,
         inputs: &[&Tensor],
-        pass: impl Fn(&[&Tensor]) -> Result<Passed, TrainError>,
+        work: impl Fn(&[&Tensor]) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
         let kept = no_grad(|| inputs.iter().map(|input| input.f_detach_copy()).collect::<Result<Vec<_>, _>>())?;
-        let (graph, outputs) = Graph::record(device, shares, || pass(&kept.iter().collect::<Vec<_>>()))?;
-        Ok(Self { graph, inputs: kept, outputs })
+        let recording = R::record(device, shares, || work(&kept.iter().collect::<Vec<_>>()))?;
+        Ok(Self { recording, inputs: kept })
     }
 
-    fn replay(&self, inputs: &[&Tensor], probability: f64) -> Result<Passed, TrainError> {
+    fn replay(&self, inputs: &[&Tensor], probability: f64) -> Result<(), TrainError> {
         no_grad(|| -> Result<(), TrainError> {
             for (kept, input) in self.inputs.iter().zip(inputs) {
                 kept.shallow_clone().f_copy_(input)?;
             }
             Ok(())
         })?;
-        self.graph.replay(probability)?;
-        // The next replay writes over them.
-        self.outputs.copied()
+        Ok(self.recording.replay(probability)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    type Kernel = Box<dyn Fn()>;
+
+    thread_local! {
+        /// What is recorded by now; none where work is done at once.
+        static TAPE: RefCell<Option<Vec<Kernel>>> = const { RefCell::new(None) };
+    }
+
+    /// Does `work`, or records it, as a GPU does with a kernel.
+    fn queue(work: impl Fn() + 'static) {
+        TAPE.with_borrow_mut(|tape| match tape {
+            Some(tape) => tape.push(Box::new(work)),
+            None => work(),
+        });
+    }
+
+    /// Stands in for a CUDA graph where there is no GPU.
+    struct Tape(Vec<Kernel>);
+
+    impl Recording for Tape {
+        fn record(
+            _: usize,
+            _: Option<&Self>,
+            work: impl FnOnce() -> Result<(), TrainError>,
+        ) -> Result<Self, TrainError> {
+            TAPE.set(Some(Vec::new()));
+            let result = work();
+            let tape = TAPE.take().unwrap_or_default();
+            result.map(|()| Self(tape))
+        }
+
+        fn replay(&self, _: f64) -> Result<(), TorchError> {
+            self.0.iter().for_each(|kernel| kernel());
+            Ok(())
+        }
+
+        fn size(&self) -> usize {
+            self.0.len()
+        }
+    }
+
+    /// Adds up what it is given.
+    struct Subject {
+        replays: Replays<char, Tape>,
+        sum: Tensor,
+        calls: Cell<usize>,
+        refused: bool,
+    }
+
+    impl Subject {
+        fn new(refused: bool) -> Self {
+            let replays = Replays { device: Some(0), ..Replays::default() };
+            Self { replays, sum: Tensor::from(0.0), calls: Cell::new(0), refused }
+        }
+
+        /// Adds the sum of `count` times `value`; says how often the work was asked for, and what the sum came to.
+        fn add(&mut self, kind: char, value: f64, count: i64) -> (usize, f64) {
+            let (calls, before) = (self.calls.get(), f64::try_from(&self.sum).unwrap());
+            let input = Tensor::full([count], value, (Kind::Double, Device::Cpu));
+            let work = |inputs: &[&Tensor]| {
+                self.calls.set(self.calls.get() + 1);
+                let (input, sum) = (inputs[0].shallow_clone(), self.sum.shallow_clone());
+                queue(move || drop(sum.shallow_clone().g_add_(&input.sum(Kind::Double))));
+                let records = TAPE.with_borrow(Option::is_some);
+                if self.refused && records { Err(TrainError::NoStage(0)) } else { Ok(()) }
+            };
+            self.replays.run(kind, &[&input], 0.0, work).unwrap();
+            (self.calls.get() - calls, f64::try_from(&self.sum).unwrap() - before)
+        }
+    }
+
+    #[test]
+    fn work_is_done_then_recorded_then_replayed() {
+        let mut subject = Subject::new(false);
+        assert_eq!(subject.add('a', 1.0, 2), (1, 2.0));
+        assert_eq!(subject.replays.launches(), 0);
+        assert_eq!(subject.add('a', 3.0, 2), (1, 6.0));
+        assert_eq!(subject.add('a', 5.0, 2), (0, 10.0));
+        assert_eq!(subject.add('a', 7.0, 2), (0, 14.0));
+        assert_eq!(subject.replays.launches(), 3);
+    }
+
+    #[test]
+    fn other_kinds_and_other_shapes_are_other_work() {
+        let mut subject = Subject::new(false);
+        for (kind, count) in [('a', 2), ('b', 2), ('a', 3)] {
+            let calls = [1.0, 3.0, 5.0].map(|value| {
+                let (calls, added) = subject.add(kind, value, count);
+                assert_eq!(added, value * count as f64, "{kind} {count}");
+                calls
+            });
+            assert_eq!(calls, [1, 1, 0], "{kind} {count}");
+        }
+        assert_eq!(subject.add('a', 9.0, 2), (0, 18.0));
+    }
+
+    #[test]
+    fn work_that_cannot_be_recorded_is_done_as_before() {
+        let mut subject = Subject::new(true);
+        assert_eq!(subject.add('a', 1.0, 2), (1, 2.0));
+        // The recording, then the work itself.
+        assert_eq!(subject.add('a', 3.0, 2), (2, 6.0));
+        assert!(!subject.replays.is_on() && REFUSED.load(Ordering::Relaxed));
+        assert_eq!(subject.add('a', 5.0, 2), (1, 10.0));
+        assert_eq!(subject.replays.launches(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! What a step computed, and running sums of loss and correct answers, kept on the device until somebody asks.
+//! What a step came to, and running sums of loss and correct answers, kept on the device until somebody asks.
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, TchError, Tensor, no_grad};
@@ -6,21 +6,31 @@ use tch::{Device, Kind, TchError, Tensor, no_grad};
 use super::hits::hits;
 use crate::world::{CommunicatorError, Label, Ranks};
 
-/// What a step computed, on the device.
+/// What a network makes of a batch.
 #[derive(Debug)]
-pub struct StepResult {
+pub struct ForwardResult {
     /// Mean loss of the batch, a scalar.
     pub loss: Tensor,
     /// `[N, classes]`.
     pub logits: Tensor,
-    /// `[N]`, int64.
-    pub labels: Tensor,
 }
+
+/// What a step came to, on the device.
+#[derive(Debug)]
+pub struct StepResult {
+    /// `[sum of losses over images, correct answers, right answers among the first five]`, double precision.
+    sums: Tensor,
+    num_images: u64,
+}
+
+/// The sums of a step under way, in a tensor that stays where it is.
+#[derive(Debug)]
+pub(super) struct StepSums(Tensor);
 
 /// Sums over the steps of an interval or an epoch.
 #[derive(Debug)]
 pub struct Tally {
-    /// [sum of losses over images, correct answers, right answers among the first five], double precision.
+    /// As in [`StepResult`].
     sums: Tensor,
     num_images: u64,
     digest: u64,
@@ -70,6 +80,59 @@ pub struct EpochSums {
     pub alphas: TallySums,
 }
 
+impl ForwardResult {
+    /// The three sums of a [`StepResult`] for images of these `labels` (`[N]`, int64).
+    fn sums(&self, labels: &Tensor) -> Result<Tensor, TchError> {
+        no_grad(|| {
+            let loss = self.loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(labels.numel() as f64)?;
+            let hits = hits(&self.logits, labels)?;
+            let correct = hits.f_select(1, 0)?.f_sum(Kind::Double)?;
+            Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)
+        })
+    }
+
+    /// What a step on these images comes to, of which `labels` (`[N]`, int64) are the right answers.
+    ///
+    /// # Errors
+    /// When the labels are not those of the logits.
+    pub fn counted(&self, labels: &Tensor) -> Result<StepResult, TchError> {
+        Ok(StepResult { sums: self.sums(labels)?, num_images: labels.numel() as u64 })
+    }
+}
+
+impl StepResult {
+    /// Mean loss of the step's images; waits for the device.
+    ///
+    /// # Errors
+    /// When the device fails, which may be the failure of any step before.
+    pub fn mean_loss(&self) -> Result<f64, TchError> {
+        Ok(self.sums.f_double_value(&[0])? / self.num_images as f64)
+    }
+}
+
+impl StepSums {
+    /// Of no images, on `device`.
+    pub fn new(device: Device) -> Result<Self, TchError> {
+        Ok(Self(Tensor::f_zeros([3], (Kind::Double, device))?))
+    }
+
+    /// Of no images again.
+    pub fn clear(&self) -> Result<(), TchError> {
+        self.0.shallow_clone().f_zero_().map(drop)
+    }
+
+    /// Adds what the network made of images with these `labels`.
+    pub fn add(&self, result: &ForwardResult, labels: &Tensor) -> Result<(), TchError> {
+        let sums = result.sums(labels)?;
+        no_grad(|| self.0.shallow_clone().f_add_(&sums)).map(drop)
+    }
+
+    /// What they came to by now, being of so many images.
+    pub fn result(&self, num_images: u64) -> Result<StepResult, TchError> {
+        Ok(StepResult { sums: no_grad(|| self.0.f_detach_copy())?, num_images })
+    }
+}
+
 impl Tally {
     /// Continues from `sums` on `device`.
     ///
@@ -84,17 +147,11 @@ impl Tally {
     /// Adds a step.
     ///
     /// # Errors
-    /// When the labels are not those of the step's logits.
+    /// When libtorch refuses.
     pub fn add(&mut self, step: &StepResult) -> Result<(), TchError> {
-        let num_images = step.labels.numel() as u64;
-        no_grad(|| {
-            let loss = step.loss.f_detach()?.f_to_kind(Kind::Double)?.f_mul_scalar(num_images as f64)?;
-            let hits = hits(&step.logits, &step.labels)?;
-            let correct = hits.f_select(1, 0)?.f_sum(Kind::Double)?;
-            self.sums = self.sums.f_add(&Tensor::f_stack(&[loss, correct, hits.f_sum(Kind::Double)?], 0)?)?;
-            self.num_images += num_images;
-            Ok(())
-        })
+        let _ = no_grad(|| self.sums.f_add_(&step.sums))?;
+        self.num_images += step.num_images;
+        Ok(())
     }
 
     /// Adds the digest of a step's images.
@@ -253,8 +310,8 @@ mod tests {
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu).unwrap();
         let first = logits.narrow(0, 0, 1);
         let second = labels.narrow(0, 1, 1);
-        tally.add(&StepResult { loss: Tensor::from(2.0f32), logits, labels }).unwrap();
-        tally.add(&StepResult { loss: Tensor::from(5.0f32), logits: first, labels: second }).unwrap();
+        tally.add(&ForwardResult { loss: Tensor::from(2.0f32), logits }.counted(&labels).unwrap()).unwrap();
+        tally.add(&ForwardResult { loss: Tensor::from(5.0f32), logits: first }.counted(&second).unwrap()).unwrap();
         let sums = tally.sums().unwrap();
         assert_eq!(sums, TallySums { loss: 11.0, correct: 1.0, correct_top5: 3.0, num_images: 4, digest: 0 });
         assert_eq!((sums.top1_percent(), sums.top5_percent(), sums.mean_loss()), (25.0, 75.0, 2.75));
@@ -265,7 +322,7 @@ mod tests {
         let mut tally = Tally::from_sums(TallySums::default(), Device::Cpu).unwrap();
         let logits = Tensor::from_slice(&[0.0f32, 1.0]).view([1, 2]);
         let labels = Tensor::from_slice(&[0i64]);
-        tally.add(&StepResult { loss: Tensor::from(1.0f32), logits, labels }).unwrap();
+        tally.add(&ForwardResult { loss: Tensor::from(1.0f32), logits }.counted(&labels).unwrap()).unwrap();
         let expected = TallySums { loss: 1.0, correct: 0.0, correct_top5: 1.0, num_images: 1, digest: 0 };
         assert_eq!(tally.sums().unwrap(), expected);
     }

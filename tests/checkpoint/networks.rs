@@ -29,8 +29,7 @@ impl Trace {
     }
 
     fn step(&mut self, result: &StepResult, parameters: &FlatParameters, statistics: &FlatStatistics) {
-        self.add("loss", &result.loss);
-        self.add("logits", &result.logits);
+        self.add("loss", &Tensor::from(result.mean_loss().unwrap()));
         self.add("gradients", parameters.gradients());
         self.add("values", parameters.values());
         self.add("statistics", statistics.values());

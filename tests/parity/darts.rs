@@ -42,7 +42,7 @@ fn architecture_step(subject: &mut Subject<'_>, case: &SupernetCase, step: usize
         learning_rate: case.weight_opt.lr,
         mode: ForwardMode::training(0.0),
     };
-    SecondOrder.step(&mut subject.state, inputs).unwrap().result().loss.double_value(&[])
+    SecondOrder.step(&mut subject.state, inputs).unwrap().result().mean_loss().unwrap()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn parity_darts_trains_as_the_authors_network() {
             let batch = subject.batch(2 * step + 1);
             let mode = ForwardMode::training(0.0);
             let result = subject.state.weight_step(&mut (&batch).into(), case.weight_opt.lr, mode).unwrap();
-            weight_losses.push(result.loss.double_value(&[]));
+            weight_losses.push(result.mean_loss().unwrap());
         }
         subject.check_course(&arch_losses, &weight_losses);
         let logits = no_grad(|| subject.logits(0, ForwardMode::evaluation()));

@@ -172,9 +172,9 @@ impl<'a> Subject<'a> {
         for step in 0..case.steps {
             let [alpha_batch, weight_batch] = [2 * step, 2 * step + 1].map(|index| self.batch(index));
             let result = self.state.alpha_step(&mut (&alpha_batch).into(), mode).unwrap();
-            arch_losses.push(result.loss.double_value(&[]));
+            arch_losses.push(result.mean_loss().unwrap());
             let result = self.state.weight_step(&mut (&weight_batch).into(), case.weight_opt.lr, mode).unwrap();
-            weight_losses.push(result.loss.double_value(&[]));
+            weight_losses.push(result.mean_loss().unwrap());
         }
         self.check_course(&arch_losses, &weight_losses);
     }

@@ -13,8 +13,8 @@ use pdarts::config::{BatchNormMode, CommunicatorChoice, DeviceChoice, SearchConf
 use pdarts::genotype::{NetworkKind, Switches};
 use pdarts::search::{CostPenalty, ForwardMode, Sampling, SupernetShape};
 use pdarts::trainer::{
-    BatchNormOverRanks, SearchData, SearchState, StepImages, StepInputs, Stepped, TallySums, architecture_step,
-    largest_eigenvalue,
+    BatchNormOverRanks, SearchData, SearchState, StepImages, StepInputs, StepResult, Stepped, TallySums,
+    architecture_step, largest_eigenvalue,
 };
 use pdarts::world::{Ranks, World, leave};
 use serde::{Deserialize, Serialize};
@@ -125,12 +125,12 @@ impl Task {
                     mode,
                 };
                 let stepped = architecture.step(&mut state, inputs).unwrap();
-                losses.push(mean_loss(&stepped.result().loss, &world));
+                losses.push(mean_loss(stepped.result(), &world));
                 if let Stepped::Alphas(_) = stepped {
                     let sampling = Sampling { perturbation: config.search.perturbation, ..mode.sampling };
                     let mode = ForwardMode { sampling, ..mode };
                     let result = state.weight_step(&mut weight_images, LEARNING_RATE, mode).unwrap();
-                    losses.push(mean_loss(&result.loss, &world));
+                    losses.push(mean_loss(&result, &world));
                 }
             }
         }
@@ -172,8 +172,8 @@ impl Task {
     }
 }
 
-fn mean_loss(loss: &Tensor, world: &World) -> f64 {
-    let own = TallySums { loss: loss.double_value(&[]), num_images: 1, ..TallySums::default() };
+fn mean_loss(result: &StepResult, world: &World) -> f64 {
+    let own = TallySums { loss: result.mean_loss().unwrap(), num_images: 1, ..TallySums::default() };
     TallySums::total(&own.gather(world).unwrap()).mean_loss()
 }
 

@@ -195,7 +195,7 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         Subject::new(arguments.strategy, arguments.stage, &arguments.live, arguments.global_batch, world)?;
     state.compute_in(arguments.precision);
     state.checkpoint_cells(arguments.checkpoint_cells);
-    state.replay_passes(!arguments.no_cuda_graphs);
+    state.replay(!arguments.no_cuda_graphs, false);
     let mode_of = |seed| {
         let sampling = Sampling { seed, ..Sampling::default() };
         ForwardMode { sampling, ..ForwardMode::training(0.0) }
@@ -210,13 +210,10 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         let launches_before = state.replayed_launches();
         let start = Instant::now();
         // Reading a value waits for the device.
-        state.alpha_step(&mut (&batch).into(), mode_of(2 * repeat as u64))?.loss.f_double_value(&[])?;
+        state.alpha_step(&mut (&batch).into(), mode_of(2 * repeat as u64))?.mean_loss()?;
         let middle = Instant::now();
         let launches_between = state.replayed_launches();
-        state
-            .weight_step(&mut (&batch).into(), learning_rate, mode_of(2 * repeat as u64 + 1))?
-            .loss
-            .f_double_value(&[])?;
+        state.weight_step(&mut (&batch).into(), learning_rate, mode_of(2 * repeat as u64 + 1))?.mean_loss()?;
         if repeat >= NUM_WARM_UPS {
             arch_seconds.push((middle - start).as_secs_f64());
             weight_seconds.push(middle.elapsed().as_secs_f64());

@@ -178,7 +178,7 @@ impl TrainSubject {
 
     /// Waits for the device.
     pub fn step(&mut self) -> anyhow::Result<()> {
-        self.state.weight_step(&mut (&self.batch).into(), &self.settings)?.loss.f_double_value(&[])?;
+        self.state.weight_step(&mut (&self.batch).into(), &self.settings)?.mean_loss()?;
         Ok(())
     }
 }

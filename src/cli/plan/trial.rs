@@ -140,14 +140,14 @@ impl Subject {
                 let mode = ForwardMode::training(0.0);
                 let mut of_alphas = None;
                 if *alphas {
-                    state.alpha_step(&mut (&*batch).into(), mode)?.loss.f_double_value(&[])?;
+                    state.alpha_step(&mut (&*batch).into(), mode)?.mean_loss()?;
                     of_alphas = Some(start.elapsed().as_secs_f64());
                 }
-                state.weight_step(&mut (&*batch).into(), *learning_rate, mode)?.loss.f_double_value(&[])?;
+                state.weight_step(&mut (&*batch).into(), *learning_rate, mode)?.mean_loss()?;
                 Ok([of_alphas, Some(start.elapsed().as_secs_f64() - of_alphas.unwrap_or_default())])
             }
             Self::Training { state, batch, settings } => {
-                state.weight_step(&mut (&*batch).into(), settings)?.loss.f_double_value(&[])?;
+                state.weight_step(&mut (&*batch).into(), settings)?.mean_loss()?;
                 Ok([None, Some(start.elapsed().as_secs_f64())])
             }
         }

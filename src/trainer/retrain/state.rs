@@ -8,15 +8,16 @@ use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
 use crate::optim::{Ema, FlatParameters, FlatStatistics, Optimizer, gradient_norm, limit_gradient_norm};
-use crate::torch::TorchError;
-use crate::trainer::accumulate::{Pass, forward_backward};
+use crate::torch::{TorchError, values_to_device};
+use crate::trainer::accumulate::{Pass, PassInputs, forward_backward};
 use crate::trainer::checkpoint::{Counters, Resumable};
 use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::precision::Computing;
-use crate::trainer::replay::{Passed, Replays, replays_serve};
-use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
+use crate::trainer::replay::Replays;
+use crate::trainer::tally::StepSums;
+use crate::trainer::{ForwardResult, ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::weights::{NETWORK_KEY, StateDict, to_safetensors};
 use crate::world::{World, activity};
 
@@ -41,13 +42,18 @@ pub struct TrainState {
     pub checks_steps: bool,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
-    replays: Replays<PassKind>,
+    /// What the passes of a step add to.
+    sums: StepSums,
+    replays: Replays<Work>,
 }
 
-/// What decides which work a pass queues.
+/// What decides which kernels are queued.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-struct PassKind {
-    drops_paths: bool,
+enum Work {
+    /// Forward and backward on one of so many parts of a step.
+    Pass { drops_paths: bool, num_parts: usize },
+    /// The gradient is clipped and followed, and the running average follows the weights.
+    Move,
 }
 
 /// What does not change from step to step.
@@ -79,6 +85,7 @@ impl TrainState {
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
         let (train, optimizer) = (&config.train, &config.optimizer);
         let averages = train.ema_decay > 0.0;
+        let obstacle = config.model.checkpoint_cells.then_some("cells are computed twice (model.checkpoint_cells)");
         Ok(Self {
             optimizer: recipe::optimizer(optimizer, &weights)?,
             ema: averages.then(|| Ema::new(train.ema_decay, &[weights.values(), statistics.values()])).transpose()?,
@@ -90,7 +97,8 @@ impl TrainState {
             },
             checks_steps: false,
             ranks: None,
-            replays: Replays::on(device, config.run.cuda_graphs && !config.model.checkpoint_cells && replays_serve()),
+            sums: StepSums::new(device).map_err(TorchError::from)?,
+            replays: Replays::on(device, config.run.cuda_graphs, obstacle),
             description,
             network,
             weights,
@@ -113,7 +121,7 @@ impl TrainState {
         Ok(())
     }
 
-    /// Kernels and copies of all passes that were replayed so far.
+    /// Kernels and copies of all work that was replayed so far.
     pub fn replayed_launches(&self) -> u64 {
         self.replays.launches()
     }
@@ -138,9 +146,10 @@ impl TrainState {
             images,
             Pass {
                 replays: &mut replays,
-                kind: PassKind { drops_paths: drop_path > 0.0 },
+                kind: Work::Pass { drops_paths: drop_path > 0.0, num_parts: images.num_parts() },
                 probability: drop_path,
                 trained: &[&self.weights],
+                sums: &self.sums,
             },
             |part| Ok(self.mixed(part, settings)?),
             |images, targets| Ok(self.training_loss(images, targets, drop_path)?),
@@ -154,26 +163,41 @@ impl TrainState {
         let _span = activity::phase("optimizer");
         let norm = gradient_norm(self.weights.gradients())?;
         guard.check(StepKind::Weights, &self.weights, &norm, &result)?;
-        if self.options.gradient_clip > 0.0 {
-            limit_gradient_norm(self.weights.gradients(), &norm, self.options.gradient_clip)?;
-        }
-        self.optimizer.step(&self.weights, settings.learning_rate)?;
-        if let Some(ema) = &mut self.ema {
-            ema.update(&[self.weights.values(), self.statistics.values()])?;
-        }
+        self.move_weights(&norm, settings.learning_rate)?;
         Ok(result)
     }
 
-    /// Images and targets of a part of a step.
-    fn mixed(&self, batch: &ImageBatch, settings: &StepSettings) -> Result<[Tensor; 2], TorchError> {
-        let num_classes = self.description.shape.num_classes as i64;
-        Ok(match settings.mixing.map(|mixing| mixing.apply(batch, num_classes)).transpose()? {
-            Some(mixed) => [mixed.images, mixed.targets],
-            None => [batch.images.shallow_clone(), batch.labels.shallow_clone()],
+    /// Clips the gradient, whose norm this is, and follows it.
+    fn move_weights(&mut self, norm: &Tensor, learning_rate: f64) -> Result<(), TrainError> {
+        let mut numbers = self.optimizer.begin_step(learning_rate);
+        let num_of_optimizer = numbers.len() as i64;
+        numbers.extend(self.ema.as_mut().map(Ema::begin_update));
+        let numbers = values_to_device(&numbers, norm.device())?;
+        self.replays.run(Work::Move, &[norm, &numbers], 0.0, |inputs| {
+            let (norm, numbers) = (inputs[0], inputs[1]);
+            if self.options.gradient_clip > 0.0 {
+                limit_gradient_norm(self.weights.gradients(), norm, self.options.gradient_clip)?;
+            }
+            self.optimizer.move_parameters(&self.weights, &numbers.f_narrow(0, 0, num_of_optimizer)?)?;
+            if let Some(ema) = &self.ema {
+                let share = numbers.f_select(0, num_of_optimizer)?;
+                ema.move_averages(&[self.weights.values(), self.statistics.values()], &share)?;
+            }
+            Ok(())
         })
     }
 
-    fn training_loss(&self, images: &Tensor, targets: &Tensor, drop_path: f64) -> Result<Passed, NetworkError> {
+    /// What a part of a step passes through the network.
+    fn mixed(&self, batch: &ImageBatch, settings: &StepSettings) -> Result<PassInputs, TorchError> {
+        let num_classes = self.description.shape.num_classes as i64;
+        let inputs = PassInputs::from(batch);
+        Ok(match settings.mixing.map(|mixing| mixing.apply(batch, num_classes)).transpose()? {
+            Some(mixed) => PassInputs { images: mixed.images, targets: Some(mixed.targets), ..inputs },
+            None => inputs,
+        })
+    }
+
+    fn training_loss(&self, images: &Tensor, targets: &Tensor, drop_path: f64) -> Result<ForwardResult, NetworkError> {
         let output = self.forward(images, NetworkMode::Training { drop_path })?;
         let loss_of = |logits: &Tensor| cross_entropy(logits, targets, self.options.label_smoothing);
         let mut loss = loss_of(&output.logits)?;
@@ -181,7 +205,7 @@ impl TrainState {
             let auxiliary = loss_of(logits)?.f_mul_scalar(self.options.auxiliary_weight).map_err(TorchError::from)?;
             loss = loss.f_add(&auxiliary).map_err(TorchError::from)?;
         }
-        Ok(Passed { loss, logits: output.logits })
+        Ok(ForwardResult { loss, logits: output.logits })
     }
 
     /// Logits in 32 bits, whatever the network computes in.
@@ -251,7 +275,7 @@ impl Evaluated for TrainState {
     fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
         let logits = self.forward(&batch.images, NetworkMode::Evaluation)?.logits;
         let loss = cross_entropy(&logits, &batch.labels, 0.0)?;
-        Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
+        Ok(ForwardResult { loss, logits }.counted(&batch.labels)?)
     }
 }
 

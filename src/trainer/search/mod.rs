@@ -153,8 +153,7 @@ impl<'a> Search<'a> {
         let (strategy, scale, device) = (search.strategy, search.alpha_init_scale, self.world.device);
         let mut state = SearchState::new(&shape, scale, optimizer, strategy, device, kind)?;
         state.checkpoint_cells(self.config.model.checkpoint_cells);
-        // With drop path only the first epoch, in which nothing is dropped, repeats its work.
-        state.replay_passes(self.config.run.cuda_graphs && search.drop_path == 0.0);
+        state.replay(self.config.run.cuda_graphs, search.drop_path > 0.0);
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
         if kind == Kind::Float {
             state.compute_in(search.precision);

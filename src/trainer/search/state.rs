@@ -13,15 +13,16 @@ use crate::optim::{
     gradient_norm, limit_gradient_norm,
 };
 use crate::search::{ArchitectureOptions, CostPenalty, ForwardMode, Strategy, Supernet, SupernetShape, new_strategy};
-use crate::torch::TorchError;
+use crate::torch::{TorchError, values_to_device};
 use crate::trainer::accumulate::{Pass, forward_backward};
 use crate::trainer::checkpoint::{Counters, Resumable, hash_values};
 use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::precision::Computing;
-use crate::trainer::replay::{Passed, Replays, replays_serve};
-use crate::trainer::{ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
+use crate::trainer::replay::Replays;
+use crate::trainer::tally::StepSums;
+use crate::trainer::{ForwardResult, ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
 use crate::world::{Label, World, activity};
 
 /// PyTorch's default, which the authors keep.
@@ -55,14 +56,20 @@ pub struct SearchState {
     penalty: Option<CostPenalty>,
     /// Averages over ranks; absent on a single one.
     ranks: Option<RankAverages>,
-    replays: Replays<PassKind>,
+    /// What the passes of a step add to.
+    sums: StepSums,
+    replays: Replays<Work>,
 }
 
-/// What decides which work a pass queues.
+/// What decides which kernels are queued.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
-struct PassKind {
-    trained: Trained,
-    drops_skips: bool,
+enum Work {
+    /// Forward and backward on one of so many parts of a step.
+    Pass { trained: Trained, drops_skips: bool, num_parts: usize },
+    /// The weights' gradient is clipped and followed.
+    MoveWeights,
+    /// The same of the alphas.
+    MoveAlphas,
 }
 
 /// What a pass computes gradients of.
@@ -113,7 +120,8 @@ impl SearchState {
             computing: Computing { precision: Precision::Float32, device },
             penalty: None,
             ranks: None,
-            replays: Replays::on(device, false),
+            sums: StepSums::new(device)?,
+            replays: Replays::default(),
             network,
             strategy,
             weights,
@@ -144,15 +152,22 @@ impl SearchState {
         self.network.checkpoint_cells(checkpoint);
     }
 
-    /// From now on passes on a GPU are recorded and replayed, if `wanted` and if the network's forward pass queues the same work
-    /// every time: not where cells are computed again, where the strategy draws, or where BatchNorm asks other ranks.
-    pub fn replay_passes(&mut self, wanted: bool) {
-        let repeats = self.network.repeats_its_work() && self.strategy.repeats_its_work();
-        let device = self.weights.values().device();
-        self.replays = Replays::on(device, wanted && repeats && replays_serve());
+    /// From now on work on a GPU is recorded and replayed, if `wanted` and if passes queue the same kernels every time: not where
+    /// cells are computed again, where the strategy draws, or where paths are dropped in all epochs but the first.
+    pub fn replay(&mut self, wanted: bool, drops_paths: bool) {
+        let obstacle = if drops_paths {
+            Some("paths are dropped (search.drop_path)")
+        } else if !self.network.repeats_its_work() {
+            Some("cells are computed twice (model.checkpoint_cells)")
+        } else if !self.strategy.repeats_its_work() {
+            Some("operations are drawn anew in every pass (search.strategy)")
+        } else {
+            None
+        };
+        self.replays = Replays::on(self.weights.values().device(), wanted, obstacle);
     }
 
-    /// Kernels and copies of all passes that were replayed so far.
+    /// Kernels and copies of all work that was replayed so far.
     pub fn replayed_launches(&self) -> u64 {
         self.replays.launches()
     }
@@ -217,19 +232,18 @@ impl SearchState {
     ///
     /// # Errors
     /// When the images do not fit the network.
-    pub fn forward(&self, batch: &ImageBatch, mode: ForwardMode) -> Result<StepResult, TorchError> {
-        let Passed { loss, logits } = self.loss(&batch.images, &batch.labels, mode)?;
-        Ok(StepResult { loss, logits, labels: batch.labels.shallow_clone() })
+    pub fn forward(&self, batch: &ImageBatch, mode: ForwardMode) -> Result<ForwardResult, TorchError> {
+        self.loss(&batch.images, &batch.labels, mode)
     }
 
-    fn loss(&self, images: &Tensor, labels: &Tensor, mode: ForwardMode) -> Result<Passed, TorchError> {
+    fn loss(&self, images: &Tensor, labels: &Tensor, mode: ForwardMode) -> Result<ForwardResult, TorchError> {
         let mixing = self.strategy.mixing(mode)?;
         let logits = {
             let _precision = self.computing.forward_pass()?;
             self.network.forward(images, &mixing, mode)?
         };
         let logits = logits.f_to_kind(self.weights.values().kind())?;
-        Ok(Passed { loss: cross_entropy(&logits, labels, 0.0)?, logits })
+        Ok(ForwardResult { loss: cross_entropy(&logits, labels, 0.0)?, logits })
     }
 
     /// One SGD step of the weights on `images`, this rank's share of the global batch, the alphas being fixed; the
@@ -278,8 +292,11 @@ impl SearchState {
 
     fn move_weights(&mut self, norm: &Tensor, learning_rate: f64) -> Result<(), TrainError> {
         let _span = activity::phase("SGD");
-        limit_gradient_norm(self.weights.gradients(), norm, self.weight_clip)?;
-        Ok(self.sgd.step(&self.weights, learning_rate)?)
+        let numbers = values_to_device(&self.sgd.begin_step(learning_rate), norm.device())?;
+        self.replays.run(Work::MoveWeights, &[norm, &numbers], 0.0, |inputs| {
+            limit_gradient_norm(self.weights.gradients(), inputs[0], self.weight_clip)?;
+            Ok(self.sgd.move_parameters(&self.weights, inputs[1])?)
+        })
     }
 
     /// One Adam step of the alphas on `images`, this rank's share of the global batch, the weights being fixed; the
@@ -320,7 +337,8 @@ impl SearchState {
         }
         let groups = [(trained.weights, &self.weights), (trained.alphas, &self.flat_alphas)];
         let groups: Vec<_> = groups.into_iter().filter_map(|(trained, group)| trained.then_some(group)).collect();
-        let kind = PassKind { trained, drops_skips: mode.skip_dropout > 0.0 };
+        let drops_skips = mode.skip_dropout > 0.0;
+        let kind = Work::Pass { trained, drops_skips, num_parts: images.num_parts() };
         // Taken out, so that the pass can see the rest.
         let mut kept = std::mem::take(&mut self.replays);
         let mut not_replayed = Replays::default();
@@ -328,8 +346,8 @@ impl SearchState {
         let ranks = self.ranks.iter().filter(|_| trained.weights);
         let result = forward_backward(
             images,
-            Pass { replays, kind, probability: mode.skip_dropout, trained: &groups },
-            |part| Ok([part.images.shallow_clone(), part.labels.shallow_clone()]),
+            Pass { replays, kind, probability: mode.skip_dropout, trained: &groups, sums: &self.sums },
+            |part| Ok(part.into()),
             |images, labels| Ok(self.loss(images, labels, mode)?),
             || ranks.clone().for_each(RankAverages::arm),
         );
@@ -382,8 +400,11 @@ impl SearchState {
 
     fn move_alphas(&mut self, norm: &Tensor) -> Result<(), TrainError> {
         let _span = activity::phase("Adam");
-        limit_gradient_norm(self.flat_alphas.gradients(), norm, self.alpha_clip)?;
-        Ok(self.adam.step(&self.flat_alphas, self.alpha_learning_rate)?)
+        let numbers = values_to_device(&self.adam.begin_step(self.alpha_learning_rate), norm.device())?;
+        self.replays.run(Work::MoveAlphas, &[norm, &numbers], 0.0, |inputs| {
+            limit_gradient_norm(self.flat_alphas.gradients(), inputs[0], self.alpha_clip)?;
+            Ok(self.adam.move_parameters(&self.flat_alphas, inputs[1])?)
+        })
     }
 }
 
@@ -411,7 +432,7 @@ impl ReplicaHashes {
 
 impl Evaluated for SearchState {
     fn evaluate(&self, batch: &ImageBatch) -> Result<StepResult, TrainError> {
-        Ok(self.forward(batch, ForwardMode::evaluation())?)
+        Ok(self.forward(batch, ForwardMode::evaluation())?.counted(&batch.labels)?)
     }
 }
 

@@ -24,7 +24,7 @@ pub struct StepInputs<'s, 'a> {
     pub mode: ForwardMode,
 }
 
-/// What an architecture step has stepped, with loss and logits there.
+/// What an architecture step has stepped, and what it came to.
 #[derive(Debug)]
 pub enum Stepped {
     /// The alphas, on their images.
@@ -34,7 +34,7 @@ pub enum Stepped {
 }
 
 impl Stepped {
-    /// Loss and logits.
+    /// What it came to.
     pub fn result(&self) -> &StepResult {
         match self {
             Self::Alphas(result) | Self::Both(result) => result,
