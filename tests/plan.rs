@@ -149,6 +149,20 @@ fn hours_in_the_headers_of_configurations_are_those_of_the_plan() {
 }
 
 #[test]
+fn steps_that_are_not_replayed_say_why() {
+    for (name, arguments, told) in [
+        ("search-cifar10", &["--gpus", "1", "--set", "run.cuda_graphs=false"][..], "run.cuda_graphs is false"),
+        ("search-gdas", &["--gpus", "1"][..], "search.strategy"),
+        ("search-cifar10", &["--gpus", "1"][..], "recorded and replayed"),
+        ("search-cifar10", &["--gpus", "1", "--gpu", "v100"][..], "libtorch's operations"),
+    ] {
+        let plan = json(name, arguments);
+        let notes = plan["assumed"]["notes"].as_array().unwrap();
+        assert!(notes.iter().any(|note| note.as_str().unwrap().contains(told)), "{name}: {notes:?}");
+    }
+}
+
+#[test]
 fn cpu_takes_the_figures_of_the_machine_and_ranks_share_them() {
     let of = |gpus: &str| json("train-cifar10", &[&CPU[..], &["--gpus", gpus]].concat());
     let (one, two) = (of("1"), of("2"));

@@ -14,11 +14,13 @@
 //! - `validate`: relations between keys
 //! - `document`: a configuration to text, digest and differences
 //! - `error`: what can be wrong, and where
+//! - `graphs`: which steps a GPU can record and repeat
 //! - `home`: `~` in paths
 
 mod document;
 mod early_end;
 mod error;
+mod graphs;
 mod home;
 mod kind;
 mod load;

@@ -158,6 +158,11 @@ impl StrategyName {
     pub fn trains_cells(self) -> bool {
         matches!(self, Self::Random | Self::Evolution)
     }
+
+    /// Whether it draws the weights of operations anew in every pass.
+    pub fn draws(self) -> bool {
+        matches!(self, Self::Snas | Self::Gdas)
+    }
 }
 
 impl fmt::Display for StrategyName {

@@ -120,6 +120,8 @@ pub struct Course {
     pub activation_bytes: u64,
     /// Whether cells are computed again in backward.
     pub checkpoint_cells: bool,
+    /// Why a GPU is told every kernel of every step instead of repeating what it has recorded, where that is so.
+    pub obstacle_to_graphs: Option<&'static str>,
     /// Bytes of the reducer's first bucket, of the others, and bytes that travel for each.
     pub buckets: (f64, f64, f64),
     /// Threads of each rank that load.
@@ -189,6 +191,7 @@ impl Course {
             optimizer_buffers: if search.order == 2 { 4 } else { 1 },
             activation_bytes: activation_bytes(search.precision),
             checkpoint_cells: config.model.checkpoint_cells,
+            obstacle_to_graphs: config.obstacle_to_graphs(ranks),
             buckets: buckets(&config.parallel),
             loader_threads: config.data.loader_threads,
             decodes: config.data.dataset == DatasetName::Images,
@@ -250,6 +253,7 @@ impl Course {
             optimizer_buffers: moments + u64::from(train.ema_decay > 0.0),
             activation_bytes: activation_bytes(train.precision),
             checkpoint_cells: config.model.checkpoint_cells,
+            obstacle_to_graphs: config.obstacle_to_graphs(ranks),
             buckets: buckets(&config.parallel),
             loader_threads: config.data.loader_threads,
             decodes: config.data.dataset == DatasetName::Images,

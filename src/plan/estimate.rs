@@ -245,9 +245,12 @@ impl Model<'_> {
         let again = if self.course.checkpoint_cells { forward } else { (0.0, 0.0) };
         let optimizer = if gradients > 0.0 {
             let bytes = OPTIMIZER_PASSES * gradients;
-            (bytes / self.memory_rate(Class::Elementwise), OPTIMIZER_LAUNCHES * self.hardware.launch_seconds)
+            (
+                bytes / self.memory_rate(Class::Elementwise),
+                OPTIMIZER_LAUNCHES * self.hardware.launch_seconds_of(self.course),
+            )
         } else {
-            (0.0, OPTIMIZER_LAUNCHES * self.hardware.launch_seconds)
+            (0.0, OPTIMIZER_LAUNCHES * self.hardware.launch_seconds_of(self.course))
         };
         let optimizer = at_pace(optimizer);
         let sum =
@@ -257,8 +260,12 @@ impl Model<'_> {
         let (communication_seconds, exposed_seconds) = if gradients > 0.0 {
             let buckets = cut_gradients(gradients, network.tensors, first, others);
             let all = buckets.iter().map(|bucket| ring_seconds(compression * bucket.bytes, self.cluster)).sum();
-            // Only the last part's backward pass has all gradients.
-            (all, exposed_seconds(&buckets, self.together(back), compression, self.cluster))
+            // Only the last part's backward pass has all gradients; of one that is replayed they leave behind it.
+            let exposed = match self.hardware.replays(self.course) {
+                true => all,
+                false => exposed_seconds(&buckets, self.together(back), compression, self.cluster),
+            };
+            (all, exposed)
         } else {
             let seconds = ring_seconds(ALPHA_BYTES, self.cluster);
             (seconds, seconds)
@@ -284,7 +291,7 @@ impl Model<'_> {
             let arithmetic = 2.0 * multiply_adds as f64 * self.images / self.arithmetic_rate(layer.class);
             let bytes = (values * self.course.activation_bytes) as f64 * self.images;
             seconds.0 += arithmetic.max(bytes / self.memory_rate(layer.class));
-            seconds.1 += launches as f64 * self.hardware.launch_seconds;
+            seconds.1 += launches as f64 * self.hardware.launch_seconds_of(self.course);
         }
         seconds
     }

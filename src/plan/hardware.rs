@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::counter::Kernels;
+use super::course::Course;
 use super::layer::Class;
 
 const GIGA: f64 = 1e9;
@@ -43,8 +44,10 @@ pub struct Hardware {
     pub bandwidth: f64,
     /// By class, in the order of [`Class::ALL`].
     pub efficiency: [Efficiency; Class::ALL.len()],
-    /// What a kernel takes beside its arithmetic and bytes: on a GPU to which the host gives them one by one, the host's time
-    /// for it, which the GPU does not wait for while it has work; on one that replays them, until it is under way and has ended.
+    /// What a kernel takes beside its arithmetic and bytes in a step that a GPU replays: until it is under way and has ended.
+    pub replayed_launch_seconds: f64,
+    /// The same of one that the host launches. Of libtorch's operations on a GPU it is the host's time, which the GPU does not
+    /// wait for while it has work.
     pub launch_seconds: f64,
     /// Whose kernels compute.
     pub kernels: Kernels,
@@ -132,6 +135,8 @@ const GPU_EFFICIENCY: [Efficiency; Class::ALL.len()] = [
 ];
 /// A kernel of a step that is replayed, fitted to the same steps.
 const GPU_KERNEL_SECONDS: f64 = 2e-6;
+/// One of a step whose kernels are launched one by one: fitted to the difference of such steps on the same card.
+const GPU_LAUNCH_SECONDS: f64 = 4.6e-6;
 /// Of libtorch's operations one after the other, from two steps that do not wait for the host alone (see docs/performance.md);
 /// their arithmetic is assumed.
 const COMPOSED_EFFICIENCY: Efficiency = Efficiency { arithmetic: 0.3, memory: 0.2 };
@@ -171,7 +176,8 @@ impl Hardware {
             bf16_flops: card.bf16_tflops * TERA,
             bandwidth: card.bandwidth_tb_s * TERA,
             efficiency: if card.own_kernels { GPU_EFFICIENCY } else { [COMPOSED_EFFICIENCY; Class::ALL.len()] },
-            launch_seconds: if card.own_kernels { GPU_KERNEL_SECONDS } else { COMPOSED_LAUNCH_SECONDS },
+            replayed_launch_seconds: GPU_KERNEL_SECONDS,
+            launch_seconds: if card.own_kernels { GPU_LAUNCH_SECONDS } else { COMPOSED_LAUNCH_SECONDS },
             kernels: if card.own_kernels { Kernels::Gpu } else { Kernels::Composed },
             node_link: card.nvlink_gb_s * GIGA,
             program_bytes: GPU_PROGRAM_BYTES,
@@ -190,6 +196,7 @@ impl Hardware {
             bf16_flops: peaks.gemm_gflop_s * share,
             bandwidth: peaks.stream_gb_s * share,
             efficiency: CPU_EFFICIENCY,
+            replayed_launch_seconds: CPU_LAUNCH_SECONDS,
             launch_seconds: CPU_LAUNCH_SECONDS,
             kernels: Kernels::Cpu,
             node_link: CPU_NODE_LINK,
@@ -203,6 +210,16 @@ impl Hardware {
         let ranks = ranks as f64;
         let (flops, bf16_flops) = (ranks * self.flops, ranks * self.bf16_flops);
         Self { flops, bf16_flops, bandwidth: ranks * self.bandwidth, ..self.clone() }
+    }
+
+    /// Whether it repeats the steps of `course` as it has recorded them.
+    pub fn replays(&self, course: &Course) -> bool {
+        self.kernels == Kernels::Gpu && course.obstacle_to_graphs.is_none()
+    }
+
+    /// What a kernel of `course` takes beside its arithmetic and bytes.
+    pub fn launch_seconds_of(&self, course: &Course) -> f64 {
+        if self.replays(course) { self.replayed_launch_seconds } else { self.launch_seconds }
     }
 
     /// Of layers of `class`.

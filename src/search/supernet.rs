@@ -142,11 +142,6 @@ impl Supernet {
         self.checkpoints_cells = checkpoint;
     }
 
-    /// Whether its forward and backward passes queue the same work every time, for the same weights of operations.
-    pub fn repeats_its_work(&self) -> bool {
-        !self.checkpoints_cells
-    }
-
     /// Its tensors, by name.
     pub fn parameters(&self) -> &ParameterStore {
         &self.parameters

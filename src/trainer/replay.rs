@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::TrainError;
-use crate::torch::{Graph, TorchError, gpu_kernels_serve, synchronises_batch_norm};
+use crate::torch::{Graph, TorchError, gpu_kernels_serve};
 
 /// Whether CUDA has refused to record something in this process: what comes later would be refused as well.
 static REFUSED: AtomicBool = AtomicBool::new(false);
@@ -78,26 +78,16 @@ impl<K, R> Default for Replays<K, R> {
     }
 }
 
-/// Why this process can record no work of any state, if it cannot.
-fn obstacle_of_process() -> Option<&'static str> {
-    if !gpu_kernels_serve() {
-        Some("the program's own GPU kernels do not serve")
-    } else if synchronises_batch_norm() {
-        Some("BatchNorm asks the other ranks (model.batch_norm)")
-    } else {
-        None
-    }
-}
-
 impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
-    /// On `device`, if it is a GPU, records are `wanted` and nothing is in the way: `obstacle` says why the state's work is not
-    /// the same every time. The first obstacle is told.
-    pub fn on(device: Device, wanted: bool, obstacle: Option<&'static str>) -> Self {
+    /// On `device`, if it is a GPU and nothing is in the way: `obstacle` says why the state's work should not be recorded. The
+    /// first obstacle is told.
+    pub fn on(device: Device, obstacle: Option<&'static str>) -> Self {
         let Device::Cuda(index) = device else { return Self::default() };
-        if !wanted || REFUSED.load(Ordering::Relaxed) {
+        if REFUSED.load(Ordering::Relaxed) {
             return Self::default();
         }
-        match obstacle.or_else(obstacle_of_process) {
+        let composed = (!gpu_kernels_serve()).then_some("the program's own GPU kernels do not serve");
+        match obstacle.or(composed) {
             Some(obstacle) => {
                 if !TOLD.swap(true, Ordering::Relaxed) {
                     tracing::info!("steps are not replayed as CUDA graphs, which would be faster: {obstacle}");

@@ -190,12 +190,21 @@ impl Subject {
     }
 }
 
+/// That of a search which takes such steps.
+fn obstacle_to_graphs(arguments: &SupernetArguments, world: &World) -> Option<&'static str> {
+    let mut config = SearchConfig::default();
+    config.search.strategy = arguments.strategy;
+    config.model.checkpoint_cells = arguments.checkpoint_cells;
+    config.run.cuda_graphs = !arguments.no_cuda_graphs;
+    config.obstacle_to_graphs(world.size)
+}
+
 fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figures> {
     let Subject { mut state, batch, learning_rate } =
         Subject::new(arguments.strategy, arguments.stage, &arguments.live, arguments.global_batch, world)?;
     state.compute_in(arguments.precision);
     state.checkpoint_cells(arguments.checkpoint_cells);
-    state.replay(!arguments.no_cuda_graphs, false);
+    state.replay(obstacle_to_graphs(arguments, world));
     let mode_of = |seed| {
         let sampling = Sampling { seed, ..Sampling::default() };
         ForwardMode { sampling, ..ForwardMode::training(0.0) }

@@ -167,6 +167,7 @@ impl TrainSubject {
         let description = NetworkDescription { genotype, shape, auxiliary_head: true };
         let mut state = TrainState::new(description, &config, world.device, None)?;
         state.replicate(world, (&config.parallel).into())?;
+        state.replay(config.obstacle_to_graphs(world.size));
         let size = shape.image_size as i64;
         let batch = ImageBatch {
             images: Tensor::randn([num_images, 3, size, size], (Kind::Float, world.device)),

@@ -244,7 +244,7 @@ impl PlanArguments {
             peak_bf16_tflop_s: hardware.bf16_flops / (GIGA * 1e3),
             memory_gb_s: hardware.bandwidth / GIGA,
             efficiency: hardware.efficiency.to_vec(),
-            launch_microseconds: hardware.launch_seconds * 1e6,
+            launch_microseconds: hardware.launch_seconds_of(course) * 1e6,
             node_link_gb_s: cluster.node_link / GIGA,
             network_gb_s: cluster.network / GIGA,
             paces: trial.map(|trial| trial.paces.clone()).unwrap_or_default(),

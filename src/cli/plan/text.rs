@@ -164,6 +164,11 @@ fn assumptions(assumed: &Assumptions) -> String {
 /// What was measured and what was not, and what is left out.
 pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>) -> Vec<String> {
     let mut notes: Vec<&str> = Vec::new();
+    let launched = course.obstacle_to_graphs.map(|obstacle| {
+        format!(
+            "the program's own kernels, launched one by one: {obstacle} (the time of a kernel is not calibrated there)"
+        )
+    });
     let (of_trial, kernels) = (trial.map(trial_note), hardware.kernels);
     match (kernels, hardware.calibration) {
         (Kernels::Cpu, _) if trial.is_some() => notes.push("links between ranks are not calibrated"),
@@ -181,9 +186,11 @@ pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>)
     }
     match kernels {
         Kernels::Cpu => {}
-        Kernels::Gpu => {
-            notes.push("the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)")
-        }
+        Kernels::Gpu => notes.push(
+            launched
+                .as_deref()
+                .unwrap_or("the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)"),
+        ),
         Kernels::Composed => {
             notes.push("libtorch's operations one after the other: there are no kernels of its own for it")
         }

@@ -16,6 +16,7 @@ fn hardware(kernels: Kernels) -> Hardware {
         bf16_flops: 4e9,
         bandwidth: 1e9,
         efficiency: [Efficiency { arithmetic: 0.5, memory: 0.5 }; 4],
+        replayed_launch_seconds: 0.5e-3,
         launch_seconds: 1e-3,
         kernels,
         node_link: 1e9,
@@ -50,6 +51,7 @@ fn course() -> Course {
         optimizer_buffers: 1,
         activation_bytes: 4,
         checkpoint_cells: false,
+        obstacle_to_graphs: None,
         buckets: (1e6, 1e6, 1.0),
         loader_threads: 1,
         decodes: true,
@@ -73,6 +75,19 @@ fn a_cpu_computes_and_starts_kernels_in_turn_and_a_gpu_at_once() {
     assert_close(cpu.launch_seconds, 23e-3);
     assert_close(cpu.seconds, ARITHMETIC + OPTIMIZER + 23e-3);
     assert_close(on(Kernels::Composed).seconds, 23e-3);
+}
+
+#[test]
+fn steps_that_a_gpu_repeats_start_their_kernels_sooner_and_send_gradients_later() {
+    let two = Cluster::new(2, 1, 1e6, 1e6).unwrap();
+    let step = |obstacle_to_graphs| {
+        let course = Course { obstacle_to_graphs, ..course() };
+        estimate(&course, &hardware(Kernels::Gpu), &two).phases[0].weight_step
+    };
+    let (replayed, launched) = (step(None), step(Some("run.cuda_graphs is false")));
+    assert_close(2.0 * replayed.launch_seconds, launched.launch_seconds);
+    assert_close(replayed.exposed_seconds, replayed.communication_seconds);
+    assert!(launched.exposed_seconds < launched.communication_seconds, "{launched:?}");
 }
 
 #[test]

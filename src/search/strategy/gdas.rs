@@ -52,10 +52,6 @@ impl Strategy for Gdas {
         Ok(Mixing { normal: cell(normal)?, reduction: cell(reduction)? })
     }
 
-    fn repeats_its_work(&self) -> bool {
-        false
-    }
-
     fn values(&self) -> Result<Alphas, tch::TchError> {
         let [normal, reduction] = self.alphas.values()?;
         Ok(Alphas { normal, reduction, betas: None })

@@ -38,11 +38,6 @@ pub trait Strategy: Debug {
     /// When libtorch refuses.
     fn mixing(&self, mode: ForwardMode) -> Result<Mixing, TorchError>;
 
-    /// Whether forward passes in training queue the same work every time: whether they draw no samples.
-    fn repeats_its_work(&self) -> bool {
-        true
-    }
-
     /// The parameters on the host, for derivation and records.
     ///
     /// # Errors

@@ -47,10 +47,6 @@ impl Strategy for Snas {
         Ok(Mixing::of_operations(sample(normal)?, sample(reduction)?))
     }
 
-    fn repeats_its_work(&self) -> bool {
-        false
-    }
-
     fn values(&self) -> Result<Alphas, tch::TchError> {
         let [normal, reduction] = self.alphas.values()?;
         Ok(Alphas { normal, reduction, betas: None })

@@ -185,6 +185,7 @@ impl<'a> Training<'a> {
         tch::manual_seed(derive_seed(self.config.run.seed, "network", &[]));
         let mut state = TrainState::new(self.data.network.clone(), self.config, self.world.device, self.initial)?;
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
+        state.replay(self.config.obstacle_to_graphs(self.world.size));
         Ok(state)
     }
 

@@ -85,7 +85,6 @@ impl TrainState {
         let statistics = FlatStatistics::flatten(network.parameters().statistics())?;
         let (train, optimizer) = (&config.train, &config.optimizer);
         let averages = train.ema_decay > 0.0;
-        let obstacle = config.model.checkpoint_cells.then_some("cells are computed twice (model.checkpoint_cells)");
         Ok(Self {
             optimizer: recipe::optimizer(optimizer, &weights)?,
             ema: averages.then(|| Ema::new(train.ema_decay, &[weights.values(), statistics.values()])).transpose()?,
@@ -98,7 +97,7 @@ impl TrainState {
             checks_steps: false,
             ranks: None,
             sums: StepSums::new(device).map_err(TorchError::from)?,
-            replays: Replays::on(device, config.run.cuda_graphs, obstacle),
+            replays: Replays::default(),
             description,
             network,
             weights,
@@ -119,6 +118,11 @@ impl TrainState {
         }
         self.ranks = RankAverages::join(world, &self.weights, options, &buffers)?;
         Ok(())
+    }
+
+    /// From now on work on a GPU is recorded and replayed, but for an `obstacle` (see [`TrainConfig::obstacle_to_graphs`]).
+    pub fn replay(&mut self, obstacle: Option<&'static str>) {
+        self.replays = Replays::on(self.weights.values().device(), obstacle);
     }
 
     /// Kernels and copies of all work that was replayed so far.

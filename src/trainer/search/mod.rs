@@ -153,10 +153,10 @@ impl<'a> Search<'a> {
         let (strategy, scale, device) = (search.strategy, search.alpha_init_scale, self.world.device);
         let mut state = SearchState::new(&shape, scale, optimizer, strategy, device, kind)?;
         state.checkpoint_cells(self.config.model.checkpoint_cells);
-        state.replay(self.config.run.cuda_graphs, search.drop_path > 0.0);
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
         if kind == Kind::Float {
             state.compute_in(search.precision);
+            state.replay(self.config.obstacle_to_graphs(self.world.size));
         }
         state.penalise(CostPenalty::of_config(self.config, switches, (kind, device))?);
         Ok(state)

@@ -152,19 +152,9 @@ impl SearchState {
         self.network.checkpoint_cells(checkpoint);
     }
 
-    /// From now on work on a GPU is recorded and replayed, if `wanted` and if passes queue the same kernels every time: not where
-    /// cells are computed again, where the strategy draws, or where paths are dropped in all epochs but the first.
-    pub fn replay(&mut self, wanted: bool, drops_paths: bool) {
-        let obstacle = if drops_paths {
-            Some("paths are dropped (search.drop_path)")
-        } else if !self.network.repeats_its_work() {
-            Some("cells are computed twice (model.checkpoint_cells)")
-        } else if !self.strategy.repeats_its_work() {
-            Some("operations are drawn anew in every pass (search.strategy)")
-        } else {
-            None
-        };
-        self.replays = Replays::on(self.weights.values().device(), wanted, obstacle);
+    /// From now on work on a GPU is recorded and replayed, but for an `obstacle` (see [`obstacle_to_graphs`](crate::config::SearchConfig::obstacle_to_graphs)).
+    pub fn replay(&mut self, obstacle: Option<&'static str>) {
+        self.replays = Replays::on(self.weights.values().device(), obstacle);
     }
 
     /// Kernels and copies of all work that was replayed so far.

@@ -116,7 +116,6 @@ impl StageTask<'_, '_> {
     fn measure_eigenvalue(&self) -> Result<Result<f64, Signal>, TrainError> {
         let Search { world, data, config, stop, .. } = &*self.search;
         let mut copy = self.search.new_state(self.stage, &self.switches, Kind::Double)?;
-        copy.replay(false, false);
         copy.take_values_of(&self.state)?;
         copy.replicate(world, (&config.parallel).into())?;
         let mut batches = data.alpha_loader.batches(MEASURED_EPOCH, 0..1)?;
