@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::{Kind, Tensor, no_grad};
 
 use super::comparison::Computed;
 use super::values::Values;
@@ -10,11 +10,11 @@ use super::{Case, Extent, Failure};
 use crate::data::Colours;
 use crate::genotype::NetworkKind;
 use crate::model::{BatchNorm, Conv2d, FactorizedReduce, Linear, ParameterStore, Stem, channels_last, cross_entropy};
-use crate::search::PartialChannels;
+use crate::search::{PartialChannels, concrete_sample, hard_sample};
 use crate::torch::{
     Branch, DepthwiseGeometry, ImageWindow, NodeBranch, Norm, RunningStatistics, SeparableCall, SeparableWeights,
-    TorchError, as_autocast, avg_pool_3x3, branch_sum, bytes_to_device, max_pool_3x3, mix, normalised_windows,
-    relu_depthwise, separable_conv, synchronise_batch_norm,
+    TorchError, as_autocast, avg_pool_3x3, branch_sum, bytes_to_device, dropout, gradients, max_pool_3x3, mix,
+    normalised_windows, relu_depthwise, separable_conv, synchronise_batch_norm,
 };
 
 /// Images, channels, height and width of an operation's input.
@@ -263,6 +263,12 @@ fn heads() -> Vec<Case> {
             let alphas = values.leaf(&[14, 8])?;
             Ok(Computed::with_gradients(values, &alphas.f_softmax(-1, None)?, &[&alphas], &[])?)
         }),
+        Case::operation("samples of operations", |values| {
+            let (alphas, noise) = (values.leaf(&[14, 8])?, values.tensor(&[14, 8])?.f_sigmoid()?);
+            let weights = concrete_sample(&alphas, &noise, 0.5)?.f_add(&hard_sample(&alphas, &noise, 0.5)?)?;
+            Ok(Computed::with_gradients(values, &weights, &[&alphas], &[])?)
+        }),
+        Case::operation("dropout", dropped),
         Case::operation("partial channels", |values| {
             let x = values.leaf(&[2, 16, 8, 8])?;
             let parts = PartialChannels::one_of(4);
@@ -270,6 +276,20 @@ fn heads() -> Vec<Case> {
             Ok(Computed::with_gradients(values, &state, &[&x], &[])?)
         }),
     ]
+}
+
+/// Dropout by half, which doubles what is left. Devices draw different elements, so what is compared is what follows from
+/// those that were drawn: how far values, gradients and the share of what is left are from what they should be.
+fn dropped(values: &mut Values) -> Result<Computed, Failure> {
+    let x = values.leaf(&[4, 16, 8, 8])?;
+    let y = dropout(&x, 0.5)?;
+    let gradient = gradients(&y, &y.f_ones_like()?, &[&x])?.remove(0);
+    no_grad(|| {
+        let factor = y.f_ne(0.0)?.f_to_kind(x.kind())?.f_mul_scalar(2.0)?;
+        let is_off = factor.f_mean(x.kind())?.f_sub_scalar(1.0)?.f_abs()?.f_gt(0.1)?;
+        let off = [y.f_sub(&x.f_mul(&factor)?)?, gradient.f_sub(&factor)?, is_off.f_to_kind(x.kind())?];
+        Ok(Computed::of([x.f_detach()?].into_iter().chain(off).collect()))
+    })
 }
 
 fn stem(values: &mut Values, kind: NetworkKind) -> Result<Computed, Failure> {

@@ -1,4 +1,4 @@
-//! Clipping and the steps of optimizers.
+//! Clipping, the steps of optimizers, running averages of weights.
 
 use tch::{Tensor, no_grad};
 
@@ -7,14 +7,15 @@ use super::values::Values;
 use super::{Case, Failure};
 use crate::model::NamedTensor;
 use crate::optim::{
-    Adam, AdamDecay, FlatParameters, Lamb, Lars, LarsOptions, MomentOptions, Optimizer, ParameterGroups, Sgd,
+    Adam, AdamDecay, Ema, FlatParameters, Lamb, Lars, LarsOptions, MomentOptions, Optimizer, ParameterGroups, Sgd,
     SgdOptions, clip_gradient_norm,
 };
-use crate::torch::TorchError;
+use crate::torch::{TorchError, values_to_device};
 
 const STEPS: usize = 2;
 const LEARNING_RATE: f64 = 0.1;
 const WEIGHT_DECAY: f64 = 0.01;
+const EMA_DECAY: f64 = 0.9;
 /// Below the norm of the gradients.
 const CLIP: f64 = 1.0;
 const SGD: SgdOptions = SgdOptions { momentum: 0.9, nesterov: true };
@@ -30,9 +31,21 @@ pub fn cases() -> Vec<Case> {
         ("LARS", |parameters, groups| Ok(Box::new(Lars::new(parameters, groups, LARS)?))),
         ("LAMB", |parameters, groups| Ok(Box::new(Lamb::new(parameters, groups, MOMENTS)?))),
     ];
-    optimizers
-        .map(|(name, new)| Case::operation(format!("clipped steps of {name}"), move |values| steps(values, new)))
-        .into()
+    let steps = |(name, new)| Case::operation(format!("clipped steps of {name}"), move |values| steps(values, new));
+    let average = Case::operation("running average of weights", averaged);
+    optimizers.map(steps).into_iter().chain([average]).collect()
+}
+
+/// The average after some updates, by different shares of the way.
+fn averaged(values: &mut Values) -> Result<Computed, Failure> {
+    let size = [12, 8, 3, 3];
+    let first = values.tensor(&size)?;
+    let mut average = Ema::new(EMA_DECAY, &[&first])?;
+    for _ in 0..STEPS {
+        let share = values_to_device(&[average.begin_update()], values.device)?;
+        average.move_averages(&[&values.tensor(&size)?], &share.f_select(0, 0)?)?;
+    }
+    Ok(Computed::of(average.averages().iter().map(Tensor::f_detach_copy).collect::<Result<_, _>>()?))
 }
 
 /// The parameters after some steps.

@@ -106,6 +106,8 @@ char *pdarts_wait_for_event(const void *side, const void *event);
 char *pdarts_event_is_complete(const void *event, bool *is_complete);
 void pdarts_release_side_stream(void *side);
 void pdarts_release_event(void *event);
+// So many bytes of host memory that is page-locked, a new tensor that the caller owns; where there is no GPU there is none.
+char *pdarts_page_locked_bytes(int64_t num_bytes, torch::Tensor **bytes);
 // The most memory of GPU `device` that tensors have taken at one time.
 char *pdarts_peak_gpu_bytes(int64_t device, int64_t *bytes);
 // From now on the calling thread queues its work on GPU `device` on a stream of its own.

@@ -6,6 +6,7 @@
 #include "kernel_choice.cpp"
 #include "layout.cpp"
 #include "gpu_profile.cpp"
+#include "host_bytes.cpp"
 #include "profile.cpp"
 #include "shim.cpp"
 #include "side_stream.cpp"
