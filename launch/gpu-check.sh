@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What this program computes on a GPU, and how fast, beside plain PyTorch on the same card: about 8 minutes once all is
-# compiled, and one page in Markdown. `make gpu-check` calls it.
+# What this program computes on a GPU, and how fast, beside plain PyTorch on the same card: at most 8 minutes once all is
+# compiled, and one page in Markdown. `make gpu-check` calls it. What matters most comes first.
 #   usage: launch/gpu-check.sh [REPORT]      REPORT: the page [default: target/gpu-check.md]
 #          launch/gpu-check.sh --has-gpu     only whether there is a GPU
 #
@@ -8,7 +8,8 @@
 #   PDARTS=PROGRAM      [default: target/release/pdarts]
 #   PDARTS_TESTS=DIR    folder with compiled test programs, named as in tests/ [default: built by cargo]
 #   PDARTS_PEER=PYTHON  a Python with PyTorch for CUDA; none: no peers [default: .venv-peer/bin/python]
-#   PDARTS_PARTS="numerics tests runs ranks speed"   what to do [default: all]
+#   PDARTS_PARTS="numerics tests runs ranks speed profile"   what to do [default: all]
+#   PDARTS_CHECK_SECONDS=480   when no more is begun, in seconds without compilation
 # Exit code 3 where there is no GPU (of which make makes its own, 2), 1 where something is wrong.
 # shellcheck disable=SC2317 # functions that run in other shells
 set -uo pipefail
@@ -18,10 +19,10 @@ source "$project/launch/runs.bash"
 pdarts=$(program_in "$project")
 peer=${PDARTS_PEER:-$project/.venv-peer/bin/python}
 report=${1:-$project/target/gpu-check.md}
-parts=" ${PDARTS_PARTS:-numerics tests runs ranks speed} "
+parts=" ${PDARTS_PARTS:-numerics tests runs ranks speed profile} "
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-failures=0
+failures=0 left_out=0
 
 [[ -e /proc/driver/nvidia/version ]] || { echo "gpu-check: no NVIDIA driver is loaded on this machine" >&2; exit 3; }
 [[ $report != --has-gpu ]] || exit 0
@@ -41,10 +42,18 @@ reason() { # EXIT_CODE SECONDS
         { grep -E '^(error:|rank [0-9]+:)' "$work/log" || grep -vE '^[ -]*$' "$work/log"; } | tail -n 1 | tr '|' '/' | cut -c1-200
     fi
 }
+# When nothing is begun any more, and what runs is ended.
+deadline=$((SECONDS + ${PDARTS_CHECK_SECONDS:-480}))
+time_is_over() { ((SECONDS >= deadline)) && left_out=$((left_out + 1)); }
 # Runs a command for at most so many seconds, and puts `| WHAT | ok, or why not | seconds |` on the page.
 row() { # WHAT SECONDS COMMAND...
     local what=$1 limit=$2 start=$EPOCHREALTIME code outcome=ok
     shift 2
+    if time_is_over; then
+        page "| $what | not done: the time was over | |"
+        return
+    fi
+    ((limit < deadline - SECONDS)) || limit=$((deadline - SECONDS))
     timeout -k 5 "$limit" "$@" >"$work/log" 2>&1
     code=$?
     if ((code)); then
@@ -70,18 +79,28 @@ if wants numerics; then
     cp "$work/log" "$report.numerics"
 fi
 
-if wants tests; then
-    tests=(pool mix separable branch_sum dropout windows parity precision)
-    # The rows are of running them.
-    [[ -n ${PDARTS_TESTS:-} ]] ||
-        cargo test --release --manifest-path "$project/Cargo.toml" --no-run "${tests[@]/#/--test=}" >"$work/log" 2>&1 ||
+build_tests() { # TEST...
+    [[ -z ${PDARTS_TESTS:-} ]] || return 0
+    local start=$SECONDS
+    cargo test --release --manifest-path "$project/Cargo.toml" --no-run "${@/#/--test=}" >"$work/log" 2>&1 ||
         { tail -n 20 "$work/log" && exit 1; } >&2
+    deadline=$((deadline + SECONDS - start))
+}
+# Sets `program`, which takes a test program's arguments.
+test_program() { # TEST
+    if [[ -n ${PDARTS_TESTS:-} ]]; then
+        program=("$PDARTS_TESTS/$1")
+    else
+        program=(cargo test --release --manifest-path "$project/Cargo.toml" --test "$1" --)
+    fi
+}
+
+if wants tests; then
+    tests=(pool mix separable branch_sum dropout windows parity precision checkpoint curvature)
+    # The rows are of running them.
+    build_tests "${tests[@]}"
     for test in "${tests[@]}"; do
-        if [[ -n ${PDARTS_TESTS:-} ]]; then
-            program=("$PDARTS_TESTS/$test")
-        else
-            program=(cargo test --release --manifest-path "$project/Cargo.toml" --test "$test" --)
-        fi
+        test_program "$test"
         # The emulation is of machines without a GPU.
         row "tests/$test on CUDA" 100 env PDARTS_TEST_DEVICE=cuda "${program[@]}" --skip gpu_kernels_pass_in_the_emulation
     done
@@ -122,26 +141,36 @@ if wants runs; then
     row "stopped, resumed, equal" 120 bash -c "small=($(printf '%q ' "${small[@]}")); stopped_and_resumed"
 fi
 if wants ranks; then
+    build_tests ranks
+    test_program ranks
+    row "two, three and four ranks take the steps of one" 120 env PDARTS_TEST_DEVICE=cuda NCCL_SOCKET_IFNAME=lo "${program[@]}" \
+        --exact equivalence::two_three_and_four_ranks_take_the_steps_of_one
     row "two ranks over NCCL on this GPU" 120 bash -c "export PDARTS_RANKS_SHARE_GPUS=1; small=($(printf '%q ' "${small[@]}")); two_ranks"
 fi
 
 if wants speed; then
-    page "" "| network, batch | variant | arch step, ms | weight step, ms | images/s | GPU memory, MiB |" "|---|---|---|---|---|---|"
+    page "" "| network, batch | variant | arch step, ms | weight step, ms | kernels replayed | images/s | GPU memory, MiB |" \
+        "|---|---|---|---|---|---|---|"
     figures() { # NETWORK VARIANT COMMAND...
-        local name=$1 variant=$2
+        local name=$1 variant=$2 limit=$((deadline - SECONDS))
         shift 2
-        if timeout -k 5 90 "$@" --json >"$work/json" 2>"$work/log"; then
+        ((limit < 90)) || limit=90
+        if time_is_over; then
+            page "| $name | $variant | not done: the time was over | | | | |"
+        elif timeout -k 5 "$limit" "$@" --json >"$work/json" 2>"$work/log"; then
             page "$(python3 - "$name" "$variant" "$work/json" <<'PYTHON'
 import json, sys
 name, variant, file = sys.argv[1:]
 found = json.loads(open(file).read().strip().splitlines()[-1])
 ms = lambda key: f"{1e3 * found[key]:.2f}" if key in found else "-"
 weight = ms("weight_step_s") if "weight_step_s" in found else ms("step_s")
-print(f"| {name} | {variant} | {ms('arch_step_s')} | {weight} | {found['images_per_second']:.0f} | {found.get('peak_gpu_mib', 0):.0f} |")
+launches = [found[key] for key in ("arch_launches", "weight_launches", "launches") if found.get(key)]
+launches = " + ".join(map(str, launches)) or "-"
+print(f"| {name} | {variant} | {ms('arch_step_s')} | {weight} | {launches} | {found['images_per_second']:.0f} | {found.get('peak_gpu_mib', 0):.0f} |")
 PYTHON
 )"
         else
-            page "| $name | $variant | FAILED: $(reason $? 90) | | | |"
+            page "| $name | $variant | FAILED: $(reason $? "$limit") | | | | |"
             failures=$((failures + 1))
         fi
     }
@@ -156,6 +185,9 @@ PYTHON
     for stage in 1 2 3; do
         arguments=(--stage "$stage" --global-batch 96)
         figures "stage $stage, 96" "pdarts" "$pdarts" bench supernet "${arguments[@]}" --device cuda --repeats 20
+        ((stage > 1)) || for precision in tf32 bf16; do
+            figures "stage $stage, 96" "pdarts $precision" "$pdarts" bench supernet "${arguments[@]}" --device cuda --repeats 20 --precision "$precision"
+        done
         figures "stage $stage, 96" "pdarts, no graphs" "$pdarts" bench supernet "${arguments[@]}" --device cuda --repeats 5 --no-cuda-graphs
         with_peers "stage $stage, 96" supernet.py "eager graph" "${arguments[@]}"
     done
@@ -166,5 +198,13 @@ PYTHON
     with_peers "ImageNet, 128" network.py "channels_last,bf16,graph" --network imagenet --global-batch 128
 fi
 
-page "" "$failures of these failed."
+if wants profile; then
+    shown() { # TITLE COMMAND...
+        time_is_over || page "" "$1" "" '```' "$(timeout -k 5 60 "${@:2}" 2>&1)" '```'
+    }
+    shown "What bounds everything else:" "$pdarts" bench machine --device cuda
+    shown "Where the time of stage 1 goes:" "$pdarts" bench profile --stage 1 --global-batch 96 --device cuda
+fi
+
+page "" "$failures of these failed, $left_out were left out for want of time."
 exit "$((failures > 0))"

@@ -1,10 +1,14 @@
 //! The largest eigenvalue of the loss's Hessian in the alphas, against that of the whole matrix.
 
+#[path = "tensors/mod.rs"]
+mod tensors;
+
 use pdarts::config::{SearchConfig, StrategyName};
 use pdarts::genotype::{NetworkKind, Operation, Switches};
 use pdarts::search::{ForwardMode, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchState, StepImages, largest_eigenvalue};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
+use tensors::device;
 
 /// Of the central differences that make the matrix.
 const SHIFT: f64 = 1e-7;
@@ -24,13 +28,13 @@ fn state() -> SearchState {
     };
     tch::manual_seed(4);
     let optimizer = SearchConfig::default().optimizer;
-    SearchState::new(&shape, 0.5, &optimizer, StrategyName::Darts, Device::Cpu, Kind::Double).unwrap()
+    SearchState::new(&shape, 0.5, &optimizer, StrategyName::Darts, device(), Kind::Double).unwrap()
 }
 
 fn batch() -> ImageBatch {
     tch::manual_seed(5);
-    let images = Tensor::randn([8, 3, 8, 8], (Kind::Double, Device::Cpu));
-    ImageBatch { images, labels: Tensor::from_slice(&[0i64, 1, 2, 0, 1, 2, 0, 1]) }
+    let images = Tensor::randn([8, 3, 8, 8], (Kind::Double, device()));
+    ImageBatch { images, labels: Tensor::from_slice(&[0i64, 1, 2, 0, 1, 2, 0, 1]).to_device(device()) }
 }
 
 /// The gradient of the loss in the alphas, shifted by `shift` along alpha `index`.

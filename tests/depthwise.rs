@@ -1,7 +1,9 @@
-//! `relu_depthwise` against libtorch's own ReLU, concatenation and grouped convolution.
+//! `relu_depthwise` on the CPU against libtorch's own ReLU, concatenation and grouped convolution. On a GPU libtorch computes it:
+//! the kernels there are of whole separable convolutions.
 
 #[path = "tensors/random.rs"]
 mod random;
+#[allow(dead_code)] // this is of the CPU alone
 #[path = "tensors/mod.rs"]
 mod tensors;
 
@@ -9,8 +11,8 @@ use std::process::Command;
 
 use pdarts::torch::{DepthwiseGeometry, gradients, num_layout_copies, relu_depthwise};
 use random::draw_alone;
-use tch::{Kind, Tensor, no_grad};
-use tensors::{device, error, leaf, on_fast_kernels};
+use tch::{Device, Kind, Tensor, no_grad};
+use tensors::{error, leaf, on_fast_kernels};
 
 const SIZES: [(i64, i64); 5] = [(1, 1), (3, 2), (5, 7), (8, 8), (4, 19)];
 
@@ -50,7 +52,7 @@ impl Case {
     /// Input and weights, drawn anew; the input has exact zeros, where the ReLU's gradient is zero.
     fn tensors(&self, kind: Kind) -> (Tensor, Tensor) {
         let (height, width) = self.size;
-        let options = (Kind::Double, device());
+        let options = (Kind::Double, Device::Cpu);
         let x = Tensor::randn([self.batch, height, width, self.channels], options);
         let x = x.where_self(&Tensor::rand_like(&x).gt(0.1), &Tensor::zeros_like(&x)).permute([0, 3, 1, 2]);
         let weight = Tensor::randn([self.edges * self.channels, 1, self.kernel, self.kernel], options);
@@ -137,15 +139,15 @@ fn bfloat16_is_rounded_as_libtorch_rounds_it() {
     let bits = ties_and_neighbours.into_iter().chain(special).chain(low_nan).chain(others);
     let values: Vec<f32> = bits.map(f32::from_bits).filter(|value| *value != 0.0).collect();
     let channels = values.len() as i64;
-    let weight = Tensor::zeros([channels, 1, 3, 3], (Kind::Float, device()));
+    let weight = Tensor::zeros([channels, 1, 3, 3], (Kind::Float, Device::Cpu));
     weight
         .narrow(2, 1, 1)
         .narrow(3, 1, 1)
-        .copy_(&Tensor::from_slice(&values).to_device(device()).view([channels, 1, 1, 1]));
-    let x = Tensor::ones([1, channels, 1, 1], (Kind::BFloat16, device()));
+        .copy_(&Tensor::from_slice(&values).to_device(Device::Cpu).view([channels, 1, 1, 1]));
+    let x = Tensor::ones([1, channels, 1, 1], (Kind::BFloat16, Device::Cpu));
     let y = relu_depthwise(&x, &weight, DepthwiseGeometry { stride: 1, dilation: 1 }).unwrap();
     let floats = |tensor: &Tensor| Vec::<f32>::try_from(tensor.to_kind(Kind::Float).view([-1])).unwrap();
-    let expected = floats(&Tensor::from_slice(&values).to_device(device()).to_kind(Kind::BFloat16));
+    let expected = floats(&Tensor::from_slice(&values).to_device(Device::Cpu).to_kind(Kind::BFloat16));
     for ((value, ours), expected) in values.iter().zip(floats(&y)).zip(expected) {
         let equal = ours.to_bits() == expected.to_bits() || (ours.is_nan() && expected.is_nan());
         assert!(equal, "{value:e} ({:x}): {ours:e}, expected {expected:e}", value.to_bits());
@@ -177,7 +179,7 @@ fn any_memory_layout_of_the_input_gives_the_same() {
     let forward = |x: &Tensor| {
         let x = leaf(x);
         let y = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
-        let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Float, device())).sin().view_as(&y);
+        let y_gradient = Tensor::arange(y.numel() as i64, (Kind::Float, Device::Cpu)).sin().view_as(&y);
         differentiate(y, &y_gradient, &x, &weight)
     };
     let expected = forward(&x);
@@ -214,7 +216,7 @@ fn only_the_wanted_gradients_are_computed() {
     let (x, weight) = CASE.tensors(Kind::Double);
     let both = differentiate(
         relu_depthwise(&x, &weight, CASE.geometry()).unwrap(),
-        &Tensor::ones([3, 60, 5, 7], (Kind::Double, device())),
+        &Tensor::ones([3, 60, 5, 7], (Kind::Double, Device::Cpu)),
         &x,
         &weight,
     );
@@ -240,7 +242,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         let case = Case { batch, size, channels: 36, edges: 4, kernel: 5, stride: 1, dilation: 2 };
         for kind in [Kind::Float, Kind::BFloat16] {
             let (x, weight) = case.tensors(kind);
-            let y_gradient = Tensor::randn([batch, 4 * 36, size.0, size.1], (kind, device()));
+            let y_gradient = Tensor::randn([batch, 4 * 36, size.0, size.1], (kind, Device::Cpu));
             let run = |threads| {
                 tch::set_num_threads(threads);
                 differentiate(relu_depthwise(&x, &weight, case.geometry()).unwrap(), &y_gradient, &x, &weight)
@@ -268,10 +270,10 @@ fn types_without_own_kernels_use_libtorch() {
 fn nan_passes_and_negative_infinity_does_not() {
     for kind in [Kind::Float, Kind::BFloat16] {
         let x = Tensor::from_slice(&[f32::NAN, f32::NEG_INFINITY, 2.0])
-            .to_device(device())
+            .to_device(Device::Cpu)
             .view([1, 1, 1, 3])
             .to_kind(kind);
-        let weight = Tensor::zeros([1, 1, 3, 3], (Kind::Float, device()));
+        let weight = Tensor::zeros([1, 1, 3, 3], (Kind::Float, Device::Cpu));
         let mut centre = weight.narrow(2, 1, 1).narrow(3, 1, 1);
         let _ = centre.fill_(1.0);
         let y = relu_depthwise(&x, &weight, DepthwiseGeometry { stride: 2, dilation: 1 }).unwrap();
@@ -286,7 +288,7 @@ fn nan_passes_and_negative_infinity_does_not() {
 fn an_empty_batch_gives_an_empty_output_and_zero_weight_gradient() {
     let _alone = draw_alone(8);
     let (_, weight) = CASE.tensors(Kind::Float);
-    let x = leaf(&Tensor::zeros([0, 20, 9, 13], (Kind::Float, device())));
+    let x = leaf(&Tensor::zeros([0, 20, 9, 13], (Kind::Float, Device::Cpu)));
     let y = relu_depthwise(&x, &weight, CASE.geometry()).unwrap();
     assert_eq!(y.size(), [0, 60, 5, 7]);
     y.sum(Kind::Float).backward();

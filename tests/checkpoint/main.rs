@@ -5,3 +5,5 @@ mod memory;
 mod networks;
 #[path = "../tensors/random.rs"]
 mod random;
+#[path = "../tensors/mod.rs"]
+mod tensors;

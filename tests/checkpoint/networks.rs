@@ -6,16 +6,17 @@ use pdarts::model::NetworkDescription;
 use pdarts::optim::{FlatParameters, FlatStatistics};
 use pdarts::search::{ForwardMode, SupernetShape};
 use pdarts::trainer::{ImageBatch, SearchState, StepImages, StepResult, StepSettings, TrainState};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::random::draw_alone;
+use crate::tensors::device;
 
 const NUM_STEPS: usize = 3;
 
 fn batch(size: i64, num_classes: i64) -> ImageBatch {
     ImageBatch {
-        images: Tensor::randn([4, 3, size, size], (Kind::Float, Device::Cpu)),
-        labels: Tensor::randint(num_classes, [4], (Kind::Int64, Device::Cpu)),
+        images: Tensor::randn([4, 3, size, size], (Kind::Float, device())),
+        labels: Tensor::randint(num_classes, [4], (Kind::Int64, device())),
     }
 }
 
@@ -33,7 +34,7 @@ impl Trace {
         self.add("gradients", parameters.gradients());
         self.add("values", parameters.values());
         self.add("statistics", statistics.values());
-        self.add("next random number", &Tensor::rand([1], (Kind::Float, Device::Cpu)));
+        self.add("next random number", &Tensor::rand([1], (Kind::Float, device())));
     }
 
     fn assert_same(&self, other: &Self) {
@@ -59,7 +60,7 @@ fn search(num_cells: usize, live: &[Operation], checkpoint: bool) -> Trace {
         switches,
     };
     let (strategy, optimizer) = (StrategyName::PDarts, SearchConfig::default().optimizer);
-    let mut state = SearchState::new(&shape, 1e-3, &optimizer, strategy, Device::Cpu, Kind::Float).unwrap();
+    let mut state = SearchState::new(&shape, 1e-3, &optimizer, strategy, device(), Kind::Float).unwrap();
     state.checkpoint_cells(checkpoint);
     let (batch, mode, mut trace) = (batch(16, 7), ForwardMode::training(0.4), Trace::default());
     for _ in 0..NUM_STEPS {
@@ -96,7 +97,7 @@ fn retrain(kind: NetworkKind, precision: Precision, accumulate_steps: usize, che
     config.train.ema_decay = 0.9;
     config.model.checkpoint_cells = checkpoint;
     let description = NetworkDescription { genotype, shape, auxiliary_head: true };
-    let mut state = TrainState::new(description, &config, Device::Cpu, None).unwrap();
+    let mut state = TrainState::new(description, &config, device(), None).unwrap();
     let (batch, mut trace) = (batch(image_size as i64, 7), Trace::default());
     for _ in 0..NUM_STEPS {
         let settings = StepSettings { learning_rate: 0.025, drop_path: 0.3, mixing: None };

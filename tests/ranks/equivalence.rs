@@ -1,7 +1,8 @@
 //! Several ranks take the steps of one: losses, alphas and weights of alternating steps at the same global batch, with
 //! BatchNorm's statistics over all ranks.
 //!
-//! The test executable calls itself under mpirun to become the ranks.
+//! The test executable calls itself under mpirun to become the ranks. With `PDARTS_TEST_DEVICE=cuda` they sum over NCCL, all on
+//! one GPU if there are no more.
 
 use std::collections::HashMap;
 use std::env;
@@ -84,7 +85,7 @@ impl Task {
             format!("parallel.first_bucket_mib={}", self.bucket),
         ];
         let config = SearchConfig::from_overrides(&[&common[..], &self.settings].concat()).unwrap();
-        let device = ranks.choose_device(DeviceChoice::Cpu).unwrap();
+        let device = ranks.choose_device(device()).unwrap();
         let world = World::new(ranks, device, 1, CommunicatorChoice::Auto).unwrap();
         let data = SearchData::load(&config, &world).unwrap();
         let kind = if self.double { Kind::Double } else { Kind::Float };
@@ -162,13 +163,24 @@ impl Task {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("course.json");
         let mut command = mpirun();
-        command.args(["-n", &num_ranks.to_string()]).arg(env::current_exe().unwrap());
+        // NCCL takes ranks that share a GPU for ranks of different machines.
+        let named = "NCCL_HOSTID=rank$OMPI_COMM_WORLD_RANK$PMI_RANK exec \"$@\"";
+        command.args(["-n", &num_ranks.to_string(), "sh", "-c", named, "sh"]).arg(env::current_exe().unwrap());
+        command.env("PDARTS_RANKS_SHARE_GPUS", "1");
         command.args(["--exact", "equivalence::rank_of_a_course"]);
         command.env(TASK, serde_json::to_string(&(self, &out)).unwrap());
         let output = command.output().unwrap();
         let (stdout, stderr) = texts(&output);
         assert!(output.status.success(), "{num_ranks} ranks: {stdout}\n{stderr}");
         serde_json::from_slice(&fs::read(out).unwrap()).unwrap()
+    }
+}
+
+fn device() -> DeviceChoice {
+    match env::var("PDARTS_TEST_DEVICE").as_deref() {
+        Err(_) | Ok("cpu") => DeviceChoice::Cpu,
+        Ok("cuda") => DeviceChoice::Cuda,
+        Ok(other) => panic!("PDARTS_TEST_DEVICE={other}: cpu or cuda"),
     }
 }
 

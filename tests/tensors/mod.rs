@@ -5,7 +5,7 @@ mod emulation;
 use std::process::Command;
 use std::sync::LazyLock;
 
-use pdarts::torch::{emulate_gpu_kernels, load_cuda};
+use pdarts::torch::{emulate_gpu_kernels, load_cuda, use_own_stream};
 use tch::{Cuda, Device, Kind, Tensor};
 
 /// What these tests compute on: the CPU, unless `PDARTS_TEST_DEVICE` is `cuda`, or `cuda-emulation`: then the GPU kernels, emulated,
@@ -16,6 +16,8 @@ pub fn device() -> Device {
         Ok("cuda") => {
             load_cuda().unwrap_or_else(|error| panic!("PDARTS_TEST_DEVICE=cuda: {error}"));
             assert!(Cuda::is_available(), "PDARTS_TEST_DEVICE=cuda: libtorch finds no GPU");
+            // As a run: equal every time, and float32 without TF32.
+            use_own_stream(0).unwrap_or_else(|error| panic!("PDARTS_TEST_DEVICE=cuda: {error}"));
             Device::Cuda(0)
         }
         Ok("cuda-emulation") => {
