@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::mem;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Device, Tensor};
@@ -54,7 +54,11 @@ impl FlatGradients {
         let hooks = match buffer.device() {
             Device::Cpu => {
                 let sums = Arc::clone(&sums);
-                Some(GradientHooks::new(&handles.iter().collect::<Vec<_>>(), move |place| locked(&sums).wait(place))?)
+                let ready = move |place| {
+                    locked(&sums).wait(place);
+                    ControlFlow::Continue(())
+                };
+                Some(GradientHooks::new(&handles.iter().collect::<Vec<_>>(), ready)?)
             }
             _ => None,
         };

@@ -260,12 +260,8 @@ impl Model<'_> {
         let (communication_seconds, exposed_seconds) = if gradients > 0.0 {
             let buckets = cut_gradients(gradients, network.tensors, first, others);
             let all = buckets.iter().map(|bucket| ring_seconds(compression * bucket.bytes, self.cluster)).sum();
-            // Only the last part's backward pass has all gradients; of one that is replayed they leave behind it.
-            let exposed = match self.hardware.replays(self.course) {
-                true => all,
-                false => exposed_seconds(&buckets, self.together(back), compression, self.cluster),
-            };
-            (all, exposed)
+            // Only the last part's backward pass has all gradients.
+            (all, exposed_seconds(&buckets, self.together(back), compression, self.cluster))
         } else {
             let seconds = ring_seconds(ALPHA_BYTES, self.cluster);
             (seconds, seconds)

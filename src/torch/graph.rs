@@ -5,15 +5,22 @@
 
 use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{TorchError, take_message};
 
 unsafe extern "C" {
     fn pdarts_use_own_stream(device: i64) -> *mut c_char;
     fn pdarts_peak_gpu_bytes(device: i64, bytes: *mut i64) -> *mut c_char;
-    fn pdarts_begin_graph(device: i64, shares: *const c_void, graph: *mut *mut c_void) -> *mut c_char;
+    fn pdarts_begin_graph(
+        device: i64,
+        shares: *const c_void,
+        any_thread_cuts: bool,
+        graph: *mut *mut c_void,
+    ) -> *mut c_char;
+    fn pdarts_cut_graph(graph: *mut c_void) -> *mut c_char;
     fn pdarts_finish_graph(graph: *mut c_void) -> *mut c_char;
-    fn pdarts_replay_graph(graph: *mut c_void, probability: f64) -> *mut c_char;
+    fn pdarts_replay_graph(graph: *mut c_void, part: usize, probability: f64) -> *mut c_char;
     fn pdarts_graph_size(graph: *const c_void) -> i64;
     fn pdarts_release_graph(graph: *mut c_void);
 }
@@ -46,46 +53,70 @@ pub struct Graph {
     inner: *mut c_void,
 }
 
+/// Cuts work while it is recorded: what comes from now on is another part of it, replayed by itself. Any thread may call it, one
+/// at a time.
+pub type Cut = Arc<dyn Fn() -> Result<(), TorchError> + Send + Sync>;
+
+/// A graph under recording, which threads cut in turn.
+struct Cuttable(*mut c_void);
+
+// SAFETY: who cuts holds the lock that it lies behind, and the thread that records waits meanwhile.
+unsafe impl Send for Cuttable {}
+
 impl Graph {
     /// Records what `work` queues on this thread's stream of GPU `device`, which is not the default one; nothing is computed.
-    /// Tensors that `work` returns are where each replay leaves its results, other tensors that it makes are gone.
+    /// Tensors that `work` keeps are where each replay leaves its results, other tensors that it makes are gone.
     ///
     /// Work that waits for the device, or that copies from memory which is not page-locked, cannot be recorded. What it draws
-    /// by [`dropout`](super::dropout()), each replay draws anew.
+    /// by [`dropout`](super::dropout()), each replay draws anew. Where it `may_be_cut`, it is given what cuts it; CUDA does then
+    /// not notice every call that cannot be recorded.
     ///
     /// It works in the memory of the graph `shares`, if there is one, and of those that shares with: what one of them leaves is
     /// gone when another is replayed. All must be recorded on one stream.
     ///
     /// # Errors
     /// Those of `work`, and when CUDA cannot record it.
-    pub fn record<R, E: From<TorchError>>(
+    pub fn record<E: From<TorchError>>(
         device: usize,
         shares: Option<&Graph>,
-        work: impl FnOnce() -> Result<R, E>,
-    ) -> Result<(Self, R), E> {
+        may_be_cut: bool,
+        work: impl FnOnce(Cut) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut inner = ptr::null_mut();
         let device = i64::try_from(device).unwrap_or(i64::MAX);
         let shares = shares.map_or(ptr::null(), |graph| graph.inner.cast_const());
         // SAFETY: a live graph or null, and a place for the result.
-        take_message(unsafe { pdarts_begin_graph(device, shares, &mut inner) })?;
+        take_message(unsafe { pdarts_begin_graph(device, shares, may_be_cut, &mut inner) })?;
         // From here on dropped, and so ended, whatever happens.
         let graph = Self { inner };
-        let result = work()?;
+        let under_recording = Arc::new(Mutex::new(Some(Cuttable(inner))));
+        let cut = {
+            let under_recording = Arc::clone(&under_recording);
+            move || match &*under_recording.lock().unwrap_or_else(PoisonError::into_inner) {
+                // SAFETY: alive, and under recording until it is taken out.
+                Some(Cuttable(graph)) => take_message(unsafe { pdarts_cut_graph(*graph) }),
+                None => Err(TorchError::Shim("nothing is recorded that could be cut".to_owned())),
+            }
+        };
+        let result = work(Arc::new(cut));
+        under_recording.lock().unwrap_or_else(PoisonError::into_inner).take();
+        result?;
         // SAFETY: a live graph under recording.
         take_message(unsafe { pdarts_finish_graph(graph.inner) })?;
-        Ok((graph, result))
+        Ok(graph)
     }
 
-    /// Queues the work on the stream that it was recorded on. What it draws, it draws with `probability`.
+    /// Queues a part of the work on the stream that it was recorded on: all parts, in their order. What they draw, they draw
+    /// with `probability`.
     ///
     /// # Errors
-    /// When CUDA refuses.
-    pub fn replay(&self, probability: f64) -> Result<(), TorchError> {
+    /// When there is no such part, and when CUDA refuses.
+    pub fn replay(&self, part: usize, probability: f64) -> Result<(), TorchError> {
         // SAFETY: a live graph; it is not shared between threads.
-        take_message(unsafe { pdarts_replay_graph(self.inner, probability) })
+        take_message(unsafe { pdarts_replay_graph(self.inner, part, probability) })
     }
 
-    /// Kernels and copies of a replay.
+    /// Kernels and copies of all parts.
     pub fn size(&self) -> usize {
         // SAFETY: a live graph.
         usize::try_from(unsafe { pdarts_graph_size(self.inner) }).unwrap_or(0)
@@ -109,7 +140,8 @@ mod tests {
             println!("SKIPPED: this machine has a GPU");
             return;
         }
-        let error = Graph::record::<(), TorchError>(0, None, || panic!("nothing is recorded")).unwrap_err().to_string();
+        let recorded = Graph::record::<TorchError>(0, None, false, |_| panic!("nothing is recorded"));
+        let error = recorded.unwrap_err().to_string();
         assert!(!error.is_empty() && error.lines().count() == 1, "{error}");
         assert!(use_own_stream(0).is_err());
     }

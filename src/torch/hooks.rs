@@ -1,6 +1,7 @@
 //! Calls when backward has left a parameter's gradient there, so that it can be sent while backward goes on.
 
 use std::ffi::{c_char, c_void};
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 use std::ptr;
@@ -10,12 +11,12 @@ use torch_sys::C_tensor;
 
 use super::{TorchError, take_message};
 
-type Ready = Box<dyn Fn(usize) + Send + Sync>;
+type Ready = Box<dyn Fn(usize) -> ControlFlow<()> + Send + Sync>;
 
 unsafe extern "C" {
     fn pdarts_on_gradient(
         parameter: *const C_tensor,
-        ready: extern "C" fn(*const c_void, usize),
+        ready: extern "C" fn(*const c_void, usize) -> bool,
         context: *const c_void,
         index: usize,
         hook: *mut *mut c_void,
@@ -35,11 +36,14 @@ unsafe impl Send for GradientHooks {}
 
 impl GradientHooks {
     /// From now on calls `ready(i)` when the gradient of `parameters[i]` is complete in a backward pass, on the thread
-    /// of autograd that computed it. `ready` must be quick; a panic in it ends the process.
+    /// of autograd that computed it. Where it breaks, the pass fails. `ready` must be quick; a panic in it ends the process.
     ///
     /// # Errors
     /// When a parameter needs no gradient.
-    pub fn new(parameters: &[&Tensor], ready: impl Fn(usize) + Send + Sync + 'static) -> Result<Self, TorchError> {
+    pub fn new(
+        parameters: &[&Tensor],
+        ready: impl Fn(usize) -> ControlFlow<()> + Send + Sync + 'static,
+    ) -> Result<Self, TorchError> {
         let ready: Box<Ready> = Box::new(Box::new(ready));
         let mut hooks = Self { hooks: Vec::with_capacity(parameters.len()), _ready: ready };
         for (index, parameter) in parameters.iter().enumerate() {
@@ -63,12 +67,13 @@ impl Drop for GradientHooks {
     }
 }
 
-extern "C" fn call(context: *const c_void, index: usize) {
+extern "C" fn call(context: *const c_void, index: usize) -> bool {
     // SAFETY: the context that `new` gave, which is dropped after the hooks; it may be called from any thread (`Sync`).
     let ready = unsafe { &*context.cast::<Ready>() };
-    if catch_unwind(AssertUnwindSafe(|| ready(index))).is_err() {
+    match catch_unwind(AssertUnwindSafe(|| ready(index))) {
+        Ok(goes_on) => goes_on.is_continue(),
         // The panic hook has reported it; unwinding through libtorch is not possible.
-        process::abort();
+        Err(_) => process::abort(),
     }
 }
 
@@ -88,7 +93,11 @@ mod tests {
         let reported = Arc::new(Mutex::new(Vec::new()));
         let hooks = {
             let reported = Arc::clone(&reported);
-            GradientHooks::new(&[&first, &second, &unused], move |index| reported.lock().unwrap().push(index)).unwrap()
+            let ready = move |index| {
+                reported.lock().unwrap().push(index);
+                ControlFlow::Continue(())
+            };
+            GradientHooks::new(&[&first, &second, &unused], ready).unwrap()
         };
         loss().backward();
         assert_eq!(reported.lock().unwrap().drain(..).collect::<Vec<_>>(), [1, 0]);
@@ -105,8 +114,24 @@ mod tests {
     }
 
     #[test]
+    fn pass_fails_where_a_hook_breaks() {
+        let parameter = |value: f64| Tensor::full([2], value, (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let (first, second) = (parameter(1.0), parameter(2.0));
+        let _hooks = GradientHooks::new(&[&second], |_| ControlFlow::Break(())).unwrap();
+        let error = ((&first * 2.0).relu() * &second).sum(Kind::Float).f_backward().unwrap_err().to_string();
+        assert!(error.contains("ended after a gradient"), "{error}");
+        assert!(second.grad().defined() && !first.grad().defined());
+    }
+
+    #[test]
     fn tensor_without_gradient_is_refused() {
         let fixed = Tensor::zeros([2], (Kind::Float, Device::Cpu));
-        assert!(GradientHooks::new(&[&fixed], |_| ()).err().unwrap().to_string().contains("needs no gradient"));
+        assert!(
+            GradientHooks::new(&[&fixed], |_| ControlFlow::Continue(()))
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("needs no gradient")
+        );
     }
 }

@@ -34,7 +34,7 @@ pub use branch_sum::{NodeBranch, branch_sum};
 pub use checkpoint::{Part, checkpoint};
 pub use depthwise::{DepthwiseGeometry, relu_depthwise};
 pub use dropout::{dropout, dropouts};
-pub use graph::{Graph, peak_gpu_bytes, use_own_stream};
+pub use graph::{Cut, Graph, peak_gpu_bytes, use_own_stream};
 pub use hooks::GradientHooks;
 pub use host_bytes::{bytes_to_device, values_to_device};
 pub use kernel_choice::{

@@ -29,13 +29,13 @@ char *pdarts_gradients(const torch::Tensor *output, const torch::Tensor *output_
   });
 }
 
-char *pdarts_on_gradient(const torch::Tensor *parameter, void (*ready)(const void *, size_t), const void *context,
+char *pdarts_on_gradient(const torch::Tensor *parameter, bool (*ready)(const void *, size_t), const void *context,
                          size_t index, void **hook) {
   return guarded([&] {
     auto accumulator = torch::autograd::impl::grad_accumulator(*parameter);
     TORCH_CHECK(accumulator, "a hook on a tensor that needs no gradient");
     const auto call = [=](const torch::autograd::variable_list &outputs, const torch::autograd::variable_list &) {
-      ready(context, index);
+      TORCH_CHECK(ready(context, index), "the backward pass was ended after a gradient");
       return outputs;
     };
     const uintptr_t key =

@@ -16,8 +16,8 @@ void pdarts_drop_gradients(const torch::Tensor *const *parameters, size_t num_pa
 char *pdarts_gradients(const torch::Tensor *output, const torch::Tensor *output_gradient,
                        const torch::Tensor *const *inputs, size_t num_inputs, torch::Tensor **gradients);
 // Calls `ready(context, index)` whenever backward has left the gradient of `parameter` there, on the thread that did so,
-// until the `*hook` that the caller owns is released.
-char *pdarts_on_gradient(const torch::Tensor *parameter, void (*ready)(const void *, size_t), const void *context,
+// until the `*hook` that the caller owns is released. The pass goes on if it returns true, else it fails.
+char *pdarts_on_gradient(const torch::Tensor *parameter, bool (*ready)(const void *, size_t), const void *context,
                          size_t index, void **hook);
 void pdarts_release_hook(void *hook);
 // ReLU and depthwise convolution for several edges; `*output` is a new tensor that the caller owns.
@@ -114,12 +114,14 @@ char *pdarts_peak_gpu_bytes(int64_t device, int64_t *bytes);
 char *pdarts_use_own_stream(int64_t device);
 // Begins to record what the thread queues on that stream; the caller owns `*graph`. Its work shares the memory of the graph
 // `shares`, which may be null.
-char *pdarts_begin_graph(int64_t device, const void *shares, void **graph);
+char *pdarts_begin_graph(int64_t device, const void *shares, bool any_thread_cuts, void **graph);
+// Begins another part of it, on any thread if that was said.
+char *pdarts_cut_graph(void *graph);
 // Ends the recording.
 char *pdarts_finish_graph(void *graph);
-// Queues what was recorded; its draws are made with `probability`.
-char *pdarts_replay_graph(void *graph, double probability);
-// Its kernels and copies.
+// Queues a part of what was recorded, the parts in their order; its draws are made with `probability`.
+char *pdarts_replay_graph(void *graph, size_t part, double probability);
+// The kernels and copies of all parts.
 int64_t pdarts_graph_size(const void *graph);
 void pdarts_release_graph(void *graph);
 // Dropout by draws that a replay repeats, each copy by its own; `outputs` are new tensors that the caller owns.

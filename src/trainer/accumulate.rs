@@ -4,7 +4,8 @@ use std::hash::Hash;
 
 use tch::Tensor;
 
-use super::replay::Replays;
+use super::parallel::RankAverages;
+use super::replay::{Doing, Replays};
 use super::tally::{ForwardResult, StepSums};
 use super::{ImageBatch, StepImages, StepResult, TrainError};
 use crate::optim::FlatParameters;
@@ -15,14 +16,16 @@ use crate::world::{World, activity};
 pub(super) struct Pass<'a, K> {
     /// What was recorded of such passes.
     pub replays: &'a mut Replays<K>,
-    /// Passes of one kind queue the same work.
-    pub kind: K,
+    /// Passes of one kind queue the same work: those of all parts but the last, and that of the last.
+    pub kinds: [K; 2],
     /// What they draw with.
     pub probability: f64,
     /// What they compute gradients of.
     pub trained: &'a [&'a FlatParameters],
     /// What they add to.
     pub sums: &'a StepSums,
+    /// Who averages the gradients over ranks, if somebody does.
+    pub ranks: Option<&'a RankAverages>,
 }
 
 /// Images of a part of a step, and what the loss compares with.
@@ -40,9 +43,9 @@ impl From<&ImageBatch> for PassInputs {
     }
 }
 
-/// Adds up the gradients of the mean loss of `images`, part by part; calls `arm` before the backward pass that completes it, or
-/// after it where that pass is replayed, which calls no hooks. `prepare` gives the inputs of a part's pass, images and targets,
-/// of which `forward` gives the mean loss and the logits.
+/// Adds up the gradients of the mean loss of `images`, part by part, and sends them to the other ranks as the last backward pass
+/// completes them. `prepare` gives the inputs of a part's pass, images and targets, of which `forward` gives the mean loss and the
+/// logits.
 ///
 /// # Errors
 /// Those of loading, of `prepare` and `forward`, and of the backward pass.
@@ -51,24 +54,27 @@ pub(super) fn forward_backward<K: Copy + Eq + Hash>(
     pass: Pass<'_, K>,
     prepare: impl Fn(&ImageBatch) -> Result<PassInputs, TrainError>,
     forward: impl Fn(&Tensor, &Tensor) -> Result<ForwardResult, TrainError>,
-    arm: impl Fn(),
 ) -> Result<StepResult, TrainError> {
-    let Pass { replays, kind, probability, trained, sums } = pass;
+    let Pass { replays, kinds, probability, trained, sums, ranks } = pass;
     let num_parts = images.num_parts();
     sums.clear()?;
     let mut num_images = 0;
     for index in 0..num_parts {
         let PassInputs { images, labels, targets } = prepare(&images.part(index)?)?;
         let inputs: Vec<&Tensor> = [&images, &labels].into_iter().chain(&targets).collect();
-        let arms_before = index + 1 == num_parts && !replays.is_on();
-        let arms_after = index + 1 == num_parts && !arms_before;
-        let computed = |inputs: &[&Tensor]| {
+        let is_last = index + 1 == num_parts;
+        let ranks = ranks.filter(|_| is_last);
+        let computed = |inputs: &[&Tensor], doing: Doing| {
             let span = activity::phase("forward");
             let (images, labels) = (inputs[0], inputs[1]);
             let result = forward(images, inputs.get(2).unwrap_or(&labels))?;
             drop(span);
-            if arms_before {
-                arm();
+            let records = matches!(doing, Doing::Recording(_));
+            if let Some(ranks) = ranks {
+                match doing {
+                    Doing::Now => ranks.arm(),
+                    Doing::Recording(cut) => ranks.arm_recording(cut),
+                }
             }
             let span = activity::phase("backward");
             match num_parts {
@@ -76,12 +82,14 @@ pub(super) fn forward_backward<K: Copy + Eq + Hash>(
                 _ => backward(&result.loss.f_div_scalar(num_parts as f64)?, trained)?,
             }
             drop(span);
+            if let Some(ranks) = ranks.filter(|_| records) {
+                ranks.end_recording()?;
+            }
             Ok(sums.add(&result, labels)?)
         };
-        replays.run(kind, &inputs, probability, computed)?;
-        if arms_after {
-            arm();
-        }
+        let send = ranks.map(|ranks| |num_buckets| ranks.send_up_to(num_buckets));
+        let between = send.as_ref().map(|send| send as &dyn Fn(usize));
+        replays.run_in_parts(kinds[usize::from(is_last)], &inputs, probability, computed, between)?;
         num_images += labels.numel() as u64;
     }
     Ok(sums.result(num_images)?)

@@ -7,12 +7,14 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::TrainError;
-use crate::torch::{Graph, TorchError, gpu_kernels_serve};
+use crate::torch::{Cut, Graph, TorchError, gpu_kernels_serve};
 
 /// Whether CUDA has refused to record something in this process: what comes later would be refused as well.
 static REFUSED: AtomicBool = AtomicBool::new(false);
@@ -36,6 +38,19 @@ type Shapes = Vec<(Vec<i64>, Kind)>;
 struct Recorded<R> {
     recording: R,
     inputs: Vec<Tensor>,
+    /// What was told at each cut.
+    cuts: Vec<usize>,
+}
+
+/// Cuts work while it is recorded. Each replay tells the number when it comes there.
+pub type CutBehind = Arc<dyn Fn(usize) -> Result<(), TrainError> + Send + Sync>;
+
+/// How work is done.
+pub(super) enum Doing {
+    /// At once.
+    Now,
+    /// It is only recorded, and may be cut if that was said.
+    Recording(CutBehind),
 }
 
 /// What a GPU repeats; see [`Graph`].
@@ -44,11 +59,12 @@ pub(super) trait Recording: Sized {
     fn record(
         device: usize,
         shares: Option<&Self>,
-        work: impl FnOnce() -> Result<(), TrainError>,
+        may_be_cut: bool,
+        work: impl FnOnce(Cut) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError>;
 
     /// See [`Graph::replay`].
-    fn replay(&self, probability: f64) -> Result<(), TorchError>;
+    fn replay(&self, part: usize, probability: f64) -> Result<(), TorchError>;
 
     /// See [`Graph::size`].
     fn size(&self) -> usize;
@@ -58,13 +74,14 @@ impl Recording for Graph {
     fn record(
         device: usize,
         shares: Option<&Self>,
-        work: impl FnOnce() -> Result<(), TrainError>,
+        may_be_cut: bool,
+        work: impl FnOnce(Cut) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
-        Ok(Self::record(device, shares, work)?.0)
+        Self::record(device, shares, may_be_cut, work)
     }
 
-    fn replay(&self, probability: f64) -> Result<(), TorchError> {
-        self.replay(probability)
+    fn replay(&self, part: usize, probability: f64) -> Result<(), TorchError> {
+        self.replay(part, probability)
     }
 
     fn size(&self) -> usize {
@@ -98,11 +115,6 @@ impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
         }
     }
 
-    /// Whether work is recorded.
-    pub fn is_on(&self) -> bool {
-        self.device.is_some()
-    }
-
     /// Kernels and copies of all work that was replayed so far.
     pub fn launches(&self) -> u64 {
         self.launches
@@ -120,16 +132,32 @@ impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
         probability: f64,
         work: impl Fn(&[&Tensor]) -> Result<(), TrainError>,
     ) -> Result<(), TrainError> {
-        let Some(device) = self.device else { return work(inputs) };
+        self.run_in_parts(kind, inputs, probability, |inputs, _| work(inputs), None)
+    }
+
+    /// The same of work that is cut while it is recorded, if there is something to do `between` its parts: when they are replayed
+    /// that is told the number of each cut.
+    ///
+    /// # Errors
+    /// Those of [`run`](Self::run).
+    pub fn run_in_parts(
+        &mut self,
+        kind: K,
+        inputs: &[&Tensor],
+        probability: f64,
+        work: impl Fn(&[&Tensor], Doing) -> Result<(), TrainError>,
+        between: Option<&dyn Fn(usize)>,
+    ) -> Result<(), TrainError> {
+        let Some(device) = self.device else { return work(inputs, Doing::Now) };
         let shapes = inputs.iter().map(|input| (input.size(), input.kind())).collect();
         let key = (kind, shapes);
         match self.works.get(&key) {
             // The first of a kind: libraries make their choices and take their memory.
             None => {
                 self.works.insert(key, None);
-                return work(inputs);
+                return work(inputs, Doing::Now);
             }
-            Some(None) => match Recorded::new(device, self.shares(), inputs, &work) {
+            Some(None) => match Recorded::new(device, self.shares(), between.is_some(), inputs, &work) {
                 Ok(recorded) => {
                     tracing::debug!("recorded a CUDA graph of {} nodes", recorded.recording.size());
                     self.works.insert(key.clone(), Some(recorded));
@@ -139,7 +167,7 @@ impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
                     REFUSED.store(true, Ordering::Relaxed);
                     self.device = None;
                     self.works.clear();
-                    return work(inputs);
+                    return work(inputs, Doing::Now);
                 }
             },
             Some(Some(_)) => {}
@@ -147,9 +175,9 @@ impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
         match self.works.get(&key) {
             Some(Some(recorded)) => {
                 self.launches += recorded.recording.size() as u64;
-                recorded.replay(inputs, probability)
+                recorded.replay(inputs, probability, between)
             }
-            _ => work(inputs),
+            _ => work(inputs, Doing::Now),
         }
     }
 
@@ -163,22 +191,39 @@ impl<R: Recording> Recorded<R> {
     fn new(
         device: usize,
         shares: Option<&R>,
+        may_be_cut: bool,
         inputs: &[&Tensor],
-        work: impl Fn(&[&Tensor]) -> Result<(), TrainError>,
+        work: impl Fn(&[&Tensor], Doing) -> Result<(), TrainError>,
     ) -> Result<Self, TrainError> {
         let kept = no_grad(|| inputs.iter().map(|input| input.f_detach_copy()).collect::<Result<Vec<_>, _>>())?;
-        let recording = R::record(device, shares, || work(&kept.iter().collect::<Vec<_>>()))?;
-        Ok(Self { recording, inputs: kept })
+        let cuts = Arc::new(Mutex::new(Vec::new()));
+        let recording = R::record(device, shares, may_be_cut, |cut| {
+            let cuts = Arc::clone(&cuts);
+            let cut_behind = move |number| {
+                cut()?;
+                cuts.lock().unwrap_or_else(PoisonError::into_inner).push(number);
+                Ok(())
+            };
+            work(&kept.iter().collect::<Vec<_>>(), Doing::Recording(Arc::new(cut_behind)))
+        })?;
+        let cuts = mem::take(&mut *cuts.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(Self { recording, inputs: kept, cuts })
     }
 
-    fn replay(&self, inputs: &[&Tensor], probability: f64) -> Result<(), TrainError> {
+    fn replay(&self, inputs: &[&Tensor], probability: f64, between: Option<&dyn Fn(usize)>) -> Result<(), TrainError> {
         no_grad(|| -> Result<(), TrainError> {
             for (kept, input) in self.inputs.iter().zip(inputs) {
                 kept.shallow_clone().f_copy_(input)?;
             }
             Ok(())
         })?;
-        Ok(self.recording.replay(probability)?)
+        for (part, &number) in self.cuts.iter().enumerate() {
+            self.recording.replay(part, probability)?;
+            if let Some(between) = between {
+                between(number);
+            }
+        }
+        Ok(self.recording.replay(self.cuts.len(), probability)?)
     }
 }
 
@@ -191,40 +236,45 @@ mod tests {
     type Kernel = Box<dyn Fn()>;
 
     thread_local! {
-        /// What is recorded by now; none where work is done at once.
-        static TAPE: RefCell<Option<Vec<Kernel>>> = const { RefCell::new(None) };
+        /// What is recorded by now, in parts; none where work is done at once.
+        static TAPE: RefCell<Option<Vec<Vec<Kernel>>>> = const { RefCell::new(None) };
     }
 
     /// Does `work`, or records it, as a GPU does with a kernel.
     fn queue(work: impl Fn() + 'static) {
         TAPE.with_borrow_mut(|tape| match tape {
-            Some(tape) => tape.push(Box::new(work)),
+            Some(parts) => parts.last_mut().unwrap().push(Box::new(work)),
             None => work(),
         });
     }
 
     /// Stands in for a CUDA graph where there is no GPU.
-    struct Tape(Vec<Kernel>);
+    struct Tape(Vec<Vec<Kernel>>);
 
     impl Recording for Tape {
         fn record(
             _: usize,
             _: Option<&Self>,
-            work: impl FnOnce() -> Result<(), TrainError>,
+            _: bool,
+            work: impl FnOnce(Cut) -> Result<(), TrainError>,
         ) -> Result<Self, TrainError> {
-            TAPE.set(Some(Vec::new()));
-            let result = work();
+            TAPE.set(Some(vec![Vec::new()]));
+            let cut = || {
+                TAPE.with_borrow_mut(|tape| tape.iter_mut().for_each(|parts| parts.push(Vec::new())));
+                Ok(())
+            };
+            let result = work(Arc::new(cut));
             let tape = TAPE.take().unwrap_or_default();
             result.map(|()| Self(tape))
         }
 
-        fn replay(&self, _: f64) -> Result<(), TorchError> {
-            self.0.iter().for_each(|kernel| kernel());
+        fn replay(&self, part: usize, _: f64) -> Result<(), TorchError> {
+            self.0[part].iter().for_each(|kernel| kernel());
             Ok(())
         }
 
         fn size(&self) -> usize {
-            self.0.len()
+            self.0.iter().map(Vec::len).sum()
         }
     }
 
@@ -284,12 +334,39 @@ mod tests {
     }
 
     #[test]
+    fn work_is_cut_and_something_done_between_its_parts() {
+        let mut subject = Subject::new(false);
+        let told = RefCell::new(Vec::new());
+        let mut multiply = |value: f64| {
+            let sum = subject.sum.shallow_clone();
+            let work = |inputs: &[&Tensor], doing: Doing| {
+                let (input, own) = (inputs[0].shallow_clone(), sum.shallow_clone());
+                queue(move || drop(own.shallow_clone().g_add_(&input)));
+                if let Doing::Recording(cut) = doing {
+                    cut(7)?;
+                }
+                let own = sum.shallow_clone();
+                queue(move || drop(own.shallow_clone().g_mul_scalar_(2.0)));
+                Ok(())
+            };
+            let between = |number| told.borrow_mut().push((number, f64::try_from(&sum).unwrap()));
+            let input = Tensor::from(value);
+            subject.replays.run_in_parts('c', &[&input], 0.0, work, Some(&between)).unwrap();
+            f64::try_from(&sum).unwrap()
+        };
+        assert_eq!([1.0, 3.0, 5.0].map(&mut multiply), [2.0, 10.0, 30.0]);
+        // The first was computed at once.
+        assert_eq!(*told.borrow(), [(7, 5.0), (7, 15.0)]);
+        assert_eq!(subject.replays.launches(), 4);
+    }
+
+    #[test]
     fn work_that_cannot_be_recorded_is_done_as_before() {
         let mut subject = Subject::new(true);
         assert_eq!(subject.add('a', 1.0, 2), (1, 2.0));
         // The recording, then the work itself.
         assert_eq!(subject.add('a', 3.0, 2), (2, 6.0));
-        assert!(!subject.replays.is_on() && REFUSED.load(Ordering::Relaxed));
+        assert!(subject.replays.device.is_none() && REFUSED.load(Ordering::Relaxed));
         assert_eq!(subject.add('a', 5.0, 2), (1, 10.0));
         assert_eq!(subject.replays.launches(), 0);
     }

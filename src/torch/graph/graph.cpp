@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <mutex>
+#include <vector>
 
 #ifdef PDARTS_HAS_CUDA_KERNELS
 #include <c10/cuda/CUDACachingAllocator.h>
@@ -64,11 +65,14 @@ void check(cudaError_t result, const char *what) {
   }
 }
 
-// Recorded work. While it is recorded, what the stream allocates comes from memory that nothing else uses but the graph that it
-// shares it with, if there is one.
+// Recorded work, in one part or several that are replayed one after the other. While it is recorded, what the stream allocates
+// comes from memory that nothing else uses but the graph that it shares it with, if there is one.
 class Graph {
 public:
-  Graph(c10::DeviceIndex device, const Graph *shares) : device_(device) {
+  Graph(c10::DeviceIndex device, const Graph *shares, bool any_thread_cuts)
+      : device_(device),
+        // A part ends on the thread that began it, unless calls that cannot be recorded pass unnoticed.
+        mode_(any_thread_cuts ? cudaStreamCaptureModeRelaxed : cudaStreamCaptureModeThreadLocal) {
     const auto stream = at::accelerator::getCurrentStream(device);
     stream_ = static_cast<cudaStream_t>(stream.native_handle());
     TORCH_CHECK(stream_, "the default stream cannot be recorded");
@@ -79,13 +83,12 @@ public:
     allocator().emptyCache();
     allocator().beginAllocateToPool(device_, pool_, [stream = stream_](cudaStream_t other) { return other == stream; });
     owns_pool_ = allocates_ = true;
-    // Other threads may ask the GPU questions meanwhile.
-    const cudaError_t begun = cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal);
-    if (begun != cudaSuccess) {
+    try {
+      begin_part();
+    } catch (...) {
       release();
-      check(begun, "CUDA cannot record");
+      throw;
     }
-    records_ = true;
     recording = &slots_;
   }
 
@@ -93,19 +96,23 @@ public:
   Graph(const Graph &) = delete;
   Graph &operator=(const Graph &) = delete;
 
-  // Ends the recording.
-  void finish() {
-    cudaGraph_t graph = nullptr;
-    const cudaError_t ended = end_recording(&graph);
-    check(ended, "CUDA could not record");
-    const cudaError_t made = cudaGraphInstantiate(&executable_, graph, 0);
-    cudaGraphGetNodes(graph, nullptr, &num_nodes_);
-    cudaGraphDestroy(graph);
-    check(made, "CUDA cannot replay what it recorded");
+  // Ends a part and begins the next.
+  void cut() {
+    TORCH_CHECK(mode_ == cudaStreamCaptureModeRelaxed, "a graph in one part");
+    end_part();
+    begin_part();
   }
 
-  void replay(double probability) {
-    if (slots_.num_draws > 0) {
+  // Ends the recording.
+  void finish() {
+    recording = nullptr;
+    end_part();
+    end_allocation();
+  }
+
+  // All parts are replayed, in their order.
+  void replay(size_t part, double probability) {
+    if (part == 0 && slots_.num_draws > 0) {
       const auto host = at::empty({1 + slots_.num_draws}, at::TensorOptions(at::kLong).pinned_memory(true));
       auto *values = host.mutable_data_ptr<int64_t>();
       memcpy(values, &probability, sizeof(probability));
@@ -114,43 +121,65 @@ public:
       }
       slots_.values.narrow(0, 0, host.size(0)).copy_(host, /*non_blocking=*/true);
     }
-    check(cudaGraphLaunch(executable_, stream_), "replaying a CUDA graph");
+    check(cudaGraphLaunch(parts_.at(part), stream_), "replaying a CUDA graph");
   }
 
   size_t num_nodes() const { return num_nodes_; }
 
 private:
   const c10::DeviceIndex device_;
+  const cudaStreamCaptureMode mode_;
   cudaStream_t stream_;
   c10::MempoolId_t pool_;
   Slots slots_;
   bool owns_pool_ = false, allocates_ = false, records_ = false;
-  cudaGraphExec_t executable_ = nullptr;
+  std::vector<cudaGraphExec_t> parts_;
   size_t num_nodes_ = 0;
 
-  cudaError_t end_recording(cudaGraph_t *graph) {
-    recording = nullptr;
+  void begin_part() {
+    // Other threads may ask the GPU questions meanwhile.
+    check(cudaStreamBeginCapture(stream_, mode_), "CUDA cannot record");
+    records_ = true;
+  }
+
+  void end_part() {
+    cudaGraph_t graph = nullptr;
     records_ = false;
-    const cudaError_t ended = cudaStreamEndCapture(stream_, graph);
-    allocator().endAllocateToPool(device_, pool_);
-    allocates_ = false;
-    return ended;
+    check(cudaStreamEndCapture(stream_, &graph), "CUDA could not record");
+    cudaGraphExec_t part = nullptr;
+    const cudaError_t made = cudaGraphInstantiate(&part, graph, 0);
+    size_t num_nodes = 0;
+    cudaGraphGetNodes(graph, nullptr, &num_nodes);
+    cudaGraphDestroy(graph);
+    check(made, "CUDA cannot replay what it recorded");
+    parts_.push_back(part);
+    num_nodes_ += num_nodes;
+  }
+
+  void end_allocation() {
+    if (allocates_) {
+      allocator().endAllocateToPool(device_, pool_);
+      allocates_ = false;
+    }
   }
 
   void release() {
+    if (recording == &slots_) {
+      recording = nullptr;
+    }
     if (records_) {
       cudaGraph_t graph = nullptr;
-      if (end_recording(&graph) == cudaSuccess && graph) {
+      if (cudaStreamEndCapture(stream_, &graph) == cudaSuccess && graph) {
         cudaGraphDestroy(graph);
       }
       cudaGetLastError();
     }
-    if (allocates_) {
-      allocator().endAllocateToPool(device_, pool_);
-    }
-    if (executable_) {
+    end_allocation();
+    if (!parts_.empty()) {
       cudaStreamSynchronize(stream_);
-      cudaGraphExecDestroy(executable_);
+    }
+    for (const cudaGraphExec_t part : parts_) {
+      cudaGraphExecDestroy(part);
     }
     if (owns_pool_) {
       allocator().releasePool(device_, pool_);
@@ -166,16 +195,20 @@ private:
 #ifdef PDARTS_HAS_CUDA_KERNELS
 using pdarts::graph::Graph;
 
-char *pdarts_begin_graph(int64_t device, const void *shares, void **graph) {
-  return guarded([&] { *graph = new Graph(device, static_cast<const Graph *>(shares)); });
+char *pdarts_begin_graph(int64_t device, const void *shares, bool any_thread_cuts, void **graph) {
+  return guarded([&] { *graph = new Graph(device, static_cast<const Graph *>(shares), any_thread_cuts); });
+}
+
+char *pdarts_cut_graph(void *graph) {
+  return guarded([&] { static_cast<Graph *>(graph)->cut(); });
 }
 
 char *pdarts_finish_graph(void *graph) {
   return guarded([&] { static_cast<Graph *>(graph)->finish(); });
 }
 
-char *pdarts_replay_graph(void *graph, double probability) {
-  return guarded([&] { static_cast<Graph *>(graph)->replay(probability); });
+char *pdarts_replay_graph(void *graph, size_t part, double probability) {
+  return guarded([&] { static_cast<Graph *>(graph)->replay(part, probability); });
 }
 
 int64_t pdarts_graph_size(const void *graph) { return static_cast<const Graph *>(graph)->num_nodes(); }
@@ -186,9 +219,10 @@ namespace {
 constexpr const char *kNone = "this program was compiled without GPU kernels";
 } // namespace
 
-char *pdarts_begin_graph(int64_t, const void *, void **) { return strdup(kNone); }
+char *pdarts_begin_graph(int64_t, const void *, bool, void **) { return strdup(kNone); }
+char *pdarts_cut_graph(void *) { return strdup(kNone); }
 char *pdarts_finish_graph(void *) { return strdup(kNone); }
-char *pdarts_replay_graph(void *, double) { return strdup(kNone); }
+char *pdarts_replay_graph(void *, size_t, double) { return strdup(kNone); }
 int64_t pdarts_graph_size(const void *) { return 0; }
 void pdarts_release_graph(void *) {}
 #endif

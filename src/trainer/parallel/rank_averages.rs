@@ -8,6 +8,7 @@ use tch::Tensor;
 use super::reducer::{Reducer, ReducerOptions};
 use crate::optim::FlatParameters;
 use crate::trainer::TrainError;
+use crate::trainer::replay::CutBehind;
 use crate::world::{Communicator, Label, ReduceOp, World, activity};
 
 /// What a replica needs to work with the others.
@@ -45,6 +46,24 @@ impl RankAverages {
     /// Says that the next backward pass is the last before the step.
     pub fn arm(&self) {
         self.reducer.arm();
+    }
+
+    /// Says that the next backward pass is that of a recording, which `cut` cuts.
+    pub fn arm_recording(&self, cut: CutBehind) {
+        self.reducer.arm_recording(cut);
+    }
+
+    /// Ends the recording of that pass.
+    ///
+    /// # Errors
+    /// When it could not be cut.
+    pub fn end_recording(&self) -> Result<(), TrainError> {
+        self.reducer.end_recording()
+    }
+
+    /// Sends the first so many buckets of gradients, which a replay has computed.
+    pub fn send_up_to(&self, num_buckets: usize) {
+        self.reducer.send_up_to(num_buckets);
     }
 
     /// Waits until the gradients of the weights are those of all ranks.

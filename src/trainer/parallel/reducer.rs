@@ -4,8 +4,12 @@
 //! completes them. Hooks count down a bucket's parameters; a complete bucket is summed up and handed to the communicator as
 //! soon as all buckets before it are, so that every rank sends in one order. The first bucket is small, so that communication
 //! begins early. Source: PyTorch Distributed (arXiv:2006.15704), section 3.2.
+//!
+//! A pass that a GPU replays calls no hooks. While it is recorded they cut it where buckets are complete, and those are sent when
+//! the part before is under way.
 
-use std::ops::Range;
+use std::mem;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tch::{Kind, Tensor, no_grad};
@@ -14,6 +18,7 @@ use crate::config::{Compression, ParallelSection};
 use crate::optim::{FlatGradients, FlatParameters};
 use crate::torch::GradientHooks;
 use crate::trainer::TrainError;
+use crate::trainer::replay::CutBehind;
 use crate::world::{Communicator, Label, Pending, ReduceOp};
 
 const MIB: f64 = 1024.0 * 1024.0;
@@ -65,10 +70,26 @@ struct Round {
     gradients: FlatGradients,
     /// Parameters of each bucket whose gradients are not complete.
     missing: Vec<usize>,
-    /// Whether the backward pass under way is the last before the step.
-    is_armed: bool,
+    /// What hooks do in the backward pass under way.
+    hooks: Hooks,
     /// Buckets that were handed over; those in flight, or why one could not be.
     sent: Vec<Result<InFlight, TrainError>>,
+}
+
+/// What hooks do.
+enum Hooks {
+    /// Nothing: it is not the last pass before the step.
+    Rest,
+    /// They send what is complete.
+    Send,
+    /// They cut the recording where buckets are complete.
+    Cut {
+        cut: CutBehind,
+        /// Buckets that are complete by now.
+        complete: usize,
+        /// Why it could not be cut.
+        failure: Option<TrainError>,
+    },
 }
 
 struct InFlight {
@@ -100,7 +121,7 @@ impl Reducer {
             bucket_of,
             communicator,
             compression: options.compression,
-            round: Mutex::new(Round { gradients, missing: Vec::new(), is_armed: false, sent: Vec::new() }),
+            round: Mutex::new(Round { gradients, missing: Vec::new(), hooks: Hooks::Rest, sent: Vec::new() }),
         });
         let hooks = {
             let shared = Arc::clone(&shared);
@@ -111,9 +132,29 @@ impl Reducer {
 
     /// Says that the next backward pass is the last before the step: what it completes is sent.
     pub fn arm(&self) {
-        let mut round = self.shared.round();
-        round.missing = self.shared.buckets.iter().map(|bucket| bucket.parameters.len()).collect();
-        round.is_armed = true;
+        self.shared.hook_in(Hooks::Send);
+    }
+
+    /// Says that the next backward pass is recorded, and that it is the last before the step: where it completes buckets, it is
+    /// cut behind so many of them. When a replay has come there, [`send_up_to`](Self::send_up_to) sends them.
+    pub(super) fn arm_recording(&self, cut: CutBehind) {
+        self.shared.hook_in(Hooks::Cut { cut, complete: 0, failure: None });
+    }
+
+    /// Ends what [`arm_recording`](Self::arm_recording) began.
+    ///
+    /// # Errors
+    /// When the pass could not be cut.
+    pub(super) fn end_recording(&self) -> Result<(), TrainError> {
+        match mem::replace(&mut self.shared.round().hooks, Hooks::Rest) {
+            Hooks::Cut { failure: Some(failure), .. } => Err(failure),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends the first so many buckets, as far as they are not under way.
+    pub(super) fn send_up_to(&self, end: usize) {
+        self.shared.send_up_to(&mut self.shared.round(), end);
     }
 
     /// Sends what backward left out (parameters that the loss does not depend on), waits for all buckets and leaves
@@ -142,17 +183,51 @@ impl Shared {
         self.round.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Called by autograd when the gradient of a parameter is complete, at the parameter.
-    fn ready(&self, parameter: usize) {
+    fn hook_in(&self, hooks: Hooks) {
         let mut round = self.round();
-        if !round.is_armed {
-            return;
+        round.missing = self.buckets.iter().map(|bucket| bucket.parameters.len()).collect();
+        round.hooks = hooks;
+    }
+
+    /// Called by autograd when the gradient of a parameter is complete, at the parameter.
+    fn ready(&self, parameter: usize) -> ControlFlow<()> {
+        let mut round = self.round();
+        if matches!(round.hooks, Hooks::Rest) {
+            return ControlFlow::Continue(());
         }
         let missing = &mut round.missing[self.bucket_of[parameter]];
         *missing = missing.saturating_sub(1);
-        if *missing == 0 {
-            let first_incomplete = round.missing.iter().position(|&missing| missing > 0);
-            self.send_up_to(&mut round, first_incomplete.unwrap_or(self.buckets.len()));
+        if *missing > 0 {
+            return ControlFlow::Continue(());
+        }
+        let first_incomplete = round.missing.iter().position(|&missing| missing > 0);
+        let end = first_incomplete.unwrap_or(self.buckets.len());
+        if matches!(round.hooks, Hooks::Send) {
+            self.send_up_to(&mut round, end);
+            return ControlFlow::Continue(());
+        }
+        self.cut_behind(&mut round, end)
+    }
+
+    /// Cuts what is recorded when the first so many buckets are complete. What follows on a cut that failed would be computed at
+    /// once, on what was recorded only: the pass must end.
+    fn cut_behind(&self, round: &mut Round, end: usize) -> ControlFlow<()> {
+        let Round { hooks: Hooks::Cut { cut, complete, failure }, gradients, .. } = round else {
+            return ControlFlow::Continue(());
+        };
+        if end == *complete {
+            return ControlFlow::Continue(());
+        }
+        let parameters = |bucket: usize| self.buckets[bucket].parameters.clone();
+        let mut buckets = *complete..end;
+        *complete = end;
+        let cuts = buckets.try_for_each(|bucket| gradients.accumulate(parameters(bucket)));
+        match cuts.map_err(TrainError::from).and_then(|()| cut(end)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                *failure = Some(error);
+                ControlFlow::Break(())
+            }
         }
     }
 
@@ -186,9 +261,9 @@ impl Round {
     /// # Errors
     /// The first failure.
     fn wait(&mut self, buckets: &[Bucket]) -> Result<(), TrainError> {
-        self.is_armed = false;
+        self.hooks = Hooks::Rest;
         let mut outcome = Ok(());
-        for (bucket, sent) in buckets.iter().zip(std::mem::take(&mut self.sent)) {
+        for (bucket, sent) in buckets.iter().zip(mem::take(&mut self.sent)) {
             let arrived = sent.and_then(|in_flight| self.receive(bucket, in_flight));
             outcome = outcome.and(arrived);
         }
@@ -344,6 +419,55 @@ mod tests {
                 assert_eq!(calls, expected);
             }
         }
+    }
+
+    #[test]
+    fn recorded_pass_is_cut_where_buckets_are_complete_and_sends_nothing() {
+        let subject = subject(1, Compression::None);
+        let cuts = Arc::new(Mutex::new(Vec::new()));
+        let cut = {
+            let (cuts, gradients) = (Arc::clone(&cuts), Mutex::new(subject.flat.gradients().shallow_clone()));
+            move |complete| {
+                let sum = gradients.lock().unwrap().sum(Kind::Float).double_value(&[]);
+                cuts.lock().unwrap().push((complete, sum));
+                Ok(())
+            }
+        };
+        subject.reducer.arm_recording(Arc::new(cut));
+        // The last parameter's bucket is the first, and the loss of the first two needs all.
+        let [first, second, last] = [0, 1, 2].map(|index: usize| &subject.tensors[index].tensor);
+        (first * second * last).sum(Kind::Float).backward();
+        subject.reducer.end_recording().unwrap();
+        // What is complete is in the sums, where the cut is.
+        let sums: Vec<_> = cuts.lock().unwrap().drain(..).collect();
+        assert_eq!(sums.last(), Some(&(3, 3.0 * 16.0 * 9.0)));
+        assert!(sums.windows(2).all(|pair| pair[0].0 < pair[1].0), "{sums:?}");
+        assert!(sums.iter().all(|&(complete, sum)| sum >= complete as f64 * 16.0 * 9.0), "{sums:?}");
+        assert!(subject.communicator.calls.lock().unwrap().is_empty());
+        // What a replay does at its cuts, and behind the last.
+        subject.reducer.send_up_to(1);
+        subject.reducer.send_up_to(1);
+        assert_eq!(subject.communicator.calls.lock().unwrap().len(), 1);
+        subject.reducer.finish().unwrap();
+        assert_eq!(subject.communicator.calls.lock().unwrap().iter().map(|call| call.0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!([0, 1, 2].map(|parameter| subject.gradient(parameter)), [18.0; 3]);
+    }
+
+    #[test]
+    fn recorded_pass_that_cannot_be_cut_ends_there() {
+        let subject = subject(1, Compression::None);
+        subject.reducer.arm_recording(Arc::new(|_| Err(TrainError::NoStage(7))));
+        let [first, second, last] = [0, 1, 2].map(|index: usize| &subject.tensors[index].tensor);
+        let failed = (((first * 2.0).relu() * second).relu() * last).sum(Kind::Float).f_backward();
+        assert!(failed.is_err() && matches!(subject.reducer.end_recording(), Err(TrainError::NoStage(7))));
+        assert!(!first.grad().defined(), "backward went on");
+        // The next is computed as ever.
+        let mut flat = subject.flat;
+        flat.zero_gradients().unwrap();
+        subject.reducer.arm();
+        (first * second * last).sum(Kind::Float).backward();
+        subject.reducer.finish().unwrap();
+        assert_eq!(subject.communicator.calls.lock().unwrap().len(), 3);
     }
 
     #[test]

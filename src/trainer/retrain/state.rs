@@ -50,8 +50,8 @@ pub struct TrainState {
 /// What decides which kernels are queued.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 enum Work {
-    /// Forward and backward on one of so many parts of a step.
-    Pass { drops_paths: bool, num_parts: usize },
+    /// Forward and backward on one of so many parts of a step; whether gradients leave meanwhile.
+    Pass { drops_paths: bool, num_parts: usize, sends: bool },
     /// The gradient is clipped and followed, and the running average follows the weights.
     Move,
 }
@@ -144,20 +144,21 @@ impl TrainState {
         self.weights.zero_gradients()?;
         let guard = StepGuard::begin(&self.statistics, self.checks_steps)?;
         let drop_path = settings.drop_path;
+        let (drops_paths, num_parts) = (drop_path > 0.0, images.num_parts());
         // Taken out, so that the pass can see the rest.
         let mut replays = std::mem::take(&mut self.replays);
         let result = forward_backward(
             images,
             Pass {
                 replays: &mut replays,
-                kind: Work::Pass { drops_paths: drop_path > 0.0, num_parts: images.num_parts() },
+                kinds: [false, self.ranks.is_some()].map(|sends| Work::Pass { drops_paths, num_parts, sends }),
                 probability: drop_path,
                 trained: &[&self.weights],
                 sums: &self.sums,
+                ranks: self.ranks.as_ref(),
             },
             |part| Ok(self.mixed(part, settings)?),
             |images, targets| Ok(self.training_loss(images, targets, drop_path)?),
-            || self.ranks.iter().for_each(RankAverages::arm),
         );
         self.replays = replays;
         let result = result.inspect_err(|_| self.ranks.iter().for_each(RankAverages::give_up))?;

@@ -64,8 +64,8 @@ pub struct SearchState {
 /// What decides which kernels are queued.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 enum Work {
-    /// Forward and backward on one of so many parts of a step.
-    Pass { trained: Trained, drops_skips: bool, num_parts: usize },
+    /// Forward and backward on one of so many parts of a step; whether gradients leave meanwhile.
+    Pass { trained: Trained, drops_skips: bool, num_parts: usize, sends: bool },
     /// The weights' gradient is clipped and followed.
     MoveWeights,
     /// The same of the alphas.
@@ -328,18 +328,18 @@ impl SearchState {
         let groups = [(trained.weights, &self.weights), (trained.alphas, &self.flat_alphas)];
         let groups: Vec<_> = groups.into_iter().filter_map(|(trained, group)| trained.then_some(group)).collect();
         let drops_skips = mode.skip_dropout > 0.0;
-        let kind = Work::Pass { trained, drops_skips, num_parts: images.num_parts() };
+        let num_parts = images.num_parts();
         // Taken out, so that the pass can see the rest.
         let mut kept = std::mem::take(&mut self.replays);
         let mut not_replayed = Replays::default();
         let replays = if mode.repeats_its_work() { &mut kept } else { &mut not_replayed };
-        let ranks = self.ranks.iter().filter(|_| trained.weights);
+        let ranks = self.ranks.as_ref().filter(|_| trained.weights);
+        let kinds = [false, ranks.is_some()].map(|sends| Work::Pass { trained, drops_skips, num_parts, sends });
         let result = forward_backward(
             images,
-            Pass { replays, kind, probability: mode.skip_dropout, trained: &groups, sums: &self.sums },
+            Pass { replays, kinds, probability: mode.skip_dropout, trained: &groups, sums: &self.sums, ranks },
             |part| Ok(part.into()),
             |images, labels| Ok(self.loss(images, labels, mode)?),
-            || ranks.clone().for_each(RankAverages::arm),
         );
         self.replays = kept;
         let result = result.inspect_err(|_| self.ranks.iter().for_each(RankAverages::give_up))?;
