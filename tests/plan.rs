@@ -97,6 +97,7 @@ fn json_has_every_figure_of_every_kind_of_run() {
             "/activation_bytes",
             "/launches",
             "/step_flop",
+            "/step_bytes",
             "/memory/program",
             "/memory/weights",
             "/memory/gradients",

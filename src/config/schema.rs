@@ -289,7 +289,7 @@ section! {
         /// Whether a run on a GPU first compares its operations with the CPU's, forward and backward, and refuses to start on
         /// wrong numbers; `pdarts doctor --numerics` does more of it.
         check_numerics: bool = true,
-        /// Whether a GPU records the passes of a step as CUDA graphs and replays them, where it can.
+        /// Whether a GPU records the work of a step as CUDA graphs and replays it, where it can.
         cuda_graphs: bool = true,
     }
 }

@@ -93,6 +93,8 @@ pub struct PhaseEstimate {
     pub launches: u64,
     /// Operations of all ranks in a step of the weights, forward and backward.
     pub step_flop: f64,
+    /// Bytes of activations that they read and write in it.
+    pub step_bytes: f64,
     /// Of one GPU.
     pub memory: Memory,
     /// Their sum.
@@ -223,6 +225,7 @@ impl Model<'_> {
             activation_bytes: network.kept_bytes(self.course.activation_bytes),
             launches: both.launches,
             step_flop: 2.0 * both.multiply_adds as f64 * self.course.global_batch as f64,
+            step_bytes: (both.values * self.course.activation_bytes) as f64 * self.course.global_batch as f64,
             memory,
             memory_bytes: memory.total(),
             images_per_second: num_steps * self.course.global_batch as f64 / (weight_step.seconds + seconds_of_alphas),

@@ -51,8 +51,8 @@ fn heading(plan: &Plan) -> String {
 }
 
 fn counts(plan: &Plan) -> Table {
-    let heading: [&str; 6] =
-        ["counted", "parameters, M", "multiply-adds, M", "kept an image, MiB", "launches", "GFLOP a step"];
+    let heading: [&str; 7] =
+        ["counted", "parameters, M", "multiply-adds, M", "kept an image, MiB", "launches", "GFLOP a step", "GB a step"];
     let mut table = Table::new(&[&heading]);
     for phase in &plan.estimate.phases {
         table.row([
@@ -62,6 +62,7 @@ fn counts(plan: &Plan) -> Table {
             format!("{:.1}", phase.activation_bytes as f64 / MIB),
             phase.launches.to_string(),
             format!("{:.1}", phase.step_flop / 1e9),
+            format!("{:.1}", phase.step_bytes / 1e9),
         ]);
     }
     table
