@@ -1,7 +1,7 @@
 // An emulation of as much of CUDA as the GPU kernels use, for tests on machines without a GPU: blocks one after the other, the
 // threads of a block as fibers that take turns at barriers and shuffles. One thread runs at a time, so a race shows as a wrong
-// result only in some orders: every other block runs its threads backwards. Shared memory whose size a launch states begins as
-// values that are not numbers, the rest as the block before left it.
+// result only in some orders: every other block runs its threads backwards. Shared memory begins as values that are not numbers
+// in every block.
 //
 // Include it before a .cu file: `c++ -x c++ -include tests/emulation/cuda.h`.
 #pragma once
@@ -26,8 +26,6 @@
 #define __restrict__
 #define __grid_constant__
 #define __align__(bytes) alignas(bytes)
-// One block runs at a time, so a block's shared memory may be static. It keeps the last block's values.
-#define __shared__ static
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -61,6 +59,7 @@ inline Fiber *current;
 inline std::function<void()> body;
 inline std::vector<uint64_t> dynamic_shared;
 inline dim3 grid, block_size, block_at;
+inline uint64_t num_blocks; // begun so far
 inline bool backwards; // in which order the threads of this block take turns
 inline uint64_t exchange[1024];
 inline std::mutex in_use;
@@ -141,12 +140,28 @@ void launch(Kernel kernel, dim3 blocks, dim3 threads, size_t shared_bytes, void 
       for (unsigned x = 0; x < blocks.x; ++x) {
         dynamic_shared.assign(shared_bytes / sizeof(uint64_t) + 4, ~uint64_t(0));
         block_at = dim3(x, y, z);
+        ++num_blocks;
         backwards = !backwards;
         run_block();
       }
     }
   }
 }
+
+// Memory of the block that runs, one at a time.
+template <typename T, size_t count> struct Shared {
+  T values[count];
+  uint64_t block = 0;
+
+  // The first thread of a block that comes here finds it, and so do all others, without a number.
+  T *begin() {
+    if (block != num_blocks) {
+      block = num_blocks;
+      memset(values, 0xff, sizeof(values));
+    }
+    return values;
+  }
+};
 
 template <typename T> T shuffle(T value, unsigned lane) {
   static_assert(sizeof(T) <= sizeof(uint64_t));
@@ -183,6 +198,9 @@ inline float rsqrtf(float value) { return 1 / std::sqrt(value); }
 
 #define PDARTS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                  \
   emulation::launch((kernel), grid, block, shared_bytes, stream, __VA_ARGS__)
+#define PDARTS_SHARED(type, name, count)                                                                               \
+  static emulation::Shared<type, (count)> name##_of_block;                                                             \
+  type *name = name##_of_block.begin()
 #define PDARTS_DYNAMIC_SHARED(type, name)                                                                              \
   type *name = reinterpret_cast<type *>(reinterpret_cast<uintptr_t>(emulation::dynamic_shared.data() + 3) / 32 * 32)
 #define PDARTS_ALLOW_SHARED(kernel, bytes) ((void)(kernel))

@@ -83,7 +83,7 @@ template <typename S> __device__ __forceinline__ Compute<S> mask_at(const CudaCa
 // Blocks: [chunks][branches][tiles].
 template <typename S, int V>
 __global__ void __launch_bounds__(kCudaThreads) take_moments(CudaCall<S> call, CudaTiling tiling, CudaChunks chunks) {
-  __shared__ Compute<S> shared[kMomentsShared<V>];
+  PDARTS_SHARED(Compute<S>, shared, kMomentsShared<V>);
   const int index = blockIdx.x / tiling.tiles;
   if (!call.branches[index].running_mean) {
     return;
@@ -189,7 +189,7 @@ template <typename S, int V>
 __global__ void __launch_bounds__(kCudaThreads)
     sum_products(CudaCall<S> call, CudaTiling tiling, CudaChunks chunks, Compute<S> *shares) {
   using T = Compute<S>;
-  __shared__ T shared[2 * kMax * V * kCudaThreads];
+  PDARTS_SHARED(T, shared, 2 * kMax * V * kCudaThreads);
   const CudaPlace place(tiling, blockIdx.x);
   const int chunk = blockIdx.y, first_channel = place.vector * V;
   T sums[2 * kMax * V] = {};

@@ -21,7 +21,7 @@ template <typename S> using MomentsBatch = cuda::Batch<MomentsPart<S>, kMostNorm
 
 template <typename S, int V>
 __global__ void __launch_bounds__(kCudaThreads) take_moments(const __grid_constant__ MomentsBatch<S> batch) {
-  __shared__ Compute<S> shared[kMomentsShared<V>];
+  PDARTS_SHARED(Compute<S>, shared, kMomentsShared<V>);
   int block;
   const MomentsPart<S> &part = batch.own(block);
   const int chunk = block / part.tiling.tiles, tile = block - chunk * part.tiling.tiles;

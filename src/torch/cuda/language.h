@@ -9,6 +9,8 @@
 // kernel(arguments...) for a grid of blocks; `kernel` without commas, or in parentheses.
 #define PDARTS_LAUNCH(kernel, grid, block, shared_bytes, stream, ...)                                                  \
   (kernel)<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
+// Memory of the block: `count` of `type`, as an array.
+#define PDARTS_SHARED(type, name, count) __shared__ type name[count]
 // The block's memory whose size is given at the launch, as an array of `type`.
 #define PDARTS_DYNAMIC_SHARED(type, name)                                                                              \
   extern __shared__ __align__(32) unsigned char pdarts_dynamic_shared[];                                               \

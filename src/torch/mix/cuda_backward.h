@@ -29,7 +29,7 @@ template <typename S, int V>
 __global__ void __launch_bounds__(kCudaThreads, 3) sum_products(SumsWork<S> sums_work, CudaTiling tiling, CudaChunks chunks) {
   using T = Compute<S>;
   constexpr int kSums = kGroupEdges + 1;
-  __shared__ T shared[kSums * V * kCudaThreads];
+  PDARTS_SHARED(T, shared, kSums * V * kCudaThreads);
   const Work<S> &work = sums_work.work;
   const Group &group = sums_work.groups[blockIdx.x / tiling.tiles];
   const CudaPlace place(tiling, blockIdx.x % tiling.tiles);

@@ -21,7 +21,7 @@ template <typename S> struct MomentsWork {
 // Blocks: [chunks][tiles of all branches].
 template <typename S, int V>
 __global__ void __launch_bounds__(kCudaThreads) take_moments(MomentsWork<S> work, CudaChunks chunks) {
-  __shared__ Compute<S> shared[kMomentsShared<V>];
+  PDARTS_SHARED(Compute<S>, shared, kMomentsShared<V>);
   int tile = blockIdx.x, index = 0;
   while (tile >= work.branches[index].tiles) {
     tile -= work.branches[index++].tiles;

@@ -37,7 +37,8 @@ constexpr int kSharesLanes = 32, kSharesThreads = kSharesLanes * cuda::kWarp;
 // Blocks of 32 columns.
 template <typename T>
 __global__ void __launch_bounds__(kSharesThreads) add_shares(const __grid_constant__ SharesBatch<T> batch) {
-  __shared__ T sums[kSharesLanes][cuda::kWarp];
+  using Row = T[cuda::kWarp];
+  PDARTS_SHARED(Row, sums, kSharesLanes);
   int block;
   const Shares<T> &shares = batch.own(block);
   const int column = block * cuda::kWarp + int(threadIdx.x) % cuda::kWarp, lane = int(threadIdx.x) / cuda::kWarp;

@@ -132,7 +132,7 @@ __device__ __forceinline__ void sum_taps(const TapsPart<S> &work, int block, Com
 template <typename S, Reading R>
 __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>) gather_taps(const __grid_constant__ TapsBatch<S> batch) {
   constexpr int V = kTapChannels<R>;
-  __shared__ Compute<S> shared[V * kCudaThreads];
+  PDARTS_SHARED(Compute<S>, shared, V * kCudaThreads);
   int block;
   const TapsPart<S> &part = batch.own(block);
   with_kernel<R, V == 1 ? 7 : kMostPairedKernel>(
