@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::error::UsageError;
+use crate::model::EvaluationNetwork;
 use crate::run::{FolderKind, RunDirectory};
+use crate::weights::StateDict;
 
 /// The weights of the training in `root`, or their running averages.
 pub fn weights_file(root: &Path, averages: bool) -> PathBuf {
@@ -47,6 +49,19 @@ pub fn check_weights(root: &Path, averages: bool) -> Result<(), UsageError> {
         }
     };
     Err(UsageError::new(anyhow!(text)))
+}
+
+/// Says which tensors of `network`'s auxiliary head the `state` of the file `path` lacks, and what `follows`.
+pub fn note_missing_head(path: &Path, state: &StateDict, network: &EvaluationNetwork, follows: &str) {
+    const SHOWN: usize = 3;
+    let missing = state.missing_of_head(network);
+    if missing.is_empty() {
+        return;
+    }
+    let (path, count) = (path.display(), missing.len());
+    let more = if count > SHOWN { ", ..." } else { "" };
+    let shown = missing.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
+    tracing::info!("{path}: {count} tensors of the auxiliary head are missing ({shown}{more}): {follows}");
 }
 
 #[cfg(test)]

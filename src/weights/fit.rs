@@ -116,7 +116,7 @@ impl StateDict {
     /// When neither names a cell, both name another, or the tensors are not of an evaluation network.
     pub fn description(&self, genotype: Option<&Genotype>) -> Result<NetworkDescription, WeightsProblem> {
         let mut shape = infer_shape(&self.tensors)?;
-        let auxiliary_head = self.tensors.keys().any(|name| name.starts_with(AUXILIARY_HEAD));
+        let auxiliary_head = self.has_head();
         let described = self.metadata.get(NETWORK_KEY).map(|json| serde_json::from_str::<NetworkDescription>(json));
         let genotype = match (described, genotype) {
             (Some(Err(error)), _) => {
@@ -129,6 +129,11 @@ impl StateDict {
                 // Tensors do not tell it.
                 shape.image_size = own.shape.image_size;
                 if !(1..=MOST_PIXELS).contains(&shape.image_size) {
+    /// Whether there are tensors of an auxiliary head.
+    pub fn has_head(&self) -> bool {
+        self.tensors.keys().any(|name| is_of_head(name))
+    }
+
                     let what = format!("its description of the network: images of {} pixels", shape.image_size);
                     return Err(WeightsProblem::damaged(what));
                 }
@@ -142,14 +147,24 @@ impl StateDict {
         Ok(NetworkDescription { genotype, shape, auxiliary_head })
     }
 
-    /// Copies the values into `network`, whatever their floating-point types.
+    /// Names of the tensors of `network`'s auxiliary head that are not there. The head serves training alone, and public
+    /// codes have it without its last BatchNorm (DARTS's for ImageNet) or leave it out of what they save.
+    pub fn missing_of_head(&self, network: &EvaluationNetwork) -> Vec<String> {
+        let names = targets(network).into_iter().map(|target| &target.name).filter(|name| is_of_head(name));
+        names.filter(|name| !self.tensors.contains_key(*name)).cloned().collect()
+    }
+
+    /// Copies the values into `network`, whatever their floating-point types. An auxiliary head of which some tensor is not
+    /// there (see [`Self::missing_of_head`]) stays as it is, whole: its tensors are of no use with another's between them.
     ///
     /// # Errors
-    /// [`WeightsProblem::Mismatch`] unless names and shapes are those of the network.
+    /// [`WeightsProblem::Mismatch`] unless all other names and shapes are those of the network.
     pub fn load_into(&self, network: &EvaluationNetwork) -> Result<(), WeightsProblem> {
-        let parameters = network.parameters();
-        let targets: Vec<&NamedTensor> = parameters.trainable().iter().chain(parameters.statistics()).collect();
-        let mismatch = self.compare(&targets);
+        let mut targets = targets(network);
+        let has_head = targets.iter().any(|target| is_of_head(&target.name));
+        let takes_head = has_head && self.missing_of_head(network).is_empty();
+        targets.retain(|target| takes_head || !is_of_head(&target.name));
+        let mismatch = self.compare(&targets, takes_head);
         if mismatch != Mismatch::default() {
             return Err(WeightsProblem::Mismatch(Box::new(mismatch)));
         }
@@ -163,7 +178,8 @@ impl StateDict {
         })
     }
 
-    fn compare(&self, targets: &[&NamedTensor]) -> Mismatch {
+    /// Where the tensors are not `targets`; those of an auxiliary head count where `with_head` says so.
+    fn compare(&self, targets: &[&NamedTensor], with_head: bool) -> Mismatch {
         let mut mismatch = Mismatch::default();
         for NamedTensor { name, tensor } in targets {
             match self.tensors.get(name).map(Tensor::size) {
@@ -175,7 +191,8 @@ impl StateDict {
             }
         }
         let known: HashSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        let passed_over = |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name);
+        let passed_over =
+            |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name) || (is_of_head(name) && !with_head);
         let unexpected = self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !passed_over(name));
         mismatch.unexpected = unexpected.cloned().collect();
         mismatch
@@ -224,6 +241,16 @@ fn infer_shape(tensors: &BTreeMap<String, Tensor>) -> Result<NetworkShape, Weigh
             )));
         }
     };
+/// Everything that a file of `network`'s weights holds.
+fn targets(network: &EvaluationNetwork) -> Vec<&NamedTensor> {
+    let parameters = network.parameters();
+    parameters.trainable().iter().chain(parameters.statistics()).collect()
+}
+
+fn is_of_head(name: &str) -> bool {
+    name.starts_with(AUXILIARY_HEAD)
+}
+
     let classes = rows("classifier.weight");
     let classes = classes.ok_or_else(|| WeightsProblem::unsupported("it has no classifier.weight"))?;
     let cells = count_cells(tensors)?;

@@ -14,7 +14,7 @@ use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
-use crate::cli::run_weights::check_weights;
+use crate::cli::run_weights::{check_weights, note_missing_head};
 use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
@@ -262,12 +262,16 @@ fn open_run(
     }
 }
 
-/// Weights that fit the network of `data`.
+/// Weights that fit the network of `data`, but for its auxiliary head: where they lack some of it, it begins anew.
 fn read_initial(file: &Path, data: &TrainData) -> anyhow::Result<StateDict> {
     let mut state = StateDict::read(file).map_err(UsageError::new)?;
     state.keep_weights();
-    let fits = state.build(&data.network, Device::Cpu, Kind::Float).map(drop);
-    fits.map_err(|problem| UsageError::new(WeightsError { path: file.to_owned(), problem }))?;
+    let network = state.build(&data.network, Device::Cpu, Kind::Float);
+    let network = network.map_err(|problem| UsageError::new(WeightsError { path: file.to_owned(), problem }))?;
+    note_missing_head(file, &state, &network, "all of it begins with fresh weights");
+    if state.has_head() && !data.network.auxiliary_head {
+        tracing::info!("{}: its auxiliary head is left out, as model.auxiliary_head is false", file.display());
+    }
     Ok(state)
 }
 

@@ -18,6 +18,7 @@ use crate::cli::logging::Logging;
 use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
+use crate::cli::run_weights::note_missing_head;
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
 use crate::data::{CentreView, DataIdentity, DatasetKind, Filter};
@@ -196,7 +197,9 @@ impl Subject {
         let data = TestData::open(dataset.kind(), dir, *view, arguments.global_batch as usize, world)?;
         dataset.require_classes(&description.shape, data.source.class_names().len())?;
         let network = state.build(description, world.device, Kind::Float);
-        Ok((network.map_err(|problem| arguments.weights.error(problem))?, data))
+        let network = network.map_err(|problem| arguments.weights.error(problem))?;
+        note_missing_head(&arguments.weights.file(), state, &network, "it serves training alone and is not used");
+        Ok((network, data))
     }
 }
 

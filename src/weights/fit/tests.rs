@@ -58,6 +58,41 @@ fn checkpoint_without_auxiliary_head_is_another_network_with_the_same_logits() {
     assert!(logit_error(&state.build(&description, Device::Cpu, Kind::Double).unwrap(), Kind::Double) < 1e-5);
 }
 
+/// DARTS's head for ImageNet ends without a BatchNorm: its published checkpoints have none of its tensors.
+#[test]
+fn auxiliary_head_without_its_last_batch_norm_changes_no_logit_and_begins_anew() {
+    let mut state = trained();
+    let is_last_batch_norm = |name: &str| name.starts_with("auxiliary_head.features.6.");
+    state.tensors.retain(|name, _| !is_last_batch_norm(name));
+    let description = state.description(Some(&cell("PDARTS_C10"))).unwrap();
+    let network = state.build(&description, Device::Cpu, Kind::Double).unwrap();
+    assert!(logit_error(&network, Kind::Double) < 1e-5);
+    let missing = state.missing_of_head(&network);
+    assert!(missing.len() == 4 && missing.iter().all(|name| is_last_batch_norm(name)), "{missing:?}");
+    // What is left of it was trained with something else behind it.
+    let name = "auxiliary_head.classifier.weight";
+    let own = network.parameters().trainable().iter().find(|named| named.name == name).unwrap();
+    assert!(!own.tensor.allclose(&state.tensors[name].to_kind(Kind::Double), 1e-3, 1e-3, false));
+
+    state.tensors.remove("cells.1._ops.0.op.1.weight").unwrap();
+    let message = state.build(&description, Device::Cpu, Kind::Float).unwrap_err().to_string();
+    assert!(message.ends_with("1 tensors are missing (cells.1._ops.0.op.1.weight)"), "{message}");
+}
+
+#[test]
+fn weights_with_and_without_a_head_fit_a_network_that_has_another() {
+    let mut state = trained();
+    let with_head = state.description(Some(&cell("PDARTS_C10"))).unwrap();
+    let without = NetworkDescription { auxiliary_head: false, ..with_head.clone() };
+    let network = state.build(&without, Device::Cpu, Kind::Double).unwrap();
+    assert!(logit_error(&network, Kind::Double) < 1e-5 && state.missing_of_head(&network).is_empty());
+    state.tensors.retain(|name, _| !name.starts_with(AUXILIARY_HEAD));
+    let network = state.build(&with_head, Device::Cpu, Kind::Double).unwrap();
+    assert!(logit_error(&network, Kind::Double) < 1e-5 && state.missing_of_head(&network).len() == 12);
+    state.tensors.insert("auxiliary_head.features.2.weight".to_owned(), Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+    assert_eq!(state.missing_of_head(&network).len(), 11);
+}
+
 #[test]
 fn another_cell_is_refused_with_the_first_tensor_that_differs() {
     let state = trained();
