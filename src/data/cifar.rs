@@ -20,7 +20,7 @@ pub const IMAGE_BYTES: usize = IMAGE_SIDE * IMAGE_SIDE * CHANNELS;
 pub(super) struct Cifar {
     name: &'static str,
     class_names: &'static [&'static str],
-    colours: Colours,
+    pub colours: Colours,
     releases: [Release; 2],
 }
 

@@ -72,6 +72,18 @@ pub enum DatasetKind {
     Images,
 }
 
+impl DatasetKind {
+    /// What images of its kind are normalised with; see [`Source::colours`].
+    pub fn colours(self) -> Colours {
+        match self {
+            DatasetKind::Photodigits => photodigits::COLOURS,
+            DatasetKind::Cifar10 => cifar::CIFAR10.colours,
+            DatasetKind::Cifar100 => cifar::CIFAR100.colours,
+            DatasetKind::Images => Colours::IMAGENET,
+        }
+    }
+}
+
 impl fmt::Display for DatasetKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -10,13 +10,16 @@ use std::fmt;
 use tch::{Kind, Tensor, no_grad};
 
 use super::error::quoted;
-use super::{StateDict, WeightsProblem};
-use crate::data::IMAGE_SIDE;
+use super::{Format, StateDict, WeightsProblem};
+use crate::data::{Colours, IMAGE_SIDE};
 use crate::genotype::{Genotype, NetworkKind, NetworkShape, count};
 use crate::model::{EvaluationNetwork, NamedTensor, NetworkDescription};
 
 /// The metadata of a file of an evaluation network: its [`NetworkDescription`] as JSON.
 pub const NETWORK_KEY: &str = "network";
+
+/// The metadata of what its images were normalised with: [`Colours`] as JSON.
+pub const COLOURS_KEY: &str = "normalisation";
 
 /// Averages of weights and statistics in a checkpoint of ours, beside the values themselves.
 pub(super) const AVERAGE: &str = "ema.";
@@ -105,9 +108,30 @@ impl StateDict {
         self.tensors.iter().filter(|(_, tensor)| !is_finite(tensor)).map(|(name, _)| name.clone()).collect()
     }
 
+    /// What images are to be normalised with, where a file of this program says so.
+    ///
+    /// # Errors
+    /// When that is nothing that they can be normalised with.
+    pub fn colours(&self) -> Result<Option<Colours>, WeightsProblem> {
+        // Beside a state dict of `torch.save` anything can have this name.
+        let Some(json) = self.metadata.get(COLOURS_KEY).filter(|_| self.format == Format::Safetensors) else {
+            return Ok(None);
+        };
+        match serde_json::from_str::<Colours>(json) {
+            Ok(colours) if colours.are_usable() => Ok(Some(colours)),
+            Ok(colours) => Err(WeightsProblem::damaged(format!("its normalisation of images: {colours}"))),
+            Err(error) => Err(WeightsProblem::damaged(format!("its normalisation of images: {error}"))),
+        }
+    }
+
     /// Leaves out what only going on with a training needs.
     pub fn keep_weights(&mut self) {
         self.tensors.retain(|name, _| !is_of_training(name));
+    }
+
+    /// Whether there are tensors of an auxiliary head.
+    pub fn has_head(&self) -> bool {
+        self.tensors.keys().any(|name| is_of_head(name))
     }
 
     /// The network that the tensors belong to, with the cell that the file names or else `genotype`.
@@ -129,11 +153,6 @@ impl StateDict {
                 // Tensors do not tell it.
                 shape.image_size = own.shape.image_size;
                 if !(1..=MOST_PIXELS).contains(&shape.image_size) {
-    /// Whether there are tensors of an auxiliary head.
-    pub fn has_head(&self) -> bool {
-        self.tensors.keys().any(|name| is_of_head(name))
-    }
-
                     let what = format!("its description of the network: images of {} pixels", shape.image_size);
                     return Err(WeightsProblem::damaged(what));
                 }
@@ -222,6 +241,16 @@ impl StateDict {
     }
 }
 
+/// Everything that a file of `network`'s weights holds.
+fn targets(network: &EvaluationNetwork) -> Vec<&NamedTensor> {
+    let parameters = network.parameters();
+    parameters.trainable().iter().chain(parameters.statistics()).collect()
+}
+
+fn is_of_head(name: &str) -> bool {
+    name.starts_with(AUXILIARY_HEAD)
+}
+
 fn is_of_training(name: &str) -> bool {
     TRAINING.iter().any(|prefix| name.starts_with(prefix))
 }
@@ -241,16 +270,6 @@ fn infer_shape(tensors: &BTreeMap<String, Tensor>) -> Result<NetworkShape, Weigh
             )));
         }
     };
-/// Everything that a file of `network`'s weights holds.
-fn targets(network: &EvaluationNetwork) -> Vec<&NamedTensor> {
-    let parameters = network.parameters();
-    parameters.trainable().iter().chain(parameters.statistics()).collect()
-}
-
-fn is_of_head(name: &str) -> bool {
-    name.starts_with(AUXILIARY_HEAD)
-}
-
     let classes = rows("classifier.weight");
     let classes = classes.ok_or_else(|| WeightsProblem::unsupported("it has no classifier.weight"))?;
     let cells = count_cells(tensors)?;

@@ -8,7 +8,8 @@ use tch::{Device, Kind};
 
 use super::CheckpointArguments;
 use crate::cli::output::{self, OutputFile};
-use crate::weights::{NETWORK_KEY, to_safetensors};
+use crate::cli::run_weights::note_missing_head;
+use crate::weights::{COLOURS_KEY, NETWORK_KEY, to_safetensors};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -42,6 +43,9 @@ pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
         note_missing_head(&arguments.weights.file(), &state, &network, follows);
         description.auxiliary_head &= state.missing_of_head(&network).is_empty();
         metadata.insert(NETWORK_KEY.to_owned(), serde_json::to_string(&description)?);
+    }
+    if let Some(colours) = state.colours().map_err(|problem| arguments.weights.error(problem))? {
+        metadata.insert(COLOURS_KEY.to_owned(), serde_json::to_string(&colours)?);
     }
     let bytes = to_safetensors(&state.tensors, metadata).map_err(|problem| arguments.weights.error(problem))?;
     file.write(&bytes)?;
