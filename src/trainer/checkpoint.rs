@@ -232,6 +232,12 @@ impl<P: RunProgress> ResumePoint<P> {
     }
 }
 
+/// Name and version of the format of a checkpoint whose file has this `metadata`; `None` of another file.
+pub fn checkpoint_format(metadata: &HashMap<String, String>) -> Option<String> {
+    let Format { format } = serde_json::from_str(metadata.get(METADATA_KEY)?).ok()?;
+    Some(format)
+}
+
 /// SHA-256, in hexadecimal, of the values of tensors.
 ///
 /// # Errors

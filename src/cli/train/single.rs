@@ -14,7 +14,7 @@ use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
-use crate::cli::run_weights::{check_weights, note_missing_head};
+use crate::cli::run_weights::{check_weights, note_missing_head, read_weights};
 use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
@@ -110,7 +110,7 @@ pub(super) fn read_cell(call: &Call) -> anyhow::Result<TrainedCell> {
 /// The cell that a file of weights names.
 fn cell_of_weights(file: &Path) -> anyhow::Result<TrainedCell> {
     let wrap = |problem| UsageError::new(WeightsError { path: file.to_owned(), problem });
-    let description = StateDict::read(file).map_err(UsageError::new)?.description(None).map_err(wrap)?;
+    let description = read_weights(file)?.description(None).map_err(wrap)?;
     Ok(TrainedCell::new(file.display().to_string(), description.genotype, None))
 }
 
@@ -264,7 +264,7 @@ fn open_run(
 
 /// Weights that fit the network of `data`, but for its auxiliary head: where they lack some of it, it begins anew.
 fn read_initial(file: &Path, data: &TrainData) -> anyhow::Result<StateDict> {
-    let mut state = StateDict::read(file).map_err(UsageError::new)?;
+    let mut state = read_weights(file)?;
     state.keep_weights();
     let network = state.build(&data.network, Device::Cpu, Kind::Float);
     let network = network.map_err(|problem| UsageError::new(WeightsError { path: file.to_owned(), problem }))?;

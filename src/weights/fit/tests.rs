@@ -74,9 +74,10 @@ fn auxiliary_head_without_its_last_batch_norm_changes_no_logit_and_begins_anew()
     let own = network.parameters().trainable().iter().find(|named| named.name == name).unwrap();
     assert!(!own.tensor.allclose(&state.tensors[name].to_kind(Kind::Double), 1e-3, 1e-3, false));
 
-    state.tensors.remove("cells.1._ops.0.op.1.weight").unwrap();
+    let other = state.tensors.keys().find(|name| name.starts_with("cells.0.")).unwrap().clone();
+    drop(state.tensors.remove(&other).unwrap());
     let message = state.build(&description, Device::Cpu, Kind::Float).unwrap_err().to_string();
-    assert!(message.ends_with("1 tensors are missing (cells.1._ops.0.op.1.weight)"), "{message}");
+    assert!(message.ends_with(&format!("1 tensors are missing ({other})")), "{message}");
 }
 
 #[test]
