@@ -191,7 +191,7 @@ fn data_that_does_not_fit_is_named() {
     let folder = TempDir::new().unwrap();
     let eval =
         ["eval", "--checkpoint", &checkpoint, "--genotype", "PDARTS_C10", "--data", folder.path().to_str().unwrap()];
-    let line = refusal(1, &eval);
+    let line = refusal(2, &eval);
     assert!(line.contains("CIFAR-10 is not in") && line.contains("(pdarts data fetch does that)"), "{line}");
     fs::create_dir(folder.path().join("cifar-100-binary")).unwrap();
     fs::write(folder.path().join("cifar-100-binary/test.bin"), vec![0; 3074 * 10_000]).unwrap();
@@ -318,7 +318,14 @@ fn imagenet_is_evaluated_on_image_files() {
     let line = refusal(2, &[&arguments[..], &["--on", "photodigits"]].concat());
     assert!(line.contains("the network is for images of ImageNet's 224 pixels"), "{line}");
     fs::remove_dir_all(data.join("val/n3")).unwrap();
-    assert!(refusal(2, &arguments).contains("the network tells 3 classes apart, the image folder has 2"));
+    let line = refusal(2, &arguments);
+    assert!(line.contains("3 classes apart, the image folder has 2: name another with --data"), "{line}");
+    fs::remove_dir_all(&data).unwrap();
+    let moved = format!("{} cannot be read (No such file", data.display());
+    let line = refusal(2, &arguments);
+    assert!(line.contains(&moved) && line.trim_end().ends_with("the images are in with --data"), "{line}");
+    let line = refusal(2, &["bench", "loader", "--data", data.to_str().unwrap()]);
+    assert!(line.contains(&moved) && line.contains("--data"), "{line}");
 }
 
 #[test]

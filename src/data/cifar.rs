@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(
             refusal(&CIFAR10, &dir, Split::Train),
             "CIFAR-10 is not in DIR (it is empty): download cifar-10-binary.tar.gz or cifar-10-python.tar.gz and put the file, or \
-             the folder unpacked from it, into DIR (pdarts data fetch does that)"
+             the folder unpacked from it, into DIR (pdarts data fetch does that), or name the folder that it is in with --data"
         );
     }
 
