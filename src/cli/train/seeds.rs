@@ -37,7 +37,7 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let mut summaries = Vec::new();
     let mut stopped_by = None;
     for &seed in &plan.seeds {
-        let Outcome { summary, signal } = train(call, &plan, root.join(format!("seed{seed}")), seed)?;
+        let Outcome { summary, signal } = train(call, &plan, &root, seed)?;
         summaries.extend(summary);
         stopped_by = signal;
         if stopped_by.is_some() {
@@ -87,9 +87,9 @@ fn create(root: &Path, plan: &SeedsFile) -> anyhow::Result<()> {
     Ok(plan.write(root)?)
 }
 
-/// The training with one seed, in `root`, from where it stands.
-fn train(call: &Call, plan: &SeedsFile, root: PathBuf, seed: u64) -> anyhow::Result<Outcome> {
-    let ranks = &call.ranks;
+/// The training with one seed of `plan` in `folder`, from where it stands.
+fn train(call: &Call, plan: &SeedsFile, folder: &Path, seed: u64) -> anyhow::Result<Outcome> {
+    let (ranks, root) = (&call.ranks, folder.join(format!("seed{seed}")));
     let standing = Standing::of(&root, ranks)?;
     if standing == Standing::Complete {
         return Ok(Outcome { summary: complete_summary(&root).filter(|_| ranks.is_root()), signal: None });
@@ -97,8 +97,19 @@ fn train(call: &Call, plan: &SeedsFile, root: PathBuf, seed: u64) -> anyhow::Res
     let place = RunPlace::of(root, standing, ranks)?;
     let mut config = call.arguments.apply(plan.config.clone());
     config.run.seed = seed;
-    Start::new(Task { config, cell: plan.cell.clone(), initial: plan.initial.clone(), place }, ranks)?
-        .train(call.logging, &call.stop)
+    let dir = config.data.dir.clone();
+    let start = Start::new(Task { config, cell: plan.cell.clone(), initial: plan.initial.clone(), place }, ranks)?;
+    // Once the data there is known to be that of the training.
+    let is_changed = ranks.is_root() && dir != plan.config.data.dir;
+    agree(ranks, if is_changed { keep_data_dir(plan, dir, folder) } else { Ok(()) })?;
+    start.train(call.logging, &call.stop)
+}
+
+/// Notes where the data lies now, for the seeds to come.
+fn keep_data_dir(plan: &SeedsFile, dir: PathBuf, folder: &Path) -> anyhow::Result<()> {
+    let mut plan = plan.clone();
+    plan.config.data.dir = dir;
+    Ok(plan.write(folder)?)
 }
 
 /// The summary in `root` if its training is complete.
