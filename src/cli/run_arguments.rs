@@ -76,7 +76,7 @@ impl Standing {
     pub fn of(root: &Path, ranks: &Ranks) -> anyhow::Result<Self> {
         let standing = match () {
             () if RunDirectory::is_complete_in(root) => Self::Complete,
-            () if RunDirectory::config_path_in(root).is_file() => Self::Begun,
+            () if RunDirectory::has_begun_in(root) => Self::Begun,
             () => Self::New,
         };
         Ok(ranks.gather(&standing, Label::new("standing of a run"))?.swap_remove(0))

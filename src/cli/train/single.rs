@@ -251,12 +251,14 @@ fn open_run(
         RunPlace::Resumed { run, .. } => Ok(run),
         RunPlace::New(_) if !ranks.is_root() => Ok(None),
         RunPlace::New(root) => {
-            let run = RunDirectory::create(&root, &config.to_toml()?)?;
-            write_json_atomic(&run.genotype_path(), cell)?;
-            if let Some(initial) = initial {
-                let bytes = to_safetensors(&initial.tensors, initial.metadata.clone())?;
-                write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&bytes))?;
-            }
+            let run = RunDirectory::create_with(&root, &config.to_toml()?, |run| {
+                write_json_atomic(&run.genotype_path(), cell)?;
+                if let Some(initial) = initial {
+                    let bytes = to_safetensors(&initial.tensors, initial.metadata.clone())?;
+                    write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&bytes))?;
+                }
+                anyhow::Ok(())
+            })?;
             Ok(Some(run))
         }
     }
