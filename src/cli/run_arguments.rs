@@ -13,8 +13,8 @@ use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output::OutputFile;
 use super::ranks::{agree, known_to_all};
-use crate::config::{ConfigKind, Settings};
-use crate::data::DataIdentity;
+use crate::config::{ConfigKind, DatasetName, Settings};
+use crate::data::{DataIdentity, refuse_among_images};
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
 use crate::trainer::{ResumePoint, RunProgress, StopSignal, TrainError};
@@ -189,6 +189,14 @@ impl RunArguments {
             write_atomic(file, |writer| writer.write_all(timelines.as_bytes()))?;
         }
         Ok(())
+    }
+}
+
+/// Refuses a run in `root` among the images of `dataset` in `dir`, which would be taken for images of theirs.
+pub fn check_apart(root: &Path, dataset: DatasetName, dir: &Path) -> Result<(), UsageError> {
+    match dataset {
+        DatasetName::Images => refuse_among_images(dir, root).map_err(UsageError::new),
+        DatasetName::Photodigits | DatasetName::Cifar10 | DatasetName::Cifar100 => Ok(()),
     }
 }
 

@@ -191,7 +191,7 @@ pub(super) fn rehearse(
 ) -> anyhow::Result<()> {
     let Prepared { config, world, data } = Prepared::new(config, ranks)?;
     let root = arguments.run.new_root();
-    dry_run::check_place(&root, &world)?;
+    dry_run::check_place(&root, (config.data.dataset, &config.data.dir), &world)?;
     let (parts, num_images, steps) = agree(&world, data.rehearse(&config, stop).map_err(Into::into))?;
     let to_be = dry_run::RunToBe {
         root,

@@ -79,7 +79,7 @@ impl Prepared {
     fn rehearse(&self, stop: StopSignal, arguments: &SearchArguments) -> anyhow::Result<()> {
         let Self { config, world, data } = self;
         let root = arguments.run.new_root();
-        dry_run::check_place(&root, world)?;
+        dry_run::check_place(&root, (config.data.dataset, &config.data.dir), world)?;
         let parts = self.task(stop, &mut Silent).rehearse()?;
         let epochs = config.search.stages.len() * config.search.epochs;
         let to_be = dry_run::RunToBe {

@@ -13,7 +13,7 @@ use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, Standing};
+use crate::cli::run_arguments::{RunPlace, Standing, check_apart};
 use crate::config::validate_seeds;
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
@@ -82,6 +82,7 @@ pub(super) fn stated(call: &Call) -> anyhow::Result<SeedsFile> {
 
 /// Makes `root`, which must be new or empty, the folder of `plan`.
 fn create(root: &Path, plan: &SeedsFile) -> anyhow::Result<()> {
+    check_apart(root, plan.config.data.dataset, &plan.config.data.dir)?;
     RunDirectory::make_vacant(root)?;
     remove_partial_files(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
     Ok(plan.write(root)?)

@@ -13,7 +13,9 @@ use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
+use crate::cli::run_arguments::{
+    RunPlace, check_apart, check_origin, newest_whole_checkpoint, read_resume_point, run_failure,
+};
 use crate::cli::run_weights::{check_weights, note_missing_head, read_weights};
 use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
@@ -149,7 +151,7 @@ impl Prepared {
         let Self { config, world, data, .. } = self;
         let run = &call.arguments.run;
         let root = run.new_root();
-        dry_run::check_place(&root, world)?;
+        dry_run::check_place(&root, (config.data.dataset, &config.data.dir), world)?;
         let parts = self.task(&call.stop, &mut Silent).rehearse()?;
         let loaders = [
             ("to train on", Some(&data.train_loader)),
@@ -251,6 +253,7 @@ fn open_run(
         RunPlace::Resumed { run, .. } => Ok(run),
         RunPlace::New(_) if !ranks.is_root() => Ok(None),
         RunPlace::New(root) => {
+            check_apart(&root, config.data.dataset, &config.data.dir)?;
             let run = RunDirectory::create_with(&root, &config.to_toml()?, |run| {
                 write_json_atomic(&run.genotype_path(), cell)?;
                 if let Some(initial) = initial {
