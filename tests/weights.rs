@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use pdarts::genotype::{NetworkShape, library};
 use pdarts::model::{NetworkDescription, NetworkMode};
-use pdarts::weights::to_safetensors;
+use pdarts::weights::{StateDict, to_safetensors};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -21,6 +21,13 @@ fn pdarts(arguments: &[&str]) -> Command {
     let mut command = Command::cargo_bin("pdarts").unwrap();
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").args(["--log", "warn"]).args(arguments);
     command
+}
+
+/// What a call that succeeds logs by default.
+fn log(arguments: &[&str]) -> String {
+    let mut command = Command::cargo_bin("pdarts").unwrap();
+    command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").args(arguments);
+    String::from_utf8(command.assert().success().get_output().stderr.clone()).unwrap()
 }
 
 /// Standard output of a call that succeeds and complains of nothing.
@@ -43,6 +50,12 @@ fn eval<'a>(checkpoint: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 fn out(folder: &TempDir, name: &str) -> PathBuf {
     folder.path().join(name)
+}
+
+/// What a safetensors file says about itself.
+fn metadata(path: &Path) -> HashMap<String, String> {
+    let bytes = fs::read(path).unwrap();
+    SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap()
 }
 
 #[test]
@@ -100,6 +113,60 @@ fn exported_weights_say_their_cell_and_give_the_same_figures() {
 }
 
 #[test]
+fn auxiliary_head_without_its_last_batch_norm_is_told_of_and_not_used() {
+    let folder = TempDir::new().unwrap();
+    let (path, exported) = (out(&folder, "head.safetensors"), out(&folder, "exported.safetensors"));
+    // As DARTS's head for ImageNet has it.
+    changed(&path, |name, tensor| {
+        (!name.contains("head.features.6.")).then(|| (name.to_owned(), tensor.shallow_clone()))
+    });
+    let (path, exported) = (path.to_str().unwrap(), exported.to_str().unwrap());
+    let cell = ["--genotype", "PDARTS_C10"];
+    let before = stdout(&eval(&fixture("network-legacy.pth.tar"), &[&cell[..], &["--json"]].concat()));
+    assert_eq!(stdout(&eval(path, &[&cell[..], &["--json"]].concat())), before);
+    let log = log(&[&["export", "--checkpoint", path, "--out", exported], &cell[..]].concat());
+    let noted = "4 tensors of the auxiliary head are missing (auxiliary_head.features.6.weight, ";
+    assert_eq!(log.matches(noted).count(), 1, "{log}");
+    assert_eq!(stdout(&eval(exported, &["--json"])), before);
+    let metadata = metadata(Path::new(exported));
+    let network: NetworkDescription = serde_json::from_str(&metadata["network"]).unwrap();
+    assert!(!network.auxiliary_head && !metadata.contains_key("normalisation"));
+}
+
+#[test]
+fn images_are_normalised_as_the_weights_say() {
+    let folder = TempDir::new().unwrap();
+    let (path, exported) = (out(&folder, "weights.safetensors"), out(&folder, "exported.safetensors"));
+    let state = StateDict::read(Path::new(&fixture("network-legacy.pth.tar"))).unwrap();
+    let write = |normalisation: &str| {
+        let metadata = HashMap::from([("normalisation".to_owned(), normalisation.to_owned())]);
+        fs::write(&path, to_safetensors(&state.tensors, metadata).unwrap()).unwrap();
+    };
+    let cell = ["--genotype", "PDARTS_C10"];
+    let figures = |path: &Path, more: &[&str]| stdout(&eval(path.to_str().unwrap(), &[more, &["--json"]].concat()));
+    let usual = figures(Path::new(&fixture("network-legacy.pth.tar")), &cell);
+    // Those of photodigits.
+    write(r#"{"mean":[0.5492825,0.39209734,0.32124813],"std":[0.25804257,0.24089427,0.2565085]}"#);
+    assert_eq!(figures(&path, &cell), usual);
+
+    write(r#"{"mean":[0.5,0.25,0.125],"std":[0.5,0.5,0.5]}"#);
+    let other = figures(&path, &cell);
+    assert_ne!(other, usual);
+    let export = ["export", "--checkpoint", path.to_str().unwrap(), "--out", exported.to_str().unwrap()];
+    stdout(&[&export[..], &cell].concat());
+    assert_eq!(figures(&exported, &[]), other);
+    let log = log(&eval(exported.to_str().unwrap(), &[]));
+    let expected = "trained on (mean [0.5, 0.25, 0.125], deviation [0.5, 0.5, 0.5]), not as photodigits (mean [0.549";
+    assert_eq!(log.matches(expected).count(), 1, "{log}");
+
+    write(r#"{"mean":[0.5,0.25,0.125],"std":[0.5,0.5,0]}"#);
+    for command in [eval(path.to_str().unwrap(), &cell), [&export[..], &cell].concat()] {
+        let line = refusal(2, &command);
+        assert!(line.contains("damaged or cut off (its normalisation of images: mean [0.5, "), "{line}");
+    }
+}
+
+#[test]
 fn weights_that_do_not_fit_are_usage_errors() {
     let checkpoint = fixture("network-legacy.pth.tar");
     let line = refusal(2, &eval(&checkpoint, &["--genotype", "DARTS_V1"]));
@@ -124,7 +191,7 @@ fn data_that_does_not_fit_is_named() {
     let folder = TempDir::new().unwrap();
     let eval =
         ["eval", "--checkpoint", &checkpoint, "--genotype", "PDARTS_C10", "--data", folder.path().to_str().unwrap()];
-    let line = refusal(1, &eval);
+    let line = refusal(2, &eval);
     assert!(line.contains("CIFAR-10 is not in") && line.contains("(pdarts data fetch does that)"), "{line}");
     fs::create_dir(folder.path().join("cifar-100-binary")).unwrap();
     fs::write(folder.path().join("cifar-100-binary/test.bin"), vec![0; 3074 * 10_000]).unwrap();
@@ -132,10 +199,10 @@ fn data_that_does_not_fit_is_named() {
     assert!(line.contains("the network tells 10 classes apart, CIFAR-100 has 100: name another with --on"), "{line}");
 }
 
-/// A copy of the fixture's weights after `change`.
-fn changed(path: &Path, change: impl Fn(&str, &Tensor) -> (String, Tensor)) {
-    let state = pdarts::weights::StateDict::read(Path::new(&fixture("network-legacy.pth.tar"))).unwrap();
-    let tensors = state.tensors.iter().map(|(name, tensor)| change(name, tensor)).collect();
+/// A copy of the fixture's weights after `change`, which may leave tensors out.
+fn changed(path: &Path, change: impl Fn(&str, &Tensor) -> Option<(String, Tensor)>) {
+    let state = StateDict::read(Path::new(&fixture("network-legacy.pth.tar"))).unwrap();
+    let tensors = state.tensors.iter().filter_map(|(name, tensor)| change(name, tensor)).collect();
     fs::write(path, to_safetensors(&tensors, HashMap::new()).unwrap()).unwrap();
 }
 
@@ -145,7 +212,7 @@ fn weights_that_are_no_numbers_are_a_failure_without_null() {
     let path = out(&folder, "nan.safetensors");
     changed(&path, |name, tensor| {
         let value = if name == "classifier.bias" { tensor * f64::NAN } else { tensor.shallow_clone() };
-        (name.to_owned(), value)
+        Some((name.to_owned(), value))
     });
     let arguments = eval(path.to_str().unwrap(), &["--genotype", "PDARTS_C10", "--json"]);
     let output = pdarts(&arguments).assert().code(1).get_output().clone();
@@ -162,7 +229,7 @@ fn weights_that_are_no_numbers_are_a_failure_without_null() {
 fn averaged_model_is_evaluated_as_its_network() {
     let folder = TempDir::new().unwrap();
     let path = out(&folder, "averaged.safetensors");
-    changed(&path, |name, tensor| (format!("module.model.{name}"), tensor.shallow_clone()));
+    changed(&path, |name, tensor| Some((format!("module.model.{name}"), tensor.shallow_clone())));
     let more = ["--genotype", "PDARTS_C10", "--json"];
     let before = stdout(&eval(&fixture("network-legacy.pth.tar"), &more));
     assert_eq!(stdout(&eval(path.to_str().unwrap(), &more)), before);
@@ -251,7 +318,14 @@ fn imagenet_is_evaluated_on_image_files() {
     let line = refusal(2, &[&arguments[..], &["--on", "photodigits"]].concat());
     assert!(line.contains("the network is for images of ImageNet's 224 pixels"), "{line}");
     fs::remove_dir_all(data.join("val/n3")).unwrap();
-    assert!(refusal(2, &arguments).contains("the network tells 3 classes apart, the image folder has 2"));
+    let line = refusal(2, &arguments);
+    assert!(line.contains("3 classes apart, the image folder has 2: name another with --data"), "{line}");
+    fs::remove_dir_all(&data).unwrap();
+    let moved = format!("{} cannot be read (No such file", data.display());
+    let line = refusal(2, &arguments);
+    assert!(line.contains(&moved) && line.trim_end().ends_with("the images are in with --data"), "{line}");
+    let line = refusal(2, &["bench", "loader", "--data", data.to_str().unwrap()]);
+    assert!(line.contains(&moved) && line.contains("--data"), "{line}");
 }
 
 #[test]

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::output;
 use super::ranks::agree;
+use super::run_arguments::check_apart;
 use super::table::Table;
-use crate::config::RunSection;
+use crate::config::{DatasetName, RunSection};
 use crate::report::duration;
 use crate::run::{RunDirectory, free_bytes};
 use crate::trainer::Rehearsal;
@@ -63,9 +64,13 @@ struct Forecast {
     folder: PathBuf,
 }
 
-/// Refuses a place where the run's folder could not be made, before anything is computed. All ranks call this together.
-pub fn check_place(root: &Path, world: &World) -> anyhow::Result<()> {
-    let check = || RunDirectory::check_vacant(root).map(drop).map_err(Into::into);
+/// Refuses a place where the run's folder could not be made or would be among the images, before anything is computed. All
+/// ranks call this together.
+pub fn check_place(root: &Path, (dataset, dir): (DatasetName, &Path), world: &World) -> anyhow::Result<()> {
+    let check = || {
+        check_apart(root, dataset, dir)?;
+        Ok(RunDirectory::check_vacant(root).map(drop)?)
+    };
     agree(world, if world.is_root() { check() } else { Ok(()) })
 }
 

@@ -7,6 +7,7 @@ use std::panic::{self, PanicHookInfo, UnwindSafe};
 use super::output::OutputError;
 use super::ranks::{Agreed, ReportedElsewhere};
 use crate::config::ConfigError;
+use crate::data::DataError;
 use crate::run::RunError;
 use crate::torch::MemoryRefusal;
 use crate::trainer::{SearchDataError, TrainError};
@@ -77,6 +78,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         cause.is::<UsageError>()
             || cause.is::<ConfigError>()
             || cause.is::<SearchDataError>()
+            || cause.downcast_ref::<DataError>().is_some_and(DataError::is_usage)
             || cause.downcast_ref::<RunError>().is_some_and(RunError::is_usage)
             || matches!(cause.downcast_ref(), Some(WorldError::NotConnected { .. }))
             || matches!(cause.downcast_ref(), Some(TrainError::NoCells))
@@ -157,12 +159,13 @@ fn report(message: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     use anyhow::{Context, anyhow};
 
     use super::*;
     use crate::config::{SearchConfig, Settings};
+    use crate::data::{DatasetKind, Split, open};
     use crate::genotype::Genotype;
 
     fn run_error(is_usage: bool) -> RunError {
@@ -181,6 +184,18 @@ mod tests {
         assert_eq!(exit_code(&overridden.into()), 2);
         assert_eq!(exit_code(&UsageError::new(anyhow!("no such cell")).into()), 2);
         assert_eq!(exit_code(&anyhow::Error::from(run_error(true)).context("search")), 2);
+    }
+
+    #[test]
+    fn data_that_cannot_be_opened_exits_with_2_and_a_bad_image_with_1() {
+        let nowhere = Path::new("no/such/folder");
+        for kind in [DatasetKind::Cifar10, DatasetKind::Cifar100, DatasetKind::Images] {
+            let error = open(kind, nowhere, Split::Test).unwrap_err();
+            assert_eq!(exit_code(&anyhow::Error::from(error).context("eval")), 2, "{kind}");
+        }
+        assert_eq!(exit_code(&DataError::NoSamples.into()), 2);
+        let image = DataError::Image { location: "a.png".to_owned(), reason: "it is empty".to_owned() };
+        assert_eq!(exit_code(&image.into()), 1);
     }
 
     #[test]

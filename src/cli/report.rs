@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use clap::Args;
 
 use super::error::UsageError;
@@ -39,7 +40,10 @@ pub fn run(arguments: &ReportArguments) -> anyhow::Result<()> {
         (None, _) => PathBuf::from(NAME),
     };
     let inputs: Vec<&Path> = arguments.runs.iter().map(PathBuf::as_path).collect();
-    let file = OutputFile::check("--out", &path, &inputs)?;
+    let file = OutputFile::check("--out", &path, &inputs).map_err(|error| match &arguments.out {
+        Some(_) => error,
+        None => UsageError::new(anyhow!("{error}; give --out FILE to write it elsewhere")),
+    })?;
     let page = page(&arguments.runs, folder_of(&path)).map_err(UsageError::new)?;
     file.write(page.as_bytes())?;
     Ok(output::print(path.display())?)
@@ -60,4 +64,20 @@ fn try_write(root: &Path) -> anyhow::Result<()> {
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_that_cannot_be_written_asks_for_another_place() {
+        // Not even root can make a file there.
+        let mut arguments = ReportArguments { runs: vec!["/proc/self".into()], out: None };
+        let error = run(&arguments).unwrap_err().to_string();
+        assert!(error.starts_with("--out /proc/self/report.html: cannot write in the folder"), "{error}");
+        assert!(error.ends_with("; give --out FILE to write it elsewhere"), "{error}");
+        arguments.out = Some("/proc/self/other.html".into());
+        assert!(!run(&arguments).unwrap_err().to_string().contains("give --out"));
+    }
 }

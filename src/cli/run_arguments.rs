@@ -13,8 +13,8 @@ use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output::OutputFile;
 use super::ranks::{agree, known_to_all};
-use crate::config::{ConfigKind, Settings};
-use crate::data::DataIdentity;
+use crate::config::{ConfigKind, DatasetName, Settings};
+use crate::data::{DataIdentity, refuse_among_images};
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
 use crate::trainer::{ResumePoint, RunProgress, StopSignal, TrainError};
@@ -76,7 +76,7 @@ impl Standing {
     pub fn of(root: &Path, ranks: &Ranks) -> anyhow::Result<Self> {
         let standing = match () {
             () if RunDirectory::is_complete_in(root) => Self::Complete,
-            () if RunDirectory::config_path_in(root).is_file() => Self::Begun,
+            () if RunDirectory::has_begun_in(root) => Self::Begun,
             () => Self::New,
         };
         Ok(ranks.gather(&standing, Label::new("standing of a run"))?.swap_remove(0))
@@ -192,6 +192,14 @@ impl RunArguments {
     }
 }
 
+/// Refuses a run in `root` among the images of `dataset` in `dir`, which would be taken for images of theirs.
+pub fn check_apart(root: &Path, dataset: DatasetName, dir: &Path) -> Result<(), UsageError> {
+    match dataset {
+        DatasetName::Images => refuse_among_images(dir, root).map_err(UsageError::new),
+        DatasetName::Photodigits | DatasetName::Cifar10 | DatasetName::Cifar100 => Ok(()),
+    }
+}
+
 /// Makes sure that the stored configuration is one, and of a run of this kind.
 fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
     // Of what is not there, loading says so.
@@ -241,7 +249,8 @@ fn advice(difference: &str, root: &Path) -> String {
     }
 }
 
-/// Notes what a new run begins with; compares with it what an old one is to go on with. On rank 0.
+/// Notes what a new run begins with; compares with it what an old one is to go on with, and notes where its data lies now. On
+/// rank 0.
 ///
 /// # Errors
 /// [`UsageError`] for other data, and for a configuration that was changed since, with the first key.
@@ -275,6 +284,7 @@ pub fn check_origin<C: Settings>(
         ))
         .into());
     }
+    keep_data_dir(run, config)?;
     // Not refused: a run that ended at a bad image goes on when the image was mended.
     if let (Some(sizes), Some(now)) = (before.data_sizes, origin.data_sizes)
         && sizes != now
@@ -284,6 +294,22 @@ pub fn check_origin<C: Settings>(
              is not all that it began with"
         );
     }
+    Ok(())
+}
+
+/// Keeps data.dir of `config` in the configuration of `run`, for whoever reads it next.
+fn keep_data_dir<C: Settings>(run: &RunDirectory, config: &C) -> anyhow::Result<()> {
+    let path = run.config_path();
+    let (mut config, mut stored) = (config.clone(), C::load(&path, &[])?);
+    let (Some(dir), Some(stored_dir)) = (config.data_dir(), stored.data_dir()) else { return Ok(()) };
+    if dir == stored_dir {
+        return Ok(());
+    }
+    let before = std::mem::replace(stored_dir, dir.clone());
+    let text = stored.to_toml()?;
+    write_atomic(&path, |writer| writer.write_all(text.as_bytes()))?;
+    let now = std::path::absolute(&*dir).unwrap_or_else(|_| dir.clone());
+    tracing::info!("data.dir in {} is {} from now on, instead of {}", path.display(), now.display(), before.display());
     Ok(())
 }
 
@@ -353,4 +379,30 @@ pub fn newest_whole_checkpoint<P: RunProgress>(
 pub fn read_resume_point<P: RunProgress>(path: &Path, config_digest: &str) -> anyhow::Result<ResumePoint<P>> {
     let bytes = RunDirectory::read_checkpoint(path)?;
     Ok(ResumePoint::new(path, &bytes, config_digest)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SearchConfig;
+
+    #[test]
+    fn run_that_goes_on_keeps_where_its_data_lies_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = SearchConfig::default();
+        let run = RunDirectory::create(&folder.path().join("run"), &config.to_toml().unwrap()).unwrap();
+        let data = |digest: &str| DataIdentity { digest: digest.to_owned(), sizes: None };
+        check_origin(&run, false, &config, &data("a")).unwrap();
+        let before = std::fs::read_to_string(run.config_path()).unwrap();
+        check_origin(&run, true, &config, &data("a")).unwrap();
+
+        config.data.dir = "moved/images".into();
+        config.run.threads = 3;
+        let other = check_origin(&run, true, &config, &data("b")).unwrap_err().to_string();
+        assert!(other.contains("with --data"), "{other}");
+        assert_eq!(std::fs::read_to_string(run.config_path()).unwrap(), before);
+        check_origin(&run, true, &config, &data("a")).unwrap();
+        let stored = SearchConfig::load(&run.config_path(), &[]).unwrap();
+        assert_eq!((stored.data.dir, stored.run.threads), (config.data.dir.clone(), 0));
+    }
 }

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 
 use super::error::UsageError;
+use crate::model::EvaluationNetwork;
 use crate::run::{FolderKind, RunDirectory};
+use crate::trainer::checkpoint_format;
+use crate::weights::StateDict;
 
 /// The weights of the training in `root`, or their running averages.
 pub fn weights_file(root: &Path, averages: bool) -> PathBuf {
@@ -49,13 +52,53 @@ pub fn check_weights(root: &Path, averages: bool) -> Result<(), UsageError> {
     Err(UsageError::new(anyhow!(text)))
 }
 
+/// What formats of a search's checkpoints begin with, in every version.
+const SEARCH_FORMATS: &str = "pdarts-search-";
+
+/// The state dict in `file`.
+///
+/// # Errors
+/// Those of [`StateDict::read`], and of a search's checkpoint, with what to name instead.
+pub fn read_weights(file: &Path) -> Result<StateDict, UsageError> {
+    let state = StateDict::read(file).map_err(UsageError::new)?;
+    match checkpoint_format(&state.metadata) {
+        Some(format) if format.starts_with(SEARCH_FORMATS) => {
+            let run = file.ancestors().skip(1).take(2).find(|folder| FolderKind::of(folder) == FolderKind::Search);
+            let run = run.map_or("RUN".to_owned(), |run| run.display().to_string());
+            Err(UsageError::new(anyhow!(
+                "{} is a checkpoint of a search, which leaves a cell and no weights: train that with pdarts train \
+                 --genotype {run}, and name the run of the training",
+                file.display()
+            )))
+        }
+        _ => Ok(state),
+    }
+}
+
+/// Says which tensors of `network`'s auxiliary head the `state` of the file `path` lacks, and what `follows`.
+pub fn note_missing_head(path: &Path, state: &StateDict, network: &EvaluationNetwork, follows: &str) {
+    const SHOWN: usize = 3;
+    let missing = state.missing_of_head(network);
+    if missing.is_empty() {
+        return;
+    }
+    let (path, count) = (path.display(), missing.len());
+    let more = if count > SHOWN { ", ..." } else { "" };
+    let shown = missing.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
+    tracing::info!("{path}: {count} tensors of the auxiliary head are missing ({shown}{more}): {follows}");
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, HashMap};
     use std::fs;
+
+    use tch::{Device, Kind, Tensor};
 
     use super::*;
     use crate::config::{SearchConfig, Settings, TrainConfig};
     use crate::run::{EXPERIMENT_FILE, SEEDS_FILE};
+    use crate::weights::to_safetensors;
 
     #[test]
     fn folders_without_weights_are_refused_with_what_to_do() {
@@ -88,6 +131,16 @@ mod tests {
         assert_eq!(refusal("train", false), format!("{unfinished}{last}"));
         write("train/summary.json", "{\"status\": \"complete\"}");
         assert_eq!(refusal("train", false), format!("train/weights.safetensors is missing: restore it{last}"));
+        let header = HashMap::from([("pdarts".to_owned(), r#"{"format": "pdarts-search-2"}"#.to_owned())]);
+        let weights = BTreeMap::from([("weights".to_owned(), Tensor::zeros([1], (Kind::Float, Device::Cpu)))]);
+        let checkpoint = folder.path().join("search/checkpoints/stage1-epoch001-step00000004.safetensors");
+        fs::create_dir_all(checkpoint.parent().unwrap()).unwrap();
+        fs::write(&checkpoint, to_safetensors(&weights, header).unwrap()).unwrap();
+        let message = read_weights(&checkpoint).unwrap_err().to_string().replace(&format!("{place}/"), "");
+        assert!(
+            message.starts_with("search/checkpoints/stage1-epoch001-step00000004.safetensors is a checkpoint of a")
+        );
+        assert!(message.contains("pdarts train --genotype search, and name the run of the training"), "{message}");
         write("train/weights.safetensors", "");
         assert!(check_weights(&folder.path().join("train"), false).is_ok());
         assert_eq!(refusal("train", true), "train/weights.safetensors: it has no averages; leave out --ema");

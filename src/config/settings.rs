@@ -1,7 +1,7 @@
 //! What the configurations of all kinds of run have in common: how they are read, written and compared.
 
 use std::fmt::Debug;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -77,6 +77,11 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
     /// Whether `key` may differ between a run and its continuation.
     fn is_changeable(key: &str) -> bool {
         CHANGEABLE_KEYS.contains(&key) || Self::OWN_CHANGEABLE_KEYS.contains(&key)
+    }
+
+    /// The key data.dir, where there is one.
+    fn data_dir(&mut self) -> Option<&mut PathBuf> {
+        None
     }
 
     /// Checks every relation that the configuration alone can violate.

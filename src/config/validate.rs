@@ -3,6 +3,8 @@
 //! A relation that needs the size of the data set waits for
 //! [`SearchConfig::validate_with_dataset`]. Each violation names its key and says what would be right.
 
+use std::path::PathBuf;
+
 use images::{validate_images, validate_supernet_size};
 
 use super::schema::{SECTIONS, Section};
@@ -84,6 +86,10 @@ impl Settings for SearchConfig {
     const SHOW_COMMAND: &'static str = "pdarts config show";
 
     const EXAMPLE: &'static str = "search.epochs=10";
+
+    fn data_dir(&mut self) -> Option<&mut PathBuf> {
+        Some(&mut self.data.dir)
+    }
 
     fn validate(&self) -> Result<(), Violation> {
         validate_run(&self.run)?;

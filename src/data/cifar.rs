@@ -20,7 +20,7 @@ pub const IMAGE_BYTES: usize = IMAGE_SIDE * IMAGE_SIDE * CHANNELS;
 pub(super) struct Cifar {
     name: &'static str,
     class_names: &'static [&'static str],
-    colours: Colours,
+    pub colours: Colours,
     releases: [Release; 2],
 }
 
@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(
             refusal(&CIFAR10, &dir, Split::Train),
             "CIFAR-10 is not in DIR (it is empty): download cifar-10-binary.tar.gz or cifar-10-python.tar.gz and put the file, or \
-             the folder unpacked from it, into DIR (pdarts data fetch does that)"
+             the folder unpacked from it, into DIR (pdarts data fetch does that), or name the folder that it is in with --data"
         );
     }
 

@@ -11,7 +11,7 @@ pub enum DataError {
     /// Neither a folder nor an archive of the data set is there.
     #[error(
         "{dataset} is not in {dir} ({found}): download {archives} and put the file, or the folder unpacked from it, into {dir} \
-         (pdarts data fetch does that)"
+         (pdarts data fetch does that), or name the folder that it is in with --data"
     )]
     Missing {
         /// The data set's name.
@@ -177,6 +177,32 @@ impl DataError {
     /// [`DataError::Image`] of the image that is kept at `location`.
     pub(super) fn image(location: String, reason: String) -> Self {
         Self::Image { location, reason }
+    }
+
+    /// Whether the data that the user named is at fault, as it is found when it is opened, rather than a single image, the
+    /// machine or the program.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::Missing { .. }
+            | Self::Read { .. }
+            | Self::Archive { .. }
+            | Self::Packing { .. }
+            | Self::ArchiveMember { .. }
+            | Self::Short { .. }
+            | Self::Long { .. }
+            | Self::Pickle { .. }
+            | Self::Label { .. }
+            | Self::Images { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::BatchTooSmall { .. }
+            | Self::NoSamples => true,
+            Self::TooManyBad { .. }
+            | Self::Write { .. }
+            | Self::Image { .. }
+            | Self::SampleOutOfRange { .. }
+            | Self::Thread(_)
+            | Self::Worker(_) => false,
+        }
     }
 
     /// Whether one image is at fault, so that another could be used in its place.

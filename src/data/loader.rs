@@ -118,6 +118,7 @@ pub struct Loader {
     bad_images: Arc<BadImages>,
     digests: bool,
     windows: bool,
+    colours: Colours,
     pool: Arc<BufferPool>,
 }
 
@@ -130,8 +131,13 @@ impl Loader {
         num_threads: NonZeroUsize,
     ) -> Loader {
         let bad_images = Arc::new(BadImages::new(BadImagePolicy::Error));
-        let (digests, windows) = (false, false);
-        Loader { source, sampler, transform, num_threads, bad_images, digests, windows, pool: Arc::default() }
+        let (digests, windows, colours) = (false, false, source.colours());
+        Loader { source, sampler, transform, num_threads, bad_images, digests, windows, colours, pool: Arc::default() }
+    }
+
+    /// Says what the images are to be normalised with, where that is not [`Source::colours`].
+    pub fn with_colours(self, colours: Colours) -> Loader {
+        Loader { colours, ..self }
     }
 
     /// Does about bad images what `bad_images` says, which several loaders may share; without this the first one is an
@@ -213,7 +219,7 @@ impl Loader {
             num_chunks: num_chunks.into_iter(),
             parts_per_step: self.sampler.num_parts(),
             side,
-            colours: self.source.colours(),
+            colours: self.colours,
             source: windows.map(|_| Arc::clone(&self.source)),
             waited: Duration::ZERO,
         })

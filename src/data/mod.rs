@@ -8,6 +8,7 @@
 //! epoch, step, global batch), of which a rank takes its slice, and the augmentation of an image from (seed, epoch,
 //! index). So runs on 1 and on N ranks see the same images, and a run resumes at any step.
 
+mod apart;
 mod bad_images;
 mod buffer_pool;
 mod cifar;
@@ -39,6 +40,7 @@ mod transform;
 
 use std::{fmt, path::Path, sync::Arc};
 
+pub use apart::refuse_among_images;
 pub use bad_images::{BadImagePolicy, BadImages};
 pub use cifar::{IMAGE_BYTES, IMAGE_SIDE};
 pub use error::DataError;
@@ -70,6 +72,18 @@ pub enum DatasetKind {
     Cifar100,
     /// Images in folders or in shards, as ImageNet has them.
     Images,
+}
+
+impl DatasetKind {
+    /// What images of its kind are normalised with; see [`Source::colours`].
+    pub fn colours(self) -> Colours {
+        match self {
+            DatasetKind::Photodigits => photodigits::COLOURS,
+            DatasetKind::Cifar10 => cifar::CIFAR10.colours,
+            DatasetKind::Cifar100 => cifar::CIFAR100.colours,
+            DatasetKind::Images => Colours::IMAGENET,
+        }
+    }
 }
 
 impl fmt::Display for DatasetKind {

@@ -15,7 +15,7 @@ const NUM_TEST: usize = 500;
 static CLASS_NAMES: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
 // Of the 2,200 training images.
-const COLOURS: Colours =
+pub(super) const COLOURS: Colours =
     Colours { mean: [0.549_282_5, 0.392_097_34, 0.321_248_13], std: [0.258_042_57, 0.240_894_27, 0.256_508_5] };
 
 pub(super) fn load(split: Split) -> Result<MemorySource, DataError> {
@@ -46,6 +46,7 @@ mod tests {
     #[test]
     fn colour_statistics_are_those_of_the_training_images() {
         let dataset = load(Split::Train).unwrap();
+        assert_eq!(dataset.colours(), COLOURS);
         for channel in 0..CHANNELS {
             let values: Vec<f64> = (0..dataset.len() as u32)
                 .flat_map(|i| dataset.image(i).unwrap().iter().skip(channel).step_by(CHANNELS))

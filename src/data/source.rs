@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{DataError, Pixels};
 
 /// Colour channels of an image: red, green, blue.
@@ -27,7 +29,7 @@ pub enum StoredImage<'a> {
 }
 
 /// The statistics that images are normalised with: `(byte / 255 - mean) / std`, by channel.
-#[derive(Copy, Clone, Debug, PartialEq)]
+#[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Colours {
     /// Mean of each channel over the training images, with bytes scaled to 0..1.
     pub mean: [f32; CHANNELS],
@@ -38,6 +40,17 @@ pub struct Colours {
 impl Colours {
     /// ImageNet's, as all public codes use them.
     pub const IMAGENET: Colours = Colours { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
+
+    /// Whether images can be normalised with them.
+    pub fn are_usable(&self) -> bool {
+        self.mean.iter().all(|mean| mean.is_finite()) && self.std.iter().all(|std| std.is_normal() && *std > 0.0)
+    }
+}
+
+impl fmt::Display for Colours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mean {:?}, deviation {:?}", self.mean, self.std)
+    }
 }
 
 /// Labelled images that any thread reads by number, in any order.

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::search_summary::{Status, numerics_checked};
 use crate::config::{DatasetName, TrainConfig};
+use crate::data::Colours;
 use crate::genotype::{Cost, count};
 use crate::run::TrainedCell;
-use crate::trainer::{Scores, TrainProgress, TrainResult};
+use crate::trainer::{Scores, TrainProgress, TrainResult, dataset_kind};
 use crate::world::World;
 
 /// The content of the file.
@@ -18,6 +19,9 @@ pub struct TrainSummary {
     pub cell: TrainedCell,
     /// What it was trained and tested on.
     pub dataset: DatasetName,
+    /// What its images were normalised with; earlier versions did not note it.
+    #[serde(default)]
+    pub normalisation: Option<Colours>,
     /// Of every random stream.
     pub seed: u64,
     /// Complete ones.
@@ -100,6 +104,7 @@ impl TrainSummary {
             status: Status::Stopped,
             cell: cell.clone(),
             dataset: config.data.dataset,
+            normalisation: Some(dataset_kind(config.data.dataset).colours()),
             seed: config.run.seed,
             epochs: progress.records.epochs.len(),
             test: None,

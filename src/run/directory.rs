@@ -13,6 +13,8 @@ use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunEr
 use crate::files::{is_partial, remove_partial_files};
 
 pub(super) const CONFIG: &str = "config.toml";
+/// What a start writes before the run has an origin, with which it has begun.
+const FIRST_FILES: [&str; 3] = [CONFIG, "genotype.json", "initial-weights.safetensors"];
 /// Of every run.
 const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
 /// Of a search, made with its first file.
@@ -35,12 +37,36 @@ impl RunDirectory {
         Self::make_vacant(root)?;
         create_folders(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
         let run = Self { root: root.to_owned(), _lock: lock(root)? };
-        remove_partial_files(root).map_err(RunError::write(root))?;
+        remove_partial_files(root).and_then(|()| remove_first_files(root)).map_err(RunError::write(root))?;
         write_atomic(&run.config_path(), |writer| writer.write_all(config.as_bytes()))?;
         Ok(run)
     }
 
-    /// Makes the folder `root`, which must be new or hold nothing but what a start leaves that ended before it wrote anything.
+    /// [`RunDirectory::create`], with further files that `write` writes and no run goes on without. Where one cannot be
+    /// written, none is left: the next call begins anew.
+    ///
+    /// # Errors
+    /// Those of [`RunDirectory::create`] and of `write`.
+    pub fn create_with<E: From<RunError>>(
+        root: &Path,
+        config: &str,
+        write: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let run = Self::create(root, config)?;
+        write(&run).inspect_err(|_| {
+            if let Err(error) = remove_first_files(root) {
+                warn!("cannot clear {} away ({error}): remove it", root.display());
+            }
+        })?;
+        Ok(run)
+    }
+
+    /// Whether a run was begun in `root`, so that there is something to go on with.
+    pub fn has_begun_in(root: &Path) -> bool {
+        root.join(CONFIG).is_file() && !matches!(first_content(root), Ok(None))
+    }
+
+    /// Makes the folder `root`, which must be new or hold nothing but what a start leaves that ended before it began.
     ///
     /// # Errors
     /// [`RunError::NotEmpty`], [`RunError::NotADirectory`] or [`RunError::Create`].
@@ -288,12 +314,23 @@ fn create_folders(root: &Path) -> io::Result<()> {
     FOLDERS.iter().try_for_each(|folder| fs::create_dir_all(root.join(folder)))
 }
 
-/// The first entry of `root` that a start which ended before it wrote anything would not leave.
+/// Removes [`FIRST_FILES`] from `root`.
+fn remove_first_files(root: &Path) -> io::Result<()> {
+    FIRST_FILES.iter().try_for_each(|name| match fs::remove_file(root.join(name)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })
+}
+
+/// The first entry of `root` that a start which ended before it began would not leave.
 fn first_content(root: &Path) -> io::Result<Option<OsString>> {
+    // Without a lock they may be anybody's.
+    let are_of_start = root.join(LOCK).is_file();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let empty_folder = entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_none();
-        if !empty_folder && entry.file_name() != LOCK && !is_partial(&entry) {
+        let is_first = are_of_start && FIRST_FILES.iter().any(|name| entry.file_name() == *name);
+        if !empty_folder && !is_first && entry.file_name() != LOCK && !is_partial(&entry) {
             return Ok(Some(entry.file_name()));
         }
     }
@@ -302,6 +339,7 @@ fn first_content(root: &Path) -> io::Result<Option<OsString>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::small_disk::SmallDisk;
     use super::*;
 
     #[test]
@@ -343,7 +381,10 @@ mod tests {
     #[test]
     fn finished_run_is_not_overwritten() {
         let root = tempfile::tempdir().unwrap();
-        drop(RunDirectory::create(root.path(), "seed = 1").unwrap());
+        let run = RunDirectory::create(root.path(), "seed = 1").unwrap();
+        fs::write(run.summary_path(), "{}").unwrap();
+        drop(run);
+        assert!(RunDirectory::has_begun_in(root.path()));
         let error = RunDirectory::create(root.path(), "seed = 2").unwrap_err();
         assert!(error.to_string().contains("--resume"), "{error}");
         assert_eq!(fs::read_to_string(root.path().join(CONFIG)).unwrap(), "seed = 1");
@@ -359,6 +400,39 @@ mod tests {
         RunDirectory::check_vacant(root.path()).unwrap();
         RunDirectory::create(root.path(), "").unwrap();
         assert!(!half_written.exists());
+    }
+
+    #[test]
+    fn start_that_ended_among_its_first_files_is_begun_anew() {
+        let root = tempfile::tempdir().unwrap();
+        drop(RunDirectory::create(root.path(), "seed = 1").unwrap());
+        fs::write(RunDirectory::genotype_path_in(root.path()), "{}").unwrap();
+        assert!(!RunDirectory::has_begun_in(root.path()));
+        RunDirectory::check_vacant(root.path()).unwrap();
+        let run = RunDirectory::create(root.path(), "seed = 2").unwrap();
+        assert_eq!(fs::read_to_string(run.config_path()).unwrap(), "seed = 2");
+        assert!(!run.genotype_path().exists());
+        drop(run);
+        // Whoever put them there without a run keeps them.
+        fs::remove_file(root.path().join(LOCK)).unwrap();
+        let error = RunDirectory::create(root.path(), "").unwrap_err();
+        assert!(error.to_string().contains("it holds `config.toml`"), "{error}");
+    }
+
+    #[test]
+    fn disk_that_is_full_before_the_run_begins_leaves_room_to_begin_again() {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let root = disk.path().join("run");
+        let large = |run: &RunDirectory| {
+            write_atomic(&run.genotype_path(), |writer| writer.write_all(b"{}"))?;
+            write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&vec![1; 1 << 20]))
+        };
+        let message = RunDirectory::create_with(&root, "", large).unwrap_err().to_string();
+        assert!(
+            message.contains("initial-weights") && message.ends_with("free some space and call again"),
+            "{message}"
+        );
+        RunDirectory::create_with(&root, "", |_| Ok::<_, RunError>(())).unwrap();
     }
 
     #[test]

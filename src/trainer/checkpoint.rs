@@ -13,7 +13,7 @@ use tch::{Tensor, no_grad};
 
 use super::TrainError;
 use crate::model::NamedTensor;
-use crate::weights::{HostTensor, NETWORK_KEY, WeightsProblem, safetensors_bytes};
+use crate::weights::{HostTensor, WeightsProblem, safetensors_bytes};
 use crate::world::{Label, Ranks};
 
 const METADATA_KEY: &str = "pdarts";
@@ -46,9 +46,9 @@ pub trait Resumable {
     /// Sets these numbers, when tensors have been restored.
     fn set_counters(&mut self, counters: &Counters);
 
-    /// The network, for those who read the file without the run; see [`NETWORK_KEY`].
-    fn network(&self) -> Option<String> {
-        None
+    /// Further metadata, for those who read the file without the run.
+    fn metadata(&self) -> HashMap<String, String> {
+        HashMap::new()
     }
 }
 
@@ -58,7 +58,8 @@ pub struct Checkpoint<P> {
     /// What is not a tensor.
     pub header: CheckpointHeader<P>,
     tensors: Vec<HostTensor>,
-    network: Option<String>,
+    /// See [`Resumable::metadata`].
+    metadata: HashMap<String, String>,
 }
 
 /// Everything in a checkpoint that is not a tensor.
@@ -118,7 +119,7 @@ impl<P: RunProgress> Checkpoint<P> {
             counters: state.counters(),
             tensors_hash: String::new(),
         };
-        Ok(Self { header, tensors, network: state.network() })
+        Ok(Self { header, tensors, metadata: state.metadata() })
     }
 
     /// The file's bytes.
@@ -127,9 +128,8 @@ impl<P: RunProgress> Checkpoint<P> {
     /// When the header cannot be serialised, for example because a figure is not a number.
     pub fn into_bytes(mut self) -> Result<Vec<u8>, std::io::Error> {
         self.header.tensors_hash = hash(&self.tensors);
-        let mut metadata = HashMap::from([(METADATA_KEY.to_owned(), serde_json::to_string(&self.header)?)]);
-        metadata.extend(self.network.iter().map(|network| (NETWORK_KEY.to_owned(), network.clone())));
-        safetensors_bytes(&self.tensors, metadata).map_err(std::io::Error::other)
+        self.metadata.insert(METADATA_KEY.to_owned(), serde_json::to_string(&self.header)?);
+        safetensors_bytes(&self.tensors, self.metadata).map_err(std::io::Error::other)
     }
 
     /// Puts this moment back into `state`, which was built for the same place of the run. Each rank gets its own running
@@ -202,7 +202,9 @@ impl<P: RunProgress> Checkpoint<P> {
         if hash(&tensors) != header.tensors_hash {
             return Err("damaged (its contents do not have the hash that was written with them)".to_owned());
         }
-        Ok(Self { header, tensors, network: entry(NETWORK_KEY).cloned() })
+        let mut metadata = metadata.metadata().clone().unwrap_or_default();
+        metadata.remove(METADATA_KEY);
+        Ok(Self { header, tensors, metadata })
     }
 }
 
@@ -228,6 +230,12 @@ impl<P: RunProgress> ResumePoint<P> {
         }
         Ok(Self { path: path.to_owned(), checkpoint })
     }
+}
+
+/// Name and version of the format of a checkpoint whose file has this `metadata`; `None` of another file.
+pub fn checkpoint_format(metadata: &HashMap<String, String>) -> Option<String> {
+    let Format { format } = serde_json::from_str(metadata.get(METADATA_KEY)?).ok()?;
+    Some(format)
 }
 
 /// SHA-256, in hexadecimal, of the values of tensors.

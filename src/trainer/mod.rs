@@ -45,7 +45,7 @@ pub use batch::ImageBatch;
 pub use cells::{
     CellData, CellObserver, CellRecord, CellSearch, CellSearchEnd, CellSearchError, Proposal, best_of, check_records,
 };
-pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress};
+pub use checkpoint::{Checkpoint, CheckpointHeader, Counters, Resumable, ResumePoint, RunProgress, checkpoint_format};
 pub use divergence::{Divergence, DivergenceSite, NotFinite};
 pub use error::{BatchSection, TrainError};
 pub use evaluate::{Evaluated, evaluate};

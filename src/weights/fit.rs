@@ -10,13 +10,16 @@ use std::fmt;
 use tch::{Kind, Tensor, no_grad};
 
 use super::error::quoted;
-use super::{StateDict, WeightsProblem};
-use crate::data::IMAGE_SIDE;
+use super::{Format, StateDict, WeightsProblem};
+use crate::data::{Colours, IMAGE_SIDE};
 use crate::genotype::{Genotype, NetworkKind, NetworkShape, count};
 use crate::model::{EvaluationNetwork, NamedTensor, NetworkDescription};
 
 /// The metadata of a file of an evaluation network: its [`NetworkDescription`] as JSON.
 pub const NETWORK_KEY: &str = "network";
+
+/// The metadata of what its images were normalised with: [`Colours`] as JSON.
+pub const COLOURS_KEY: &str = "normalisation";
 
 /// Averages of weights and statistics in a checkpoint of ours, beside the values themselves.
 pub(super) const AVERAGE: &str = "ema.";
@@ -105,9 +108,30 @@ impl StateDict {
         self.tensors.iter().filter(|(_, tensor)| !is_finite(tensor)).map(|(name, _)| name.clone()).collect()
     }
 
+    /// What images are to be normalised with, where a file of this program says so.
+    ///
+    /// # Errors
+    /// When that is nothing that they can be normalised with.
+    pub fn colours(&self) -> Result<Option<Colours>, WeightsProblem> {
+        // Beside a state dict of `torch.save` anything can have this name.
+        let Some(json) = self.metadata.get(COLOURS_KEY).filter(|_| self.format == Format::Safetensors) else {
+            return Ok(None);
+        };
+        match serde_json::from_str::<Colours>(json) {
+            Ok(colours) if colours.are_usable() => Ok(Some(colours)),
+            Ok(colours) => Err(WeightsProblem::damaged(format!("its normalisation of images: {colours}"))),
+            Err(error) => Err(WeightsProblem::damaged(format!("its normalisation of images: {error}"))),
+        }
+    }
+
     /// Leaves out what only going on with a training needs.
     pub fn keep_weights(&mut self) {
         self.tensors.retain(|name, _| !is_of_training(name));
+    }
+
+    /// Whether there are tensors of an auxiliary head.
+    pub fn has_head(&self) -> bool {
+        self.tensors.keys().any(|name| is_of_head(name))
     }
 
     /// The network that the tensors belong to, with the cell that the file names or else `genotype`.
@@ -116,7 +140,7 @@ impl StateDict {
     /// When neither names a cell, both name another, or the tensors are not of an evaluation network.
     pub fn description(&self, genotype: Option<&Genotype>) -> Result<NetworkDescription, WeightsProblem> {
         let mut shape = infer_shape(&self.tensors)?;
-        let auxiliary_head = self.tensors.keys().any(|name| name.starts_with(AUXILIARY_HEAD));
+        let auxiliary_head = self.has_head();
         let described = self.metadata.get(NETWORK_KEY).map(|json| serde_json::from_str::<NetworkDescription>(json));
         let genotype = match (described, genotype) {
             (Some(Err(error)), _) => {
@@ -142,14 +166,24 @@ impl StateDict {
         Ok(NetworkDescription { genotype, shape, auxiliary_head })
     }
 
-    /// Copies the values into `network`, whatever their floating-point types.
+    /// Names of the tensors of `network`'s auxiliary head that are not there. The head serves training alone, and public
+    /// codes have it without its last BatchNorm (DARTS's for ImageNet) or leave it out of what they save.
+    pub fn missing_of_head(&self, network: &EvaluationNetwork) -> Vec<String> {
+        let names = targets(network).into_iter().map(|target| &target.name).filter(|name| is_of_head(name));
+        names.filter(|name| !self.tensors.contains_key(*name)).cloned().collect()
+    }
+
+    /// Copies the values into `network`, whatever their floating-point types. An auxiliary head of which some tensor is not
+    /// there (see [`Self::missing_of_head`]) stays as it is, whole: its tensors are of no use with another's between them.
     ///
     /// # Errors
-    /// [`WeightsProblem::Mismatch`] unless names and shapes are those of the network.
+    /// [`WeightsProblem::Mismatch`] unless all other names and shapes are those of the network.
     pub fn load_into(&self, network: &EvaluationNetwork) -> Result<(), WeightsProblem> {
-        let parameters = network.parameters();
-        let targets: Vec<&NamedTensor> = parameters.trainable().iter().chain(parameters.statistics()).collect();
-        let mismatch = self.compare(&targets);
+        let mut targets = targets(network);
+        let has_head = targets.iter().any(|target| is_of_head(&target.name));
+        let takes_head = has_head && self.missing_of_head(network).is_empty();
+        targets.retain(|target| takes_head || !is_of_head(&target.name));
+        let mismatch = self.compare(&targets, takes_head);
         if mismatch != Mismatch::default() {
             return Err(WeightsProblem::Mismatch(Box::new(mismatch)));
         }
@@ -163,7 +197,8 @@ impl StateDict {
         })
     }
 
-    fn compare(&self, targets: &[&NamedTensor]) -> Mismatch {
+    /// Where the tensors are not `targets`; those of an auxiliary head count where `with_head` says so.
+    fn compare(&self, targets: &[&NamedTensor], with_head: bool) -> Mismatch {
         let mut mismatch = Mismatch::default();
         for NamedTensor { name, tensor } in targets {
             match self.tensors.get(name).map(Tensor::size) {
@@ -175,7 +210,8 @@ impl StateDict {
             }
         }
         let known: HashSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        let passed_over = |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name);
+        let passed_over =
+            |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name) || (is_of_head(name) && !with_head);
         let unexpected = self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !passed_over(name));
         mismatch.unexpected = unexpected.cloned().collect();
         mismatch
@@ -203,6 +239,16 @@ impl StateDict {
         self.load_into(&network)?;
         Ok(network)
     }
+}
+
+/// Everything that a file of `network`'s weights holds.
+fn targets(network: &EvaluationNetwork) -> Vec<&NamedTensor> {
+    let parameters = network.parameters();
+    parameters.trainable().iter().chain(parameters.statistics()).collect()
+}
+
+fn is_of_head(name: &str) -> bool {
+    name.starts_with(AUXILIARY_HEAD)
 }
 
 fn is_of_training(name: &str) -> bool {

@@ -144,7 +144,12 @@ fn killed_experiment_goes_on_as_if_nothing_had_been() {
     experiment.wait_until(|| of_second.exists());
     experiment.signal("KILL");
     experiment.end();
-    killed.warnings(&["--resume", "all"]);
+    killed.warnings(&["--resume", "all", "--data", "moved"]);
+    let noted = json(&killed.path("all/experiment.json"));
+    assert_eq!(
+        (&noted["train"]["data"]["dir"], &noted["strategies"][0]["search"]["data"]["dir"]),
+        (&"moved".into(), &"moved".into())
+    );
     let [ours, theirs] = [&killed, &whole].map(|folder| folder.path("all"));
     assert_eq!(scores(&ours), scores(&theirs));
     assert_eq!(weights_hashes(&ours), weights_hashes(&theirs));

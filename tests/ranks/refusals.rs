@@ -72,8 +72,9 @@ fn ranks_with_different_data_are_told_so() {
     let common = ["--config", "search.toml", "--out", "run", "--set", "data.dataset=cifar10", "--data"];
     let ranks = ["first", "second"].map(|data| [&common[..], &[data]].concat());
     let (code, errors) = refused(&folder, &[&ranks[0], &ranks[1]]);
-    assert_eq!((code, errors.len()), (Some(1), 1), "{errors:?}");
+    assert_eq!((code, errors.len()), (Some(2), 1), "{errors:?}");
     assert!(errors[0].starts_with("rank 1 has another data set than rank 0"), "{errors:?}");
+    assert!(errors[0].ends_with("copy the same to all nodes"), "{errors:?}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn missing_cifar_says_what_to_download_and_where_to_put_it() {
         let line = refusal(&folder, &["--data", "images", "--set", &set], 2);
         let expected = format!(
             "{name} is not in images (No such file or directory (os error 2)): download {archive} and put the file, or the folder unpacked from it, into images \
-             (pdarts data fetch does that)"
+             (pdarts data fetch does that), or name the folder that it is in with --data"
         );
         assert_eq!(line, expected);
     }

@@ -61,8 +61,10 @@ fn weights_file_builds_and_fills_the_network_by_the_authors_names() {
     for file in ["weights.safetensors", "weights-ema.safetensors"] {
         let bytes = fs::read(run.join(file)).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
-        let description: NetworkDescription =
-            serde_json::from_str(&metadata.metadata().as_ref().unwrap()["network"]).unwrap();
+        let metadata = metadata.metadata().as_ref().unwrap();
+        let normalisation: Value = serde_json::from_str(&metadata["normalisation"]).unwrap();
+        assert_eq!((&normalisation, &normalisation["mean"][0]), (&printed["normalisation"], &0.549_282_5.into()));
+        let description: NetworkDescription = serde_json::from_str(&metadata["network"]).unwrap();
         assert_eq!((description.shape.channels, description.shape.cells), (4, 4));
         let network = description.build(Device::Cpu, Kind::Float).unwrap();
         let parameters = network.parameters();

@@ -25,6 +25,22 @@ fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
     let difference = (weights("run") - weights("further")).abs().max().double_value(&[]);
     assert!(difference < 1e-6, "{difference}");
 
+    // A head that is not whole, or that the network has not, keeps nobody from going on.
+    let mut state = pdarts::weights::StateDict::read(&folder.path("run/weights.safetensors")).unwrap();
+    state.tensors.retain(|name, _| !name.starts_with("auxiliary_head.features.6."));
+    let headless = pdarts::weights::to_safetensors(&state.tensors, state.metadata.clone()).unwrap();
+    fs::write(folder.path("headless.safetensors"), headless).unwrap();
+    for (from, has_head, noted) in [
+        ("headless.safetensors", "true", "4 tensors of the auxiliary head are missing"),
+        ("run", "false", "its auxiliary head is left out, as model.auxiliary_head is false"),
+    ] {
+        let head = format!("model.auxiliary_head={has_head}");
+        let call = ["train", "--config", "train.toml", "--from", from, "--dry-run", "--set", &head];
+        let output = folder.command(&call).output().unwrap();
+        let (_, log) = crate::program::texts(&output);
+        assert!(output.status.success() && log.matches(noted).count() == 1, "{log}");
+    }
+
     let other = ["--config", "train.toml", "--from", "run", "--out", "other", "--set", "model.channels=6"];
     let line = folder.refusal(&other, 2);
     assert!(line.starts_with("run/weights.safetensors: its weights are of another cell or network"), "{line}");

@@ -229,6 +229,13 @@ fn settings_that_do_not_fit_the_images_are_refused_by_their_key() {
         refused("data.image_size=100")
     );
     assert!(refused("data.resize=63").contains("state 64 or more"));
+    for more in [&[][..], &["--dry-run"], &["--seeds", "0,1"]] {
+        let among = ["--out", "tree/train/run"];
+        let line = folder.refusal(&[&START[..4], &among, more].concat(), 2);
+        let expected = "tree/train/run lies in tree/train, and would be read as a class of the images there";
+        assert!(line.starts_with(expected), "{line}");
+        assert!(!folder.path("tree/train/run").exists());
+    }
     let head = ["--set", "model.cells=4", "--set", "model.auxiliary_head=true"];
     assert!(folder.refusal(&[&START[..], &head].concat(), 2).contains("224 to 256 pixels"));
     assert!(refused("data.colour_jitter=[0.4]").contains("data.colour_jitter"));

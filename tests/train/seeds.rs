@@ -23,9 +23,12 @@ fn each_seed_is_a_run_and_the_summary_has_mean_and_deviation() {
 
     // What is complete is not repeated, what is missing is made.
     fs::remove_dir_all(folder.path("run/seed3")).unwrap();
-    let again: Value = serde_json::from_str(&folder.run(&[&RESUME[..], &["--json"]].concat())).unwrap();
+    let again: Value =
+        serde_json::from_str(&folder.run(&[&RESUME[..], &["--data", "moved", "--json"]].concat())).unwrap();
     assert_eq!(again["seeds"][1]["weights_hash"], summary["seeds"][1]["weights_hash"]);
     assert_eq!(json_lines(&folder.path("run/seed0/environment.jsonl")).len(), 1);
+    // Where the data lies now is kept.
+    assert_eq!(json(&folder.path("run/seeds.json"))["config"]["data"]["dir"], "moved");
     let line = folder.refusal(&[&RESUME[..], &["--set", "train.epochs=3"]].concat(), 2);
     assert!(line.starts_with("--config and --set cannot change trainings of several seeds"), "{line}");
 }

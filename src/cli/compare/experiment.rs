@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use tch::Device;
 
 use crate::cli::error::UsageError;
+use crate::cli::run_arguments::check_apart;
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
@@ -22,7 +23,10 @@ pub fn lock(root: &Path, stated: Option<&ExperimentFile>) -> anyhow::Result<RunL
     match stated {
         None => drop(ExperimentFile::read(root)?),
         Some(_) if ExperimentFile::is_in(root) => {}
-        Some(_) => RunDirectory::make_vacant(root)?,
+        Some(experiment) => {
+            experiment.check_apart(root)?;
+            RunDirectory::make_vacant(root)?;
+        }
     }
     let lock = lock_folder(root)?;
     stated.map_or(Ok(()), |experiment| experiment.note_in(root))?;
@@ -119,6 +123,14 @@ impl ExperimentFile {
             return Ok(None);
         }
         Ok(self.train.difference(&before.train)?.first().map(|difference| format!("training: {difference}")))
+    }
+
+    /// Refuses a folder `root` among the images of a run.
+    fn check_apart(&self, root: &Path) -> Result<(), UsageError> {
+        let searches = self.strategies.iter().map(|strategy| &strategy.search.data);
+        let mut data =
+            searches.map(|data| (data.dataset, &data.dir)).chain([(self.train.data.dataset, &self.train.data.dir)]);
+        data.try_for_each(|(dataset, dir)| check_apart(root, dataset, dir))
     }
 
     /// Puts `data` in the place of the data folder of all runs.

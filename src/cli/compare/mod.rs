@@ -111,7 +111,11 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
         Some(experiment) => experiment,
         None => {
             let stored = ExperimentFile::read(&root).map_err(anyhow::Error::from);
-            agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
+            let experiment = agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?;
+            // Kept for the next call, as what --config states is.
+            let keeps = writes && arguments.data.is_some();
+            agree(&ranks, if keeps { experiment.write(&root).map_err(Into::into) } else { Ok(()) })?;
+            experiment
         }
     };
     let End { signal, diverged } = match arguments.results {

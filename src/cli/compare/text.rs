@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
+use crate::cli::output::note_files;
 use crate::cli::table::Table;
 use crate::report::{ComparedStrategy, Comparison, Spread, duration};
 
 /// The table, what its tests mean, and what to look at next.
 pub fn report(root: &Path, comparison: &Comparison) -> String {
-    format!(
-        "{}\nIn {}: report.html, results.json, results.txt, and the run directories STRATEGY/seedN/search and train",
-        table(comparison),
-        root.display()
-    )
+    let mut files = vec![("report.html", ""), ("results.json", ""), ("results.txt", "")];
+    // In each a folder for every seed, with a search and a training.
+    files
+        .extend(comparison.strategies.iter().map(|strategy| (strategy.name.as_str(), "its runs: seedN/search, train")));
+    format!("{}\n{}", table(comparison), note_files(root, &files))
 }
 
 /// A line for each strategy, then what the tests say.

@@ -4,7 +4,9 @@
 mod file;
 
 use std::fmt::Display;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -44,11 +46,50 @@ pub fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(print(serde_json::to_string_pretty(value)?)?)
 }
 
+/// Where to look next, of `files` (names below `root`, with what they hold) that are there: `In RUN: report.html (all of it),
+/// metrics.jsonl`, and the curves for TensorBoard.
+pub fn note_files(root: &Path, files: &[(&str, &str)]) -> String {
+    let there = files.iter().filter(|(name, _)| root.join(name).exists());
+    let named = there.map(|(name, what)| if what.is_empty() { (*name).to_owned() } else { format!("{name} ({what})") });
+    let named = named.collect::<Vec<_>>().join(", ");
+    let root = root.display();
+    let curves = match fs::read_dir(format!("{root}/events")).is_ok_and(|mut events| events.next().is_some()) {
+        true => format!("; curves: tensorboard --logdir {root}/events"),
+        false => String::new(),
+    };
+    format!("In {root}: {}{curves}", if named.is_empty() { "the run" } else { &named })
+}
+
 /// A report's line on images that were replaced, with the end of the line before; nothing where none were.
 pub fn note_bad_images(number: usize) -> String {
     match number {
         0 => String::new(),
         1 => "\n1 bad image was replaced by another of its class: pdarts data check finds it".to_owned(),
         _ => format!("\n{number} bad images were replaced by others of their classes: pdarts data check lists them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_that_are_there_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let note = || {
+            let files = [("report.html", "all of it"), ("figures/curves.svg", ""), ("metrics.jsonl", "")];
+            note_files(folder.path(), &files).replace(&folder.path().display().to_string(), "RUN")
+        };
+        assert_eq!(note(), "In RUN: the run");
+        for name in ["figures", "events"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for name in ["report.html", "figures/curves.svg"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        assert_eq!(note(), "In RUN: report.html (all of it), figures/curves.svg");
+        fs::write(folder.path().join("events/events.out.tfevents.1"), "").unwrap();
+        let curves = "; curves: tensorboard --logdir RUN/events";
+        assert_eq!(note(), format!("In RUN: report.html (all of it), figures/curves.svg{curves}"));
     }
 }

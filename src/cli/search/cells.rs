@@ -9,6 +9,7 @@ use crate::cli::dry_run::{self, Images};
 use crate::cli::error::UsageError;
 use crate::cli::genotype::describe;
 use crate::cli::logging::Logging;
+use crate::cli::output::note_files;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{RunPlace, check_origin};
@@ -175,11 +176,8 @@ fn report(root: &std::path::Path, genotypes: &GenotypeFile, records: &[CellRecor
     let more = sorted.len().saturating_sub(NUM_SHOWN);
     let more = if more > 0 { format!("and {more} more\n") } else { String::new() };
     let cell = genotypes.result().map_or(String::new(), |priced| describe(&priced.variant.genotype));
-    format!(
-        "{table}{more}\n{cell}\n\nThe result is {}.\nIn {}: report.html (all of it, for a browser), genotype.json, metrics.jsonl (every cell)",
-        genotypes.result.why,
-        root.display()
-    )
+    let files = [("report.html", "all of it, for a browser"), ("genotype.json", ""), ("metrics.jsonl", "every cell")];
+    format!("{table}{more}\n{cell}\n\nThe result is {}.\n{}", genotypes.result.why, note_files(root, &files))
 }
 
 /// Tells what the search would take.
@@ -191,7 +189,7 @@ pub(super) fn rehearse(
 ) -> anyhow::Result<()> {
     let Prepared { config, world, data } = Prepared::new(config, ranks)?;
     let root = arguments.run.new_root();
-    dry_run::check_place(&root, &world)?;
+    dry_run::check_place(&root, (config.data.dataset, &config.data.dir), &world)?;
     let (parts, num_images, steps) = agree(&world, data.rehearse(&config, stop).map_err(Into::into))?;
     let to_be = dry_run::RunToBe {
         root,

@@ -13,7 +13,7 @@ use clap::Args;
 use super::logging::Logging;
 use super::output;
 use super::ranks::agree;
-use super::run_arguments::{RunArguments, RunPlace};
+use super::run_arguments::{RunArguments, RunPlace, check_apart};
 use crate::config::{SearchConfig, Settings};
 use crate::report::SearchSummary;
 use crate::run::RunDirectory;
@@ -110,6 +110,9 @@ fn open_run(place: RunPlace, ranks: &Ranks, config: &SearchConfig) -> anyhow::Re
     match place {
         RunPlace::Resumed { run, .. } => Ok(run),
         RunPlace::New(_) if !ranks.is_root() => Ok(None),
-        RunPlace::New(root) => Ok(Some(RunDirectory::create(&root, &config.to_toml()?)?)),
+        RunPlace::New(root) => {
+            check_apart(&root, config.data.dataset, &config.data.dir)?;
+            Ok(Some(RunDirectory::create(&root, &config.to_toml()?)?))
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::{Outcome, SearchArguments, Task, open_run};
 use crate::cli::dry_run::{self, Images};
 use crate::cli::genotype::describe;
 use crate::cli::logging::Logging;
-use crate::cli::output::note_bad_images;
+use crate::cli::output::{note_bad_images, note_files};
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
@@ -79,7 +79,7 @@ impl Prepared {
     fn rehearse(&self, stop: StopSignal, arguments: &SearchArguments) -> anyhow::Result<()> {
         let Self { config, world, data } = self;
         let root = arguments.run.new_root();
-        dry_run::check_place(&root, world)?;
+        dry_run::check_place(&root, (config.data.dataset, &config.data.dir), world)?;
         let parts = self.task(stop, &mut Silent).rehearse()?;
         let epochs = config.search.stages.len() * config.search.epochs;
         let to_be = dry_run::RunToBe {
@@ -172,9 +172,12 @@ fn report(run: &RunDirectory, genotypes: &GenotypeFile, summary: &SearchSummary)
     }
     let bad = note_bad_images(summary.bad_images);
     let cell = genotypes.result().map_or(String::new(), |priced| describe(&priced.variant.genotype));
-    let root = run.root().display();
-    format!(
-        "{stages}\n{cell}{bad}\n\nIn {root}: report.html (all of it, for a browser), genotype.json (every variant), figures/ (result-normal.svg, curves.svg, ...), \
-         metrics.jsonl; curves: tensorboard --logdir {root}/events"
-    )
+    let files = [
+        ("report.html", "all of it, for a browser"),
+        ("genotype.json", "every variant"),
+        ("figures/result-normal.svg", ""),
+        ("figures/curves.svg", ""),
+        ("metrics.jsonl", ""),
+    ];
+    format!("{stages}\n{cell}{bad}\n\n{}", note_files(run.root(), &files))
 }

@@ -13,7 +13,7 @@ use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, Standing};
+use crate::cli::run_arguments::{RunPlace, Standing, check_apart};
 use crate::config::validate_seeds;
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
@@ -37,7 +37,7 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let mut summaries = Vec::new();
     let mut stopped_by = None;
     for &seed in &plan.seeds {
-        let Outcome { summary, signal } = train(call, &plan, root.join(format!("seed{seed}")), seed)?;
+        let Outcome { summary, signal } = train(call, &plan, &root, seed)?;
         summaries.extend(summary);
         stopped_by = signal;
         if stopped_by.is_some() {
@@ -82,14 +82,15 @@ pub(super) fn stated(call: &Call) -> anyhow::Result<SeedsFile> {
 
 /// Makes `root`, which must be new or empty, the folder of `plan`.
 fn create(root: &Path, plan: &SeedsFile) -> anyhow::Result<()> {
+    check_apart(root, plan.config.data.dataset, &plan.config.data.dir)?;
     RunDirectory::make_vacant(root)?;
     remove_partial_files(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
     Ok(plan.write(root)?)
 }
 
-/// The training with one seed, in `root`, from where it stands.
-fn train(call: &Call, plan: &SeedsFile, root: PathBuf, seed: u64) -> anyhow::Result<Outcome> {
-    let ranks = &call.ranks;
+/// The training with one seed of `plan` in `folder`, from where it stands.
+fn train(call: &Call, plan: &SeedsFile, folder: &Path, seed: u64) -> anyhow::Result<Outcome> {
+    let (ranks, root) = (&call.ranks, folder.join(format!("seed{seed}")));
     let standing = Standing::of(&root, ranks)?;
     if standing == Standing::Complete {
         return Ok(Outcome { summary: complete_summary(&root).filter(|_| ranks.is_root()), signal: None });
@@ -97,8 +98,19 @@ fn train(call: &Call, plan: &SeedsFile, root: PathBuf, seed: u64) -> anyhow::Res
     let place = RunPlace::of(root, standing, ranks)?;
     let mut config = call.arguments.apply(plan.config.clone());
     config.run.seed = seed;
-    Start::new(Task { config, cell: plan.cell.clone(), initial: plan.initial.clone(), place }, ranks)?
-        .train(call.logging, &call.stop)
+    let dir = config.data.dir.clone();
+    let start = Start::new(Task { config, cell: plan.cell.clone(), initial: plan.initial.clone(), place }, ranks)?;
+    // Once the data there is known to be that of the training.
+    let is_changed = ranks.is_root() && dir != plan.config.data.dir;
+    agree(ranks, if is_changed { keep_data_dir(plan, dir, folder) } else { Ok(()) })?;
+    start.train(call.logging, &call.stop)
+}
+
+/// Notes where the data lies now, for the seeds to come.
+fn keep_data_dir(plan: &SeedsFile, dir: PathBuf, folder: &Path) -> anyhow::Result<()> {
+    let mut plan = plan.clone();
+    plan.config.data.dir = dir;
+    Ok(plan.write(folder)?)
 }
 
 /// The summary in `root` if its training is complete.

@@ -13,8 +13,10 @@ use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
-use crate::cli::run_weights::check_weights;
+use crate::cli::run_arguments::{
+    RunPlace, check_apart, check_origin, newest_whole_checkpoint, read_resume_point, run_failure,
+};
+use crate::cli::run_weights::{check_weights, note_missing_head, read_weights};
 use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
@@ -110,7 +112,7 @@ pub(super) fn read_cell(call: &Call) -> anyhow::Result<TrainedCell> {
 /// The cell that a file of weights names.
 fn cell_of_weights(file: &Path) -> anyhow::Result<TrainedCell> {
     let wrap = |problem| UsageError::new(WeightsError { path: file.to_owned(), problem });
-    let description = StateDict::read(file).map_err(UsageError::new)?.description(None).map_err(wrap)?;
+    let description = read_weights(file)?.description(None).map_err(wrap)?;
     Ok(TrainedCell::new(file.display().to_string(), description.genotype, None))
 }
 
@@ -149,7 +151,7 @@ impl Prepared {
         let Self { config, world, data, .. } = self;
         let run = &call.arguments.run;
         let root = run.new_root();
-        dry_run::check_place(&root, world)?;
+        dry_run::check_place(&root, (config.data.dataset, &config.data.dir), world)?;
         let parts = self.task(&call.stop, &mut Silent).rehearse()?;
         let loaders = [
             ("to train on", Some(&data.train_loader)),
@@ -251,23 +253,30 @@ fn open_run(
         RunPlace::Resumed { run, .. } => Ok(run),
         RunPlace::New(_) if !ranks.is_root() => Ok(None),
         RunPlace::New(root) => {
-            let run = RunDirectory::create(&root, &config.to_toml()?)?;
-            write_json_atomic(&run.genotype_path(), cell)?;
-            if let Some(initial) = initial {
-                let bytes = to_safetensors(&initial.tensors, initial.metadata.clone())?;
-                write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&bytes))?;
-            }
+            check_apart(&root, config.data.dataset, &config.data.dir)?;
+            let run = RunDirectory::create_with(&root, &config.to_toml()?, |run| {
+                write_json_atomic(&run.genotype_path(), cell)?;
+                if let Some(initial) = initial {
+                    let bytes = to_safetensors(&initial.tensors, initial.metadata.clone())?;
+                    write_atomic(&RunDirectory::initial_weights_in(&root), |writer| writer.write_all(&bytes))?;
+                }
+                anyhow::Ok(())
+            })?;
             Ok(Some(run))
         }
     }
 }
 
-/// Weights that fit the network of `data`.
+/// Weights that fit the network of `data`, but for its auxiliary head: where they lack some of it, it begins anew.
 fn read_initial(file: &Path, data: &TrainData) -> anyhow::Result<StateDict> {
-    let mut state = StateDict::read(file).map_err(UsageError::new)?;
+    let mut state = read_weights(file)?;
     state.keep_weights();
-    let fits = state.build(&data.network, Device::Cpu, Kind::Float).map(drop);
-    fits.map_err(|problem| UsageError::new(WeightsError { path: file.to_owned(), problem }))?;
+    let network = state.build(&data.network, Device::Cpu, Kind::Float);
+    let network = network.map_err(|problem| UsageError::new(WeightsError { path: file.to_owned(), problem }))?;
+    note_missing_head(file, &state, &network, "all of it begins with fresh weights");
+    if state.has_head() && !data.network.auxiliary_head {
+        tracing::info!("{}: its auxiliary head is left out, as model.auxiliary_head is false", file.display());
+    }
     Ok(state)
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::genotype::millions;
-use crate::cli::output::note_bad_images;
+use crate::cli::output::{note_bad_images, note_files};
 use crate::cli::table::Table;
 use crate::report::{SeedsSummary, Spread, TrainSummary};
 use crate::trainer::Scores;
@@ -38,11 +38,18 @@ pub(super) fn report(root: &Path, summary: &TrainSummary) -> String {
     };
     let bad = note_bad_images(summary.bad_images);
     let rate = summary.images_per_second.map_or(String::new(), |rate| format!(", {rate:.0} images/s"));
-    let root = root.display();
+    let files = [
+        ("report.html", "all of it, for a browser"),
+        ("weights.safetensors", ""),
+        ("summary.json", ""),
+        ("figures/curves.svg", ""),
+        ("metrics.jsonl", ""),
+    ];
     format!(
-        "{table}{size}\n{} epochs in {:.0} s{rate}{watched}{bad}\n\nIn {root}: report.html (all of it, for a browser), weights.safetensors, summary.json, \
-         figures/curves.svg, metrics.jsonl; curves: tensorboard --logdir {root}/events",
-        summary.epochs, summary.seconds
+        "{table}{size}\n{} epochs in {:.0} s{rate}{watched}{bad}\n\n{}",
+        summary.epochs,
+        summary.seconds,
+        note_files(root, &files)
     )
 }
 
@@ -61,8 +68,8 @@ pub(super) fn seeds_report(root: &Path, summary: &SeedsSummary) -> String {
         })
     };
     let mean = line("test top-1", summary.test_top1) + &line("of the average", summary.test_ema_top1);
-    format!(
-        "{table}{mean}\n\nIn {}: report.html (the seeds beside each other), summary.json, and a run directory for each seed",
-        root.display()
-    )
+    let runs: Vec<String> = summary.seeds.iter().map(|seed| format!("seed{}", seed.seed)).collect();
+    let mut files = vec![("report.html", "the seeds beside each other"), ("summary.json", "")];
+    files.extend(runs.iter().map(|run| (run.as_str(), "")));
+    format!("{table}{mean}\n\n{}", note_files(root, &files))
 }

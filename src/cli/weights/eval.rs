@@ -18,9 +18,10 @@ use crate::cli::logging::Logging;
 use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
+use crate::cli::run_weights::note_missing_head;
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
-use crate::data::{CentreView, DataIdentity, DatasetKind, Filter};
+use crate::data::{CentreView, Colours, DataIdentity, DatasetKind, Filter};
 use crate::model::{EvaluationNetwork, NetworkDescription};
 use crate::run::RunDirectory;
 use crate::trainer::{Accuracy, Predictions, TestData};
@@ -167,6 +168,8 @@ struct Subject {
     dir: PathBuf,
     /// What is seen of images that have no size of their own.
     view: CentreView,
+    /// What the images that it was trained on were normalised with, where its file says so.
+    colours: Option<Colours>,
     /// Where the logits go.
     logits: Option<OutputFile>,
 }
@@ -188,15 +191,28 @@ impl Subject {
         let crop = description.shape.image_size as usize;
         let resize = of_run.resize.unwrap_or_else(|| CentreView::usual_resize(crop));
         let view = CentreView { resize, crop, filter: of_run.filter };
-        Ok(Self { state, description, dataset, dir, view, logits })
+        // Runs of earlier versions state it by their data set alone.
+        let colours = state.colours().map_err(|problem| arguments.weights.error(problem))?;
+        let colours = colours.or_else(|| of_run.dataset.map(|dataset| dataset.kind().colours()));
+        Ok(Self { state, description, dataset, dir, view, colours, logits })
     }
 
     fn load(&self, arguments: &EvalArguments, world: &World) -> anyhow::Result<(EvaluationNetwork, TestData)> {
-        let Self { state, description, dataset, dir, view, .. } = self;
-        let data = TestData::open(dataset.kind(), dir, *view, arguments.global_batch as usize, world)?;
+        let Self { state, description, dataset, dir, view, colours, .. } = self;
+        let mut data = TestData::open(dataset.kind(), dir, *view, arguments.global_batch as usize, world)?;
+        if let Some(stated) = colours.filter(|stated| *stated != data.source.colours()) {
+            tracing::info!(
+                "images are normalised as those that the network was trained on ({stated}), not as {} ({})",
+                dataset.kind(),
+                data.source.colours()
+            );
+            data.loader = data.loader.with_colours(stated);
+        }
         dataset.require_classes(&description.shape, data.source.class_names().len())?;
         let network = state.build(description, world.device, Kind::Float);
-        Ok((network.map_err(|problem| arguments.weights.error(problem))?, data))
+        let network = network.map_err(|problem| arguments.weights.error(problem))?;
+        note_missing_head(&arguments.weights.file(), state, &network, "it serves training alone and is not used");
+        Ok((network, data))
     }
 }
 

@@ -8,7 +8,8 @@ use tch::{Device, Kind};
 
 use super::CheckpointArguments;
 use crate::cli::output::{self, OutputFile};
-use crate::weights::{NETWORK_KEY, to_safetensors};
+use crate::cli::run_weights::note_missing_head;
+use crate::weights::{COLOURS_KEY, NETWORK_KEY, to_safetensors};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,9 +36,16 @@ pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
     let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let knows_cell = state.metadata.contains_key(NETWORK_KEY) || arguments.weights.genotype.is_some();
     if knows_cell {
-        let description = arguments.weights.describe(&state)?;
-        state.build(&description, Device::Cpu, Kind::Float).map_err(|problem| arguments.weights.error(problem))?;
+        let mut description = arguments.weights.describe(&state)?;
+        let network = state.build(&description, Device::Cpu, Kind::Float);
+        let network = network.map_err(|problem| arguments.weights.error(problem))?;
+        let follows = "the others are written as they are, and the file says of no head";
+        note_missing_head(&arguments.weights.file(), &state, &network, follows);
+        description.auxiliary_head &= state.missing_of_head(&network).is_empty();
         metadata.insert(NETWORK_KEY.to_owned(), serde_json::to_string(&description)?);
+    }
+    if let Some(colours) = state.colours().map_err(|problem| arguments.weights.error(problem))? {
+        metadata.insert(COLOURS_KEY.to_owned(), serde_json::to_string(&colours)?);
     }
     let bytes = to_safetensors(&state.tensors, metadata).map_err(|problem| arguments.weights.error(problem))?;
     file.write(&bytes)?;

@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::error::UsageError;
 use super::genotype::read_genotype;
-use super::run_weights::{check_weights, weights_file};
+use super::run_weights::{check_weights, read_weights, weights_file};
 use crate::model::NetworkDescription;
 use crate::weights::{StateDict, WeightsError, WeightsProblem};
 
@@ -40,7 +40,7 @@ impl CheckpointArguments {
             check_weights(&self.checkpoint, self.ema)?;
         }
         let file = self.file();
-        let mut state = StateDict::read(&file).map_err(UsageError::new)?;
+        let mut state = read_weights(&file)?;
         if self.ema && !self.checkpoint.is_dir() && !state.take_averages() {
             return Err(UsageError::new(anyhow!("{}: it has no averages; leave out --ema", file.display())).into());
         }

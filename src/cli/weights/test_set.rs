@@ -65,8 +65,10 @@ impl EvalDataset {
         if found == num_classes as u64 {
             return Ok(());
         }
+        // Of images in folders and shards, which of them decides.
+        let option = if self == Self::Imagenet { "--data" } else { "--on" };
         let message =
-            anyhow!("the network tells {found} classes apart, {kind} has {num_classes}: name another with --on");
+            anyhow!("the network tells {found} classes apart, {kind} has {num_classes}: name another with {option}");
         Err(UsageError::new(message))
     }
 }

@@ -1,5 +1,7 @@
 //! Relations between the keys of a retraining.
 
+use std::path::PathBuf;
+
 use super::image_sizes::validate_image_sizes;
 use super::images::{validate_images, validate_network_size};
 use super::optimizer::{validate_optimizer, validate_schedule};
@@ -31,6 +33,10 @@ impl Settings for TrainConfig {
     const SHOW_COMMAND: &'static str = "pdarts config show --kind train";
 
     const EXAMPLE: &'static str = "train.epochs=10";
+
+    fn data_dir(&mut self) -> Option<&mut PathBuf> {
+        Some(&mut self.data.dir)
+    }
 
     fn validate(&self) -> Result<(), Violation> {
         validate_run(&self.run)?;

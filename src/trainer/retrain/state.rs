@@ -1,9 +1,12 @@
 //! All that a retraining trains: the network, its optimizer, the running average of its weights.
 
+use std::collections::HashMap;
+
 use tch::{Device, Kind, Tensor};
 
 use super::recipe::{self, StepSettings};
 use crate::config::TrainConfig;
+use crate::data::Colours;
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
@@ -13,12 +16,13 @@ use crate::trainer::accumulate::{Pass, PassInputs, forward_backward};
 use crate::trainer::checkpoint::{Counters, Resumable};
 use crate::trainer::divergence::StepGuard;
 use crate::trainer::evaluate::Evaluated;
+use crate::trainer::open::dataset_kind;
 use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::precision::Computing;
 use crate::trainer::replay::Replays;
 use crate::trainer::tally::StepSums;
 use crate::trainer::{ForwardResult, ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
-use crate::weights::{NETWORK_KEY, StateDict, to_safetensors};
+use crate::weights::{COLOURS_KEY, NETWORK_KEY, StateDict, to_safetensors};
 use crate::world::{World, activity};
 
 /// Before the names of what checkpoints keep of the optimizer.
@@ -29,6 +33,8 @@ const EMA_UPDATES: &str = "ema.updates";
 /// A network with its flat parameters and optimizer.
 pub struct TrainState {
     description: NetworkDescription,
+    /// What its images are normalised with.
+    colours: Colours,
     network: EvaluationNetwork,
     /// The network's weights.
     pub weights: FlatParameters,
@@ -98,6 +104,7 @@ impl TrainState {
             ranks: None,
             sums: StepSums::new(device).map_err(TorchError::from)?,
             replays: Replays::default(),
+            colours: dataset_kind(config.data.dataset).colours(),
             description,
             network,
             weights,
@@ -249,14 +256,14 @@ impl TrainState {
         self.named(self.weights.values(), self.statistics.values(), "")
     }
 
-    /// The bytes of a file with [`TrainState::state_dict`] that says of which network it is.
+    /// The bytes of a file with [`TrainState::state_dict`] that says of which network it is and what its images were
+    /// normalised with.
     ///
     /// # Errors
     /// When a tensor cannot be copied from the device.
     pub fn weights_file(&self) -> Result<Vec<u8>, TrainError> {
         let tensors = self.state_dict().into_iter().map(|NamedTensor { name, tensor }| (name, tensor)).collect();
-        let metadata = self.network().into_iter().map(|network| (NETWORK_KEY.to_owned(), network)).collect();
-        Ok(to_safetensors(&tensors, metadata)?)
+        Ok(to_safetensors(&tensors, self.metadata())?)
     }
 
     /// What is needed to build the network.
@@ -317,8 +324,12 @@ impl Resumable for TrainState {
         }
     }
 
-    fn network(&self) -> Option<String> {
+    fn metadata(&self) -> HashMap<String, String> {
         // A genotype and numbers always have a JSON form.
-        serde_json::to_string(&self.description).ok()
+        let entries = [
+            (NETWORK_KEY, serde_json::to_string(&self.description)),
+            (COLOURS_KEY, serde_json::to_string(&self.colours)),
+        ];
+        entries.into_iter().filter_map(|(key, json)| Some((key.to_owned(), json.ok()?))).collect()
     }
 }

@@ -58,6 +58,42 @@ fn checkpoint_without_auxiliary_head_is_another_network_with_the_same_logits() {
     assert!(logit_error(&state.build(&description, Device::Cpu, Kind::Double).unwrap(), Kind::Double) < 1e-5);
 }
 
+/// DARTS's head for ImageNet ends without a BatchNorm: its published checkpoints have none of its tensors.
+#[test]
+fn auxiliary_head_without_its_last_batch_norm_changes_no_logit_and_begins_anew() {
+    let mut state = trained();
+    let is_last_batch_norm = |name: &str| name.starts_with("auxiliary_head.features.6.");
+    state.tensors.retain(|name, _| !is_last_batch_norm(name));
+    let description = state.description(Some(&cell("PDARTS_C10"))).unwrap();
+    let network = state.build(&description, Device::Cpu, Kind::Double).unwrap();
+    assert!(logit_error(&network, Kind::Double) < 1e-5);
+    let missing = state.missing_of_head(&network);
+    assert!(missing.len() == 4 && missing.iter().all(|name| is_last_batch_norm(name)), "{missing:?}");
+    // What is left of it was trained with something else behind it.
+    let name = "auxiliary_head.classifier.weight";
+    let own = network.parameters().trainable().iter().find(|named| named.name == name).unwrap();
+    assert!(!own.tensor.allclose(&state.tensors[name].to_kind(Kind::Double), 1e-3, 1e-3, false));
+
+    let other = state.tensors.keys().find(|name| name.starts_with("cells.0.")).unwrap().clone();
+    drop(state.tensors.remove(&other).unwrap());
+    let message = state.build(&description, Device::Cpu, Kind::Float).unwrap_err().to_string();
+    assert!(message.ends_with(&format!("1 tensors are missing ({other})")), "{message}");
+}
+
+#[test]
+fn weights_with_and_without_a_head_fit_a_network_that_has_another() {
+    let mut state = trained();
+    let with_head = state.description(Some(&cell("PDARTS_C10"))).unwrap();
+    let without = NetworkDescription { auxiliary_head: false, ..with_head.clone() };
+    let network = state.build(&without, Device::Cpu, Kind::Double).unwrap();
+    assert!(logit_error(&network, Kind::Double) < 1e-5 && state.missing_of_head(&network).is_empty());
+    state.tensors.retain(|name, _| !name.starts_with(AUXILIARY_HEAD));
+    let network = state.build(&with_head, Device::Cpu, Kind::Double).unwrap();
+    assert!(logit_error(&network, Kind::Double) < 1e-5 && state.missing_of_head(&network).len() == 12);
+    state.tensors.insert("auxiliary_head.features.2.weight".to_owned(), Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+    assert_eq!(state.missing_of_head(&network).len(), 11);
+}
+
 #[test]
 fn another_cell_is_refused_with_the_first_tensor_that_differs() {
     let state = trained();
@@ -95,6 +131,27 @@ fn file_that_names_its_cell_needs_none_and_takes_no_other() {
     assert_eq!(state.description(Some(&cell("PDARTS_C10"))).unwrap(), description);
     let message = state.description(Some(&cell("DARTS_V2"))).unwrap_err().to_string();
     assert_eq!(message, "it holds another cell than the one given; leave that out");
+}
+
+#[test]
+fn normalisation_is_read_of_safetensors_and_has_to_be_one() {
+    let mut state = trained();
+    let stated = Colours { mean: [0.1, 0.2, 0.3], std: [0.5, 0.6, 0.7] };
+    state.metadata.insert(COLOURS_KEY.to_owned(), serde_json::to_string(&stated).unwrap());
+    // Of torch.save, where it may mean anything.
+    assert_eq!(state.colours().unwrap(), None);
+    state.format = Format::Safetensors;
+    assert_eq!(state.colours().unwrap(), Some(stated));
+    for json in [
+        "imagenet",
+        r#"{"mean":[0,0,0]}"#,
+        r#"{"mean":[0,0,1e999],"std":[1,1,1]}"#,
+        r#"{"mean":[0,0,0],"std":[1,-1,1]}"#,
+    ] {
+        state.metadata.insert(COLOURS_KEY.to_owned(), json.to_owned());
+        let message = state.colours().unwrap_err().to_string();
+        assert!(message.starts_with("damaged or cut off (its normalisation of images: "), "{message}");
+    }
 }
 
 #[test]

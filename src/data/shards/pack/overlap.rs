@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::data::apart::resolved;
 use crate::data::image_folder::Tree;
 use crate::data::{DataError, Images};
 
@@ -42,53 +43,5 @@ pub(super) fn refuse_classes(images: &Images, to: &Path) -> Result<(), DataError
             Err(DataError::images(to, problem))
         }
         None => Ok(()),
-    }
-}
-
-/// `path` without links and `..`, though its last folders need not be there yet.
-fn resolved(path: &Path) -> PathBuf {
-    let mut known = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let (mut missing, mut ups) = (Vec::new(), 0);
-    let mut place = loop {
-        if let Ok(place) = fs::canonicalize(&known) {
-            break place;
-        }
-        match known.file_name().map(ToOwned::to_owned) {
-            None => ups += 1,
-            Some(_) if ups > 0 => ups -= 1,
-            Some(name) => missing.push(name),
-        }
-        if !known.pop() {
-            break known;
-        }
-    };
-    for _ in 0..ups {
-        place.pop();
-    }
-    missing.into_iter().rev().for_each(|name| place.push(name));
-    place
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn folders_that_are_not_there_yet_resolve_as_they_will() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = fs::canonicalize(dir.path()).unwrap();
-        fs::create_dir_all(root.join("a/b")).unwrap();
-        std::os::unix::fs::symlink("a/b", root.join("link")).unwrap();
-        for (path, expected) in [
-            ("a/b", "a/b"),
-            ("link/c/d", "a/b/c/d"),
-            ("link/..", "a"),
-            ("link/../c", "a/c"),
-            ("a/new/../c", "a/c"),
-            ("a/new/newer/../../../c", "c"),
-            ("link/new/../../c/./d", "a/c/d"),
-        ] {
-            assert_eq!(resolved(&root.join(path)), root.join(expected), "{path}");
-        }
     }
 }
