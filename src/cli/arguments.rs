@@ -44,7 +44,7 @@ fn not_utf8(arguments: &[OsString]) -> Option<String> {
     let option = arguments[place - 1].to_str().filter(|before| before.starts_with("--") && !before.contains('='));
     let named = option.map_or(String::new(), |option| format!("{option} "));
     let shown = arguments[place].as_encoded_bytes().escape_ascii();
-    Some(format!("{named}{shown} is not UTF-8: rename what it names, or name a link to it"))
+    Some(format!("{named}{shown} is not UTF-8: choose a name that is, or name a link to it"))
 }
 
 /// `~/x` and `--option=~/x` with the home folder in the place of `~`.
