@@ -89,7 +89,8 @@ gpu-check: ## on a GPU: numbers, tests, equal and resumed runs, speed beside pla
 bench: build peer-setup ## time the supernet's steps, then the plain PyTorch peer's, stage by stage (BENCH_FLAGS)
 	@set -e; for stage in 1 2 3; do \
 		echo "pdarts:" >&2; $(PDARTS) bench supernet --stage $$stage $(BENCH_FLAGS); \
-		echo "peer:" >&2; .venv-peer/bin/python benches/peers/supernet.py --stage $$stage $(BENCH_FLAGS); \
+		echo "peer:" >&2; env -u PYTHONPATH -u PYTHONHOME PYTHONNOUSERSITE=1 \
+			.venv-peer/bin/python benches/peers/supernet.py --stage $$stage $(BENCH_FLAGS); \
 	done
 
 test-setup:

@@ -13,6 +13,9 @@
 # Exit code 3 where there is no GPU (of which make makes its own, 2), 1 where something is wrong.
 # shellcheck disable=SC2317 # functions that run in other shells
 set -uo pipefail
+# A user's own packages take no part.
+unset PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE=1
 project=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck source=launch/runs.bash
 source "$project/launch/runs.bash"

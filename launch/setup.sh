@@ -10,6 +10,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# A user's own packages take no part.
+unset PYTHONPATH PYTHONHOME
+export PYTHONNOUSERSITE=1
+
 TORCH_VERSION=2.13.0
 MDBOOK_VERSION=0.5.1
 PYTHON=${PYTHON:-python3}

@@ -4,6 +4,7 @@
 //! and Tian, *Progressive Differentiable Architecture Search* (arXiv:1904.12760).
 
 pub mod files;
+pub mod shares;
 pub mod genotype;
 pub mod config;
 pub mod plan;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use assert_cmd::Command;
 use pdarts::config::{CompareConfig, SearchConfig, Settings, TrainConfig};
 use pdarts::genotype::{Alphas, Genotype, NUM_EDGES, Operation, Switches, library, restrict};
-use pdarts::run::{AlphasFile, GenotypeFile, Provenance};
+use pdarts::run::{AlphasFile, GenotypeFile, Provenance, SeedsFile, TrainedCell};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -151,6 +151,20 @@ fn run_shows_the_variant_that_is_its_result() {
 }
 
 #[test]
+fn run_of_several_seeds_shows_the_cell_that_all_train() {
+    let call = Call::new();
+    fs::create_dir(call.path("seeds")).unwrap();
+    let cell = TrainedCell::new("PDARTS_C10".to_owned(), published(), None);
+    let file = SeedsFile { seeds: vec![0, 1], config: TrainConfig::default(), cell, initial: None };
+    file.write(&call.path("seeds")).unwrap();
+    let shown = call.json(&["genotype", "show", "seeds", "--json"]);
+    assert_eq!((&shown["name"], &shown["python"]), (&"seeds".into(), &published().to_string().into()));
+    let call = call.file("all/experiment.json", "{}");
+    let line = "error: all is an experiment, of many cells: name one of its runs, as in all/STRATEGY/seed0/search";
+    call.fails(&["genotype", "show", "all"], 2, line);
+}
+
+#[test]
 fn draw_writes_both_cells() {
     let call = Call::new();
     let paths = call.json(&["genotype", "draw", "PDARTS_C10", "--out", "figures/cell", "--json"]);
@@ -178,6 +192,30 @@ fn derive_prints_every_variant_and_marks_the_result() {
 
     let derived = call.json(&["genotype", "derive", "alphas.json", "--max-skip-connects", "5", "--json"]);
     assert_eq!(derived["result"]["max_skip_connects"], 5);
+}
+
+#[test]
+fn alphas_of_a_run_are_named_for_derive() {
+    let alphas = to_json(&alphas_file());
+    let call = Call::new().file("run/alphas/stage2-epoch025.json", &alphas);
+    let call = call.file("run/alphas/stage3-epoch009.json", &alphas).file("run/alphas/stage3-epoch010.json", &alphas);
+    let last = "run/alphas/stage3-epoch010.json";
+    let line = format!("error: run is a folder: name one of its files of alphas; the last is {last}");
+    call.fails(&["genotype", "derive", "run"], 2, &line);
+    call.stdout(&["genotype", "derive", last]);
+    let none = "error: . is a folder: name a file from the folder alphas of a search";
+    call.fails(&["genotype", "derive", "."], 2, none);
+}
+
+#[test]
+fn file_that_reaches_the_limit_on_sizes_is_told_like_a_full_disk() {
+    let call = Call::new();
+    let mut command = Command::new("bash");
+    command.current_dir(call.path("")).args(["-c", "ulimit -f 1; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_pdarts")]);
+    command.args(["genotype", "draw", "PDARTS_C10"]);
+    let line = "error: cannot write ./normal.svg: File too large (os error 27); raise the limit on the size of files \
+                (ulimit -f) and call again\n";
+    command.assert().code(1).stdout("").stderr(line);
 }
 
 #[test]
@@ -393,16 +431,18 @@ fn home_folder_is_known_behind_an_equals_sign() {
 }
 
 #[test]
-fn call_that_cannot_be_parsed_is_one_line_and_the_others_of_a_launch_are_silent() {
+fn call_that_cannot_be_parsed_is_one_line_and_another_rank_tells_it_if_the_first_does_not() {
     let call = Call::new();
     call.fails(
         &["genotype", "list", "--yaml"],
         2,
         "error: unexpected argument '--yaml' found; pdarts genotype list --help explains it",
     );
-    for (name, other) in [("OMPI_COMM_WORLD_RANK", "1"), ("PMIX_RANK", "3"), ("SLURM_PROCID", "1")] {
+    // Which would have ended this one. srun lets the others go on.
+    let told = "error: rank 3: unexpected argument '--yaml' found; pdarts genotype list --help explains it\n";
+    for (name, expected) in [("OMPI_COMM_WORLD_RANK", told), ("PMIX_RANK", told), ("SLURM_PROCID", "")] {
         let mut command = call.command(&["genotype", "list", "--yaml"]);
-        command.env(name, other).assert().code(2).stdout("").stderr("");
+        command.env(name, "3").assert().code(2).stdout("").stderr(expected);
     }
 }
 

@@ -186,6 +186,15 @@ fn data_and_cells_are_those_that_are_named() {
     let config = config("train-imagenet-smoke");
     let text = folder.run(&["--config", &config, "--gpus", "2", "--data", "tree"]);
     assert!(text.contains("120 images in 10 classes"), "{text}");
+    // A search takes 3 of the 12 images of each class, and not 36 of all.
+    let config = self::config("search-imagenet");
+    let sets =
+        ["data.train_fraction=0.3", "data.alpha_fraction=0.3", "search.global_batch=2", "search.accumulate_steps=1"];
+    let sets = sets.iter().flat_map(|set| ["--set", set]);
+    let arguments = ["--config", &config, "--gpus", "1", "--data", "tree", "--json"];
+    let plan: Value =
+        serde_json::from_str(&folder.run(&arguments.into_iter().chain(sets).collect::<Vec<_>>())).unwrap();
+    assert_eq!(plan["phases"][0]["steps_per_epoch"], 15);
 }
 
 #[test]

@@ -18,7 +18,11 @@ use crate::config::{NoHome, expand_home};
 /// [`UsageError`] for a call that cannot be parsed; on the other ranks of a launch [`ReportedElsewhere`](super::ranks::ReportedElsewhere).
 pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<Option<Cli>> {
     let refuse = |error: anyhow::Error| told_once(Err(UsageError::new(error).into()));
-    let arguments: Vec<OsString> = match arguments.map(expand).collect() {
+    let arguments: Vec<OsString> = arguments.collect();
+    if let Some(problem) = not_utf8(&arguments) {
+        return refuse(anyhow!(problem));
+    }
+    let arguments: Vec<OsString> = match arguments.into_iter().map(expand).collect() {
         Ok(arguments) => arguments,
         Err(no_home) => return refuse(NoHome::into(no_home)),
     };
@@ -32,6 +36,15 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> anyhow::Result
         }
         Err(error) => refuse(anyhow!(one_line(&error))),
     }
+}
+
+/// What is wrong with the first argument that is not UTF-8. Paths are kept in files that are, so no option takes others.
+fn not_utf8(arguments: &[OsString]) -> Option<String> {
+    let place = arguments.iter().skip(1).position(|argument| argument.to_str().is_none())? + 1;
+    let option = arguments[place - 1].to_str().filter(|before| before.starts_with("--") && !before.contains('='));
+    let named = option.map_or(String::new(), |option| format!("{option} "));
+    let shown = arguments[place].as_encoded_bytes().escape_ascii();
+    Some(format!("{named}{shown} is not UTF-8: choose a name that is, or name a link to it"))
 }
 
 /// `~/x` and `--option=~/x` with the home folder in the place of `~`.
@@ -93,6 +106,8 @@ fn subcommands(command: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::*;
 
     fn parsed(arguments: &[&str]) -> anyhow::Result<Option<Cli>> {
@@ -112,6 +127,24 @@ mod tests {
             assert_eq!(expand(argument.into()).unwrap(), OsString::from(expected));
         }
         assert!(parsed(&["search", "--config=~no-such-user-here/x.toml"]).is_err());
+    }
+
+    #[test]
+    fn argument_that_is_not_utf8_is_told_with_its_option() {
+        let latin1 =
+            |text: &str| OsString::from_vec(text.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect());
+        for (arguments, expected) in [
+            (&["search", "--config", "x.toml", "--out", "caf?"][..], "--out caf\\xff is not UTF-8: "),
+            (&["search", "--config", "x.toml", "--out=caf?"], "--out=caf\\xff is not UTF-8: "),
+            (&["search", "--config=caf?"], "--config=caf\\xff is not UTF-8: "),
+            (&["search", "--trace", "caf?"], "--trace caf\\xff is not UTF-8: "),
+            (&["report", "caf?"], "caf\\xff is not UTF-8: "),
+            (&["genotype", "show", "caf?"], "caf\\xff is not UTF-8: "),
+        ] {
+            let arguments = ["pdarts"].iter().chain(arguments).map(|argument| latin1(argument));
+            let message = parse(arguments).unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
     }
 
     #[test]

@@ -96,12 +96,12 @@ pub fn advise_on_memory(error: anyhow::Error) -> anyhow::Error {
 
 /// An error and its causes, outermost first, fit for a terminal: what it quotes of a file may be anything.
 ///
-/// A cause that the message already states is not repeated, and of a cause with several lines (libtorch appends
-/// the stack of its C++) only the first counts.
+/// A cause that the message already states is not repeated, and of what libtorch says, which goes on with the stack of its
+/// C++, only the first line counts.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut message = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        let line = cause.trim().lines().next().unwrap_or_default();
+        let line = without_stack(cause.trim());
         if message.is_empty() {
             message.push_str(line);
         } else if !message.contains(line) {
@@ -109,6 +109,16 @@ pub fn one_line(error: &anyhow::Error) -> String {
         }
     }
     printable(&message)
+}
+
+/// The first line of what libtorch says; whole what anybody else says, for a line break may stand in what it quotes.
+fn without_stack(cause: &str) -> &str {
+    const NEXT_LINES: [&str; 4] =
+        ["\nException raised from", "\nframe #", "\nCUDA kernel errors might be", "\nSearch for `cuda"];
+    match NEXT_LINES.iter().any(|start| cause.contains(start)) {
+        true => cause.lines().next().unwrap_or_default(),
+        false => cause,
+    }
 }
 
 /// `text` with control characters escaped, and its middle left out if it is longer than anybody reads.
@@ -219,6 +229,8 @@ mod tests {
         assert_eq!(one_line(&genotype), "cell.json: genotype text, line 1, column 2: expected a value, found the end");
         let torch = anyhow!("shapes differ\nframe #0: at::native\n").context("stage 2").context("search");
         assert_eq!(one_line(&torch), "search: stage 2: shapes differ");
+        let set = SearchConfig::from_overrides(&["a\nb=1".to_owned()]).unwrap_err();
+        assert!(one_line(&set.into()).starts_with("--set a\\nb=1: unknown key `a\\nb`; "));
         let quoted = anyhow!("a file named \u{1b}[2J\u{7}").context("x".repeat(3000));
         let line = one_line(&quoted);
         assert!(line.ends_with("x: a file named \\u{1b}[2J\\u{7}") && line.len() < 2100, "{line}");

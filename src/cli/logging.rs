@@ -133,14 +133,18 @@ fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
     let is_directive = |text: &str| text.contains(['=', '[']) || text.parse::<LevelFilter>().is_ok();
     match filter.split(',').find(|text| !is_directive(text)) {
         Some(word) => Err(anyhow!("`{word}` is no level: {LEVELS}")),
-        None => Ok(EnvFilter::try_new(filter)?),
+        None => read(filter),
     }
+}
+
+fn read(filter: &str) -> anyhow::Result<EnvFilter> {
+    EnvFilter::try_new(filter).map_err(|error| anyhow!("`{filter}` cannot be read ({error}): {LEVELS}"))
 }
 
 /// A filter as `EnvFilter` reads it, for this program and others: where it names modules of others alone, this one logs as without
 /// it.
 fn parse_variable(filter: &str) -> anyhow::Result<EnvFilter> {
-    let parsed = EnvFilter::try_new(filter)?;
+    let parsed = read(filter)?;
     Ok(match directives(filter).any(is_about_this_program) {
         true => parsed,
         false => parsed.add_directive(format!("{PROGRAM}={DEFAULT_FILTER}").parse()?),
@@ -189,8 +193,9 @@ mod tests {
 
     #[test]
     fn misspelt_level_is_refused() {
-        for filter in ["verbose", "info,degub", "pdarts=loud"] {
-            parse(filter).unwrap_err();
+        for filter in ["verbose", "info,degub", "pdarts=loud", "[["] {
+            let error = parse(filter).unwrap_err().to_string();
+            assert!(error.contains(LEVELS) && error.lines().count() == 1, "{error}");
         }
     }
 

@@ -134,6 +134,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the program on this process's arguments and ends it.
 pub fn run() -> ! {
+    world::outlive_file_size_limit();
     world::end_process(error::guard(|| arguments::parse(std::env::args_os())?.map_or(Ok(error::SUCCESS), execute)))
 }
 

@@ -70,25 +70,41 @@ pub fn known_to_all(ranks: &Ranks, error: anyhow::Error) -> anyhow::Error {
 
 /// `outcome`, whose failure is that of all ranks alike: only the first tells it. For what happens before they join.
 ///
-/// The others wait meanwhile, because a launcher ends all ranks when one ends; the first ends them so once it has told.
+/// The others wait meanwhile, because a launcher ends all ranks when one ends; the first ends them so once it has told. One that
+/// is still there had a failure of its own, as of a command line that the first has not, and tells it.
 ///
 /// # Errors
-/// [`ReportedElsewhere`] on all ranks but the first.
+/// [`Agreed`] or [`ReportedElsewhere`] on all ranks but the first.
 pub fn told_once<T>(outcome: anyhow::Result<T>) -> anyhow::Result<T> {
     outcome.map_err(|error| {
         if is_first_of_launch() {
             return error;
         }
         thread::sleep(TELLING);
-        ReportedElsewhere { code: exit_code(&error) }.into()
+        let code = exit_code(&error);
+        match launched_rank().filter(|_| !is_of_srun()) {
+            // The first has not ended, so it did not fail.
+            Some(rank) => Agreed { message: format!("rank {rank}: {}", one_line(&error)), code }.into(),
+            None => ReportedElsewhere { code }.into(),
+        }
     })
+}
+
+/// Whether srun has started this process, which lets the others go on when one ends.
+fn is_of_srun() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some();
+    is_set("SLURM_PROCID") && !is_set("OMPI_COMM_WORLD_RANK")
 }
 
 /// Whether this process is the first of its launch, as launchers tell before anything is joined.
 pub fn is_first_of_launch() -> bool {
+    launched_rank().is_none_or(|rank| rank == 0)
+}
+
+/// The rank that the launcher gave this process.
+fn launched_rank() -> Option<usize> {
     const RANKS: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"];
-    let rank = RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok());
-    rank.is_none_or(|rank| rank == 0)
+    RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok())
 }
 
 /// Compares this rank's configuration with that of rank 0. All ranks call this together.

@@ -13,7 +13,7 @@ use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output::OutputFile;
 use super::ranks::{agree, known_to_all};
-use crate::config::{ConfigKind, DatasetName, Settings};
+use crate::config::{ConfigKind, DatasetName, Difference, Settings};
 use crate::data::{DataIdentity, refuse_among_images};
 use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
@@ -135,8 +135,8 @@ impl RunArguments {
         if let Some(difference) = config.difference(&C::load(&stored, &[])?)?.first() {
             let (root, advice) = (root.display(), advice(difference, root));
             return Err(UsageError::new(anyhow!(
-                "--resume {root}: {difference}, which cannot change within a run: leave it as it was or start a new \
-                 run{advice}"
+                "--resume {root}: {}, which cannot change within a run: leave it as it was or start a new run{advice}",
+                difference.since_begun()
             ))
             .into());
         }
@@ -233,8 +233,7 @@ fn is_old<C: Settings>(name: &str) -> bool {
 }
 
 /// What helps whoever wants this change.
-fn advice(difference: &str, root: &Path) -> String {
-    let key = difference.split(" = ").next().unwrap_or_default();
+fn advice(Difference { key, .. }: &Difference, root: &Path) -> String {
     let name = key.rsplit('.').next().unwrap_or_default();
     match name {
         "global_batch" | "channels" | "cells" => {
@@ -270,9 +269,12 @@ pub fn check_origin<C: Settings>(
     if let Some(difference) = was.map(|was| config.difference(&was)).transpose()?.unwrap_or_default().first() {
         let path = run.latest_checkpoint()?.unwrap_or_else(|| run.root().to_owned());
         return Err(anyhow!(
-            "{} was written under another configuration ({difference} in config.toml): restore config.toml or start \
-             a new run",
-            path.display()
+            "{} was written under another configuration ({}: the run was begun with {}, config.toml has {} now): restore \
+             config.toml or start a new run",
+            path.display(),
+            difference.key,
+            difference.theirs,
+            difference.ours
         ));
     }
     if before.data != origin.data {

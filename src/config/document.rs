@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use super::schema::Section;
-use super::{Change, ConfigError, Settings};
+use super::{Change, ConfigError, Difference, Settings};
 
 /// Keys that may differ between the ranks of a run: what a rank has of its node.
 const LOCAL_TO_A_RANK: [&str; 3] = ["run.threads", "data.dir", "data.loader_threads"];
@@ -51,12 +51,12 @@ pub(super) fn digest<C: Settings>(config: &C) -> Result<String, ConfigError> {
 }
 
 /// [`Settings::difference`].
-pub(super) fn difference<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String>, ConfigError> {
+pub(super) fn difference<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<Difference>, ConfigError> {
     Ok(differences(&decisive_values(ours)?, &decisive_values(theirs)?))
 }
 
 /// [`Settings::difference_between_ranks`].
-pub(super) fn difference_between_ranks<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<String>, ConfigError> {
+pub(super) fn difference_between_ranks<C: Settings>(ours: &C, theirs: &C) -> Result<Vec<Difference>, ConfigError> {
     let is_local = |key: &str| LOCAL_TO_A_RANK.contains(&key);
     Ok(differences(&values_except(ours, is_local)?, &values_except(theirs, is_local)?))
 }
@@ -98,13 +98,12 @@ fn values_except<C: Settings>(
     Ok(values)
 }
 
-fn differences(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) -> Vec<String> {
+fn differences(ours: &BTreeMap<String, String>, theirs: &BTreeMap<String, String>) -> Vec<Difference> {
     let keys: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     let value = |values: &BTreeMap<String, String>, key| values.get(key).map_or("(absent)".to_owned(), String::clone);
     keys.into_iter()
-        .map(|key| (key, value(ours, key), value(theirs, key)))
-        .filter(|(_, ours, theirs)| ours != theirs)
-        .map(|(key, ours, theirs)| format!("{key} = {ours} instead of {theirs}"))
+        .map(|key| Difference { key: key.clone(), ours: value(ours, key), theirs: value(theirs, key) })
+        .filter(|difference| difference.ours != difference.theirs)
         .collect()
 }
 
@@ -214,7 +213,7 @@ mod tests {
         moved.data.dir = "elsewhere".into();
         moved.data.loader_threads = 3;
         assert_eq!(moved.digest().unwrap(), digest);
-        assert_eq!(moved.difference(&config).unwrap(), Vec::<String>::new());
+        assert_eq!(moved.difference(&config).unwrap(), []);
 
         let mut reseeded = config.clone();
         reseeded.run.seed = 1;
@@ -269,8 +268,10 @@ mod tests {
         ours.search.epochs = 10;
         ours.search.stages.truncate(2);
         ours.search.stages[1] = StageSection { cells: 6, keep: 1, skip_dropout: 0.4 };
+        let differences = ours.difference(&theirs).unwrap();
+        assert_eq!(differences[0].since_begun(), "search.epochs: the run was begun with 25, now 10 was given");
         assert_eq!(
-            ours.difference(&theirs).unwrap(),
+            differences.iter().map(Difference::to_string).collect::<Vec<_>>(),
             [
                 "search.epochs = 10 instead of 25",
                 "search.stages.1.cells = 6 instead of 11",

@@ -30,6 +30,31 @@ impl fmt::Display for Origin {
     }
 }
 
+/// The kinds of configuration that have what another kind has not.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum OtherKinds {
+    /// A search.
+    Search,
+    /// A training.
+    Training,
+    /// Both of them.
+    SearchOrTraining,
+    /// An experiment.
+    Experiment,
+}
+
+impl fmt::Display for OtherKinds {
+    /// As in `a search: pdarts search reads it, pdarts config show shows it`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Search => "a search: pdarts search reads it, pdarts config show shows it",
+            Self::Training => "a training: pdarts train reads it, pdarts config show --kind train shows it",
+            Self::SearchOrTraining => "a search or a training: pdarts search or pdarts train reads it",
+            Self::Experiment => "an experiment: pdarts compare reads it, pdarts config show --kind compare shows it",
+        })
+    }
+}
+
 /// A value of the right type that a run cannot use.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{key}: {message}")]
@@ -68,9 +93,10 @@ pub enum ConfigError {
         example: &'static str,
     },
     /// A key that does not exist.
-    #[error("{origin}: unknown key `{key}`; {}", match nearest {
-        Some(nearest) => format!("did you mean `{nearest}`?"),
-        None => format!("`{show_command}` lists all keys"),
+    #[error("{origin}: unknown key `{key}`; {}", match (nearest, other_kinds) {
+        (Some(nearest), None) => format!("did you mean `{nearest}`?"),
+        (Some(nearest), Some(kinds)) => format!("did you mean `{nearest}`? (`{key}` is of {kinds})"),
+        (None, _) => format!("`{show_command}` lists all keys"),
     })]
     UnknownKey {
         /// Where it was stated.
@@ -79,20 +105,20 @@ pub enum ConfigError {
         key: String,
         /// The most similar known key, if any is similar.
         nearest: Option<String>,
+        /// The other kinds of configuration that have the key.
+        other_kinds: Option<OtherKinds>,
         /// The command that lists all keys.
         show_command: &'static str,
     },
-    /// A section that only another kind of configuration has.
-    #[error("{origin}: unknown key `{key}`; it is of {kind}: {command} reads it")]
+    /// A section that only other kinds of configuration have, or a key of theirs in a file of theirs.
+    #[error("{origin}: unknown key `{key}`; it is of {kinds}")]
     OtherKind {
         /// Where it was stated.
         origin: Origin,
         /// Its full path.
         key: String,
         /// What has it.
-        kind: &'static str,
-        /// The command that takes it.
-        command: &'static str,
+        kinds: OtherKinds,
     },
     /// An element of a list that lacks a key.
     #[error("{origin}: {key}: missing key `{missing}`")]

@@ -24,7 +24,7 @@ impl ConfigKind {
         Self::of_text(&read(path).ok()?)
     }
 
-    fn of_text(text: &str) -> Option<Self> {
+    pub(super) fn of_text(text: &str) -> Option<Self> {
         let tables = DeTable::parse(text).ok()?;
         let states = |table: &str| tables.get_ref().contains_key(table);
         let (search, training) = (tables_of::<SearchConfig>(), tables_of::<TrainConfig>());

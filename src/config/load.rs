@@ -16,8 +16,9 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use toml::{Spanned, Value};
 
 use super::document::join;
+use super::error::OtherKinds;
 use super::home::{NoHome, expand_home};
-use super::{ConfigError, Origin, Settings};
+use super::{CompareConfig, ConfigError, ConfigKind, Origin, SearchConfig, Settings, TrainConfig};
 
 /// Least similarity, of 0 to 1, at which a known key is offered for an unknown one.
 const MIN_SIMILARITY: f64 = 0.4;
@@ -39,12 +40,27 @@ pub(super) fn load<C: Settings>(path: &Path, overrides: &[String]) -> Result<C, 
 
 /// The text of a configuration.
 pub(super) fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MOST_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 1 MiB, no configuration"));
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    decode(bytes).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))
+}
+
+fn decode(bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err("longer than 1 MiB, no configuration".to_owned());
     }
-    Ok(text)
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("it is UTF-16; save it as UTF-8".to_owned());
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        format!("line {} is not UTF-8; save it as UTF-8", line_after(before))
+    })
+}
+
+/// The line, from 1, that begins or goes on after `before`.
+fn line_after(before: &[u8]) -> usize {
+    1 + memchr::memchr_iter(b'\n', before).count()
 }
 
 /// [`Settings::from_overrides`].
@@ -65,7 +81,7 @@ impl Source<'_> {
         match self {
             Self::File { path, text } => {
                 let before = &text.as_bytes()[..span.start.min(text.len())];
-                Origin::File { path: path.to_path_buf(), line: Some(1 + memchr::memchr_iter(b'\n', before).count()) }
+                Origin::File { path: path.to_path_buf(), line: Some(line_after(before)) }
             }
             Self::Override(assignment) => Origin::Override((*assignment).to_owned()),
         }
@@ -80,13 +96,15 @@ struct Loader<C> {
     config: C,
     /// Where each stated key was last stated.
     origins: HashMap<String, Origin>,
+    /// The override since which the configuration violates a relation that it did not violate before.
+    violator: Option<Origin>,
 }
 
 impl<C: Settings> Loader<C> {
     fn new() -> Result<Self, ConfigError> {
         let config = C::default();
         let schema = Value::try_from(&config)?;
-        Ok(Self { resolved: schema.clone(), schema, config, origins: HashMap::new() })
+        Ok(Self { resolved: schema.clone(), schema, config, origins: HashMap::new(), violator: None })
     }
 
     fn read_file(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
@@ -96,11 +114,26 @@ impl<C: Settings> Loader<C> {
             message: error.message().replace('\n', ", "),
         })?;
         let root = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
-        self.merge("", &root, &source)
+        let is_of_other_kind = ConfigKind::of_text(text).is_some_and(|kind| kind.command() != C::COMMAND);
+        self.merge("", &root, &source).map_err(|error| match error {
+            ConfigError::UnknownKey { origin, key, other_kinds: Some(kinds), .. } if is_of_other_kind => {
+                ConfigError::OtherKind { origin, key, kinds }
+            }
+            error => error,
+        })
     }
 
     fn apply_overrides(&mut self, assignments: &[String]) -> Result<(), ConfigError> {
-        assignments.iter().try_for_each(|assignment| self.apply_override(assignment))
+        for assignment in assignments {
+            let was_valid = self.config.validate().is_ok();
+            self.apply_override(assignment)?;
+            match self.config.validate() {
+                Ok(()) => self.violator = None,
+                Err(_) if was_valid => self.violator = Some(Origin::Override(assignment.clone())),
+                Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     fn apply_override(&mut self, assignment: &str) -> Result<(), ConfigError> {
@@ -125,8 +158,11 @@ impl<C: Settings> Loader<C> {
     fn finish(self, path: Option<&Path>) -> Result<C, ConfigError> {
         self.config.validate().map_err(|violation| {
             let stated = self.origins.get(&violation.key).cloned();
+            let is_override = matches!(stated, Some(Origin::Override(_)));
             let file = || path.map(|path| Origin::File { path: path.to_owned(), line: None });
-            match stated.or_else(file) {
+            // What an override made of a relation is not the fault of the file that states the other key.
+            let origin = if is_override { stated } else { self.violator.or(stated) };
+            match origin.or_else(file) {
                 Some(origin) => ConfigError::Invalid { origin, violation },
                 None => ConfigError::Violation(violation),
             }
@@ -205,6 +241,13 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn check(&mut self, node: &Value, key: &str, value: &Spanned<DeValue>) -> Result<(), ConfigError> {
         let origin = self.source.origin(value.span());
+        if let DeValue::Integer(found) = value.get_ref()
+            && i64::from_str_radix(found.as_str(), found.radix()).is_err()
+        {
+            let end = if found.as_str().starts_with('-') { i64::MIN } else { i64::MAX };
+            let message = format!("{found} is beyond {end}, where the integers of TOML end");
+            return Err(ConfigError::WrongValue { origin, key: key.to_owned(), message });
+        }
         match (node, value.get_ref()) {
             (Value::Table(known), DeValue::Table(stated)) => {
                 for (name, child) in stated {
@@ -304,21 +347,33 @@ fn path_of(key: &str) -> impl Iterator<Item = &str> {
 }
 
 fn unknown_key<C: Settings>(schema: &Value, key: &str, origin: Origin) -> ConfigError {
-    let kinds = [
-        ("search", "a search", "pdarts search"),
-        ("train", "a training", "pdarts train"),
-        ("compare", "an experiment", "pdarts compare"),
-        ("strategies", "an experiment", "pdarts compare"),
-        ("run", "a search or a training", "pdarts search or pdarts train"),
-    ];
     let section = key.split('.').next().unwrap_or_default();
-    if let Some((_, kind, command)) =
-        kinds.into_iter().find(|(name, ..)| *name == section && schema.get(name).is_none())
-    {
-        return ConfigError::OtherKind { origin, key: key.to_owned(), kind, command };
+    let (key, nearest, other_kinds) = (key.to_owned(), nearest_key(schema, key), other_kinds(schema, key));
+    match other_kinds {
+        Some(kinds) if nearest.is_none() || schema.get(section).is_none() => {
+            ConfigError::OtherKind { origin, key, kinds }
+        }
+        other_kinds => ConfigError::UnknownKey { origin, key, nearest, other_kinds, show_command: C::SHOW_COMMAND },
     }
-    let (key, nearest) = (key.to_owned(), nearest_key(schema, key));
-    ConfigError::UnknownKey { origin, key, nearest, show_command: C::SHOW_COMMAND }
+}
+
+/// The other kinds of configuration that have `key`, or its section where `schema` does not.
+fn other_kinds(schema: &Value, key: &str) -> Option<OtherKinds> {
+    fn defaults<C: Settings>() -> Option<Value> {
+        Value::try_from(C::default()).ok()
+    }
+    let [search, training, experiment] =
+        [defaults::<SearchConfig>()?, defaults::<TrainConfig>()?, defaults::<CompareConfig>()?];
+    let section = key.split('.').next().unwrap_or_default();
+    let has = |other: &Value| {
+        schema_node(other, key).is_some() || (schema.get(section).is_none() && other.get(section).is_some())
+    };
+    match (has(&search), has(&training)) {
+        (true, true) => Some(OtherKinds::SearchOrTraining),
+        (true, false) => Some(OtherKinds::Search),
+        (false, true) => Some(OtherKinds::Training),
+        (false, false) => has(&experiment).then_some(OtherKinds::Experiment),
+    }
 }
 
 /// The known key most similar to an unknown one, by its whole path and by its last name.

@@ -47,6 +47,6 @@ pub use schema::{
         TrainModelSection, TrainOptimizerSection, TrainScheduleSection, TrainSection, WarmUpForm,
     },
 };
-pub use settings::{Change, Settings};
+pub use settings::{Change, Difference, Settings};
 pub use validate::compare::{validate_seeds, validate_strategies};
 pub use validate::shares::ClassShares;

@@ -1,6 +1,6 @@
 //! What the configurations of all kinds of run have in common: how they are read, written and compared.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -20,6 +20,33 @@ pub struct Change {
     pub default: Option<String>,
     /// What the schema says of it.
     pub meaning: String,
+}
+
+/// A key whose value differs between two configurations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// As in `search.stages.1.cells`.
+    pub key: String,
+    /// As TOML; `(absent)` of an element of a list that the one has not.
+    pub ours: String,
+    /// The same of the other.
+    pub theirs: String,
+}
+
+impl Difference {
+    /// What was given now of ours, where theirs is what a run was begun with.
+    pub fn since_begun(&self) -> String {
+        let Self { key, ours, theirs } = self;
+        format!("{key}: the run was begun with {theirs}, now {ours} was given")
+    }
+}
+
+impl fmt::Display for Difference {
+    /// As in `search.epochs = 10 instead of 25`, the other's.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, ours, theirs } = self;
+        write!(formatter, "{key} = {ours} instead of {theirs}")
+    }
 }
 
 /// Keys that may differ between a run of any kind and its continuation.
@@ -153,12 +180,11 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
         super::document::digest(self)
     }
 
-    /// The keys that make the digests of two configurations differ, as
-    /// `search.epochs = 10 instead of 25` where `other` has 25.
+    /// The keys that make the digests of two configurations differ.
     ///
     /// # Errors
     /// As [`Settings::to_toml`].
-    fn difference(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
+    fn difference(&self, other: &Self) -> Result<Vec<Difference>, ConfigError> {
         super::document::difference(self, other)
     }
 
@@ -166,7 +192,7 @@ pub trait Settings: Clone + Debug + Default + PartialEq + Serialize + Deserializ
     ///
     /// # Errors
     /// As [`Settings::to_toml`].
-    fn difference_between_ranks(&self, other: &Self) -> Result<Vec<String>, ConfigError> {
+    fn difference_between_ranks(&self, other: &Self) -> Result<Vec<Difference>, ConfigError> {
         super::document::difference_between_ranks(self, other)
     }
 }

@@ -128,7 +128,8 @@ fn unknown_keys_find_their_name_in_another_section() {
     );
     assert_eq!(
         error("[optimizer]\nmomentum = 0.5\n", &[]),
-        "run.toml:2: unknown key `optimizer.momentum`; did you mean `optimizer.weights.momentum`?"
+        "run.toml:2: unknown key `optimizer.momentum`; did you mean `optimizer.weights.momentum`? (`optimizer.momentum` is \
+         of a training: pdarts train reads it, pdarts config show --kind train shows it)"
     );
 }
 
@@ -175,7 +176,10 @@ fn values_that_a_type_refuses_are_named() {
         error("[run]\n\ndevice = \"gpu\"\n", &[]),
         "run.toml:3: run.device: unknown variant `gpu`, expected one of `auto`, `cpu`, `cuda`"
     );
-    assert_eq!(error("[run]\nseed = 18446744073709551615\n", &[]), "run.toml:2: run.seed: u64 value was too large");
+    assert_eq!(
+        error("[run]\nseed = 18446744073709551615\n", &[]),
+        "run.toml:2: run.seed: 18446744073709551615 is beyond 9223372036854775807, where the integers of TOML end"
+    );
     let message = error("[search]\noperations = [\"sepconv\"]\n", &[]);
     assert!(message.starts_with("run.toml:2: search.operations: "), "{message}");
 }
@@ -283,4 +287,73 @@ fn what_is_too_long_for_a_configuration_is_not_read_to_its_end() {
     // Nor compared with all known keys.
     let key = "é".repeat(200_000);
     assert!(error(&format!("\"{key}\" = 1"), &[]).contains("unknown key"));
+}
+
+#[test]
+fn configuration_of_another_kind_is_told_with_what_takes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.toml");
+    let refused = |text: &str, load: fn(&Path) -> ConfigError| {
+        std::fs::write(&path, text).unwrap();
+        load(&path).to_string().replace(&path.display().to_string(), "x.toml")
+    };
+    let search = |path: &Path| SearchConfig::load(path, &[]).unwrap_err();
+    let training = |path: &Path| TrainConfig::load(path, &[]).unwrap_err();
+    let experiment = |path: &Path| CompareConfig::load(path, &[]).unwrap_err();
+    let of_training = "of a training: pdarts train reads it, pdarts config show --kind train shows it";
+    assert_eq!(
+        refused("[model]\ncells = 8\n[train]\nepochs = 3\n", search),
+        format!("x.toml:2: unknown key `model.cells`; it is {of_training}")
+    );
+    assert_eq!(refused("[schedule]\n", search), format!("x.toml:1: unknown key `schedule`; it is {of_training}"));
+    assert_eq!(
+        refused("[search]\nepochs = 3\n", training),
+        "x.toml:1: unknown key `search`; it is of a search: pdarts search reads it, pdarts config show shows it"
+    );
+    assert_eq!(
+        refused("[model]\nchannels = 8\n", experiment),
+        "x.toml:1: unknown key `model`; it is of a search or a training: pdarts search or pdarts train reads it"
+    );
+    assert!(refused("[[strategies]]\n", search).ends_with("pdarts config show --kind compare shows it"));
+    // Of a key that both might have meant, both are told.
+    let message = error("", &["model.cells=3"]);
+    assert!(message.contains("did you mean `evaluation.cells`? (`model.cells` is of a training: "), "{message}");
+}
+
+#[test]
+fn text_that_is_not_utf8_is_told_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.toml");
+    for (bytes, expected) in [
+        (&b"[run]\nseed = 1 # caf\xe9\n"[..], "line 2 is not UTF-8; save it as UTF-8"),
+        (b"\xff\xfe[\0r\0u\0n\0]\0", "it is UTF-16; save it as UTF-8"),
+        (b"\xfe\xff\0[\0r\0u\0n\0]", "it is UTF-16; save it as UTF-8"),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let message = SearchConfig::load(&path, &[]).unwrap_err().to_string();
+        assert_eq!(message, format!("cannot read the config {}: {expected}", path.display()));
+    }
+}
+
+#[test]
+fn integers_that_toml_does_not_have_are_refused_in_plain_words() {
+    for number in ["99999999999999999999", "9223372036854775808", "0xFFFFFFFFFFFFFFFF"] {
+        let messages = [error(&format!("[run]\nseed = {number}\n"), &[]), error("", &[&format!("run.seed={number}")])];
+        for message in messages {
+            assert!(message.ends_with("is beyond 9223372036854775807, where the integers of TOML end"), "{message}");
+            assert!(message.contains(": run.seed: "), "{message}");
+        }
+    }
+    assert_eq!(load("", &["run.seed=9223372036854775807"]).unwrap().run.seed, i64::MAX as u64);
+}
+
+#[test]
+fn override_that_violates_a_relation_is_blamed_and_not_the_file() {
+    let text = "[search]\nglobal_batch = 64\nepochs = 10\nalpha_start_epoch = 5\n";
+    let message = error(text, &["run.seed=1", "search.epochs=4", "run.threads=2"]);
+    assert!(message.starts_with("--set search.epochs=4: search.alpha_start_epoch: "), "{message}");
+    // What the file itself violates stays its own, and what a later override mends is none.
+    let message = error("[search]\nepochs = 4\nalpha_start_epoch = 5\n", &["run.seed=1"]);
+    assert!(message.starts_with("run.toml:3: search.alpha_start_epoch: "), "{message}");
+    load(text, &["search.epochs=4", "search.alpha_start_epoch=2"]).unwrap();
 }

@@ -304,6 +304,22 @@ mod tests {
     }
 
     #[test]
+    fn one_file_in_the_place_of_its_folder_is_told_as_such() {
+        let dir = TempDir::new().unwrap();
+        for (name, split) in
+            [("data_batch_1.bin", Split::Train), ("data_batch_1", Split::Test), ("test_batch", Split::Train)]
+        {
+            write(dir.path(), name, &[7; 3073]);
+            let path = dir.path().join(name);
+            let error = load(&CIFAR10, &path, split).unwrap_err().to_string();
+            assert_eq!(
+                error,
+                format!("{} is one file of CIFAR-10: name the folder that holds all of them", path.display())
+            );
+        }
+    }
+
+    #[test]
     fn a_missing_set_says_what_to_download_and_where_to_put_it() {
         let dir = TempDir::new().unwrap();
         assert_eq!(

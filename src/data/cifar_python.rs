@@ -45,10 +45,15 @@ pub(super) fn append(
     let refuse = |reason: String| DataError::Pickle { path: path.into(), reason };
     let images_bytes = num_records * IMAGE_BYTES;
     let undecodable = |reason: String| {
-        refuse(if bytes.len() < images_bytes {
-            format!("it has {} bytes, but {num_records} images alone take {images_bytes}", bytes.len())
-        } else {
-            reason
+        let len = bytes.len();
+        refuse(match () {
+            () if len < images_bytes => {
+                format!("it has {len} bytes, but {num_records} images alone take {images_bytes}")
+            }
+            () if [1, 2].map(|label_bytes| images_bytes + label_bytes * num_records).contains(&len) => {
+                "it is as long as a file of the binary release, whose names end in .bin".to_owned()
+            }
+            () => reason,
         })
     };
     opcodes::check(bytes).map_err(undecodable)?;
@@ -146,6 +151,12 @@ mod tests {
             "data_batch_1 is not a batch of the Python release: its `data` is 2 x 3072 in 6144 bytes, expected 3 x \
              3072; download it again"
         );
+    }
+
+    #[test]
+    fn file_of_the_binary_release_is_told_as_such() {
+        let error = read(&[7; 2 * (IMAGE_BYTES + 1)], 2).unwrap_err().to_string();
+        assert!(error.contains("it is as long as a file of the binary release, whose names end in .bin"), "{error}");
     }
 
     #[test]

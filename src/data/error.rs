@@ -103,6 +103,14 @@ pub enum DataError {
         /// What is wrong with it and what to do, as the rest of a sentence that begins with the path.
         problem: String,
     },
+    /// A file in the place of the folder that it lies in.
+    #[error("{} is one file of {dataset}: name the folder that holds all of them", path.display())]
+    OneFile {
+        /// The file.
+        path: PathBuf,
+        /// Name of the data set.
+        dataset: &'static str,
+    },
     /// More bad images than a run may leave out.
     #[error(
         "{found} images cannot be used, data.bad_image_limit allows {limit}; the last: {last} (pdarts data check lists all)"
@@ -116,7 +124,10 @@ pub enum DataError {
         last: String,
     },
     /// The disk refuses what is to be written.
-    #[error("cannot write {} ({source}); what is complete is kept, call again to go on", path.display())]
+    #[error("cannot write {} ({source}); what is complete is kept, {}call again to go on", path.display(), match source.kind() {
+        io::ErrorKind::FileTooLarge => "raise the limit on the size of files (ulimit -f) and ",
+        _ => "",
+    })]
     Write {
         /// The file or folder.
         path: PathBuf,

@@ -51,7 +51,7 @@ pub use loader::{Batch, Batches, Loader};
 pub use memory::MemorySource;
 pub use pixels::Pixels;
 pub use random::Stream;
-pub use sampler::{RankShare, Sampler, search_split, train_valid_split};
+pub use sampler::{RankShare, Sampler};
 pub use shards::Shards;
 pub use source::{CHANNELS, Colours, Source, StoredImage};
 pub use subset::Subset;

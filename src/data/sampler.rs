@@ -26,24 +26,6 @@ impl RankShare {
     pub const WHOLE: RankShare = RankShare { rank: 0, size: 1 };
 }
 
-/// Splits `num_samples` training images into those that train the weights and those that are left to train the
-/// architecture or to validate on: the first `floor(fraction * num_samples)` and the rest, as in the authors' code.
-pub fn train_valid_split(num_samples: usize, fraction: f64) -> (Range<u32>, Range<u32>) {
-    let end = num_samples as u32;
-    let middle = ((fraction * num_samples as f64).floor() as u32).min(end);
-    (0..middle, middle..end)
-}
-
-/// [`train_valid_split`], of whose second part only `rest_fraction` of all samples are used, unless that is 0.
-pub fn search_split(num_samples: usize, fraction: f64, rest_fraction: f64) -> (Range<u32>, Range<u32>) {
-    let (first, rest) = train_valid_split(num_samples, fraction);
-    let used = match rest_fraction {
-        0.0 => rest.len(),
-        fraction => train_valid_split(num_samples, fraction).0.len().min(rest.len()),
-    };
-    (first, rest.start..rest.start + used as u32)
-}
-
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Order {
     Shuffled { seed: u64, stream: Stream },
@@ -284,15 +266,5 @@ mod tests {
         assert!(refused(3, 4).starts_with("a global batch of 3 is smaller than the number of ranks (4)"));
         assert!(refused(0, 1).starts_with("a global batch of 0 is smaller than the number of ranks (1)"));
         assert!(matches!(Sampler::sequential(4..4, 2, RankShare::WHOLE), Err(DataError::NoSamples)));
-    }
-
-    #[test]
-    fn split_is_the_first_part_and_the_rest() {
-        assert_eq!(train_valid_split(50_000, 0.5), (0..25_000, 25_000..50_000));
-        assert_eq!(train_valid_split(11, 0.5), (0..5, 5..11));
-        assert_eq!(train_valid_split(10, 1.0), (0..10, 10..10));
-        assert_eq!(search_split(11, 0.5, 0.0), (0..5, 5..11));
-        assert_eq!(search_split(1000, 0.1, 0.025), (0..100, 100..125));
-        assert_eq!(search_split(11, 0.5, 0.5), (0..5, 5..10));
     }
 }

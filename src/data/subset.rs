@@ -7,7 +7,8 @@ use rand::Rng;
 use rand::seq::SliceRandom;
 
 use super::random::{Stream, generator};
-use super::{Colours, DataError, Source, StoredImage, search_split, train_valid_split};
+use super::{Colours, DataError, Source, StoredImage};
+use crate::shares::{search_split, train_valid_split};
 
 /// Some images of a source, numbered anew in the source's order.
 pub struct Subset {

@@ -10,6 +10,7 @@ use crate::config::{
     TrainConfig, image_size_at,
 };
 use crate::genotype::{FeatureMap, Genotype, NetworkShape, Operation, walk, walk_auxiliary_head};
+use crate::shares::{balanced_sizes, train_valid_split};
 
 const MIB: f64 = (1u64 << 20) as f64;
 
@@ -34,17 +35,33 @@ pub struct DataSize {
     pub test: usize,
     /// Classes.
     pub classes: usize,
+    /// Of the training images, those that train weights and alphas in a search, where they were counted.
+    pub search_shares: Option<[usize; 2]>,
 }
 
 impl DataSize {
     /// Of a data set as published; of images in folders, ImageNet's.
     pub const fn published(name: DatasetName) -> Self {
-        match name {
-            DatasetName::Photodigits => Self { train: 2200, test: 500, classes: 10 },
-            DatasetName::Cifar10 => Self { train: 50_000, test: 10_000, classes: 10 },
-            DatasetName::Cifar100 => Self { train: 50_000, test: 10_000, classes: 100 },
-            DatasetName::Images => Self { train: 1_281_167, test: 50_000, classes: 1000 },
-        }
+        let (train, test, classes) = match name {
+            DatasetName::Photodigits => (2200, 500, 10),
+            DatasetName::Cifar10 => (50_000, 10_000, 10),
+            DatasetName::Cifar100 => (50_000, 10_000, 100),
+            DatasetName::Images => (1_281_167, 50_000, 1000),
+        };
+        Self { train, test, classes, search_shares: None }
+    }
+
+    /// Images that train weights and alphas: as counted, or as a search would split them, from folders and shards class by class,
+    /// as if all classes had as many.
+    fn shares(&self, config: &SearchConfig) -> [usize; 2] {
+        let (data, images) = (&config.data, self.limited(config.data.limit));
+        let sizes = match data.dataset {
+            DatasetName::Images => (0..self.classes)
+                .map(|class| (class + 1) * images / self.classes - class * images / self.classes)
+                .collect(),
+            _ => vec![images],
+        };
+        self.search_shares.unwrap_or_else(|| balanced_sizes(sizes, [data.train_fraction, data.alpha_fraction]))
     }
 
     /// The first `limit` training images, if that is not 0.
@@ -144,12 +161,7 @@ impl Course {
         config.validate_with_dataset(data.train)?;
         config.validate_with_ranks(ranks)?;
         let (search, global_batch) = (&config.search, config.search.global_batch);
-        let images = data.limited(config.data.limit);
-        let train = (config.data.train_fraction * images as f64).floor() as usize;
-        let alphas = match config.data.alpha_fraction {
-            0.0 => images - train,
-            fraction => (fraction * images as f64).floor() as usize,
-        };
+        let [train, alphas] = data.shares(config);
         let steps_per_epoch = train / global_batch;
         let side = config.data.side() as u64;
         let mut live = SURVIVORS.to_vec();
@@ -214,7 +226,7 @@ impl Course {
         config.validate_with_ranks(ranks)?;
         let (train, global_batch) = (&config.train, config.train.global_batch);
         let images = data.limited(config.data.limit);
-        let num_train = (config.data.train_fraction * images as f64).floor() as usize;
+        let num_train = train_valid_split(images, config.data.train_fraction).0.len();
         let steps_per_epoch = num_train / global_batch;
         let mut phases: Vec<Phase> = Vec::new();
         for epoch in 0..train.epochs {

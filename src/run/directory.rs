@@ -77,7 +77,7 @@ impl RunDirectory {
             }
             _ => RunError::Create { root: root.to_owned(), cause },
         };
-        fs::create_dir_all(root).map_err(refused)?;
+        check_names(root).and_then(|()| fs::create_dir_all(root)).map_err(refused)?;
         match first_content(root).map_err(refused)? {
             None => Ok(()),
             Some(entry) => {
@@ -93,6 +93,7 @@ impl RunDirectory {
     /// [`RunError::NotEmpty`], [`RunError::NotADirectory`] or [`RunError::Create`].
     pub fn check_vacant(root: &Path) -> Result<PathBuf, RunError> {
         let refused = |cause: io::Error| RunError::Create { root: root.to_owned(), cause };
+        check_names(root).map_err(refused)?;
         let root = std::path::absolute(root).map_err(refused)?;
         let folder = root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
         if !folder.is_dir() {
@@ -180,6 +181,16 @@ impl RunDirectory {
     /// The architecture parameters after `epoch` of `stage`, both counted from 1.
     pub fn alphas_path(&self, stage: usize, epoch: usize) -> PathBuf {
         self.root.join(ALPHAS).join(format!("stage{stage}-epoch{epoch:03}.json"))
+    }
+
+    /// The architecture parameters of the last stage's last epoch in the run `root`, as far as names tell.
+    pub fn last_alphas_in(root: &Path) -> Option<PathBuf> {
+        let moment = |path: &PathBuf| {
+            let (stage, epoch) = path.file_name()?.to_str()?.strip_prefix("stage")?.split_once("-epoch")?;
+            Some((stage.parse::<usize>().ok()?, epoch.strip_suffix(".json")?.parse::<usize>().ok()?))
+        };
+        let paths = fs::read_dir(root.join(ALPHAS)).ok()?.flatten().map(|entry| entry.path());
+        paths.filter(|path| moment(path).is_some()).max_by_key(moment)
     }
 
     /// Writes the architecture parameters after an epoch to their [`RunDirectory::alphas_path`].
@@ -322,6 +333,22 @@ fn remove_first_files(root: &Path) -> io::Result<()> {
     })
 }
 
+/// Refuses a name that is too long for the file system, at which the folders above it would have been made, and a place whose
+/// path leaves no room for the names of a run's files.
+fn check_names(root: &Path) -> io::Result<()> {
+    // As long as any.
+    let file = Path::new("checkpoints").join(Moment { stage: 1, epoch: 1, step: 1 }.file_name());
+    let folder = root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new(""));
+    let missing = root.strip_prefix(folder).unwrap_or(root).iter().map(|name| folder.join(name));
+    for path in missing.chain([root.join(file)]) {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The first entry of `root` that a start which ended before it began would not leave.
 fn first_content(root: &Path) -> io::Result<Option<OsString>> {
     // Without a lock they may be anybody's.
@@ -352,6 +379,17 @@ mod tests {
         run.open_metrics(0).unwrap();
         run.open_events(0).unwrap();
         assert!(run.latest_checkpoint().unwrap().is_none());
+    }
+
+    #[test]
+    fn last_alphas_are_those_of_the_last_stage() {
+        let parent = tempfile::tempdir().unwrap();
+        let run = RunDirectory::create(&parent.path().join("run"), "").unwrap();
+        assert_eq!(RunDirectory::last_alphas_in(run.root()), None);
+        fs::create_dir(run.root().join(ALPHAS)).unwrap();
+        let paths = [(2, 999), (10, 999), (10, 1000), (1, 2000)].map(|(stage, epoch)| run.alphas_path(stage, epoch));
+        paths.iter().chain([&run.root().join(ALPHAS).join("notes.txt")]).for_each(|path| fs::write(path, "").unwrap());
+        assert_eq!(RunDirectory::last_alphas_in(run.root()).as_ref(), Some(&paths[2]));
     }
 
     #[test]
@@ -455,6 +493,22 @@ mod tests {
         let message = error.to_string();
         assert!(error.is_usage() && message.contains("/proc/run") && message.contains("--out"), "{message}");
         assert_eq!(message.lines().count(), 1);
+    }
+
+    #[test]
+    fn name_that_is_too_long_is_refused_before_anything_is_made() {
+        let parent = tempfile::tempdir().unwrap();
+        let long = "x".repeat(256);
+        let deep: PathBuf = std::iter::repeat_n("y".repeat(250), 20).collect();
+        for out in [Path::new("runs").join(&long), Path::new(&long).join("run"), deep] {
+            let root = parent.path().join(out);
+            let checked = RunDirectory::check_vacant(&root).map(drop);
+            for outcome in [checked, RunDirectory::create(&root, "").map(drop)] {
+                let error = outcome.unwrap_err();
+                assert!(error.is_usage() && error.to_string().ends_with("choose a shorter --out"), "{error}");
+            }
+        }
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 
     #[test]

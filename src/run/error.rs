@@ -18,7 +18,10 @@ pub enum RunError {
     #[error("{} cannot be a run directory, a file is in its place: name a directory", root.display())]
     NotADirectory { root: PathBuf },
 
-    #[error("cannot create the run directory {}: {cause}; choose an --out where you may write", root.display())]
+    #[error("cannot create the run directory {}: {cause}; choose {}", root.display(), match cause.kind() {
+        io::ErrorKind::InvalidFilename => "a shorter --out",
+        _ => "an --out where you may write",
+    })]
     Create { root: PathBuf, cause: io::Error },
 
     #[error("there is no run directory {}: give --resume the directory of an earlier run", from_the_root(root))]
@@ -100,6 +103,14 @@ impl RunError {
 fn advice(path: &Path, cause: &io::Error) -> &'static str {
     let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let is_of_run = path.ancestors().skip(1).any(|folder| folder.join("config.toml").is_file());
+    if cause.kind() == io::ErrorKind::FileTooLarge {
+        return match is_of_run {
+            true => {
+                "what was saved before is intact: raise the limit on the size of files (ulimit -f), then go on with --resume"
+            }
+            false => "raise the limit on the size of files (ulimit -f) and call again",
+        };
+    }
     match (is_of_run, is_full) {
         (true, true) => "what was saved before is intact: free some space, then go on with --resume",
         (true, false) => "what was saved before is intact",

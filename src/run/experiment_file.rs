@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{EXPERIMENT_FILE, FolderKind, RunError, write_json_atomic};
+use super::{EXPERIMENT_FILE, FolderKind, RunError, stated, write_json_atomic};
 use crate::config::{SearchConfig, Settings, TrainConfig, validate_seeds, validate_strategies};
 
 /// Everything that an experiment runs: the content of the file.
@@ -44,8 +44,7 @@ impl ExperimentFile {
         let path = root.join(EXPERIMENT_FILE);
         let text =
             fs::read_to_string(&path).map_err(|cause| RunError::NotAnExperiment { root: root.to_owned(), cause })?;
-        let file: Self =
-            serde_json::from_str(&text).map_err(|error| RunError::config(&path, format!("is damaged ({error})")))?;
+        let file: Self = stated::parse(&path, &text)?;
         file.validate().map_err(|problem| RunError::config(&path, format!("cannot be used ({problem})")))?;
         Ok(file)
     }

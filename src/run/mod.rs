@@ -40,6 +40,7 @@ mod rotating_log;
 mod seeds_file;
 #[cfg(test)]
 mod small_disk;
+mod stated;
 mod trained_cell;
 
 pub use alphas_file::AlphasFile;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{FolderKind, RunError, SEEDS_FILE, TrainedCell, write_json_atomic};
+use super::{FolderKind, RunError, SEEDS_FILE, TrainedCell, stated, write_json_atomic};
 use crate::config::{Settings, TrainConfig, Violation, validate_seeds};
 
 /// The content of the file.
@@ -35,8 +35,7 @@ impl SeedsFile {
     pub fn read(root: &Path) -> Result<Self, RunError> {
         let path = root.join(SEEDS_FILE);
         let text = fs::read_to_string(&path).map_err(RunError::read(&path))?;
-        let file: Self =
-            serde_json::from_str(&text).map_err(|error| RunError::config(&path, format!("is damaged ({error})")))?;
+        let file: Self = stated::parse(&path, &text)?;
         let checked = validate_seeds("seeds", &file.seeds).and_then(|()| file.config.validate());
         checked.map_err(|violation: Violation| RunError::config(&path, format!("cannot be used ({violation})")))?;
         Ok(file)

@@ -62,7 +62,7 @@ pub use retrain::{
 pub use search::{
     ArchitectureStep, FirstOrder, Joint, MeasuredAlphas, ReplicaHashes, Search, SearchData, SearchDataError, SearchEnd,
     SearchEpochRecord, SearchObserver, SearchProgress, SearchRecords, SearchResult, SearchState, SearchStepRecord,
-    SecondOrder, StageRecord, StepInputs, Stepped, architecture_step, largest_eigenvalue,
+    SecondOrder, StageRecord, StepInputs, Stepped, architecture_step, largest_eigenvalue, share_sizes,
 };
 pub use seed::derive_seed;
 pub use step_images::StepImages;

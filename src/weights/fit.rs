@@ -187,6 +187,16 @@ impl StateDict {
         if mismatch != Mismatch::default() {
             return Err(WeightsProblem::Mismatch(Box::new(mismatch)));
         }
+        let is_complex = |target: &&&NamedTensor| {
+            let kind = self.tensors.get(&target.name).map(Tensor::kind);
+            matches!(kind, Some(Kind::ComplexHalf | Kind::ComplexFloat | Kind::ComplexDouble))
+        };
+        if let Some(NamedTensor { name, .. }) = targets.iter().find(is_complex) {
+            return Err(WeightsProblem::unsupported(format!(
+                "{} is of complex numbers, and the network of real ones; save its real part: TENSOR.real",
+                quoted(name)
+            )));
+        }
         no_grad(|| {
             for NamedTensor { name, tensor } in targets {
                 if let Some(value) = self.tensors.get(name) {

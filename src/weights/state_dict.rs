@@ -313,13 +313,18 @@ fn describe(values: &Values<'_>, id: Id) -> String {
 
 /// What a file in an unknown format probably is.
 fn looks_like(bytes: &[u8]) -> String {
+    const PICKLE: &str =
+        "a pickle that torch.save did not write (in Python: torch.save(pickle.load(open(FILE, 'rb')), OTHER))";
     let start = &bytes[..bytes.len().min(64)];
     let known: &[(&[u8], &str)] = &[
         (b"version https://git-lfs", "a pointer to a file that Git LFS has not fetched (run git lfs pull)"),
         (b"<", "a web page"),
         (b"\x1f\x8b", "a gzip archive (unpack it)"),
         (b"\x89HDF", "an HDF5 file"),
-        (b"\x80", "a pickle that torch.save did not write"),
+        (b"\x80", PICKLE),
+        // Of Python's oldest protocols, in which these begin a dictionary.
+        (b"(dp", PICKLE),
+        (b"ccollections\n", PICKLE),
     ];
     let known = known.iter().find(|(magic, _)| start.starts_with(magic)).map(|(_, name)| (*name).to_owned());
     match bytes {

@@ -140,11 +140,14 @@ fn other_files_are_called_by_their_name() {
     assert!(refusal("none.pt").starts_with("none.pt: cannot be read (No such file"));
     let keys = "its dictionary has no tensors, also not under `state_dict` (keys: epoch, lr)";
     assert_eq!(refusal("no-tensors.pt"), format!("no-tensors.pt: there is no state dict in it: {keys}"));
-    assert!(refusal("pickle.pkl").contains("a pickle that torch.save did not write, not a file of weights"));
+    let pickle = refusal("pickle.pkl");
+    assert!(pickle.contains("a pickle that torch.save did not write (in Python: torch.save(pickle.load("), "{pickle}");
     for (content, name) in [
         (&b""[..], "it is empty"),
         (b"<!DOCTYPE html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"(dp0\nS'weight'\n", "a pickle that torch.save did not write"),
+        (b"ccollections\nOrderedDict\n", "a pickle that torch.save did not write"),
         (b"weights", "in an unknown format"),
     ] {
         assert!(refusal_of(content).contains(name), "{}", refusal_of(content));

@@ -170,6 +170,14 @@ pub enum CommunicatorError {
     /// The communication thread has ended.
     #[error("the communication thread has ended before the {0}")]
     Ended(Label),
+    /// Something to send that no message can hold.
+    #[error("the {label} cannot be sent to other ranks: {problem}")]
+    Unsendable {
+        /// Why not.
+        problem: String,
+        /// What it is.
+        label: Label,
+    },
     /// Other ranks sent something that cannot be read.
     #[error("another rank sent what this one cannot read ({0}): do all run the same build of pdarts?")]
     Garbled(String),

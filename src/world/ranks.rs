@@ -101,7 +101,8 @@ impl Ranks {
         label: Label,
     ) -> Result<Vec<T>, CommunicatorError> {
         let garbled = |error: serde_json::Error| CommunicatorError::Garbled(error.to_string());
-        let bytes = serde_json::to_vec(value).map_err(garbled)?;
+        let unsendable = |error: serde_json::Error| CommunicatorError::Unsendable { problem: error.to_string(), label };
+        let bytes = serde_json::to_vec(value).map_err(unsendable)?;
         self.gather_bytes(bytes, label)?.iter().map(|bytes| serde_json::from_slice(bytes).map_err(garbled)).collect()
     }
 

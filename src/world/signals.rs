@@ -13,6 +13,13 @@ pub fn is_ignored(signal: i32) -> bool {
     code == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
+/// From now on a file that reaches the limit on sizes (`ulimit -f`) is an error of whoever writes it, as a full disk is, and
+/// does not end the process.
+pub fn outlive_file_size_limit() {
+    // SAFETY: to ignore a signal has no preconditions.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,5 +30,7 @@ mod tests {
         assert!(is_ignored(libc::SIGPIPE));
         assert!(!is_ignored(libc::SIGSEGV));
         assert!(!is_ignored(12345));
+        outlive_file_size_limit();
+        assert!(is_ignored(libc::SIGXFSZ));
     }
 }

@@ -186,7 +186,7 @@ fn experiment_runs_on_ranks() {
     let (_, stderr) = texts(&output);
     let errors = stderr.lines().filter(|line| line.starts_with("error: ")).count();
     assert!(
-        errors == 1 && stderr.contains("is the folder of another experiment (seeds [3, 4] instead of [3])"),
+        errors == 1 && stderr.contains("is the folder of another experiment (seeds: begun with [3], now [3, 4])"),
         "{stderr}"
     );
 }
@@ -280,7 +280,7 @@ fn what_cannot_begin_is_found_before_anything_runs_and_can_be_repaired() {
     folder.warnings(&START);
     let [set, five] = only("5");
     let line = folder.refusal(&[&START[..], &[set.as_str(), five.as_str()]].concat(), 2);
-    assert!(line.contains("another experiment (random: evaluation.candidates = 5 instead of 1"), "{line}");
+    assert!(line.contains("(random: evaluation.candidates: the run was begun with 1, now 5 was given)"), "{line}");
 }
 
 #[test]

@@ -88,6 +88,14 @@ fn nccl_without_gpus_is_refused_with_the_reason() {
 }
 
 #[test]
+fn call_of_one_rank_that_cannot_be_parsed_is_told_by_it() {
+    let folder = Folder::new();
+    let (code, errors) = refused(&folder, &[&START[..], &["--yaml"]]);
+    assert_eq!(code, Some(2));
+    assert_eq!(errors, ["rank 1: unexpected argument '--yaml' found; pdarts search --help explains it"]);
+}
+
+#[test]
 fn call_that_cannot_be_parsed_is_told_once() {
     let folder = Folder::new();
     let (code, errors) = refused(&folder, &[&["--yaml"][..]; 3]);

@@ -80,16 +80,16 @@ fn what_decides_the_result_cannot_change_and_what_does_not_can() {
     let refused = |change: &str| folder.refusal(&[&RESUME[..], &["--set", change]].concat(), 2);
     assert_eq!(
         refused("search.epochs=9"),
-        "--resume run: search.epochs = 9 instead of 2, which cannot change within a run: leave it as it was or start \
-         a new run"
+        "--resume run: search.epochs: the run was begun with 2, now 9 was given, which cannot change within a run: leave it \
+         as it was or start a new run"
     );
-    assert!(refused("run.seed=1").contains("run.seed = 1 instead of 0"));
+    assert!(refused("run.seed=1").contains("run.seed: the run was begun with 0, now 1 was given"));
     assert!(refused("search.epoch=1").contains("unknown key `search.epoch`; did you mean `search.epochs`?"));
 
     let config = fs::read_to_string(folder.path("search.toml")).unwrap();
     fs::write(folder.path("wider.toml"), config.replace("channels = 4", "channels = 6")).unwrap();
     let line = folder.refusal(&[&RESUME[..], &["--config", "wider.toml"]].concat(), 2);
-    assert!(line.contains("model.channels = 6 instead of 4"), "{line}");
+    assert!(line.contains("model.channels: the run was begun with 4, now 6 was given"), "{line}");
 
     let before = step_lines(&folder.path("run")).len();
     folder.search(
@@ -147,7 +147,7 @@ fn checkpoint_of_another_configuration_is_refused() {
     fs::write(&config, text.replace("seed = 0", "seed = 5")).unwrap();
     let line = folder.refusal(&RESUME, 1);
     assert!(line.starts_with("run/checkpoints/stage2-epoch001-step00000000.safetensors was written under"), "{line}");
-    assert!(line.contains("(run.seed = 5 instead of 0 in config.toml)"), "{line}");
+    assert!(line.contains("(run.seed: the run was begun with 0, config.toml has 5 now)"), "{line}");
     assert!(line.ends_with("restore config.toml or start a new run"), "{line}");
     fs::write(&config, text).unwrap();
     folder.search(&RESUME);
@@ -203,7 +203,10 @@ fn stored_configuration_that_is_none_or_of_another_kind_is_named() {
 fn smaller_batch_is_refused_with_what_needs_less_memory() {
     let folder = killed();
     let line = folder.refusal(&[&RESUME[..], &["--set", "search.global_batch=4"]].concat(), 2);
-    assert!(line.contains("search.global_batch = 4 instead of 8, which cannot change within a run"), "{line}");
+    assert!(
+        line.contains("search.global_batch: the run was begun with 8, now 4 was given, which cannot change"),
+        "{line}"
+    );
     assert!(line.contains("model.checkpoint_cells = true") && line.contains("accumulate_steps"), "{line}");
     folder.search(&[&RESUME[..], &["--set", "model.checkpoint_cells=true"]].concat());
     Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED);

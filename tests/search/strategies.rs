@@ -192,9 +192,12 @@ fn run_of_one_strategy_cannot_go_on_with_another() {
     for (change, part) in [
         (
             "search.strategy=p-darts",
-            "--resume run: search.strategy = \"p-darts\" instead of \"darts\", which cannot change",
+            "--resume run: search.strategy: the run was begun with \"darts\", now \"p-darts\" was given, which cannot",
         ),
-        ("search.order=2", "--resume run: search.order = 2 instead of 1, which cannot change"),
+        (
+            "search.order=2",
+            "--resume run: search.order: the run was begun with 1, now 2 was given, which cannot change",
+        ),
     ] {
         let line = folder.refusal(&["--resume", "run", "--set", change], 2);
         assert!(line.contains(part), "{line}");

@@ -29,6 +29,15 @@ fn bare_machine_gets_compiler_mpi_and_python() {
 }
 
 #[test]
+fn packages_of_the_user_take_no_part() {
+    let machine = Machine::without(&[]).with("PYTHONPATH", "/nowhere").with("PYTHONHOME", "/nowhere");
+    machine.script("pip", r#"echo "[$PYTHONPATH$PYTHONHOME] $PYTHONNOUSERSITE" >>"$MACHINE/seen""#);
+    machine.set_up();
+    let seen = fs::read_to_string(machine.path("seen")).unwrap();
+    assert!(!seen.is_empty() && seen.lines().all(|line| line == "[] 1"), "{seen}");
+}
+
+#[test]
 fn tools_of_llvm_change_nothing() {
     let machine = Machine::without(&["mpicc", "mpi.h"]).with_libtorch();
     machine.script("llvm-config", "echo /usr/lib/llvm-14");

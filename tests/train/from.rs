@@ -10,7 +10,11 @@ fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
     let folder = folder();
     folder.run(&START);
     let line = folder.refusal(&[&RESUME[..], &["--set", "train.epochs=9"]].concat(), 2);
-    assert!(line.contains("train.epochs = 9 instead of 2") && line.contains("pdarts train --from run"), "{line}");
+    assert!(
+        line.contains("train.epochs: the run was begun with 2, now 9 was given")
+            && line.contains("pdarts train --from run"),
+        "{line}"
+    );
 
     // Without a step to speak of, the weights are those that it began with.
     let further = ["--config", "train.toml", "--from", "run", "--out", "further", "--set", "train.epochs=1"];

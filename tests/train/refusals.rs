@@ -59,7 +59,10 @@ fn a_search_is_not_a_training() {
     let folder = folder();
     fs::write(folder.path("search.toml"), "[search]\nepochs = 2\n").unwrap();
     let line = folder.refusal(&["--config", "search.toml", "--genotype", "PDARTS_C10", "--out", "run"], 2);
-    assert_eq!(line, "search.toml:1: unknown key `search`; it is of a search: pdarts search reads it");
+    assert_eq!(
+        line,
+        "search.toml:1: unknown key `search`; it is of a search: pdarts search reads it, pdarts config show shows it"
+    );
 }
 
 #[test]

@@ -90,8 +90,8 @@ fn settings_that_decide_the_result_cannot_change() {
     folder.run(&START);
     assert_eq!(
         folder.refusal(&[&RESUME[..], &["--set", "train.epochs=9"]].concat(), 2),
-        "--resume run: train.epochs = 9 instead of 2, which cannot change within a run: leave it as it was or start a \
-         new run; pdarts train --from run trains its weights on under a new schedule"
+        "--resume run: train.epochs: the run was begun with 2, now 9 was given, which cannot change within a run: leave it as \
+         it was or start a new run; pdarts train --from run trains its weights on under a new schedule"
     );
     folder.run(&[&RESUME[..], &["--set", "run.threads=2"]].concat());
 }

@@ -107,7 +107,7 @@ impl ExperimentFile {
             ("reference", self.reference.clone(), before.reference.clone()),
         ];
         if let Some((what, now, then)) = lists.into_iter().find(|(_, now, then)| now != then) {
-            return Ok(Some(format!("{what} {now} instead of {then}")));
+            return Ok(Some(format!("{what}: begun with {then}, now {now}")));
         }
         let has_begun = |name: &str, part: &str| {
             self.seeds.iter().any(|&seed| Self::pair_folder(root, name, seed).join(part).exists())
@@ -116,13 +116,14 @@ impl ExperimentFile {
             if has_begun(&now.name, "search")
                 && let Some(difference) = now.search.difference(&then.search)?.first()
             {
-                return Ok(Some(format!("{}: {difference}", now.name)));
+                return Ok(Some(format!("{}: {}", now.name, difference.since_begun())));
             }
         }
         if !self.strategies.iter().any(|strategy| has_begun(&strategy.name, "train")) {
             return Ok(None);
         }
-        Ok(self.train.difference(&before.train)?.first().map(|difference| format!("training: {difference}")))
+        let differences = self.train.difference(&before.train)?;
+        Ok(differences.first().map(|difference| format!("training: {}", difference.since_begun())))
     }
 
     /// Refuses a folder `root` among the images of a run.

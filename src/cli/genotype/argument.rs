@@ -11,7 +11,7 @@ use serde::de::IgnoredAny;
 
 use crate::cli::error::UsageError;
 use crate::genotype::{Genotype, library, text};
-use crate::run::{GenotypeFile, Provenance, TrainedCell};
+use crate::run::{ExperimentFile, GenotypeFile, Provenance, SeedsFile, TrainedCell};
 
 /// For every command on one genotype.
 #[derive(Debug, Args)]
@@ -68,6 +68,16 @@ fn read(source: &str) -> anyhow::Result<NamedGenotype> {
         }
     }
     let path = match Path::new(path) {
+        folder if SeedsFile::is_in(folder) && choice.is_none() => {
+            let TrainedCell { genotype, provenance, .. } = SeedsFile::read(folder)?.cell;
+            return Ok(NamedGenotype { name: folder.display().to_string(), genotype, provenance });
+        }
+        folder if ExperimentFile::is_in(folder) => {
+            return Err(anyhow!(
+                "{folder} is an experiment, of many cells: name one of its runs, as in {folder}/STRATEGY/seed0/search",
+                folder = folder.display()
+            ));
+        }
         folder if folder.is_dir() => folder.join("genotype.json"),
         file => file.to_owned(),
     };

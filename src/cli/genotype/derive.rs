@@ -1,8 +1,8 @@
 //! `pdarts genotype derive`: from the architecture parameters of any epoch to cells.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 
 use super::argument::read_text;
@@ -12,7 +12,7 @@ use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::SearchConfig;
 use crate::genotype::{CostLimits, NetworkShape, restrict, variants_within};
-use crate::run::{AlphasFile, GenotypeFile, PricedVariant};
+use crate::run::{AlphasFile, GenotypeFile, PricedVariant, RunDirectory};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,12 +73,23 @@ pub fn run(arguments: &DeriveArguments) -> anyhow::Result<()> {
 }
 
 fn derive(arguments: &DeriveArguments) -> anyhow::Result<GenotypeFile> {
+    if arguments.alphas.is_dir() {
+        return Err(anyhow!("{} is a folder: {}", arguments.alphas.display(), advice(&arguments.alphas)));
+    }
     let (name, text) = read_text(&arguments.alphas)?;
     let AlphasFile { live, alphas, .. } =
         serde_json::from_str(&text).with_context(|| format!("{name} is not a file of alphas"))?;
     let limits = arguments.limits();
     let variants = restrict(&live, &alphas).and_then(|variants| variants_within(variants, &live, &alphas, limits));
     Ok(GenotypeFile::new(&variants.context(name)?, arguments.max_skip_connects.into(), None).within(&limits))
+}
+
+/// What can be named instead of the folder `root`.
+fn advice(root: &Path) -> String {
+    match RunDirectory::last_alphas_in(root) {
+        Some(last) => format!("name one of its files of alphas; the last is {}", last.display()),
+        None => "name a file from the folder alphas of a search".to_owned(),
+    }
 }
 
 /// One line for each variant, the result with a star.

@@ -64,6 +64,9 @@ fn check(path: &Path, inputs: &[impl AsRef<Path>]) -> anyhow::Result<()> {
     // Through links, whose target the writer replaces; a link into nowhere makes its target.
     let target = fs::canonicalize(path).or_else(|_| resolve_link(path)).unwrap_or_else(|_| path.to_owned());
     let found = fs::metadata(&target);
+    if found.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidFilename) {
+        return Err(anyhow!("it is too long a name for the file system: choose a shorter one"));
+    }
     if found.as_ref().is_ok_and(fs::Metadata::is_dir) || path.to_string_lossy().ends_with('/') {
         return Err(anyhow!("it is a folder: name a file in it"));
     }
@@ -122,6 +125,13 @@ mod tests {
 
     fn refusal(path: &Path, inputs: &[&Path]) -> String {
         OutputFile::check("--out", path, inputs).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn name_that_is_too_long_is_refused_before_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let message = refusal(&folder.path().join("x".repeat(256)), &[]);
+        assert!(message.starts_with("--out ") && message.ends_with("choose a shorter one"), "{message}");
     }
 
     #[test]

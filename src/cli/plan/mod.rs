@@ -14,13 +14,12 @@ use self::trial::Trial;
 use super::bench::machine_peaks;
 use super::error::UsageError;
 use super::output;
-use crate::config::DatasetName;
 use crate::data::{Split, open};
 use crate::plan::{
     Calibration, Cluster, Course, DataSize, ETHERNET, Efficiency, Estimate, Hardware, INFINIBAND, Kernels, LINK_SHARE,
     MachinePeaks, PCI_EXPRESS, Pace, PlanError, estimate,
 };
-use crate::trainer::dataset_kind;
+use crate::trainer::{dataset_kind, share_sizes};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -151,7 +150,7 @@ pub fn run(arguments: &PlanArguments) -> anyhow::Result<()> {
     if arguments.gpu != Gpu::Cpu && arguments.gemm.is_some() {
         return Err(UsageError::new(anyhow::anyhow!("--gemm and --stream are of --gpu cpu")).into());
     }
-    let data = data_size(planned.dataset(), arguments)?;
+    let data = data_size(&planned, arguments)?;
     let mut course = planned.course(data, arguments.gpus, arguments.kernels()).map_err(plan_error)?;
     let hardware = arguments.hardware()?;
     let trial = arguments.trial(&planned, data, &hardware)?;
@@ -187,11 +186,19 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 /// As published, or counted where a folder is named.
-fn data_size(dataset: DatasetName, arguments: &PlanArguments) -> anyhow::Result<DataSize> {
+fn data_size(planned: &Planned, arguments: &PlanArguments) -> anyhow::Result<DataSize> {
+    let dataset = planned.dataset();
     let Some(dir) = &arguments.data else { return Ok(DataSize::published(dataset)) };
     let [train, test] = [Split::Train, Split::Test].map(|split| open(dataset_kind(dataset), dir, split));
     let (train, test) = (train.map_err(UsageError::new)?, test.map_err(UsageError::new)?);
-    Ok(DataSize { train: train.len(), test: test.len(), classes: train.class_names().len() })
+    let search_shares = match planned {
+        Planned::Search(config) if !config.search.strategy.trains_cells() => {
+            config.validate_with_dataset(train.len())?;
+            Some(share_sizes(&train, config)?)
+        }
+        _ => None,
+    };
+    Ok(DataSize { train: train.len(), test: test.len(), classes: train.class_names().len(), search_shares })
 }
 
 impl PlanArguments {

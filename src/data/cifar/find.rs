@@ -21,6 +21,13 @@ const MAX_FOLDERS: usize = 200;
 /// The files of one split, with the packing that they are of.
 pub(super) fn find<'a>(cifar: &'a Cifar, dir: &Path, split: Split) -> Result<(&'a Release, NamedBytes), DataError> {
     if dir.is_file() {
+        let is_one_of = |release: &Release| {
+            let names = release.train.names.iter().chain(release.test.names);
+            names.into_iter().any(|name| dir.ends_with(name))
+        };
+        if cifar.releases.iter().any(is_one_of) && !is_archive(dir) {
+            return Err(DataError::OneFile { path: dir.to_owned(), dataset: cifar.name });
+        }
         return archive::read(cifar, dir, split);
     }
     let folders = folders_below(dir);

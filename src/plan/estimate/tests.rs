@@ -5,7 +5,7 @@ use crate::config::{SearchConfig, TrainConfig};
 use crate::genotype::{Convolution, FeatureMap, Layers, library};
 use crate::plan::{Calibration, DataSize, Efficiency, Pace};
 
-const DATA: DataSize = DataSize { train: 1000, test: 100, classes: 10 };
+const DATA: DataSize = DataSize { train: 1000, test: 100, classes: 10, search_shares: None };
 
 /// 1e9 operations and 1e9 bytes a second, half of both reached, 1 ms to start a kernel.
 fn hardware(kernels: Kernels) -> Hardware {

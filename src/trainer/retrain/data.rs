@@ -11,10 +11,11 @@ use crate::config::{
 };
 use crate::data::{
     Augment, BadImages, DataIdentity, Loader, Policy, RankShare, Sampler, Source, Split, Stream, Subset, Transform,
-    require_same_classes, train_valid_split,
+    require_same_classes,
 };
 use crate::genotype::{Genotype, NetworkShape};
 use crate::model::NetworkDescription;
+use crate::shares::train_valid_split;
 use crate::trainer::bad_images::bad_images;
 use crate::trainer::batch_norm_values::{NormalisedBatch, check_normalised_values};
 use crate::trainer::open::{dataset_kind, open_part};

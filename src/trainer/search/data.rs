@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::config::{ClassShares, ConfigError, DatasetName, SearchConfig, Settings};
 use crate::data::{
     Augment, BadImages, DataError, DataIdentity, Loader, RankShare, Sampler, Source, Split, Stream, Subset, Transform,
-    search_split,
 };
+use crate::shares::search_split;
 use crate::trainer::bad_images::bad_images;
 use crate::trainer::batch_norm_values::{NormalisedBatch, check_normalised_values};
 use crate::trainer::open::{dataset_kind, open_part};
@@ -83,6 +83,14 @@ impl SearchData {
             bad_images: [weights.bad_images, alphas.bad_images],
         })
     }
+}
+
+/// Images that train weights and those that train alphas of the training images `source`.
+///
+/// # Errors
+/// As [`SearchData::load`], of a configuration that does not fit the classes.
+pub fn share_sizes(source: &Arc<dyn Source>, config: &SearchConfig) -> Result<[usize; 2], ConfigError> {
+    Ok(shares(source, config)?.map(|share| share.samples.len()))
 }
 
 /// Some images of a source.

@@ -18,7 +18,7 @@ use tch::Kind;
 
 pub use architecture_step::{ArchitectureStep, FirstOrder, Joint, SecondOrder, StepInputs, Stepped, architecture_step};
 pub use curvature::{MeasuredAlphas, largest_eigenvalue};
-pub use data::{SearchData, SearchDataError};
+pub use data::{SearchData, SearchDataError, share_sizes};
 pub use observer::SearchObserver;
 pub use progress::{SearchEpochRecord, SearchProgress, SearchRecords, SearchStepRecord, StageRecord};
 pub use state::{ReplicaHashes, SearchState};

@@ -108,6 +108,20 @@ fn another_cell_is_refused_with_the_first_tensor_that_differs() {
 }
 
 #[test]
+fn weights_of_complex_numbers_are_refused_by_name() {
+    let mut state = trained();
+    let name = "classifier.weight";
+    let complex = state.tensors[name].to_kind(Kind::ComplexFloat);
+    state.tensors.insert(name.to_owned(), complex);
+    let description = state.description(Some(&cell("PDARTS_C10"))).unwrap();
+    let message = state.build(&description, Device::Cpu, Kind::Float).unwrap_err().to_string();
+    assert!(
+        message.starts_with("classifier.weight is of complex numbers") && message.contains("TENSOR.real"),
+        "{message}"
+    );
+}
+
+#[test]
 fn first_differences_are_named_and_the_others_counted() {
     let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<String>>();
     let mismatch = Mismatch {
