@@ -204,6 +204,7 @@ impl DataError {
             | Self::Pickle { .. }
             | Self::Label { .. }
             | Self::Images { .. }
+            | Self::OneFile { .. }
             | Self::BatchTooLarge { .. }
             | Self::BatchTooSmall { .. }
             | Self::NoSamples => true,

@@ -13,11 +13,12 @@ use super::train_step::{Network, StepVariant, TrainSubject};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::numbers::threads;
 use crate::cli::output;
+use crate::cli::start::meet;
 use crate::cli::table::Table;
-use crate::config::{DeviceChoice, StrategyName};
+use crate::config::{CommunicatorChoice, DeviceChoice, StrategyName};
 use crate::search::ForwardMode;
 use crate::torch::{OperationTime, num_layout_copies, profile, profile_gpu, synchronise};
-use crate::world::{DeviceName, World};
+use crate::world::{DeviceName, Ranks, World};
 
 #[derive(Debug, Args)]
 pub struct ProfileArguments {
@@ -105,7 +106,7 @@ impl Steps {
 
 pub fn run(arguments: &ProfileArguments) -> anyhow::Result<()> {
     arguments.kernels.apply();
-    let world = World::single(arguments.device, arguments.threads)?;
+    let world = meet(&Ranks::alone(), arguments.device, arguments.threads, CommunicatorChoice::Auto)?;
     let mut steps = Steps::new(arguments, &world)?;
     steps.run()?;
     synchronise(world.device);

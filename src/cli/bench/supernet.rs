@@ -16,6 +16,7 @@ use crate::cli::kernels::KernelsArgument;
 use crate::cli::numbers::threads;
 use crate::cli::output;
 use crate::cli::ranks::agree;
+use crate::cli::start::meet;
 use crate::config::{CommunicatorChoice, DeviceChoice, Precision, SearchConfig, StrategyName};
 use crate::genotype::{NetworkKind, Operation, Switches};
 use crate::search::{ForwardMode, Sampling, SupernetShape};
@@ -105,9 +106,7 @@ struct Figures {
 pub fn run(arguments: &SupernetArguments) -> anyhow::Result<()> {
     arguments.kernels.apply();
     let ranks = Ranks::join()?;
-    let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
-    let world = World::new(ranks.clone(), device, arguments.threads, arguments.communicator);
-    let world = agree(&ranks, world.map_err(Into::into))?;
+    let world = meet(&ranks, arguments.device, arguments.threads, arguments.communicator)?;
     let figures = measure(arguments, &world)?;
     if !world.is_root() {
         return Ok(());

@@ -14,7 +14,7 @@ use super::supernet::{images_of_rank, median};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::numbers::threads;
 use crate::cli::output;
-use crate::cli::ranks::agree;
+use crate::cli::start::meet;
 use crate::config::{CommunicatorChoice, DeviceChoice, Precision, TrainConfig};
 use crate::genotype::{NetworkShape, count, library};
 use crate::model::NetworkDescription;
@@ -108,9 +108,7 @@ impl Network {
 pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
     arguments.kernels.apply();
     let ranks = Ranks::join()?;
-    let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
-    let world = World::new(ranks.clone(), device, arguments.threads, arguments.communicator);
-    let world = agree(&ranks, world.map_err(Into::into))?;
+    let world = meet(&ranks, arguments.device, arguments.threads, arguments.communicator)?;
     let figures = measure(arguments, &world)?;
     if !world.is_root() {
         return Ok(());

@@ -19,6 +19,7 @@ use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
 use crate::cli::run_weights::note_missing_head;
+use crate::cli::start::meet;
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
 use crate::data::{CentreView, Colours, DataIdentity, DatasetKind, Filter};
@@ -94,9 +95,7 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
         logging.quieten();
     }
     let subject = agree(&ranks, Subject::open(arguments))?;
-    let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
-    let world = World::new(ranks.clone(), device, arguments.threads, CommunicatorChoice::Auto);
-    let world = agree(&ranks, world.map_err(Into::into))?;
+    let world = meet(&ranks, arguments.device, arguments.threads, CommunicatorChoice::Auto)?;
     let (network, data) = agree(&world, subject.load(arguments, &world))?;
     let identity = if world.size > 1 { DataIdentity::of(&[&*data.source]) } else { DataIdentity::default() };
     compare_programs(&world, &identity)?;
