@@ -470,7 +470,13 @@ mod tests {
             message.contains("initial-weights") && message.ends_with("free some space and call again"),
             "{message}"
         );
-        RunDirectory::create_with(&root, "", |_| Ok::<_, RunError>(())).unwrap();
+        let run = RunDirectory::create_with(&root, "", |_| Ok::<_, RunError>(())).unwrap();
+        // What comes next is no file of a run that was begun either, until it is there.
+        let origin = root.join("origin.json");
+        let too_large = || write_atomic(&origin, |writer| writer.write_all(&vec![1; 1 << 20])).unwrap_err().to_string();
+        assert!(too_large().ends_with("free some space and call again"), "{}", too_large());
+        fs::write(run.summary_path(), "{}").unwrap();
+        assert!(too_large().ends_with("then go on with --resume"), "{}", too_large());
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::RunDirectory;
+
 /// A failure to create, open, read or write a run directory or one of its files.
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -102,7 +104,7 @@ impl RunError {
 /// What can be done, which depends on whether a run is written and what is left of it.
 fn advice(path: &Path, cause: &io::Error) -> &'static str {
     let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-    let is_of_run = path.ancestors().skip(1).any(|folder| folder.join("config.toml").is_file());
+    let is_of_run = path.ancestors().skip(1).any(RunDirectory::has_begun_in);
     if cause.kind() == io::ErrorKind::FileTooLarge {
         return match is_of_run {
             true => {
