@@ -131,7 +131,7 @@ exec "$pdarts" "\$@"
 RANK
     chmod +x "$work/rank.sh"
     PDARTS=$work/rank.sh "$project/launch/mpirun.sh" -n 2 \
-        "${small[@]}" --set search.epochs=1 --set search.alpha_start_epoch=0 --set parallel.communicator=nccl --out "$work/ranks"
+        "${small[@]}" --set search.epochs=1 --set search.alpha_start_epoch=0 --set parallel.communicator=nccl "$@"
 }
 export -f same_weights summary stopped_and_resumed two_ranks
 export pdarts project work
@@ -148,7 +148,10 @@ if wants ranks; then
     test_program ranks
     row "two, three and four ranks take the steps of one" 120 env PDARTS_TEST_DEVICE=cuda NCCL_SOCKET_IFNAME=lo "${program[@]}" \
         --exact equivalence::two_three_and_four_ranks_take_the_steps_of_one
-    row "two ranks over NCCL on this GPU" 120 bash -c "export PDARTS_RANKS_SHARE_GPUS=1; small=($(printf '%q ' "${small[@]}")); two_ranks"
+    as_two_ranks="export PDARTS_RANKS_SHARE_GPUS=1; small=($(printf '%q ' "${small[@]}")); two_ranks"
+    row "two ranks over NCCL on this GPU" 120 bash -c "$as_two_ranks --out '$work/ranks'"
+    row "the same without CUDA graphs" 120 bash -c "$as_two_ranks --set run.cuda_graphs=false --out '$work/eager-ranks'"
+    row "equal bit for bit" 5 bash -c "same_weights '$work/ranks' '$work/eager-ranks'"
 fi
 
 if wants speed; then

@@ -131,6 +131,8 @@ fn auxiliary_head_without_its_last_batch_norm_is_told_of_and_not_used() {
     let metadata = metadata(Path::new(exported));
     let network: NetworkDescription = serde_json::from_str(&metadata["network"]).unwrap();
     assert!(!network.auxiliary_head && !metadata.contains_key("normalisation"));
+    let tensors = StateDict::read(Path::new(exported)).unwrap().tensors;
+    assert!(tensors.keys().all(|name| !name.starts_with("auxiliary_head.")), "{:?}", tensors.keys());
 }
 
 #[test]

@@ -145,9 +145,14 @@ impl RunArguments {
 
     /// Puts `--data` in the place of `data.dir`.
     pub fn apply_data(&self, dir: &mut PathBuf) {
-        if let Some(stated) = &self.data {
-            dir.clone_from(stated);
+        if let Some(stated) = self.data_of_resumed().or_else(|| self.data.clone()) {
+            *dir = stated;
         }
+    }
+
+    /// Where the data of a run that goes on is said to lie: kept, so as a path that holds in every folder.
+    pub fn data_of_resumed(&self) -> Option<PathBuf> {
+        self.data.as_deref().filter(|_| self.resume.is_some()).map(from_anywhere)
     }
 
     /// Makes sure, before any work, that the timeline can be written.
@@ -263,7 +268,9 @@ pub fn check_origin<C: Settings>(
         RunOrigin { config: serde_json::to_value(config)?, data: data.digest.clone(), data_sizes: data.sizes.clone() };
     let root = run.root().display();
     let (Some(before), true) = (run.origin(), is_resumed) else {
-        return Ok(run.record_origin(&origin)?);
+        run.record_origin(&origin)?;
+        // Of a run of a version that noted none.
+        return if is_resumed { keep_data_dir(run, config) } else { Ok(()) };
     };
     let was: Option<C> = serde_json::from_value(before.config).ok();
     if let Some(difference) = was.map(|was| config.difference(&was)).transpose()?.unwrap_or_default().first() {
@@ -299,6 +306,22 @@ pub fn check_origin<C: Settings>(
     Ok(())
 }
 
+/// `path` from the root, as far as that is known.
+pub fn from_anywhere(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Keeps `dir` as the data folder of the complete run in `root`, which does not go on: for whoever reads it next. On rank 0.
+///
+/// # Errors
+/// When its configuration cannot be read or written.
+pub fn move_data_of<C: Settings>(root: &Path, dir: &Path) -> anyhow::Result<()> {
+    let run = RunDirectory::open(root)?;
+    let mut config = C::load(&run.config_path(), &[])?;
+    config.data_dir().into_iter().for_each(|own| *own = dir.to_owned());
+    keep_data_dir(&run, &config)
+}
+
 /// Keeps data.dir of `config` in the configuration of `run`, for whoever reads it next.
 fn keep_data_dir<C: Settings>(run: &RunDirectory, config: &C) -> anyhow::Result<()> {
     let path = run.config_path();
@@ -310,7 +333,7 @@ fn keep_data_dir<C: Settings>(run: &RunDirectory, config: &C) -> anyhow::Result<
     let before = std::mem::replace(stored_dir, dir.clone());
     let text = stored.to_toml()?;
     write_atomic(&path, |writer| writer.write_all(text.as_bytes()))?;
-    let now = std::path::absolute(&*dir).unwrap_or_else(|_| dir.clone());
+    let now = from_anywhere(dir);
     tracing::info!("data.dir in {} is {} from now on, instead of {}", path.display(), now.display(), before.display());
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use super::{BatchNormMode, SearchConfig, TrainConfig};
 
-const NOT_WANTED: &str = "run.cuda_graphs is false";
+/// Nobody need be told.
+pub const GRAPHS_NOT_WANTED: &str = "run.cuda_graphs is false";
 const CHECKPOINTS: &str = "cells are computed twice (model.checkpoint_cells)";
 const SYNCHRONISES: &str = "BatchNorm asks the other ranks (model.batch_norm)";
 
@@ -11,13 +12,12 @@ impl SearchConfig {
     pub fn obstacle_to_graphs(&self, num_ranks: usize) -> Option<&'static str> {
         let (search, model) = (&self.search, &self.model);
         if !self.run.cuda_graphs {
-            Some(NOT_WANTED)
+            Some(GRAPHS_NOT_WANTED)
         } else if model.checkpoint_cells {
             Some(CHECKPOINTS)
         } else if search.strategy.draws() {
             Some("operations are drawn anew in every pass (search.strategy)")
         } else if search.drop_path > 0.0 {
-            // But in the first epoch, in which none are.
             Some("paths are dropped (search.drop_path)")
         } else if model.batch_norm == BatchNormMode::Sync && num_ranks > 1 {
             Some(SYNCHRONISES)
@@ -31,7 +31,7 @@ impl TrainConfig {
     /// Why steps on one of `num_ranks` ranks are not recorded as CUDA graphs, with the key that says so.
     pub fn obstacle_to_graphs(&self, num_ranks: usize) -> Option<&'static str> {
         if !self.run.cuda_graphs {
-            Some(NOT_WANTED)
+            Some(GRAPHS_NOT_WANTED)
         } else if self.model.checkpoint_cells {
             Some(CHECKPOINTS)
         } else if self.model.batch_norm == BatchNormMode::Sync && num_ranks > 1 {

@@ -32,6 +32,7 @@ mod tests;
 mod validate;
 
 pub use error::{ConfigError, Origin, Violation};
+pub use graphs::GRAPHS_NOT_WANTED;
 pub use home::{NoHome, expand_home};
 pub use kind::ConfigKind;
 pub use schema::{

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::DataError;
 use super::image_folder::Tree;
+use super::{DataError, Images, Split};
 
 /// Refuses the folder `target`, which need not be there yet, where the images in `dir` would no longer be read as they are:
 /// within the folder of one of the parts, and where there are none at the top of `dir`, anywhere in it.
@@ -12,6 +12,10 @@ use super::image_folder::Tree;
 /// # Errors
 /// In which folder it lies.
 pub fn refuse_among_images(dir: &Path, target: &Path) -> Result<(), DataError> {
+    // Shards are read by their index, whatever lies beside them.
+    if [Split::Train, Split::Test].iter().all(|&split| !Images::are_folders(dir, split)) {
+        return Ok(());
+    }
     // Of what cannot be read, opening it says so.
     let Ok(tree) = Tree::find(dir) else { return Ok(()) };
     let parts: Vec<&PathBuf> = [&tree.train, &tree.validation].into_iter().flatten().collect();
@@ -24,7 +28,7 @@ pub fn refuse_among_images(dir: &Path, target: &Path) -> Result<(), DataError> {
         Some(folder) => {
             let folder = folder.display();
             let problem = format!(
-                "lies in {folder}, and would be read as a class of the images there: choose an --out elsewhere"
+                "lies in {folder}, where the images would no longer be read as they are: choose an --out elsewhere"
             );
             Err(DataError::images(target, problem))
         }

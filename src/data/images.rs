@@ -32,7 +32,8 @@ impl Images {
         }
     }
 
-    fn are_folders(dir: &Path, split: Split) -> bool {
+    /// Whether the images of `split` are read from folders, not from shards.
+    pub(super) fn are_folders(dir: &Path, split: Split) -> bool {
         !dir.is_dir() || has_folders(dir, split) || !Shards::are_in(dir, split)
     }
 

@@ -13,7 +13,10 @@ use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunEr
 use crate::files::{is_partial, remove_partial_files};
 
 pub(super) const CONFIG: &str = "config.toml";
-/// What a start writes before the run has an origin, with which it has begun.
+/// Lies in a folder from a start's first file until the run has an origin, with which it has begun: what of [`FIRST_FILES`] is
+/// there without it is not the program's to remove.
+pub(super) const STARTING: &str = ".starting";
+/// What a start writes before that.
 const FIRST_FILES: [&str; 3] = [CONFIG, "genotype.json", "initial-weights.safetensors"];
 /// Of every run.
 const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
@@ -37,7 +40,13 @@ impl RunDirectory {
         Self::make_vacant(root)?;
         create_folders(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
         let run = Self { root: root.to_owned(), _lock: lock(root)? };
+        // Once more, now that nobody else writes there.
+        if let Some(entry) = first_content(root).map_err(RunError::write(root))? {
+            return Err(RunError::NotEmpty { root: root.to_owned(), entry: entry.to_string_lossy().into_owned() });
+        }
         remove_partial_files(root).and_then(|()| remove_first_files(root)).map_err(RunError::write(root))?;
+        let mark = root.join(STARTING);
+        fs::write(&mark, "").map_err(RunError::write(&mark))?;
         write_atomic(&run.config_path(), |writer| writer.write_all(config.as_bytes()))?;
         Ok(run)
     }
@@ -111,8 +120,8 @@ impl RunDirectory {
     /// Opens the run in `root` to continue it, and clears away what a killed process left half written.
     ///
     /// # Errors
-    /// [`RunError::NoSuchRun`], [`RunError::NotADirectory`], [`RunError::NotARun`], [`RunError::InUse`]
-    /// or [`RunError::Write`].
+    /// [`RunError::NoSuchRun`], [`RunError::NotADirectory`], [`RunError::NotARun`], [`RunError::NotBegun`],
+    /// [`RunError::InUse`] or [`RunError::Write`].
     pub fn open(root: &Path) -> Result<Self, RunError> {
         if !root.exists() {
             return Err(RunError::NoSuchRun { root: root.to_owned() });
@@ -122,6 +131,9 @@ impl RunDirectory {
         }
         if !root.join(CONFIG).is_file() {
             return Err(RunError::NotARun { root: root.to_owned() });
+        }
+        if !Self::has_begun_in(root) {
+            return Err(RunError::NotBegun { root: root.to_owned() });
         }
         let run = Self { root: root.to_owned(), _lock: lock(root)? };
         create_folders(root).map_err(RunError::write(root))?;
@@ -351,13 +363,16 @@ fn check_names(root: &Path) -> io::Result<()> {
 
 /// The first entry of `root` that a start which ended before it began would not leave.
 fn first_content(root: &Path) -> io::Result<Option<OsString>> {
-    // Without a lock they may be anybody's.
-    let are_of_start = root.join(LOCK).is_file();
+    let are_of_start = root.join(STARTING).is_file();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         let empty_folder = entry.file_type()?.is_dir() && fs::read_dir(entry.path())?.next().is_none();
         let is_first = are_of_start && FIRST_FILES.iter().any(|name| entry.file_name() == *name);
-        if !empty_folder && !is_first && entry.file_name() != LOCK && !is_partial(&entry) {
+        if !empty_folder
+            && !is_first
+            && ![LOCK, STARTING].iter().any(|name| entry.file_name() == *name)
+            && !is_partial(&entry)
+        {
             return Ok(Some(entry.file_name()));
         }
     }
@@ -451,8 +466,10 @@ mod tests {
         assert_eq!(fs::read_to_string(run.config_path()).unwrap(), "seed = 2");
         assert!(!run.genotype_path().exists());
         drop(run);
-        // Whoever put them there without a run keeps them.
-        fs::remove_file(root.path().join(LOCK)).unwrap();
+        let unbegun = RunDirectory::open(root.path()).unwrap_err();
+        assert!(unbegun.is_usage() && unbegun.to_string().ends_with("call again as then, with --out"), "{unbegun}");
+        // Whoever put them there without a start keeps them.
+        fs::remove_file(root.path().join(STARTING)).unwrap();
         let error = RunDirectory::create(root.path(), "").unwrap_err();
         assert!(error.to_string().contains("it holds `config.toml`"), "{error}");
     }

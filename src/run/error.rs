@@ -32,6 +32,9 @@ pub enum RunError {
     #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
     NotARun { root: PathBuf },
 
+    #[error("the run in {} ended before it had begun, there is nothing to go on with: call again as then, with --out", root.display())]
+    NotBegun { root: PathBuf },
+
     #[error("{} is not the folder of an experiment: experiment.json cannot be read ({cause})", root.display())]
     NotAnExperiment { root: PathBuf, cause: io::Error },
 
@@ -79,6 +82,7 @@ impl RunError {
                 | Self::Create { .. }
                 | Self::NoSuchRun { .. }
                 | Self::NotARun { .. }
+                | Self::NotBegun { .. }
                 | Self::NotAnExperiment { .. }
                 | Self::NothingToResume { .. }
                 | Self::Config { .. }

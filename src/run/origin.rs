@@ -1,11 +1,11 @@
 //! What a run began with, and which files are a run's own.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::CONFIG;
+use super::directory::{CONFIG, STARTING};
 use super::{EXPERIMENT_FILE, FolderKind, RunDirectory, RunError, SEEDS_FILE, write_json_atomic};
 
 const ORIGIN: &str = "origin.json";
@@ -58,12 +58,17 @@ impl RunDirectory {
         root.join("initial-weights.safetensors")
     }
 
-    /// Notes what a new run begins with, to compare with when it goes on.
+    /// Notes what a new run begins with, to compare with when it goes on: with this it has begun.
     ///
     /// # Errors
     /// [`RunError::Write`].
     pub fn record_origin(&self, origin: &RunOrigin) -> Result<(), RunError> {
-        write_json_atomic(&self.root().join(ORIGIN), origin)
+        write_json_atomic(&self.root().join(ORIGIN), origin)?;
+        let mark = self.root().join(STARTING);
+        match fs::remove_file(&mark) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RunError::write(&mark)(error)),
+            _ => Ok(()),
+        }
     }
 
     /// What the run began with; `None` in runs of versions that did not note it.

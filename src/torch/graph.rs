@@ -63,6 +63,15 @@ struct Cuttable(*mut c_void);
 // SAFETY: who cuts holds the lock that it lies behind, and the thread that records waits meanwhile.
 unsafe impl Send for Cuttable {}
 
+/// Ends that a graph can be cut when it is dropped.
+struct UnderRecording<'a>(&'a Mutex<Option<Cuttable>>);
+
+impl Drop for UnderRecording<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
 impl Graph {
     /// Records what `work` queues on this thread's stream of GPU `device`, which is not the default one; nothing is computed.
     /// Tensors that `work` keeps are where each replay leaves its results, other tensors that it makes are gone.
@@ -98,8 +107,10 @@ impl Graph {
                 None => Err(TorchError::Shim("nothing is recorded that could be cut".to_owned())),
             }
         };
+        // Before `graph` is dropped, also where `work` panics.
+        let recording = UnderRecording(&under_recording);
         let result = work(Arc::new(cut));
-        under_recording.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(recording);
         result?;
         // SAFETY: a live graph under recording.
         take_message(unsafe { pdarts_finish_graph(graph.inner) })?;

@@ -77,14 +77,16 @@ pub(super) fn forward_backward<K: Copy + Eq + Hash>(
                 }
             }
             let span = activity::phase("backward");
-            match num_parts {
-                1 => backward(&result.loss, trained)?,
-                _ => backward(&result.loss.f_div_scalar(num_parts as f64)?, trained)?,
-            }
+            let outcome = match num_parts {
+                1 => backward(&result.loss, trained),
+                _ => backward(&result.loss.f_div_scalar(num_parts as f64)?, trained),
+            };
             drop(span);
+            // Why it could not be cut says more than that the pass ended there.
             if let Some(ranks) = ranks.filter(|_| records) {
                 ranks.end_recording()?;
             }
+            outcome?;
             Ok(sums.add(&result, labels)?)
         };
         let send = ranks.map(|ranks| |num_buckets| ranks.send_up_to(num_buckets));

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::TrainError;
+use crate::config::GRAPHS_NOT_WANTED;
 use crate::torch::{Cut, Graph, TorchError, gpu_kernels_serve};
 
 /// Whether CUDA has refused to record something in this process: what comes later would be refused as well.
@@ -106,7 +107,7 @@ impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
         let composed = (!gpu_kernels_serve()).then_some("the program's own GPU kernels do not serve");
         match obstacle.or(composed) {
             Some(obstacle) => {
-                if !TOLD.swap(true, Ordering::Relaxed) {
+                if obstacle != GRAPHS_NOT_WANTED && !TOLD.swap(true, Ordering::Relaxed) {
                     tracing::info!("steps are not replayed as CUDA graphs, which would be faster: {obstacle}");
                 }
                 Self::default()

@@ -30,7 +30,8 @@ const TRAINING: [&str; 3] = [AVERAGE, "optimizer.", "ranks."];
 /// A counter of PyTorch's BatchNorm that no computation of ours uses.
 const BATCH_COUNTER: &str = ".num_batches_tracked";
 
-const AUXILIARY_HEAD: &str = "auxiliary_head.";
+/// Before the names of an auxiliary head's tensors.
+pub const AUXILIARY_HEAD: &str = "auxiliary_head.";
 
 /// Channels of CIFAR's stem for each channel of the first cell's states.
 const STEM_MULTIPLIER: i64 = 3;

@@ -42,6 +42,7 @@ fn search_leaves_everything_it_promises() {
         assert!(printed.contains(&operation), "{printed}");
     }
     assert!(printed.contains("tensorboard --logdir run/events"), "{printed}");
+    assert!(printed.contains("In run: report.html"), "{printed}");
     Outcome::of(&run).assert_same(&UNINTERRUPTED);
 }
 

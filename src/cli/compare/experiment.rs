@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use tch::Device;
 
 use crate::cli::error::UsageError;
-use crate::cli::run_arguments::check_apart;
+use crate::cli::run_arguments::{check_apart, move_data_of};
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
@@ -138,6 +138,34 @@ impl ExperimentFile {
     pub(super) fn set_data(&mut self, data: &Path) {
         self.strategies.iter_mut().for_each(|strategy| strategy.search.data.dir = data.to_owned());
         self.train.data.dir = data.to_owned();
+    }
+
+    /// Whether nothing of it is left to run in `root`.
+    pub(super) fn is_complete_in(&self, root: &Path) -> bool {
+        self.runs_in(root).all(|(search, train)| [search, train].iter().all(|run| RunDirectory::is_complete_in(run)))
+    }
+
+    /// Keeps the data folder that it has now, in `root` and in the runs there that are complete: the others have done so.
+    pub(super) fn keep_data(&self, root: &Path) -> anyhow::Result<()> {
+        self.write(root)?;
+        let data = &self.train.data.dir;
+        for (search, train) in self.runs_in(root) {
+            if RunDirectory::is_complete_in(&search) {
+                move_data_of::<SearchConfig>(&search, data)?;
+            }
+            if RunDirectory::is_complete_in(&train) {
+                move_data_of::<TrainConfig>(&train, data)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folders of all searches and of their trainings.
+    fn runs_in(&self, root: &Path) -> impl Iterator<Item = (PathBuf, PathBuf)> {
+        let folders = self.strategies.iter().flat_map(move |strategy| {
+            self.seeds.iter().map(move |&seed| Self::pair_folder(root, &strategy.name, seed))
+        });
+        folders.map(|folder| (folder.join("search"), folder.join("train")))
     }
 
     /// What its complete runs come to.

@@ -23,7 +23,7 @@ use super::logging::Logging;
 use super::output;
 use super::ranks::{agree, known_to_all};
 use super::report::write_beside;
-use super::run_arguments::{Diverged, RunPlace, Standing};
+use super::run_arguments::{Diverged, RunPlace, Standing, from_anywhere};
 use super::{search, train};
 use crate::report::Comparison;
 use crate::run::{ExperimentFile, TrainedCell, write_atomic, write_json_atomic};
@@ -85,7 +85,7 @@ impl CompareArguments {
     /// `experiment` on the data of this call; on rank 0 it is made sure that it can run.
     fn prepared(&self, mut experiment: ExperimentFile, ranks: &Ranks) -> anyhow::Result<ExperimentFile> {
         if let Some(data) = &self.data {
-            experiment.set_data(data);
+            experiment.set_data(&from_anywhere(data));
         }
         if ranks.is_root() && !self.results {
             experiment.check_can_begin(ranks.size)?;
@@ -111,17 +111,18 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
         Some(experiment) => experiment,
         None => {
             let stored = ExperimentFile::read(&root).map_err(anyhow::Error::from);
-            let experiment = agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?;
-            // Kept for the next call, as what --config states is.
-            let keeps = writes && arguments.data.is_some();
-            agree(&ranks, if keeps { experiment.write(&root).map_err(Into::into) } else { Ok(()) })?;
-            experiment
+            agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
         }
     };
+    // What is complete does not look at the data.
+    let goes_on = !experiment.is_complete_in(&root);
     let End { signal, diverged } = match arguments.results {
         true => End::default(),
         false => Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?,
     };
+    // Kept for the next call, once it is known to be that of the runs.
+    let keeps = writes && arguments.resume.is_some() && arguments.data.is_some() && goes_on;
+    agree(&ranks, if keeps { experiment.keep_data(&root) } else { Ok(()) })?;
     if ranks.is_root() {
         let comparison = experiment.results(&root)?;
         record(&root, &comparison)?;

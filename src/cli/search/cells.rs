@@ -141,7 +141,11 @@ fn conclude(
     signal: Option<Signal>,
 ) -> anyhow::Result<Outcome> {
     let (summary, text) = match signal {
-        Some(_) => (recorder.stopped(records)?, String::new()),
+        Some(_) => {
+            let summary = recorder.stopped(records)?;
+            write_beside(&root);
+            (summary, String::new())
+        }
         None => {
             if config.evaluation.candidates > 1 && records.iter().all(|record| record.valid_top1().is_none()) {
                 tracing::warn!(
@@ -150,11 +154,12 @@ fn conclude(
                 );
             }
             let (genotypes, summary) = recorder.finish(records, &config.digest()?)?;
+            // What is told names the files that are there.
+            write_beside(&root);
             let text = report(&root, &genotypes, records);
             (summary, text)
         }
     };
-    write_beside(&root);
     Ok(Outcome { root, summary: Some(summary), text, signal })
 }
 

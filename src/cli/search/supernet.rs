@@ -144,14 +144,17 @@ impl Start {
         let (summary, text, signal) = match self.search(stop, &mut recorder)? {
             SearchEnd::Complete(result) => {
                 let (genotypes, summary) = recorder.finish(&result, &data.config_digest)?;
+                // What is told names the files that are there.
+                write_beside(root);
                 let text = report(run, &genotypes, &summary);
                 (summary, text, None)
             }
             SearchEnd::Stopped { signal, progress, bad_images } => {
-                (recorder.stopped(&progress, bad_images)?, String::new(), Some(signal))
+                let summary = recorder.stopped(&progress, bad_images)?;
+                write_beside(root);
+                (summary, String::new(), Some(signal))
             }
         };
-        write_beside(root);
         Ok(Outcome { root: root.clone(), summary: Some(summary), text, signal })
     }
 }

@@ -13,8 +13,8 @@ use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, Standing, check_apart};
-use crate::config::validate_seeds;
+use crate::cli::run_arguments::{RunPlace, Standing, check_apart, move_data_of};
+use crate::config::{TrainConfig, validate_seeds};
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
 use crate::run::{RunDirectory, RunError, SEEDS_FILE, SeedsFile, write_json_atomic};
@@ -34,6 +34,9 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
             (ranks.gather(&root, Label::new("name of the run directory"))?.swap_remove(0), plan)
         }
     };
+    let folder_of = |seed: &u64| root.join(format!("seed{seed}"));
+    let complete: Vec<PathBuf> =
+        plan.seeds.iter().map(folder_of).filter(|folder| RunDirectory::is_complete_in(folder)).collect();
     let mut summaries = Vec::new();
     let mut stopped_by = None;
     for &seed in &plan.seeds {
@@ -43,6 +46,11 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
         if stopped_by.is_some() {
             break;
         }
+    }
+    // One went on with the data, which is that of all.
+    if let Some(dir) = arguments.run.data_of_resumed().filter(|_| complete.len() < plan.seeds.len()) {
+        let keep = || complete.iter().try_for_each(|folder| move_data_of::<TrainConfig>(folder, &dir));
+        agree(ranks, if ranks.is_root() { keep() } else { Ok(()) })?;
     }
     if ranks.is_root() {
         let summary = SeedsSummary::new(summaries, plan.seeds.len());

@@ -9,7 +9,7 @@ use tch::{Device, Kind};
 use super::CheckpointArguments;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::run_weights::note_missing_head;
-use crate::weights::{COLOURS_KEY, NETWORK_KEY, to_safetensors};
+use crate::weights::{AUXILIARY_HEAD, COLOURS_KEY, NETWORK_KEY, to_safetensors};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +31,7 @@ pub struct ExportArguments {
 
 pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
     let file = OutputFile::check("--out", &arguments.out, &arguments.weights.inputs())?;
-    let state = arguments.weights.read()?;
+    let mut state = arguments.weights.read()?;
     // What Python's own writer says, and some readers want.
     let mut metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let knows_cell = state.metadata.contains_key(NETWORK_KEY) || arguments.weights.genotype.is_some();
@@ -39,9 +39,11 @@ pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
         let mut description = arguments.weights.describe(&state)?;
         let network = state.build(&description, Device::Cpu, Kind::Float);
         let network = network.map_err(|problem| arguments.weights.error(problem))?;
-        let follows = "the others are written as they are, and the file says of no head";
-        note_missing_head(&arguments.weights.file(), &state, &network, follows);
-        description.auxiliary_head &= state.missing_of_head(&network).is_empty();
+        note_missing_head(&arguments.weights.file(), &state, &network, "the rest of it is left out");
+        if !state.missing_of_head(&network).is_empty() {
+            state.tensors.retain(|name, _| !name.starts_with(AUXILIARY_HEAD));
+            description.auxiliary_head = false;
+        }
         metadata.insert(NETWORK_KEY.to_owned(), serde_json::to_string(&description)?);
     }
     if let Some(colours) = state.colours().map_err(|problem| arguments.weights.error(problem))? {

@@ -221,8 +221,8 @@ impl Shared {
         let parameters = |bucket: usize| self.buckets[bucket].parameters.clone();
         let mut buckets = *complete..end;
         *complete = end;
-        let cuts = buckets.try_for_each(|bucket| gradients.accumulate(parameters(bucket)));
-        match cuts.map_err(TrainError::from).and_then(|()| cut(end)) {
+        let added = buckets.try_for_each(|bucket| gradients.accumulate(parameters(bucket)));
+        match added.map_err(TrainError::from).and_then(|()| cut(end)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 *failure = Some(error);
