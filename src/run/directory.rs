@@ -132,10 +132,10 @@ impl RunDirectory {
         if !root.join(CONFIG).is_file() {
             return Err(RunError::NotARun { root: root.to_owned() });
         }
+        let run = Self { root: root.to_owned(), _lock: lock(root)? };
         if !Self::has_begun_in(root) {
             return Err(RunError::NotBegun { root: root.to_owned() });
         }
-        let run = Self { root: root.to_owned(), _lock: lock(root)? };
         create_folders(root).map_err(RunError::write(root))?;
         let folders = FOLDERS.into_iter().chain([ALPHAS]).map(|folder| root.join(folder));
         for directory in folders.chain([run.root.clone()]).filter(|directory| directory.exists()) {
@@ -550,6 +550,7 @@ mod tests {
         let message = RunDirectory::open(root.path()).unwrap_err().to_string();
         assert!(message.contains(&format!("in use by process {}", std::process::id())), "{message}");
         assert_eq!(message.lines().count(), 1);
+        fs::write(first.summary_path(), "{}").unwrap();
         drop(first);
         RunDirectory::open(root.path()).unwrap();
     }

@@ -232,7 +232,7 @@ fn settings_that_do_not_fit_the_images_are_refused_by_their_key() {
     for more in [&[][..], &["--dry-run"], &["--seeds", "0,1"]] {
         let among = ["--out", "tree/train/run"];
         let line = folder.refusal(&[&START[..4], &among, more].concat(), 2);
-        let expected = "tree/train/run lies in tree/train, and would be read as a class of the images there";
+        let expected = "tree/train/run lies in tree/train, where the images would no longer be read as they are";
         assert!(line.starts_with(expected), "{line}");
         assert!(!folder.path("tree/train/run").exists());
     }
