@@ -18,7 +18,8 @@ use crate::world::{Label, Ranks};
 const TELLING: Duration = Duration::from_secs(5);
 
 /// What is compared of the images.
-const OF_DATA: [&str; 2] = ["data set", "set of image sizes"];
+const DATA_SET: &str = "data set";
+const IMAGE_SIZES: &str = "set of image sizes";
 
 /// A failure that another rank reports.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +140,11 @@ pub fn compare_programs(ranks: &Ranks, data: &DataIdentity) -> anyhow::Result<()
         if let Some((field, ours)) = all[0].iter().find(|(field, ours)| other.get(*field) != Some(ours)) {
             let theirs = other.get(field).map_or("unknown", String::as_str);
             let [ours, theirs] = [ours, theirs].map(shortened);
-            let advice = if OF_DATA.contains(&field.as_str()) { "copy the same to" } else { "install the same on" };
+            let advice = if [DATA_SET, IMAGE_SIZES].contains(&field.as_str()) {
+                "copy the same to"
+            } else {
+                "install the same on"
+            };
             let message =
                 anyhow!("rank {rank} has another {field} than rank 0 ({theirs}, not {ours}): {advice} all nodes");
             return agree(ranks, Err(UsageError::new(message).into()));
@@ -155,8 +160,8 @@ fn identity(data: &DataIdentity) -> anyhow::Result<BTreeMap<String, String>> {
         ("version of pdarts", format!("{} ({COMMIT})", env!("CARGO_PKG_VERSION"))),
         ("libtorch", libtorch_version().to_owned()),
         ("program file", format!("{:x}", Sha256::digest(program))),
-        (OF_DATA[0], data.digest.clone()),
-        (OF_DATA[1], data.sizes.clone().unwrap_or_default()),
+        (DATA_SET, data.digest.clone()),
+        (IMAGE_SIZES, data.sizes.clone().unwrap_or_default()),
     ];
     Ok(fields.map(|(field, value)| (field.to_owned(), value)).into())
 }

@@ -1,45 +1,50 @@
 //! Which configurations queue the same work at every step, so that a GPU can record it once and repeat it.
 
-use super::{BatchNormMode, SearchConfig, TrainConfig};
+use super::{BatchNormMode, RunSection, SearchConfig, TrainConfig};
 
-/// Nobody need be told.
+/// The user's own wish, of which nobody need be told.
 pub const GRAPHS_NOT_WANTED: &str = "run.cuda_graphs is false";
-const CHECKPOINTS: &str = "cells are computed twice (model.checkpoint_cells)";
 const SYNCHRONISES: &str = "BatchNorm asks the other ranks (model.batch_norm)";
 
 impl SearchConfig {
     /// Why steps on one of `num_ranks` ranks are not recorded as CUDA graphs, with the key that says so.
     pub fn obstacle_to_graphs(&self, num_ranks: usize) -> Option<&'static str> {
-        let (search, model) = (&self.search, &self.model);
-        if !self.run.cuda_graphs {
-            Some(GRAPHS_NOT_WANTED)
-        } else if model.checkpoint_cells {
-            Some(CHECKPOINTS)
-        } else if search.strategy.draws() {
-            Some("operations are drawn anew in every pass (search.strategy)")
-        } else if search.drop_path > 0.0 {
-            Some("paths are dropped (search.drop_path)")
-        } else if model.batch_norm == BatchNormMode::Sync && num_ranks > 1 {
-            Some(SYNCHRONISES)
-        } else {
-            None
-        }
+        let draws = self.search.strategy.draws().then_some("operations are drawn anew in every pass (search.strategy)");
+        let of_search = draws.or((self.search.drop_path > 0.0).then_some("paths are dropped (search.drop_path)"));
+        first_obstacle(
+            &self.run,
+            self.model.checkpoint_cells,
+            of_search,
+            synchronises(self.model.batch_norm, num_ranks),
+        )
     }
 }
 
 impl TrainConfig {
     /// Why steps on one of `num_ranks` ranks are not recorded as CUDA graphs, with the key that says so.
     pub fn obstacle_to_graphs(&self, num_ranks: usize) -> Option<&'static str> {
-        if !self.run.cuda_graphs {
-            Some(GRAPHS_NOT_WANTED)
-        } else if self.model.checkpoint_cells {
-            Some(CHECKPOINTS)
-        } else if self.model.batch_norm == BatchNormMode::Sync && num_ranks > 1 {
-            Some(SYNCHRONISES)
-        } else {
-            None
-        }
+        first_obstacle(&self.run, self.model.checkpoint_cells, None, synchronises(self.model.batch_norm, num_ranks))
     }
+}
+
+/// What both kinds of run have in common, with what is `of_kind` alone in its place.
+fn first_obstacle(
+    run: &RunSection,
+    checkpoint_cells: bool,
+    of_kind: Option<&'static str>,
+    synchronises: bool,
+) -> Option<&'static str> {
+    if !run.cuda_graphs {
+        Some(GRAPHS_NOT_WANTED)
+    } else if checkpoint_cells {
+        Some("cells are computed twice (model.checkpoint_cells)")
+    } else {
+        of_kind.or(synchronises.then_some(SYNCHRONISES))
+    }
+}
+
+fn synchronises(mode: BatchNormMode, num_ranks: usize) -> bool {
+    mode == BatchNormMode::Sync && num_ranks > 1
 }
 
 #[cfg(test)]

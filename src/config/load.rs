@@ -114,9 +114,9 @@ impl<C: Settings> Loader<C> {
             message: error.message().replace('\n', ", "),
         })?;
         let root = Spanned::new(table.span(), DeValue::Table(table.into_inner()));
-        let is_of_other_kind = ConfigKind::of_text(text).is_some_and(|kind| kind.command() != C::COMMAND);
+        let is_of_other_kind = || ConfigKind::of_text(text).is_some_and(|kind| kind.command() != C::COMMAND);
         self.merge("", &root, &source).map_err(|error| match error {
-            ConfigError::UnknownKey { origin, key, other_kinds: Some(kinds), .. } if is_of_other_kind => {
+            ConfigError::UnknownKey { origin, key, other_kinds: Some(kinds), .. } if is_of_other_kind() => {
                 ConfigError::OtherKind { origin, key, kinds }
             }
             error => error,
@@ -124,14 +124,16 @@ impl<C: Settings> Loader<C> {
     }
 
     fn apply_overrides(&mut self, assignments: &[String]) -> Result<(), ConfigError> {
+        let mut was_valid = self.config.validate().is_ok();
         for assignment in assignments {
-            let was_valid = self.config.validate().is_ok();
             self.apply_override(assignment)?;
-            match self.config.validate() {
-                Ok(()) => self.violator = None,
-                Err(_) if was_valid => self.violator = Some(Origin::Override(assignment.clone())),
-                Err(_) => {}
+            let is_valid = self.config.validate().is_ok();
+            if is_valid {
+                self.violator = None;
+            } else if was_valid {
+                self.violator = Some(Origin::Override(assignment.clone()));
             }
+            was_valid = is_valid;
         }
         Ok(())
     }

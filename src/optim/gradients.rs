@@ -1,8 +1,8 @@
 //! The gradients of flat parameters: where backward leaves them, and the buffer that sums them up.
 //!
 //! Before a backward pass no parameter has a gradient, so autograd leaves each where it was computed, and [`accumulate`] adds
-//! many at once to the buffer. On a GPU these are all of a pass, or of ranks all of a bucket. On a CPU, where a call for each costs little and memory that is
-//! held for long leaves holes, a hook adds what waits during the pass as well.
+//! many at once to the buffer. On a GPU these are all of a pass, or of ranks all of a bucket. On a CPU, where a call for each
+//! costs little and memory that is held for long leaves holes, a hook adds what waits during the pass as well.
 //!
 //! [`accumulate`]: FlatGradients::accumulate
 

@@ -246,16 +246,10 @@ impl Model<'_> {
         let forward = at_pace(self.seconds(network, |layer| layer.forward));
         let back = at_pace(self.seconds(network, backward));
         let again = if self.course.checkpoint_cells { forward } else { (0.0, 0.0) };
-        let optimizer = if gradients > 0.0 {
-            let bytes = OPTIMIZER_PASSES * gradients;
-            (
-                bytes / self.memory_rate(Class::Elementwise),
-                OPTIMIZER_LAUNCHES * self.hardware.launch_seconds_of(self.course),
-            )
-        } else {
-            (0.0, OPTIMIZER_LAUNCHES * self.hardware.launch_seconds_of(self.course))
-        };
-        let optimizer = at_pace(optimizer);
+        let optimizer = at_pace((
+            OPTIMIZER_PASSES * gradients / self.memory_rate(Class::Elementwise),
+            OPTIMIZER_LAUNCHES * self.hardware.launch_seconds_of(self.course),
+        ));
         let sum =
             |which: fn((f64, f64)) -> f64| parts * (which(forward) + which(back) + which(again)) + which(optimizer);
         let (device_seconds, launch_seconds) = (sum(|seconds| seconds.0), sum(|seconds| seconds.1));

@@ -48,7 +48,7 @@ pub use pool::{avg_pool_3x3, max_pool_3x3};
 pub use profile::{OperationTime, profile, profile_gpu};
 pub use separable::{SeparableCall, SeparableWeights, separable_conv, separable_convs};
 pub use side_stream::{SideStream, StreamEvent, synchronise};
-pub use sync_batch_norm::{SumOverRanks, synchronise_batch_norm, synchronises_batch_norm};
+pub use sync_batch_norm::{SumOverRanks, synchronise_batch_norm};
 pub use windows::{ImageWindow, normalised_windows};
 
 /// A failure inside libtorch, with libtorch's own message.

@@ -44,11 +44,6 @@ pub fn synchronise_batch_norm(sum_over_ranks: Option<SumOverRanks>) {
     unsafe { pdarts_synchronise_batch_norm(reduce) };
 }
 
-/// Whether BatchNorm takes the statistics of all ranks' images.
-pub fn synchronises_batch_norm() -> bool {
-    sum_over_ranks().is_some()
-}
-
 fn sum_over_ranks() -> Option<SumOverRanks> {
     SUM_OVER_RANKS.read().unwrap_or_else(PoisonError::into_inner).clone()
 }

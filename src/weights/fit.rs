@@ -31,7 +31,7 @@ const TRAINING: [&str; 3] = [AVERAGE, "optimizer.", "ranks."];
 const BATCH_COUNTER: &str = ".num_batches_tracked";
 
 /// Before the names of an auxiliary head's tensors.
-pub const AUXILIARY_HEAD: &str = "auxiliary_head.";
+const AUXILIARY_HEAD: &str = "auxiliary_head.";
 
 /// Channels of CIFAR's stem for each channel of the first cell's states.
 const STEM_MULTIPLIER: i64 = 3;
@@ -172,6 +172,11 @@ impl StateDict {
     pub fn missing_of_head(&self, network: &EvaluationNetwork) -> Vec<String> {
         let names = targets(network).into_iter().map(|target| &target.name).filter(|name| is_of_head(name));
         names.filter(|name| !self.tensors.contains_key(*name)).cloned().collect()
+    }
+
+    /// Leaves out what there is of an auxiliary head.
+    pub fn drop_head(&mut self) {
+        self.tensors.retain(|name, _| !is_of_head(name));
     }
 
     /// Copies the values into `network`, whatever their floating-point types. An auxiliary head of which some tensor is not

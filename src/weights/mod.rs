@@ -27,7 +27,7 @@ mod torch_zip;
 mod tests;
 
 pub use error::{WeightsError, WeightsProblem};
-pub use fit::{AUXILIARY_HEAD, COLOURS_KEY, Mismatch, NETWORK_KEY};
+pub use fit::{COLOURS_KEY, Mismatch, NETWORK_KEY};
 pub use host_tensor::{HostTensor, safetensors_bytes};
 pub use safetensors_file::to_safetensors;
 pub use state_dict::{Format, StateDict};

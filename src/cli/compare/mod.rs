@@ -114,14 +114,13 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
             agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
         }
     };
-    // What is complete does not look at the data.
-    let goes_on = !experiment.is_complete_in(&root);
+    // Of what is complete nobody looks at the data.
+    let keeps = writes && arguments.resume.is_some() && arguments.data.is_some() && !experiment.is_complete_in(&root);
     let End { signal, diverged } = match arguments.results {
         true => End::default(),
         false => Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?,
     };
     // Kept for the next call, once it is known to be that of the runs.
-    let keeps = writes && arguments.resume.is_some() && arguments.data.is_some() && goes_on;
     agree(&ranks, if keeps { experiment.keep_data(&root) } else { Ok(()) })?;
     if ranks.is_root() {
         let comparison = experiment.results(&root)?;

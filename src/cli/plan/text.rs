@@ -165,11 +165,8 @@ fn assumptions(assumed: &Assumptions) -> String {
 /// What was measured and what was not, and what is left out.
 pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>) -> Vec<String> {
     let mut notes: Vec<&str> = Vec::new();
-    let launched = course.obstacle_to_graphs.map(|obstacle| {
-        format!(
-            "the program's own kernels, launched one by one: {obstacle} (the time of a kernel is not calibrated there)"
-        )
-    });
+    let launched =
+        course.obstacle_to_graphs.map(|obstacle| format!("the program's own kernels, launched one by one: {obstacle}"));
     let (of_trial, kernels) = (trial.map(trial_note), hardware.kernels);
     match (kernels, hardware.calibration) {
         (Kernels::Cpu, _) if trial.is_some() => notes.push("links between ranks are not calibrated"),

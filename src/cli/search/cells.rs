@@ -140,12 +140,8 @@ fn conclude(
     records: &[CellRecord],
     signal: Option<Signal>,
 ) -> anyhow::Result<Outcome> {
-    let (summary, text) = match signal {
-        Some(_) => {
-            let summary = recorder.stopped(records)?;
-            write_beside(&root);
-            (summary, String::new())
-        }
+    let (summary, found) = match signal {
+        Some(_) => (recorder.stopped(records)?, None),
         None => {
             if config.evaluation.candidates > 1 && records.iter().all(|record| record.valid_top1().is_none()) {
                 tracing::warn!(
@@ -154,12 +150,12 @@ fn conclude(
                 );
             }
             let (genotypes, summary) = recorder.finish(records, &config.digest()?)?;
-            // What is told names the files that are there.
-            write_beside(&root);
-            let text = report(&root, &genotypes, records);
-            (summary, text)
+            (summary, Some(genotypes))
         }
     };
+    write_beside(&root);
+    // It names the files that are there by now.
+    let text = found.map_or(String::new(), |genotypes| report(&root, &genotypes, records));
     Ok(Outcome { root, summary: Some(summary), text, signal })
 }
 

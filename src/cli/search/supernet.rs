@@ -141,20 +141,18 @@ impl Start {
         }
         let header = resume.as_ref().map(|point| &point.checkpoint.header);
         let mut recorder = SearchRecorder::open(run, config, world, header, logging.bars())?;
-        let (summary, text, signal) = match self.search(stop, &mut recorder)? {
+        let (summary, found, signal) = match self.search(stop, &mut recorder)? {
             SearchEnd::Complete(result) => {
                 let (genotypes, summary) = recorder.finish(&result, &data.config_digest)?;
-                // What is told names the files that are there.
-                write_beside(root);
-                let text = report(run, &genotypes, &summary);
-                (summary, text, None)
+                (summary, Some(genotypes), None)
             }
             SearchEnd::Stopped { signal, progress, bad_images } => {
-                let summary = recorder.stopped(&progress, bad_images)?;
-                write_beside(root);
-                (summary, String::new(), Some(signal))
+                (recorder.stopped(&progress, bad_images)?, None, Some(signal))
             }
         };
+        write_beside(root);
+        // It names the files that are there by now.
+        let text = found.map_or(String::new(), |genotypes| report(run, &genotypes, &summary));
         Ok(Outcome { root: root.clone(), summary: Some(summary), text, signal })
     }
 }

@@ -48,10 +48,10 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
         }
     }
     // One went on with the data, which is that of all.
-    if let Some(dir) = arguments.run.data_of_resumed().filter(|_| complete.len() < plan.seeds.len()) {
-        let keep = || complete.iter().try_for_each(|folder| move_data_of::<TrainConfig>(folder, &dir));
-        agree(ranks, if ranks.is_root() { keep() } else { Ok(()) })?;
-    }
+    let moved = arguments.run.data_of_resumed().filter(|_| ranks.is_root() && complete.len() < plan.seeds.len());
+    let keep = |dir: &PathBuf| complete.iter().try_for_each(|folder| move_data_of::<TrainConfig>(folder, dir));
+    // What ranks see of the folder, and their own --data, may differ: all ask.
+    agree(ranks, moved.as_ref().map_or(Ok(()), keep))?;
     if ranks.is_root() {
         let summary = SeedsSummary::new(summaries, plan.seeds.len());
         write_json_atomic(&root.join("summary.json"), &summary)?;

@@ -9,7 +9,7 @@ use tch::{Device, Kind};
 use super::CheckpointArguments;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::run_weights::note_missing_head;
-use crate::weights::{AUXILIARY_HEAD, COLOURS_KEY, NETWORK_KEY, to_safetensors};
+use crate::weights::{COLOURS_KEY, NETWORK_KEY, to_safetensors};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -41,7 +41,7 @@ pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
         let network = network.map_err(|problem| arguments.weights.error(problem))?;
         note_missing_head(&arguments.weights.file(), &state, &network, "the rest of it is left out");
         if !state.missing_of_head(&network).is_empty() {
-            state.tensors.retain(|name, _| !name.starts_with(AUXILIARY_HEAD));
+            state.drop_head();
             description.auxiliary_head = false;
         }
         metadata.insert(NETWORK_KEY.to_owned(), serde_json::to_string(&description)?);

@@ -152,7 +152,8 @@ impl SearchState {
         self.network.checkpoint_cells(checkpoint);
     }
 
-    /// From now on work on a GPU is recorded and replayed, but for an `obstacle` (see [`obstacle_to_graphs`](crate::config::SearchConfig::obstacle_to_graphs)).
+    /// From now on work on a GPU is recorded and replayed, but for an `obstacle`; see
+    /// [`obstacle_to_graphs`](crate::config::SearchConfig::obstacle_to_graphs).
     pub fn replay(&mut self, obstacle: Option<&'static str>) {
         self.replays = Replays::on(self.weights.values().device(), obstacle);
     }
