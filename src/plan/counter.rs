@@ -78,12 +78,10 @@ const BATCH_NORM_LAUNCHES: [u64; 2] = [4, 2];
 /// Kernels of the program's operations on a GPU, forward and, to the input, backward: statistics, what follows from them, the
 /// result; sums, what follows from them, the gradients.
 const SUM_LAUNCHES: [u64; 2] = [3, 3];
-/// Of the separable convolutions of a group: the product; backward it, the gather into the input and the sums of shares. With
-/// BatchNorm its statistics and what follows from them, backward the pass through it.
+/// Of the separable convolutions of a group: the product; backward it, what is gathered for the input and the weights, and the sums
+/// of shares. With BatchNorm its statistics and what follows from them, backward the pass through it.
 const SEPARABLE_LAUNCHES: [u64; 2] = [1, 3];
 const SEPARABLE_NORM_LAUNCHES: [u64; 2] = [2, 1];
-/// Backward to both weights.
-const SEPARABLE_WEIGHT_LAUNCHES: u64 = 2;
 /// Gradients that one kernel of libtorch's for CUDA 13 adds to those of parameters.
 const ADDED_GRADIENTS: u64 = 448;
 /// Bytes of an index that libtorch's maximum keeps for each value, and of our own.
@@ -334,7 +332,6 @@ impl Layers for Counter {
         let of_group = |launches| if is_first { launches } else { 0 };
         let [forward, backward] =
             [0, 1].map(|pass| self.kernels.launches(of_group(SEPARABLE_LAUNCHES[pass] + of_norm[pass])));
-        let of_weights = if self.kernels == Kernels::Gpu { of_group(SEPARABLE_WEIGHT_LAUNCHES) } else { 0 };
         self.layers.push(Layer {
             forward: Pass { multiply_adds, values: read + written + statistics, launches: forward },
             // Backward computes the forward pass again.
@@ -343,7 +340,7 @@ impl Layers for Counter {
                 values: 2 * read + written + sums,
                 launches: backward,
             },
-            weight_gradient: Pass { multiply_adds, values: 0, launches: of_weights },
+            weight_gradient: Pass { multiply_adds, values: 0, launches: 0 },
             // The input of the first half is the state.
             kept_values: if normalised { read } else { 0 },
             ..Layer::new(Class::Separable)

@@ -22,7 +22,7 @@ template <typename S> using MomentsBatch = cuda::Batch<MomentsPart<S>, kMostNorm
 template <typename S, int V>
 __global__ void __launch_bounds__(kCudaThreads) take_moments(const __grid_constant__ MomentsBatch<S> batch) {
   PDARTS_SHARED(Compute<S>, shared, kMomentsShared<V>);
-  int block;
+  int block = int(blockIdx.x);
   const MomentsPart<S> &part = batch.own(block);
   const int chunk = block / part.tiling.tiles, tile = block - chunk * part.tiling.tiles;
   chunk_moments<S, V>(part.norm.x, part.norm.channels, part.tiling, tile, part.chunks, chunk,
@@ -35,7 +35,7 @@ template <typename S> using NormBatch = cuda::Batch<CudaNorm<S>, kMostNorms>;
 template <typename S>
 __global__ void __launch_bounds__(kCudaThreads) settle(const __grid_constant__ NormBatch<S> batch) {
   using T = Compute<S>;
-  int block;
+  int block = int(blockIdx.x);
   const CudaNorm<S> &norm = batch.own(block);
   const auto chunks = CudaChunks::of(norm.pixels);
   const int channel = (block * kCudaThreads + int(threadIdx.x)) / cuda::kWarp;
@@ -101,7 +101,7 @@ template <typename S> using ParameterBatch = cuda::Batch<CudaNormGradient<S>, kM
 
 template <typename S>
 __global__ void __launch_bounds__(kCudaThreads) write_parameter_gradients(const __grid_constant__ ParameterBatch<S> batch) {
-  int block;
+  int block = int(blockIdx.x);
   const CudaNormGradient<S> &gradient = batch.own(block);
   const int channel = block * kCudaThreads + int(threadIdx.x);
   if (channel >= gradient.channels) {
@@ -126,7 +126,7 @@ template <typename S> using GradientBatch = cuda::Batch<GradientPart<S>, kMostNo
 template <typename S, int V>
 __global__ void __launch_bounds__(kCudaThreads) pass_through(const __grid_constant__ GradientBatch<S> batch) {
   using T = Compute<S>;
-  int block;
+  int block = int(blockIdx.x);
   const GradientPart<S> &part = batch.own(block);
   const CudaNormGradient<S> &gradient = part.gradient;
   const CudaTiling &tiling = part.tiling;

@@ -1,5 +1,5 @@
-// The backward pass: the gradient between the convolutions; the pointwise weights' gradient; the input's; the depthwise weights';
-// the sums of blocks' shares. Each is one launch for all calls whose pixels are read alike.
+// The backward pass, each launch for all calls whose pixels are read alike: the gradient between the convolutions; then the pointwise
+// weights' gradient, the input's and the depthwise weights', none of which waits for another; the sums of blocks' shares.
 #pragma once
 #include "../cuda/workspace.h"
 #include "cuda_input.h"
@@ -10,35 +10,60 @@
 
 namespace pdarts::separable {
 
+template <typename S, Reading R>
+__global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
+    gather_gradients(const __grid_constant__ BackwardCalls<S> calls, const __grid_constant__ OuterBatch<Compute<S>> outer,
+                     const __grid_constant__ InputBatch<Compute<S>> input,
+                     const __grid_constant__ TapsBatch<Compute<S>> taps) {
+  PDARTS_DYNAMIC_SHARED(Compute<S>, shared);
+  int block = int(blockIdx.x);
+  if (block < outer.num_blocks) {
+    const auto &part = outer.own(block);
+    const CudaBackward<S> &call = calls.of[part.call];
+    with_kernel<R>(call.shape,
+                   [&]<typename W>(W) { sum_outer_products<S, W, kChannelsOf<R>>(call, part, block, shared); });
+    return;
+  }
+  block -= outer.num_blocks;
+  if (block < input.num_blocks) {
+    const auto &part = input.own(block);
+    sum_input<S, R>(calls, part, block, shared);
+    return;
+  }
+  block -= input.num_blocks;
+  constexpr int V = kTapChannels<R>;
+  const auto &part = taps.own(block);
+  const CudaBackward<S> &call = calls.of[part.call];
+  with_kernel<R, V == 1 ? 7 : kMostPairedKernel>(call.shape, [&]<typename W>(W) {
+    sum_taps<S, W, V>(call, calls.middle_gradients[part.call], part, block, shared);
+  });
+}
+
 // What a backward pass launches, and how much of a workspace it takes; it computes in that workspace unless that is null.
 template <typename S> class BackwardPass {
 public:
   using T = Compute<S>;
 
   BackwardPass(const CudaBackward<S> *calls, int num_calls, void *workspace) : workspace_(workspace) {
-    T *middle_gradients[kMostCalls];
     for (int index = 0; index < num_calls; ++index) {
-      middle_gradients[index] = add_middle(calls[index]);
-      add_outer(calls[index]);
-      add_taps(calls[index], middle_gradients[index]);
+      calls_.of[index] = calls[index];
+      calls_.middle_gradients[index] = add_middle(index);
+      add_outer(index);
+      add_taps(index);
     }
     for (int index = 0; index < num_calls; ++index) {
-      if (!shares_input(calls, index)) {
-        add_input(calls, num_calls, index, middle_gradients);
-      }
+      add_input(index, num_calls);
     }
   }
 
   int64_t workspace_bytes() const { return workspace_.bytes(); }
 
   void launch(cuda::Stream stream) const {
-    cuda::launch(through_pointwise<S, 1>, middle_[0], kCudaThreads, stream);
-    cuda::launch(through_pointwise<S, kChannels>, middle_[1], kCudaThreads, stream);
+    cuda::launch_together(through_pointwise<S, 1>, kCudaThreads, stream, calls_, middle_[0]);
+    cuda::launch_together(through_pointwise<S, kChannels>, kCudaThreads, stream, calls_, middle_[1]);
     for_each_reading<S>([&]<Reading R>() {
-      constexpr int kIndex = int(R);
-      cuda::launch(outer_product<S, R>, outer_[kIndex], kCudaThreads, stream);
-      cuda::launch(gather_input<S, R>, input_[kIndex], kCudaThreads, stream);
-      cuda::launch(gather_taps<S, R>, taps_[kIndex], kCudaThreads, stream);
+      cuda::launch_together(gather_gradients<S, R>, kCudaThreads, stream, calls_, outer_[int(R)], input_[int(R)],
+                            taps_[int(R)]);
     });
     cuda::launch(add_shares<T>, shares_, kSharesThreads, stream);
   }
@@ -66,7 +91,8 @@ private:
                : Reading::kSingle;
   }
 
-  T *add_middle(const CudaBackward<S> &call) {
+  T *add_middle(int index) {
+    const CudaBackward<S> &call = calls_.of[index];
     if (!call.x_gradient && !call.depthwise_gradient) {
       return nullptr;
     }
@@ -75,12 +101,13 @@ private:
     workspace_.cut(middle_gradient, s.out_pixels() * s.middle);
     const auto tiling = ProductTiling::of<T>(s.inputs(), s.outputs);
     const ProductBlocks blocks(tiling, s.out_pixels(), s.groups);
-    middle_[reading_of(call) != Reading::kSingle].add({call, blocks, middle_gradient}, blocks.count,
+    middle_[reading_of(call) != Reading::kSingle].add({index, blocks}, blocks.count,
                                                       middle_shared_elements<T>(tiling) * sizeof(T));
     return middle_gradient;
   }
 
-  void add_outer(const CudaBackward<S> &call) {
+  void add_outer(int index) {
+    const CudaBackward<S> &call = calls_.of[index];
     if (!call.pointwise_gradient) {
       return;
     }
@@ -90,12 +117,12 @@ private:
     const int tiles = s.groups * tiling.output_tiles * tiling.input_tiles;
     const Chunks of = chunks(out_places(s, reading), tiles, 2 * tiling.pixels);
     T *shares = add_shares_of(call.pointwise_gradient, int64_t(s.groups) * s.outputs * s.inputs(), of.count);
-    const OuterPart<S> part{call, tiling, of, shares};
-    outer_[int(reading)].add(part, part.num_blocks(),
-                                      outer_shared_elements<T>(tiling, s.kernel * s.kernel) * sizeof(T));
+    outer_[int(reading)].add({index, tiling, of, shares}, int64_t(tiles) * of.count,
+                             outer_shared_elements<T>(tiling, s.kernel * s.kernel) * sizeof(T));
   }
 
-  void add_taps(const CudaBackward<S> &call, const T *middle_gradient) {
+  void add_taps(int index) {
+    const CudaBackward<S> &call = calls_.of[index];
     if (!call.depthwise_gradient) {
       return;
     }
@@ -106,39 +133,37 @@ private:
     const auto tiling = CudaTiling::of(s.middle / (pairs ? 2 : 1), cuda::kWarp);
     const Chunks of = chunks(out_places(s, reading), tiling.tiles, 4 * tiling.rows);
     T *shares = add_shares_of(call.depthwise_gradient, int64_t(s.middle) * s.kernel * s.kernel, of.count);
-    taps_[int(reading)].add({call, tiling, of, middle_gradient, shares}, int64_t(tiling.tiles) * of.count, 0);
+    taps_[int(reading)].add({index, tiling, of, shares}, int64_t(tiling.tiles) * of.count,
+                            int64_t(pairs ? 2 : 1) * kCudaThreads * sizeof(T));
   }
 
-  // Whether a call before that at `index` has its input.
-  static bool shares_input(const CudaBackward<S> *calls, int index) {
-    for (int other = 0; other < index; ++other) {
-      if (calls[other].x_gradient == calls[index].x_gradient) {
-        return true;
-      }
+  // The input of the call at `first` and of those behind it that share it; nothing where one before has it.
+  void add_input(int first, int num_calls) {
+    const CudaBackward<S> &call = calls_.of[first];
+    const auto is_shared = [&](int other) { return calls_.of[other].x_gradient == call.x_gradient; };
+    int before = 0;
+    while (before < first && !is_shared(before)) {
+      ++before;
     }
-    return false;
-  }
-
-  // The input of the call at `first`, and of those behind it that share it.
-  void add_input(const CudaBackward<S> *calls, int num_calls, int first, T *const *middle_gradients) {
-    const CudaBackward<S> &call = calls[first];
-    if (!call.x_gradient) {
+    if (!call.x_gradient || before < first) {
       return;
     }
     const CudaShape &s = call.shape;
-    InputPart<S> part{call, 0};
+    InputPart<T> part{};
+    int taps = 0;
     // As all of them can be read.
     Reading reading = Reading::kAdjacent;
     for (int index = first; index < num_calls; ++index) {
-      if (calls[index].x_gradient == call.x_gradient) {
-        part.terms[part.num_terms++] = {calls[index].shape, calls[index].depthwise, middle_gradients[index]};
-        const Reading own = reading_of(calls[index]);
+      if (is_shared(index)) {
+        part.calls[part.num_calls++] = index;
+        taps += taps_of_channel(calls_.of[index].shape);
+        const Reading own = reading_of(calls_.of[index]);
         reading = own < reading ? own : reading;
       }
     }
     const int vector = reading == Reading::kSingle ? 1 : kChannels;
     // The weights of a tile's channels fit into shared memory.
-    const int64_t of_vector = int64_t(part.taps()) * vector * sizeof(T), fitting = 48 * 1024 / of_vector;
+    const int64_t of_vector = int64_t(taps) * vector * sizeof(T), fitting = 48 * 1024 / of_vector;
     part.tiling = CudaTiling::of(s.channels / vector, fitting < 1 ? 1 : fitting > 64 ? 64 : int(fitting));
     part.chunks = chunks(num_places(s.images, s.height, s.width, reading), part.tiling.tiles, part.tiling.rows);
     part.norm_shares = call.norm_sums ? add_shares_of(call.norm_sums, 2 * s.channels, part.chunks.count) : nullptr;
@@ -147,10 +172,11 @@ private:
   }
 
   cuda::Parts workspace_;
-  MiddleBatch<S> middle_[2]; // without and with vectors
-  OuterBatch<S> outer_[kReadings];
-  InputBatch<S> input_[kReadings];
-  TapsBatch<S> taps_[kReadings];
+  BackwardCalls<S> calls_;
+  MiddleBatch middle_[2]; // without and with vectors
+  OuterBatch<T> outer_[kReadings];
+  InputBatch<T> input_[kReadings];
+  TapsBatch<T> taps_[kReadings];
   SharesBatch<T> shares_;
 };
 

@@ -23,6 +23,12 @@ struct Chunks {
   }
 };
 
+// The calls of a backward pass, which the parts of its launches name by number.
+template <typename S> struct BackwardCalls {
+  CudaBackward<S> of[kMostCalls];
+  Compute<S> *middle_gradients[kMostCalls]; // of what is between the convolutions: [pixels, middle]; null where not wanted
+};
+
 // Rows of shares, [count][size], that are added up in their order into to[size].
 template <typename T> struct Shares {
   const T *from;
@@ -39,7 +45,7 @@ template <typename T>
 __global__ void __launch_bounds__(kSharesThreads) add_shares(const __grid_constant__ SharesBatch<T> batch) {
   using Row = T[cuda::kWarp];
   PDARTS_SHARED(Row, sums, kSharesLanes);
-  int block;
+  int block = int(blockIdx.x);
   const Shares<T> &shares = batch.own(block);
   const int column = block * cuda::kWarp + int(threadIdx.x) % cuda::kWarp, lane = int(threadIdx.x) / cuda::kWarp;
   T sum = 0;

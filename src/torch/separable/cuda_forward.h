@@ -92,7 +92,7 @@ template <typename S, Reading R>
 __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
     convolve(const __grid_constant__ ForwardBatch<S> batch) {
   PDARTS_DYNAMIC_SHARED(Compute<S>, shared);
-  int block;
+  int block = int(blockIdx.x);
   const ForwardPart<S> &part = batch.own(block);
   const ProductPlace place(part.blocks, block, part.call.shape.outputs);
   with_kernel<R>(part.call.shape, [&]<typename W>(W) {

@@ -1,7 +1,6 @@
 // The input's gradient, gathered from the gradients between the convolutions of all calls that read it.
 #pragma once
 #include "../channelwise/cuda_moments.h"
-#include "../cuda/batch.h"
 #include "cuda_chunks.h"
 
 namespace pdarts::separable {
@@ -9,42 +8,26 @@ namespace pdarts::separable {
 using channelwise::CudaPlace;
 using channelwise::CudaTiling;
 
-// What a call adds to the gradient of its input.
-template <typename S> struct InputTerm {
-  CudaShape shape;
-  const Compute<S> *depthwise, *middle_gradient;
-};
-
-// An input and the calls that read it. Blocks: [tiles of channels][chunks]; shares of norm_sums: [chunk][2][channels].
-template <typename S> struct InputPart {
-  CudaBackward<S> call; // the first of them
-  int num_terms;
-  InputTerm<S> terms[kMostCalls];
+// An input and the calls that read it, each of which adds to its gradient. Blocks: [tiles of channels][chunks]; shares of
+// norm_sums, which are the first call's: [chunk][2][channels].
+template <typename T> struct InputPart {
+  int num_calls, calls[kMostCalls];
   CudaTiling tiling; // of vectors of channels
   Chunks chunks;
-  Compute<S> *norm_shares; // null where they are not wanted
-
-  // Depthwise weights of a channel, of all terms and edges.
-  int taps() const {
-    int count = 0;
-    for (int term = 0; term < num_terms; ++term) {
-      const CudaShape &s = terms[term].shape;
-      count += s.middle / s.channels * s.kernel * s.kernel;
-    }
-    return count;
-  }
+  T *norm_shares; // null where they are not wanted
 };
-template <typename S> using InputBatch = cuda::Batch<InputPart<S>, kMostCalls>;
+template <typename T> using InputBatch = cuda::Batch<InputPart<T>, kMostCalls>;
 
-// Adds what the V channels from `channel` on of adjacent pixels from `pixel` on get from a term. `taps`: [edges][taps][step], of
+// Depthwise weights of a channel of the input, of all edges.
+PDARTS_HOST_DEVICE inline int taps_of_channel(const CudaShape &s) { return s.middle / s.channels * s.kernel * s.kernel; }
+
+// Adds what the V channels from `channel` on of adjacent pixels from `pixel` on get from a call. `taps`: [edges][taps][step], of
 // those channels.
-template <typename S, typename W, int V>
-__device__ __forceinline__ void add_to_adjacent(const InputTerm<S> &term, const Pixel &pixel, int channel,
-                                                const Compute<S> *taps, int step, Compute<S> (&gradients)[kAdjacent][V]) {
-  using T = Compute<S>;
-  const CudaShape &s = term.shape;
+template <typename W, int V, typename T>
+__device__ __forceinline__ void add_to_adjacent(const CudaShape &s, const T *middle_gradient, const Pixel &pixel, int channel,
+                                                const T *taps, int step, T (&gradients)[kAdjacent][V]) {
   const int edges = s.middle / s.channels;
-  const T *image = term.middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
+  const T *image = middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
   const auto as_it_is = [](T value, int) { return value; };
 #pragma unroll 1
   for (int kernel_row = 0; kernel_row < W::K; ++kernel_row) {
@@ -86,13 +69,11 @@ __device__ __forceinline__ void add_to_adjacent(const InputTerm<S> &term, const 
 }
 
 // The same of one pixel, at any stride.
-template <typename S, int K, int V>
-__device__ __forceinline__ void add_to_pixel(const InputTerm<S> &term, const Pixel &pixel, int channel,
-                                             const Compute<S> *taps, int step, Compute<S> (&gradient)[V]) {
-  using T = Compute<S>;
-  const CudaShape &s = term.shape;
+template <int K, int V, typename T>
+__device__ __forceinline__ void add_to_pixel(const CudaShape &s, const T *middle_gradient, const Pixel &pixel, int channel,
+                                             const T *taps, int step, T (&gradient)[V]) {
   const int edges = s.middle / s.channels, padding = s.dilation * (K - 1) / 2;
-  const T *image = term.middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
+  const T *image = middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
 #pragma unroll
   for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
     const int row = pixel.row + padding - kernel_row * s.dilation;
@@ -127,40 +108,37 @@ __device__ __forceinline__ void add_to_pixel(const InputTerm<S> &term, const Pix
 
 // A thread's vector of input channels over the pixels of its chunk.
 template <typename S, Reading R>
-__global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
-    gather_input(const __grid_constant__ InputBatch<S> batch) {
+__device__ __forceinline__ void sum_input(const BackwardCalls<S> &calls, const InputPart<Compute<S>> &part, int block,
+                                          Compute<S> *shared) {
   using T = Compute<S>;
   constexpr int V = kChannelsOf<R>;
-  PDARTS_DYNAMIC_SHARED(T, shared);
-  int block;
-  const InputPart<S> &part = batch.own(block);
-  const CudaBackward<S> &call = part.call;
+  const CudaBackward<S> &call = calls.of[part.calls[0]];
   const CudaTiling &tiling = part.tiling;
   const CudaShape &s = call.shape;
   const int tile = block / part.chunks.count, chunk = block - tile * part.chunks.count;
   const CudaPlace place(tiling, tile);
   const int tile_channels = tiling.width * V, first_channel = tile * tile_channels;
   const int left = s.channels - first_channel, num_channels = left < tile_channels ? left : tile_channels;
-  // [terms][edges][taps][channels of the tile]
+  // [calls][edges][taps][channels of the tile]
   T *weights = shared;
-  for (int index = 0; index < part.num_terms; ++index) {
-    const InputTerm<S> &term = part.terms[index];
-    const int taps = term.shape.kernel * term.shape.kernel;
-    for (int first = 0; first < term.shape.middle; first += s.channels) {
-      share_taps(term.depthwise + (first + first_channel) * taps, num_channels, taps, tile_channels,
-                 weights);
+  for (int index = 0; index < part.num_calls; ++index) {
+    const CudaBackward<S> &of = calls.of[part.calls[index]];
+    const int taps = of.shape.kernel * of.shape.kernel;
+    for (int first = 0; first < of.shape.middle; first += s.channels) {
+      share_taps(of.depthwise + (first + first_channel) * taps, num_channels, taps, tile_channels, weights);
       weights += taps * tile_channels;
     }
   }
   __syncthreads();
-  // Calls `add(window, term, taps)` for all terms.
+  // Calls `add(window, shape, middle_gradient, taps)` for all calls.
   const int channel = place.vector * V;
-  const auto for_each_term = [&](const auto &add) {
+  const auto for_each_call = [&](const auto &add) {
     const T *taps = shared + channel - first_channel;
-    for (int index = 0; index < part.num_terms; ++index) {
-      const InputTerm<S> &term = part.terms[index];
-      with_kernel<R>(term.shape, [&](auto window) { add(window, term, taps); });
-      taps += term.shape.middle / s.channels * term.shape.kernel * term.shape.kernel * tile_channels;
+    for (int index = 0; index < part.num_calls; ++index) {
+      const int number = part.calls[index];
+      const CudaShape &shape = calls.of[number].shape;
+      with_kernel<R>(shape, [&](auto window) { add(window, shape, calls.middle_gradients[number], taps); });
+      taps += taps_of_channel(shape) * tile_channels;
     }
   };
   T sums[2 * V] = {};
@@ -188,8 +166,8 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
       for (int index = place.row * kAdjacent; index < length; index += tiling.rows * kAdjacent) {
         const Pixel pixel = Pixel::of<kIsUneven>(part.chunks.begin(chunk) + index, s.height, s.width);
         T gradients[kAdjacent][V] = {};
-        for_each_term([&]<typename W>(W, const InputTerm<S> &term, const T *taps) {
-          add_to_adjacent<S, W, V>(term, pixel, channel, taps, tile_channels, gradients);
+        for_each_call([&]<typename W>(W, const CudaShape &shape, const T *middle_gradient, const T *taps) {
+          add_to_adjacent<W, V>(shape, middle_gradient, pixel, channel, taps, tile_channels, gradients);
         });
 #pragma unroll
         for (int of = 0; of < kAdjacent; ++of) {
@@ -203,8 +181,8 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
         const int64_t position = part.chunks.begin(chunk) + index;
         const Pixel pixel = Pixel::of<false>(position, s.height, s.width);
         T gradient[V] = {};
-        for_each_term([&]<typename W>(W, const InputTerm<S> &term, const T *taps) {
-          add_to_pixel<S, W::K, V>(term, pixel, channel, taps, tile_channels, gradient);
+        for_each_call([&]<typename W>(W, const CudaShape &shape, const T *middle_gradient, const T *taps) {
+          add_to_pixel<W::K, V>(shape, middle_gradient, pixel, channel, taps, tile_channels, gradient);
         });
         finish(position, gradient);
       }

@@ -1,6 +1,6 @@
 // The gradient between the convolutions: a product of pixels with the pointwise weights.
 #pragma once
-#include "../cuda/batch.h"
+#include "cuda_chunks.h"
 #include "cuda_product.h"
 
 namespace pdarts::separable {
@@ -9,21 +9,21 @@ template <typename T> int64_t middle_shared_elements(const ProductTiling &tiling
   return int64_t(tiling.chunk) * (tiling.pixel_step() + tiling.columns());
 }
 
-template <typename S> struct MiddlePart {
-  CudaBackward<S> call;
+struct MiddlePart {
+  int call;
   ProductBlocks blocks;
-  Compute<S> *middle_gradient;
 };
-template <typename S> using MiddleBatch = cuda::Batch<MiddlePart<S>, kMostCalls>;
+using MiddleBatch = cuda::Batch<MiddlePart, kMostCalls>;
 
 // middle_gradient[pixel][input] = sum over a group's outputs of y_gradient[pixel][output] * pointwise[output][input].
 template <typename S, int V>
-__global__ void __launch_bounds__(kCudaThreads) through_pointwise(const __grid_constant__ MiddleBatch<S> batch) {
+__global__ void __launch_bounds__(kCudaThreads)
+    through_pointwise(const __grid_constant__ BackwardCalls<S> calls, const __grid_constant__ MiddleBatch batch) {
   using T = Compute<S>;
   PDARTS_DYNAMIC_SHARED(T, shared);
-  int block;
-  const MiddlePart<S> &part = batch.own(block);
-  const CudaBackward<S> &call = part.call;
+  int block = int(blockIdx.x);
+  const MiddlePart &part = batch.own(block);
+  const CudaBackward<S> &call = calls.of[part.call];
   const ProductTiling &tiling = part.blocks.tiling;
   const CudaShape &s = call.shape;
   const int inputs = s.inputs(), chunk = tiling.chunk, columns = tiling.columns();
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kCudaThreads) through_pointwise(const __grid_c
   }
   if (is_active) {
     const int64_t pixel = place.first_pixel + own_pixel;
-    T *to = part.middle_gradient + pixel * s.middle + place.group * inputs + place.first_column;
+    T *to = calls.middle_gradients[part.call] + pixel * s.middle + place.group * inputs + place.first_column;
     store_quad<T, V>(quad, place, num_pixels - pixel, own_column, s.middle, to);
   }
 }

@@ -1,6 +1,5 @@
 // The pointwise weights' gradient: outer products of the output's gradient and the depthwise result, which is computed again.
 #pragma once
-#include "../cuda/batch.h"
 #include "cuda_chunks.h"
 #include "cuda_product.h"
 
@@ -38,23 +37,19 @@ template <typename T> int64_t outer_shared_elements(const OuterTiling &tiling, i
 }
 
 // Blocks: [groups * output tiles * input tiles][chunks]; shares: [chunk][group][output][input].
-template <typename S> struct OuterPart {
-  CudaBackward<S> call;
+template <typename T> struct OuterPart {
+  int call;
   OuterTiling tiling;
   Chunks chunks;
-  Compute<S> *shares;
-
-  int64_t num_blocks() const {
-    return int64_t(chunks.count) * call.shape.groups * tiling.output_tiles * tiling.input_tiles;
-  }
+  T *shares;
 };
-template <typename S> using OuterBatch = cuda::Batch<OuterPart<S>, kMostCalls>;
+template <typename T> using OuterBatch = cuda::Batch<OuterPart<T>, kMostCalls>;
 
 template <typename S, typename W, int V>
-__device__ __forceinline__ void sum_outer_products(const OuterPart<S> &part, int block, Compute<S> *shared) {
+__device__ __forceinline__ void sum_outer_products(const CudaBackward<S> &call, const OuterPart<Compute<S>> &part,
+                                                   int block, Compute<S> *shared) {
   using T = Compute<S>;
   constexpr int K = W::K;
-  const CudaBackward<S> &call = part.call;
   const OuterTiling &tiling = part.tiling;
   const CudaShape &s = call.shape;
   int tile = block / part.chunks.count;
@@ -162,16 +157,6 @@ __device__ __forceinline__ void sum_outer_products(const OuterPart<S> &part, int
     }
     to[int64_t(output) * inputs + index] = total;
   }
-}
-
-template <typename S, Reading R>
-__global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
-    outer_product(const __grid_constant__ OuterBatch<S> batch) {
-  PDARTS_DYNAMIC_SHARED(Compute<S>, shared);
-  int block;
-  const OuterPart<S> &part = batch.own(block);
-  with_kernel<R>(part.call.shape,
-                 [&]<typename W>(W) { sum_outer_products<S, W, kChannelsOf<R>>(part, block, shared); });
 }
 
 } // namespace pdarts::separable

@@ -1,7 +1,6 @@
 // The depthwise weights' gradient, over chunks of pixels.
 #pragma once
 #include "../channelwise/cuda_moments.h"
-#include "../cuda/batch.h"
 #include "cuda_chunks.h"
 
 namespace pdarts::separable {
@@ -10,26 +9,25 @@ using channelwise::CudaPlace;
 using channelwise::CudaTiling;
 
 // Blocks: [tiles of middle channels][chunks]; shares: [chunk][middle][taps].
-template <typename S> struct TapsPart {
-  CudaBackward<S> call;
+template <typename T> struct TapsPart {
+  int call;
   CudaTiling tiling; // of vectors of middle channels
   Chunks chunks;
-  const Compute<S> *middle_gradient;
-  Compute<S> *shares;
+  T *shares;
 };
-template <typename S> using TapsBatch = cuda::Batch<TapsPart<S>, kMostCalls>;
+template <typename T> using TapsBatch = cuda::Batch<TapsPart<T>, kMostCalls>;
 
 // Middle channels that a thread sums all taps of: as many as its registers hold, which are too few for 7 x 7.
 template <Reading R> constexpr int kTapChannels = R == Reading::kSingle ? 1 : 2;
 constexpr int kMostPairedKernel = 5;
 
+// `shared`: that of sum_over_rows.
 template <typename S, typename W, int V>
-__device__ __forceinline__ void sum_taps(const TapsPart<S> &work, int block, Compute<S> *shared) {
+__device__ __forceinline__ void sum_taps(const CudaBackward<S> &call, const Compute<S> *middle_gradient,
+                                         const TapsPart<Compute<S>> &work, int block, Compute<S> *shared) {
   using T = Compute<S>;
   constexpr int K = W::K;
-  const CudaBackward<S> &call = work.call;
   const CudaTiling &tiling = work.tiling;
-  const T *middle_gradient = work.middle_gradient;
   const CudaShape &s = call.shape;
   const int tile = block / work.chunks.count, chunk = block - tile * work.chunks.count;
   const CudaPlace place(tiling, tile);
@@ -127,16 +125,6 @@ __device__ __forceinline__ void sum_taps(const TapsPart<S> &work, int block, Com
       }
     }
   }
-}
-
-template <typename S, Reading R>
-__global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>) gather_taps(const __grid_constant__ TapsBatch<S> batch) {
-  constexpr int V = kTapChannels<R>;
-  PDARTS_SHARED(Compute<S>, shared, V * kCudaThreads);
-  int block;
-  const TapsPart<S> &part = batch.own(block);
-  with_kernel<R, V == 1 ? 7 : kMostPairedKernel>(
-      part.call.shape, [&]<typename W>(W) { sum_taps<S, W, V>(part, block, shared); });
 }
 
 } // namespace pdarts::separable
