@@ -48,24 +48,30 @@ impl Case {
         // The slow do one norm for each geometry and shape, in turns.
         let is_taken = move |turn: usize, norm| on_fast_kernels() || norms[turn % norms.len()] == norm;
         let shapes = geometries.enumerate().flat_map(move |geometry| norms.map(|norm| (geometry, norm)));
-        // Rows of which GPUs compute several pixels at a time.
+        // Rows of which GPUs compute several pixels at a time, and patches, whose rows are as many.
         let rows = [3, 5].into_iter().flat_map(move |kernel| {
-            [(16, 2, 2, 16, 1), (36, 1, 1, 36, 2), (16, 3, 3, 16, 2)].into_iter().flat_map(
-                move |(channels, edges, groups, outputs, dilation)| {
-                    [Norm::Without, Norm::Affine].map(|norm| Case {
-                        batch: 4,
-                        channels,
-                        size: (6, 8),
-                        edges,
-                        groups,
-                        outputs,
-                        kernel,
-                        stride: 1,
-                        dilation,
-                        norm,
-                    })
-                },
-            )
+            [
+                (16, 2, 2, 16, 1, (6, 8)),
+                (36, 1, 1, 36, 2, (8, 12)),
+                (16, 3, 3, 16, 2, (6, 8)),
+                (16, 3, 3, 16, 1, (12, 8)),
+                (4, 2, 1, 12, 2, (12, 12)),
+            ]
+            .into_iter()
+            .flat_map(move |(channels, edges, groups, outputs, dilation, size)| {
+                [Norm::Without, Norm::Affine].map(|norm| Case {
+                    batch: 4,
+                    channels,
+                    size,
+                    edges,
+                    groups,
+                    outputs,
+                    kernel,
+                    stride: 1,
+                    dilation,
+                    norm,
+                })
+            })
         });
         let others = shapes.flat_map(move |((turn, (kernel, (stride, dilation))), norm)| {
             let channels = [

@@ -69,9 +69,9 @@ public:
   }
 
 private:
-  static Chunks chunks(int64_t places, int tiles, int least) {
+  static Chunks chunks(int64_t places, int tiles, int at_once) {
     constexpr int kBlocks = 4 * cuda::kMultiprocessors;
-    return Chunks::of(places, tiles < kBlocks ? kBlocks / tiles : 1, least);
+    return Chunks::of(places, tiles < kBlocks ? kBlocks / tiles : 1, at_once);
   }
 
   // `count` shares of `size` sums that are to be added up into `to`.
@@ -127,14 +127,16 @@ private:
       return;
     }
     const CudaShape &s = call.shape;
-    const bool pairs = sizeof(T) == sizeof(float) && s.kernel <= kMostPairedKernel && s.channels % 2 == 0 &&
-                       s.inputs() % 2 == 0 && cuda::fits_vectors<2>(call.x, s.channels);
-    const Reading reading = pairs ? vector_reading_of<S>(s) : Reading::kSingle;
-    const auto tiling = CudaTiling::of(s.middle / (pairs ? 2 : 1), cuda::kWarp);
-    const Chunks of = chunks(out_places(s, reading), tiling.tiles, 4 * tiling.rows);
+    const bool has_pairs = sizeof(T) == sizeof(float) && s.kernel <= kMostPairedKernel && s.channels % 2 == 0 &&
+                           s.inputs() % 2 == 0 && cuda::fits_vectors<2>(call.x, s.channels);
+    const Reading fitting = vector_reading_of<S>(s);
+    const Reading reading = fitting == Reading::kPatches || has_pairs ? fitting : Reading::kSingle;
+    const int channels = reading == Reading::kPatches || reading == Reading::kSingle ? 1 : 2;
+    const auto tiling = CudaTiling::of(s.middle / channels, cuda::kWarp);
+    const Chunks of = chunks(out_places(s, reading), tiling.tiles, tiling.rows * pixels_of_thread(reading));
     T *shares = add_shares_of(call.depthwise_gradient, int64_t(s.middle) * s.kernel * s.kernel, of.count);
     taps_[int(reading)].add({index, tiling, of, shares}, int64_t(tiling.tiles) * of.count,
-                            int64_t(pairs ? 2 : 1) * kCudaThreads * sizeof(T));
+                            taps_shared_elements(s, channels) * sizeof(T));
   }
 
   // The input of the call at `first` and of those behind it that share it; nothing where one before has it.
@@ -152,7 +154,7 @@ private:
     InputPart<T> part{};
     int taps = 0;
     // As all of them can be read.
-    Reading reading = Reading::kAdjacent;
+    Reading reading = Reading::kPatches;
     for (int index = first; index < num_calls; ++index) {
       if (is_shared(index)) {
         part.calls[part.num_calls++] = index;
@@ -161,11 +163,12 @@ private:
         reading = own < reading ? own : reading;
       }
     }
-    const int vector = reading == Reading::kSingle ? 1 : kChannels;
+    const int vector = reading == Reading::kPatches || reading == Reading::kSingle ? 1 : kChannels;
     // The weights of a tile's channels fit into shared memory.
     const int64_t of_vector = int64_t(taps) * vector * sizeof(T), fitting = 48 * 1024 / of_vector;
     part.tiling = CudaTiling::of(s.channels / vector, fitting < 1 ? 1 : fitting > 64 ? 64 : int(fitting));
-    part.chunks = chunks(num_places(s.images, s.height, s.width, reading), part.tiling.tiles, part.tiling.rows);
+    part.chunks = chunks(num_places(s.images, s.height, s.width, reading), part.tiling.tiles,
+                         part.tiling.rows * pixels_of_thread(reading));
     part.norm_shares = call.norm_sums ? add_shares_of(call.norm_sums, 2 * s.channels, part.chunks.count) : nullptr;
     const int64_t weights = of_vector * part.tiling.width, sums = int64_t(2) * vector * kCudaThreads * sizeof(T);
     input_[int(reading)].add(part, int64_t(part.tiling.tiles) * part.chunks.count, weights > sums ? weights : sums);

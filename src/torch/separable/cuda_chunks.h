@@ -1,7 +1,7 @@
 // Chunks of pixels whose sums are kept apart, and what blocks sum up of them. Pixels are counted as the places of rows are.
 #pragma once
 #include "../cuda/batch.h"
-#include "cuda_depthwise.h"
+#include "cuda_window.h"
 
 namespace pdarts::separable {
 
@@ -10,10 +10,9 @@ struct Chunks {
   int64_t pixels;
   int size, count;
 
-  static Chunks of(int64_t pixels, int most, int least_pixels) {
-    const int64_t share = (pixels + most - 1) / most, least = share > least_pixels ? share : least_pixels;
-    // Pixels that are computed together are of one chunk.
-    const int64_t size = (least + kAdjacent - 1) / kAdjacent * kAdjacent;
+  // Each of as many pixels as a block computes at once, `at_once`, or a multiple of them.
+  static Chunks of(int64_t pixels, int most, int at_once) {
+    const int64_t share = (pixels + most - 1) / most, size = (share + at_once - 1) / at_once * at_once;
     return {pixels, int(size), int((pixels + size - 1) / size)};
   }
   PDARTS_HOST_DEVICE int64_t begin(int chunk) const { return int64_t(chunk) * size; }

@@ -2,6 +2,7 @@
 // group's channels, and multiplies it with the pointwise weights there.
 #pragma once
 #include "../cuda/batch.h"
+#include "cuda_depthwise.h"
 #include "cuda_product.h"
 
 namespace pdarts::separable {
@@ -20,12 +21,14 @@ template <typename S, typename W, int V>
 __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const ProductTiling &tiling,
                                               const ProductPlace &place, Compute<S> *shared) {
   using T = Compute<S>;
-  constexpr int K = W::K;
+  constexpr Reading R = W::kReading;
+  // Pixels and channels of which a thread computes what is between the convolutions, and pixels that it stores at once.
+  constexpr int K = W::K, kRun = kTogether<R>, kInput = kInputChannels<R>, kStored = kRun < kAdjacent ? 1 : kAdjacent;
   const CudaShape &s = call.shape;
   const int inputs = s.inputs(), chunk = tiling.chunk, columns = tiling.columns();
   T *middle = shared, *pointwise = middle + chunk * tiling.pixel_step(), *taps = pointwise + chunk * columns;
   const CudaInput<S> input{call.x, call.scale, call.shift};
-  const int64_t num_places = int64_t(s.images) * s.out_height * places_of_row<W::kIsUneven>(s.out_width);
+  const int64_t num_places = int64_t(s.images) * s.out_height * places_of_row<R>(s.out_width);
   const int own_column = int(threadIdx.x) % tiling.column_quads * kQuad;
   const int own_pixel = int(threadIdx.x) / tiling.column_quads * kQuad;
   const bool is_active = own_pixel < tiling.pixels();
@@ -41,33 +44,27 @@ __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const 
       pointwise[row * columns + column] = column < place.num_columns ? weights[int64_t(column) * inputs + row] : T(0);
     }
     __syncthreads();
-    const int vectors = count / V;
-    if constexpr (W::kIsAdjacent) {
-      for (int item = threadIdx.x; item < vectors * tiling.pixel_quads; item += kCudaThreads) {
-        const int quad_index = item / vectors, channel = (item - quad_index * vectors) * V;
-        const int64_t pixel = place.first_pixel + quad_index * kAdjacent;
-        T sums[kAdjacent][V] = {};
-        if (pixel < num_places) {
-          depthwise_at_adjacent<S, W, V>(s, input, Pixel::of<W::kIsUneven>(pixel, s.out_height, s.out_width),
-                                         first_middle + channel, taps + channel, chunk, sums);
-        }
-#pragma unroll
-        for (int part = 0; part < V; ++part) {
-          const T of_channel[kAdjacent] = {sums[0][part], sums[1][part], sums[2][part], sums[3][part]};
-          cuda::store<T, kAdjacent>(of_channel, middle + (channel + part) * tiling.pixel_step() + quad_index * kAdjacent);
-        }
-      }
-    }
-    for (int item = threadIdx.x; !W::kIsAdjacent && item < vectors * tiling.pixels(); item += kCudaThreads) {
-      const int pixel = item / vectors, channel = (item - pixel * vectors) * V;
-      T sums[V] = {};
-      if (place.first_pixel + pixel < num_places) {
-        depthwise_at<S, K, V>(s, input, Pixel::of<false>(place.first_pixel + pixel, s.out_height, s.out_width),
-                              first_middle + channel, taps + channel, chunk, sums);
+    const int vectors = count / kInput;
+    for (int item = threadIdx.x; item < vectors * (tiling.pixels() / kRun); item += kCudaThreads) {
+      const int run = item / vectors, channel = (item - run * vectors) * kInput;
+      const int64_t of_run = place.first_pixel + run * kRun;
+      T sums[kRun][kInput] = {};
+      if (of_run < num_places) {
+        depthwise<S, W, kInput>(s, input, Pixel::of<R>(of_run, s.out_height, s.out_width), first_middle + channel,
+                                taps + channel, chunk, sums);
       }
 #pragma unroll
-      for (int index = 0; index < V; ++index) {
-        middle[(channel + index) * tiling.pixel_step() + pixel] = sums[index];
+      for (int part = 0; part < kInput; ++part) {
+        T *to = middle + (channel + part) * tiling.pixel_step() + run * kRun;
+#pragma unroll
+        for (int first_of = 0; first_of < kRun; first_of += kStored) {
+          T stored[kStored];
+#pragma unroll
+          for (int of = 0; of < kStored; ++of) {
+            stored[of] = sums[first_of + of][part];
+          }
+          cuda::store<T, kStored>(stored, to + first_of);
+        }
       }
     }
     __syncthreads();
@@ -77,8 +74,8 @@ __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const 
   }
   if (is_active && place.first_pixel + own_pixel < num_places) {
     int64_t pixel = place.first_pixel + own_pixel, num_pixels = num_places - pixel;
-    if constexpr (W::kIsUneven) {
-      const Pixel first = Pixel::of<true>(pixel, s.out_height, s.out_width);
+    if constexpr (kRun > 1) {
+      const Pixel first = Pixel::of<R>(pixel, s.out_height, s.out_width);
       pixel = first.index;
       num_pixels = s.out_width - first.column;
     }

@@ -2,6 +2,7 @@
 #pragma once
 #include "../channelwise/cuda_moments.h"
 #include "cuda_chunks.h"
+#include "cuda_patch.h"
 
 namespace pdarts::separable {
 
@@ -21,14 +22,16 @@ template <typename T> using InputBatch = cuda::Batch<InputPart<T>, kMostCalls>;
 // Depthwise weights of a channel of the input, of all edges.
 PDARTS_HOST_DEVICE inline int taps_of_channel(const CudaShape &s) { return s.middle / s.channels * s.kernel * s.kernel; }
 
-// Adds what the V channels from `channel` on of adjacent pixels from `pixel` on get from a call. `taps`: [edges][taps][step], of
-// those channels.
+// Gradients are read as they are.
+struct AsItIs {
+  template <typename T> __device__ __forceinline__ T operator()(T value, int) const { return value; }
+};
+
+// Adds to adjacent pixels from `pixel` on. `image`: of the gradient between the convolutions, the channels at its first pixel.
 template <typename W, int V, typename T>
-__device__ __forceinline__ void add_to_adjacent(const CudaShape &s, const T *middle_gradient, const Pixel &pixel, int channel,
-                                                const T *taps, int step, T (&gradients)[kAdjacent][V]) {
+__device__ __forceinline__ void add_to_adjacent(const CudaShape &s, const T *image, const Pixel &pixel, const T *taps, int step,
+                                                T (&gradients)[kAdjacent][V]) {
   const int edges = s.middle / s.channels;
-  const T *image = middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
-  const auto as_it_is = [](T value, int) { return value; };
 #pragma unroll 1
   for (int kernel_row = 0; kernel_row < W::K; ++kernel_row) {
     const int row = pixel.row + W::kPadding - kernel_row * W::D;
@@ -40,14 +43,14 @@ __device__ __forceinline__ void add_to_adjacent(const CudaShape &s, const T *mid
       const T *of_row = taps + (edge * W::K + kernel_row) * W::K * step;
       if constexpr (W::kStride == 1) {
         T values[W::kColumns][V];
-        read_row<W, V>(from, s.middle, pixel.column, s.out_width, as_it_is, values);
+        read_row<W, V>(from, s.middle, pixel.column, s.out_width, AsItIs(), values);
         // The last tap reads to the left.
         add_row<W, V>(values, of_row + (W::K - 1) * step, -step, gradients);
       } else {
         // Adjacent pixels take turns in the taps that reach them.
         constexpr int kBefore = W::kPadding / 2, kAfter = (kAdjacent - 1 + W::kPadding) / 2;
         T values[kBefore + 1 + kAfter][V];
-        read_row<kBefore + 1 + kAfter, 1, kBefore, true, V>(from, s.middle, pixel.column / 2, s.out_width, as_it_is, values);
+        read_row<kBefore + 1 + kAfter, 1, kBefore, true, V>(from, s.middle, pixel.column / 2, s.out_width, AsItIs(), values);
 #pragma unroll
         for (int tap = 0; tap < W::K; ++tap) {
           T weight[V];
@@ -70,10 +73,9 @@ __device__ __forceinline__ void add_to_adjacent(const CudaShape &s, const T *mid
 
 // The same of one pixel, at any stride.
 template <int K, int V, typename T>
-__device__ __forceinline__ void add_to_pixel(const CudaShape &s, const T *middle_gradient, const Pixel &pixel, int channel,
-                                             const T *taps, int step, T (&gradient)[V]) {
+__device__ __forceinline__ void add_to_pixel(const CudaShape &s, const T *image, const Pixel &pixel, const T *taps, int step,
+                                             T (&gradient)[V]) {
   const int edges = s.middle / s.channels, padding = s.dilation * (K - 1) / 2;
-  const T *image = middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
 #pragma unroll
   for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
     const int row = pixel.row + padding - kernel_row * s.dilation;
@@ -106,12 +108,35 @@ __device__ __forceinline__ void add_to_pixel(const CudaShape &s, const T *middle
   }
 }
 
+// Adds what the V channels from `channel` on of the pixels that a thread computes together, from `pixel` on, get from a call. `taps`:
+// [edges][taps][step], of those channels.
+template <typename W, int V, typename T>
+__device__ __forceinline__ void add_to_together(const CudaShape &s, const T *middle_gradient, const Pixel &pixel, int channel,
+                                                const T *taps, int step, T (&gradients)[kTogether<W::kReading>][V]) {
+  constexpr Reading R = W::kReading;
+  const int edges = s.middle / s.channels;
+  const T *image = middle_gradient + pixel.image * s.out_height * s.out_width * s.middle + channel;
+  if constexpr (R == Reading::kPatches) {
+    constexpr int kTaps = W::K * W::K;
+#pragma unroll 1
+    for (int edge = 0; edge < edges; ++edge) {
+      // The last tap reads to the left and above.
+      convolve_patch<W>(image + edge * s.channels, s.middle, s.height, s.width, pixel, AsItIs(),
+                        taps + ((edge + 1) * kTaps - 1) * step, -step, gradients);
+    }
+  } else if constexpr (R == Reading::kUneven) {
+    add_to_adjacent<W, V>(s, image, pixel, taps, step, gradients);
+  } else {
+    add_to_pixel<W::K, V>(s, image, pixel, taps, step, gradients[0]);
+  }
+}
+
 // A thread's vector of input channels over the pixels of its chunk.
 template <typename S, Reading R>
 __device__ __forceinline__ void sum_input(const BackwardCalls<S> &calls, const InputPart<Compute<S>> &part, int block,
                                           Compute<S> *shared) {
   using T = Compute<S>;
-  constexpr int V = kChannelsOf<R>;
+  constexpr int V = kInputChannels<R>, kRun = kTogether<R>;
   const CudaBackward<S> &call = calls.of[part.calls[0]];
   const CudaTiling &tiling = part.tiling;
   const CudaShape &s = call.shape;
@@ -161,30 +186,18 @@ __device__ __forceinline__ void sum_input(const BackwardCalls<S> &calls, const I
       }
       cuda::store<S, V>(gradient, call.x_gradient + position * s.channels + channel);
     };
-    if constexpr (R == Reading::kUneven || R == Reading::kAdjacent) {
-      constexpr bool kIsUneven = R == Reading::kUneven;
-      for (int index = place.row * kAdjacent; index < length; index += tiling.rows * kAdjacent) {
-        const Pixel pixel = Pixel::of<kIsUneven>(part.chunks.begin(chunk) + index, s.height, s.width);
-        T gradients[kAdjacent][V] = {};
-        for_each_call([&]<typename W>(W, const CudaShape &shape, const T *middle_gradient, const T *taps) {
-          add_to_adjacent<W, V>(shape, middle_gradient, pixel, channel, taps, tile_channels, gradients);
-        });
+    const int step = tiling.rows * kRun;
+    for (int index = place.row * kRun; index < length; index += step) {
+      const Pixel pixel = Pixel::of<R>(part.chunks.begin(chunk) + index, s.height, s.width);
+      T gradients[kRun][V] = {};
+      for_each_call([&]<typename W>(W, const CudaShape &shape, const T *middle_gradient, const T *taps) {
+        add_to_together<W, V>(shape, middle_gradient, pixel, channel, taps, tile_channels, gradients);
+      });
 #pragma unroll
-        for (int of = 0; of < kAdjacent; ++of) {
-          if (!kIsUneven || of == 0 || pixel.column + of < s.width) {
-            finish(pixel.index + of, gradients[of]);
-          }
+      for (int of = 0; of < kRun; ++of) {
+        if (R != Reading::kUneven || of == 0 || pixel.column + of < s.width) {
+          finish(pixel.index + of / kAdjacent * s.width + of % kAdjacent, gradients[of]);
         }
-      }
-    } else {
-      for (int index = place.row; index < length; index += tiling.rows) {
-        const int64_t position = part.chunks.begin(chunk) + index;
-        const Pixel pixel = Pixel::of<false>(position, s.height, s.width);
-        T gradient[V] = {};
-        for_each_call([&]<typename W>(W, const CudaShape &shape, const T *middle_gradient, const T *taps) {
-          add_to_pixel<W::K, V>(shape, middle_gradient, pixel, channel, taps, tile_channels, gradient);
-        });
-        finish(position, gradient);
       }
     }
   }

@@ -1,6 +1,7 @@
 // The pointwise weights' gradient: outer products of the output's gradient and the depthwise result, which is computed again.
 #pragma once
 #include "cuda_chunks.h"
+#include "cuda_depthwise.h"
 #include "cuda_product.h"
 
 namespace pdarts::separable {
@@ -23,7 +24,7 @@ struct OuterTiling {
             cuda::divide_up(inputs, input_quads * kQuad),
             input_quads,
             lanes,
-            (fitting < 128 ? fitting : 128) / kAdjacent * kAdjacent};
+            (fitting < 128 ? fitting : 128) / kPatch * kPatch};
   }
   PDARTS_HOST_DEVICE int outputs() const { return output_quads * kQuad; }
   PDARTS_HOST_DEVICE int inputs() const { return input_quads * kQuad; }
@@ -49,7 +50,9 @@ template <typename S, typename W, int V>
 __device__ __forceinline__ void sum_outer_products(const CudaBackward<S> &call, const OuterPart<Compute<S>> &part,
                                                    int block, Compute<S> *shared) {
   using T = Compute<S>;
-  constexpr int K = W::K;
+  constexpr Reading R = W::kReading;
+  // Pixels and channels of which a thread computes what is between the convolutions, and pixels of a row of which it reads the gradient.
+  constexpr int K = W::K, kRun = kTogether<R>, kInput = kInputChannels<R>, kRow = kRun < kAdjacent ? 1 : kAdjacent;
   const OuterTiling &tiling = part.tiling;
   const CudaShape &s = call.shape;
   int tile = block / part.chunks.count;
@@ -74,52 +77,39 @@ __device__ __forceinline__ void sum_outer_products(const CudaBackward<S> &call, 
   const bool is_active = lane < tiling.lanes;
   T sums[kQuad][kQuad] = {};
   const int length = part.chunks.length(chunk), step = s.groups * s.outputs;
-  const int vectors = num_inputs / V, output_vectors = num_outputs / V;
+  const int vectors = num_inputs / kInput, output_vectors = num_outputs / V;
   for (int begin = 0; begin < length; begin += tiling.pixels) {
     const int count = length - begin < tiling.pixels ? length - begin : tiling.pixels;
     const int64_t first_place = part.chunks.begin(chunk) + begin;
     __syncthreads();
     const S *from = call.y_gradient + group * s.outputs + first_output;
 #pragma unroll 1
-    for (int item = threadIdx.x; item < count * output_vectors; item += kCudaThreads) {
-      const int pixel = item / output_vectors, output = (item - pixel * output_vectors) * V;
-      int64_t of_image = first_place + pixel;
-      bool is_pixel = true;
-      if constexpr (W::kIsUneven) {
-        const Pixel of_row = Pixel::of<true>(of_image, s.out_height, s.out_width);
-        of_image = of_row.index;
-        is_pixel = of_row.column < s.out_width;
-      }
-      T values[V] = {};
-      if (is_pixel) {
-        cuda::load<S, V>(from + of_image * step + output, values);
+    for (int item = threadIdx.x; item < count / kRow * output_vectors; item += kCudaThreads) {
+      const int row = item / output_vectors, output = (item - row * output_vectors) * V;
+      int64_t of_images = first_place + row * kRow;
+      int num_pixels = kRow;
+      if constexpr (kRow > 1) {
+        const Pixel first = Pixel::of<R>(of_images, s.out_height, s.out_width);
+        of_images = first.index;
+        num_pixels = s.out_width - first.column;
       }
 #pragma unroll
-      for (int index = 0; index < V; ++index) {
-        gradient[pixel * tile_outputs + output + index] = values[index];
-      }
-    }
-    if constexpr (W::kIsAdjacent) {
-      for (int item = threadIdx.x; item < count / kAdjacent * vectors; item += kCudaThreads) {
-        const int first = item / vectors, channel = (item - first * vectors) * V;
-        T values[kAdjacent][V] = {};
-        depthwise_at_adjacent<S, W, V>(s, input,
-                                       Pixel::of<W::kIsUneven>(first_place + first * kAdjacent, s.out_height, s.out_width),
-                                       first_middle + channel, taps + channel, tile_inputs, values);
-#pragma unroll
-        for (int pixel = 0; pixel < kAdjacent; ++pixel) {
-          cuda::store<T, V>(values[pixel], middle + (first * kAdjacent + pixel) * tile_inputs + channel);
+      for (int of = 0; of < kRow; ++of) {
+        T values[V] = {};
+        if (of < num_pixels) {
+          cuda::load<S, V>(from + (of_images + of) * step + output, values);
         }
+        cuda::store<T, V>(values, gradient + (row * kRow + of) * tile_outputs + output);
       }
     }
-    for (int item = threadIdx.x; !W::kIsAdjacent && item < count * vectors; item += kCudaThreads) {
-      const int pixel = item / vectors, channel = (item - pixel * vectors) * V;
-      T values[V];
-      depthwise_at<S, K, V>(s, input, Pixel::of<false>(first_place + pixel, s.out_height, s.out_width),
-                            first_middle + channel, taps + channel, tile_inputs, values);
+    for (int item = threadIdx.x; item < count / kRun * vectors; item += kCudaThreads) {
+      const int run = item / vectors, channel = (item - run * vectors) * kInput;
+      T values[kRun][kInput];
+      depthwise<S, W, kInput>(s, input, Pixel::of<R>(first_place + run * kRun, s.out_height, s.out_width),
+                              first_middle + channel, taps + channel, tile_inputs, values);
 #pragma unroll
-      for (int index = 0; index < V; ++index) {
-        middle[pixel * tile_inputs + channel + index] = values[index];
+      for (int of = 0; of < kRun; ++of) {
+        cuda::store<T, kInput>(values[of], middle + (run * kRun + of) * tile_inputs + channel);
       }
     }
     __syncthreads();

@@ -1,6 +1,6 @@
 // The pointwise half of the GPU kernels: products of pixels with a group's weights, 4 x 4 of a thread at a time.
 #pragma once
-#include "cuda_depthwise.h"
+#include "cuda_window.h"
 
 namespace pdarts::separable {
 
@@ -18,7 +18,8 @@ struct ProductTiling {
   template <typename T> static ProductTiling of(int columns, int rows) {
     const int tiles = cuda::divide_up(columns, kMostColumns);
     const int quads = cuda::divide_up(cuda::divide_up(columns, tiles), kQuad);
-    const int pixel_quads = kCudaThreads / quads, most = sizeof(T) == sizeof(double) ? 16 : 48;
+    // Whole patches.
+    const int pixel_quads = kCudaThreads / quads / kPatchRows * kPatchRows, most = sizeof(T) == sizeof(double) ? 16 : 48;
     const int even = cuda::divide_up(rows, cuda::divide_up(rows, most));
     return {cuda::divide_up(columns, quads * kQuad), quads, pixel_quads < kMostPixelQuads ? pixel_quads : kMostPixelQuads,
             cuda::divide_up(even, kQuad) * kQuad};

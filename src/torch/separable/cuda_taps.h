@@ -2,6 +2,7 @@
 #pragma once
 #include "../channelwise/cuda_moments.h"
 #include "cuda_chunks.h"
+#include "cuda_depthwise.h"
 
 namespace pdarts::separable {
 
@@ -18,110 +19,118 @@ template <typename T> struct TapsPart {
 template <typename T> using TapsBatch = cuda::Batch<TapsPart<T>, kMostCalls>;
 
 // Middle channels that a thread sums all taps of: as many as its registers hold, which are too few for 7 x 7.
-template <Reading R> constexpr int kTapChannels = R == Reading::kSingle ? 1 : 2;
+template <Reading R> constexpr int kTapChannels = R == Reading::kVectors || R == Reading::kUneven ? 2 : 1;
 constexpr int kMostPairedKernel = 5;
 
-// `shared`: that of sum_over_rows.
+// Elements of shared memory: the sums of a row of taps.
+inline int64_t taps_shared_elements(const CudaShape &s, int channels) {
+  return int64_t(s.kernel) * channels * kCudaThreads;
+}
+
+// Adds what the pixels around an output pixel add to all taps. `image`: the channels at its image's first pixel.
+template <int K, int V, typename S, typename Transform>
+__device__ __forceinline__ void add_at(const CudaShape &s, const S *image, const Pixel &pixel, const Transform &transform,
+                                       const Compute<S> (&gradient)[V], Compute<S> (&sums)[K * K][V]) {
+  using T = Compute<S>;
+  const int padding = s.dilation * (K - 1) / 2;
+  const int first_row = pixel.row * s.stride - padding, first_column = pixel.column * s.stride - padding;
+#pragma unroll
+  for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
+    const int row = first_row + kernel_row * s.dilation;
+    if (row < 0 || row >= s.height) {
+      continue;
+    }
+    T values[K][V];
+    read_columns(image + row * s.width * s.channels, s.channels, first_column, s.dilation, s.width, transform, values);
+#pragma unroll
+    for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
+#pragma unroll
+      for (int part = 0; part < V; ++part) {
+        sums[kernel_row * K + kernel_column][part] += gradient[part] * values[kernel_column][part];
+      }
+    }
+  }
+}
+
 template <typename S, typename W, int V>
 __device__ __forceinline__ void sum_taps(const CudaBackward<S> &call, const Compute<S> *middle_gradient,
                                          const TapsPart<Compute<S>> &work, int block, Compute<S> *shared) {
   using T = Compute<S>;
   constexpr int K = W::K;
+  constexpr Reading R = W::kReading;
   const CudaTiling &tiling = work.tiling;
   const CudaShape &s = call.shape;
   const int tile = block / work.chunks.count, chunk = block - tile * work.chunks.count;
   const CudaPlace place(tiling, tile);
-  const int middle = place.vector * V, channel = middle % s.channels, padding = s.dilation * (K - 1) / 2;
-  const CudaInput<S> input{call.x, call.scale, call.shift};
+  const int middle = place.vector * V, channel = middle % s.channels;
   T sums[K * K][V] = {};
   if (place.is_active) {
-    const int length = work.chunks.length(chunk);
-    T scale[V], shift[V];
+    const int length = work.chunks.length(chunk), step = tiling.rows * kTogether<R>;
+    const S *x = call.x + channel;
+    const auto image_of = [&](const Pixel &pixel) { return x + pixel.image * s.height * s.width * s.channels; };
+    with_transform<S, V>({call.x, call.scale, call.shift}, channel, [&](const auto &transform) {
+      for (int index = place.row * kTogether<R>; index < length; index += step) {
+        const Pixel pixel = Pixel::of<R>(work.chunks.begin(chunk) + index, s.out_height, s.out_width);
+        const T *of_pixel = middle_gradient + pixel.index * s.middle + middle;
+        T gradients[kTogether<R>][V] = {};
+        if constexpr (R == Reading::kPatches) {
 #pragma unroll
-    for (int part = 0; part < V; ++part) {
-      scale[part] = input.scale ? input.scale[channel + part] : T(1);
-      shift[part] = input.scale ? input.shift[channel + part] : T(0);
-    }
-    if constexpr (W::kIsAdjacent) {
-      for (int index = place.row * kAdjacent; index < length; index += tiling.rows * kAdjacent) {
-        const Pixel pixel = Pixel::of<W::kIsUneven>(work.chunks.begin(chunk) + index, s.out_height, s.out_width);
-        T gradient[kAdjacent][V] = {};
-#pragma unroll
-        for (int of = 0; of < kAdjacent; ++of) {
-          if (!W::kIsUneven || of == 0 || pixel.column + of < s.out_width) {
-            cuda::load<T, V>(middle_gradient + (pixel.index + of) * s.middle + middle, gradient[of]);
+          for (int of = 0; of < kPatch; ++of) {
+            gradients[of][0] = of_pixel[int64_t(of / kAdjacent * s.width + of % kAdjacent) * s.middle];
           }
-        }
-        const S *image = call.x + pixel.image * s.height * s.width * s.channels + channel;
+          for_each_row<W>(image_of(pixel), s.channels, s.height, s.width, pixel, transform,
+                          [&](int row, const T (&values)[W::kColumns][1]) {
+                            meet_taps<W>(row, values, [&](int of, int tap, T value) {
+                              sums[tap][0] += gradients[of][0] * value;
+                            });
+                          });
+        } else if constexpr (R == Reading::kUneven) {
 #pragma unroll
-        for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
-          const int row = pixel.row * W::kStride - W::kPadding + kernel_row * W::D;
-          if (row >= 0 && row < s.height) {
-            T values[W::kColumns][V];
-            read_row<W, V>(image + row * s.width * s.channels, s.channels, pixel.column, s.width,
-                           [&](T value, int part) { return relu(value * scale[part] + shift[part]); }, values);
+          for (int of = 0; of < kAdjacent; ++of) {
+            if (of == 0 || pixel.column + of < s.out_width) {
+              cuda::load<T, V>(of_pixel + of * s.middle, gradients[of]);
+            }
+          }
 #pragma unroll
-            for (int tap = 0; tap < K; ++tap) {
+          for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
+            const int row = pixel.row * W::kStride - W::kPadding + kernel_row * W::D;
+            if (row >= 0 && row < s.height) {
+              T values[W::kColumns][V];
+              read_row<W, V>(image_of(pixel) + row * s.width * s.channels, s.channels, pixel.column, s.width, transform,
+                             values);
 #pragma unroll
-              for (int of = 0; of < kAdjacent; ++of) {
+              for (int tap = 0; tap < K; ++tap) {
 #pragma unroll
-                for (int part = 0; part < V; ++part) {
-                  sums[kernel_row * K + tap][part] += gradient[of][part] * values[W::column(of, tap)][part];
+                for (int of = 0; of < kAdjacent; ++of) {
+#pragma unroll
+                  for (int part = 0; part < V; ++part) {
+                    sums[kernel_row * K + tap][part] += gradients[of][part] * values[W::column(of, tap)][part];
+                  }
                 }
               }
             }
           }
+        } else {
+          cuda::load<T, V>(of_pixel, gradients[0]);
+          add_at<K, V>(s, image_of(pixel), pixel, transform, gradients[0], sums);
         }
       }
-    }
-    for (int index = place.row; !W::kIsAdjacent && index < length; index += tiling.rows) {
-      const int64_t position = work.chunks.begin(chunk) + index;
-      const Pixel pixel = Pixel::of<false>(position, s.out_height, s.out_width);
-      T gradient[V];
-      cuda::load<T, V>(middle_gradient + position * s.middle + middle, gradient);
-      const S *image = call.x + pixel.image * s.height * s.width * s.channels + channel;
-#pragma unroll
-      for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
-        const int row = pixel.row * s.stride - padding + kernel_row * s.dilation;
-        if (row < 0 || row >= s.height) {
-          continue;
-        }
-        T values[K][V];
-#pragma unroll
-        for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
-          const int column = pixel.column * s.stride - padding + kernel_column * s.dilation;
-          const bool is_inside = column >= 0 && column < s.width;
-          cuda::load<S, V>(image + (row * s.width + (is_inside ? column : 0)) * s.channels, values[kernel_column]);
-#pragma unroll
-          for (int part = 0; part < V; ++part) {
-            const T value = relu(values[kernel_column][part] * scale[part] + shift[part]);
-            values[kernel_column][part] = is_inside ? value : T(0);
-          }
-        }
-#pragma unroll
-        for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
-#pragma unroll
-          for (int part = 0; part < V; ++part) {
-            sums[kernel_row * K + kernel_column][part] += gradient[part] * values[kernel_column][part];
-          }
-        }
-      }
-    }
+    });
   }
   T *to = work.shares + (int64_t(chunk) * s.middle + middle) * K * K;
 #pragma unroll
-  for (int tap = 0; tap < K * K; ++tap) {
-    T of_tap[V];
+  for (int first = 0; first < K * K; first += K) {
+    T of_row[K * V];
 #pragma unroll
-    for (int part = 0; part < V; ++part) {
-      of_tap[part] = sums[tap][part];
+    for (int index = 0; index < K * V; ++index) {
+      of_row[index] = sums[first + index / V][index % V];
     }
     __syncthreads();
-    channelwise::sum_over_rows(tiling, place, of_tap, shared);
+    channelwise::sum_over_rows(tiling, place, of_row, shared);
     if (place.is_active && place.row == 0) {
 #pragma unroll
-      for (int part = 0; part < V; ++part) {
-        to[part * K * K + tap] = of_tap[part];
+      for (int index = 0; index < K * V; ++index) {
+        to[index % V * K * K + first + index / V] = of_row[index];
       }
     }
   }
