@@ -318,7 +318,10 @@ fn imagenet_is_evaluated_on_image_files() {
     let text = stdout(&[&arguments[..], &["--on", "imagenet"]].concat());
     assert!(text.contains("\nn2") && text.contains("the image folder, 4 test images: top-1 "), "{text}");
     let line = refusal(2, &[&arguments[..], &["--on", "photodigits"]].concat());
-    assert!(line.contains("the network is for images of ImageNet's 224 pixels"), "{line}");
+    assert!(
+        line.contains("the network is for images of 224 pixels, those of photodigits have 32: name another"),
+        "{line}"
+    );
     fs::remove_dir_all(data.join("val/n3")).unwrap();
     let line = refusal(2, &arguments);
     assert!(line.contains("3 classes apart, the image folder has 2: name another with --data"), "{line}");

@@ -10,16 +10,13 @@ use std::fmt;
 use tch::{Kind, Tensor, no_grad};
 
 use super::error::quoted;
-use super::{Format, StateDict, WeightsProblem};
-use crate::data::{Colours, IMAGE_SIDE};
+use super::{StateDict, WeightsProblem};
+use crate::data::IMAGE_SIDE;
 use crate::genotype::{Genotype, NetworkKind, NetworkShape, count};
 use crate::model::{EvaluationNetwork, NamedTensor, NetworkDescription};
 
 /// The metadata of a file of an evaluation network: its [`NetworkDescription`] as JSON.
 pub const NETWORK_KEY: &str = "network";
-
-/// The metadata of what its images were normalised with: [`Colours`] as JSON.
-pub const COLOURS_KEY: &str = "normalisation";
 
 /// Averages of weights and statistics in a checkpoint of ours, beside the values themselves.
 pub(super) const AVERAGE: &str = "ema.";
@@ -40,7 +37,7 @@ const STEM_MULTIPLIER: i64 = 3;
 const MOST_CHANNELS: i64 = 1 << 20;
 const MOST_CLASSES: i64 = 1 << 24;
 const MOST_CELLS: usize = 1 << 10;
-const MOST_PIXELS: u64 = 1 << 16;
+pub(super) const MOST_PIXELS: u64 = 1 << 16;
 
 /// A network this much larger than the file is not built only to list the differences.
 const LARGEST_MISFIT: u64 = 16;
@@ -107,22 +104,6 @@ impl StateDict {
             _ => true,
         };
         self.tensors.iter().filter(|(_, tensor)| !is_finite(tensor)).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// What images are to be normalised with, where a file of this program says so.
-    ///
-    /// # Errors
-    /// When that is nothing that they can be normalised with.
-    pub fn colours(&self) -> Result<Option<Colours>, WeightsProblem> {
-        // Beside a state dict of `torch.save` anything can have this name.
-        let Some(json) = self.metadata.get(COLOURS_KEY).filter(|_| self.format == Format::Safetensors) else {
-            return Ok(None);
-        };
-        match serde_json::from_str::<Colours>(json) {
-            Ok(colours) if colours.are_usable() => Ok(Some(colours)),
-            Ok(colours) => Err(WeightsProblem::damaged(format!("its normalisation of images: {colours}"))),
-            Err(error) => Err(WeightsProblem::damaged(format!("its normalisation of images: {error}"))),
-        }
     }
 
     /// Leaves out what only going on with a training needs.

@@ -148,27 +148,6 @@ fn file_that_names_its_cell_needs_none_and_takes_no_other() {
 }
 
 #[test]
-fn normalisation_is_read_of_safetensors_and_has_to_be_one() {
-    let mut state = trained();
-    let stated = Colours { mean: [0.1, 0.2, 0.3], std: [0.5, 0.6, 0.7] };
-    state.metadata.insert(COLOURS_KEY.to_owned(), serde_json::to_string(&stated).unwrap());
-    // Of torch.save, where it may mean anything.
-    assert_eq!(state.colours().unwrap(), None);
-    state.format = Format::Safetensors;
-    assert_eq!(state.colours().unwrap(), Some(stated));
-    for json in [
-        "imagenet",
-        r#"{"mean":[0,0,0]}"#,
-        r#"{"mean":[0,0,1e999],"std":[1,1,1]}"#,
-        r#"{"mean":[0,0,0],"std":[1,-1,1]}"#,
-    ] {
-        state.metadata.insert(COLOURS_KEY.to_owned(), json.to_owned());
-        let message = state.colours().unwrap_err().to_string();
-        assert!(message.starts_with("damaged or cut off (its normalisation of images: "), "{message}");
-    }
-}
-
-#[test]
 fn file_that_names_no_cell_needs_one() {
     let message = trained().description(None).unwrap_err().to_string();
     assert_eq!(message, "it does not say of which cell it is: give --genotype");
