@@ -130,6 +130,21 @@ pub enum WorldError {
     Communicator(#[from] CommunicatorError),
 }
 
+impl WorldError {
+    /// Whether what was asked for cannot be had here, rather than that a rank or the network failed.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::NoCuda(_)
+            | Self::MoreRanksThanGpus { .. }
+            | Self::SharedGpu { .. }
+            | Self::NotConnected { .. }
+            | Self::MixedDevices { .. }
+            | Self::NoCommunicator { .. } => true,
+            Self::Mpi(_) | Self::Communicator(_) => false,
+        }
+    }
+}
+
 /// What a rank tells the others of where it sits.
 #[derive(Serialize, Deserialize)]
 struct Seat {
