@@ -60,6 +60,7 @@ impl fmt::Display for Mismatch {
         if let Some((name, found, expected)) = self.shapes.first() {
             let others = match self.shapes.len() - 1 {
                 0 => String::new(),
+                1 => " (and 1 other differs)".to_owned(),
                 others => format!(" (and {others} others differ)"),
             };
             parts.push(format!("{} has the shape {found:?}, in the network {expected:?}{others}", quoted(name)));
@@ -75,7 +76,12 @@ fn listed(names: &[String], what: &str) -> Option<String> {
     const SHOWN: usize = 3;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| quoted(name)).collect();
     let more = if names.len() > SHOWN { ", ..." } else { "" };
-    (!names.is_empty()).then(|| format!("{} tensors are {what} ({}{more})", names.len(), shown.join(", ")))
+    let count = match names.len() {
+        0 => return None,
+        1 => "1 tensor is".to_owned(),
+        count => format!("{count} tensors are"),
+    };
+    Some(format!("{count} {what} ({}{more})", shown.join(", ")))
 }
 
 impl StateDict {
@@ -148,11 +154,12 @@ impl StateDict {
         Ok(NetworkDescription { genotype, shape, auxiliary_head })
     }
 
-    /// Names of the tensors of `network`'s auxiliary head that are not there. The head serves training alone, and public
-    /// codes have it without its last BatchNorm (DARTS's for ImageNet) or leave it out of what they save.
-    pub fn missing_of_head(&self, network: &EvaluationNetwork) -> Vec<String> {
-        let names = targets(network).into_iter().map(|target| &target.name).filter(|name| is_of_head(name));
-        names.filter(|name| !self.tensors.contains_key(*name)).cloned().collect()
+    /// Where what there is of an auxiliary head is not that of `network`, if that has one. The head serves training alone,
+    /// and public codes have it without its last BatchNorm (DARTS's for ImageNet) or leave it out of what they save.
+    pub fn misfit_of_head(&self, network: &EvaluationNetwork) -> Option<Mismatch> {
+        let head: Vec<_> = targets(network).into_iter().filter(|target| is_of_head(&target.name)).collect();
+        let mismatch = self.compare(&head, is_of_head);
+        (!head.is_empty() && mismatch != Mismatch::default()).then_some(mismatch)
     }
 
     /// Leaves out what there is of an auxiliary head.
@@ -160,17 +167,18 @@ impl StateDict {
         self.tensors.retain(|name, _| !is_of_head(name));
     }
 
-    /// Copies the values into `network`, whatever their floating-point types. An auxiliary head of which some tensor is not
-    /// there (see [`Self::missing_of_head`]) stays as it is, whole: its tensors are of no use with another's between them.
+    /// Copies the values into `network`, whatever their floating-point types. An auxiliary head that is not the one here
+    /// (see [`Self::misfit_of_head`]) stays as it is, whole: its tensors are of no use with another's between them.
     ///
     /// # Errors
     /// [`WeightsProblem::Mismatch`] unless all other names and shapes are those of the network.
     pub fn load_into(&self, network: &EvaluationNetwork) -> Result<(), WeightsProblem> {
         let mut targets = targets(network);
         let has_head = targets.iter().any(|target| is_of_head(&target.name));
-        let takes_head = has_head && self.missing_of_head(network).is_empty();
-        targets.retain(|target| takes_head || !is_of_head(&target.name));
-        let mismatch = self.compare(&targets, takes_head);
+        let takes_head = has_head && self.misfit_of_head(network).is_none();
+        let counts = |name: &str| takes_head || !is_of_head(name);
+        targets.retain(|target| counts(&target.name));
+        let mismatch = self.compare(&targets, counts);
         if mismatch != Mismatch::default() {
             return Err(WeightsProblem::Mismatch(Box::new(mismatch)));
         }
@@ -194,8 +202,8 @@ impl StateDict {
         })
     }
 
-    /// Where the tensors are not `targets`; those of an auxiliary head count where `with_head` says so.
-    fn compare(&self, targets: &[&NamedTensor], with_head: bool) -> Mismatch {
+    /// Where the tensors are not `targets`, as far as their names count.
+    fn compare(&self, targets: &[&NamedTensor], counts: impl Fn(&str) -> bool) -> Mismatch {
         let mut mismatch = Mismatch::default();
         for NamedTensor { name, tensor } in targets {
             match self.tensors.get(name).map(Tensor::size) {
@@ -207,8 +215,7 @@ impl StateDict {
             }
         }
         let known: HashSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        let passed_over =
-            |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name) || (is_of_head(name) && !with_head);
+        let passed_over = |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name) || !counts(name);
         let unexpected = self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !passed_over(name));
         mismatch.unexpected = unexpected.cloned().collect();
         mismatch

@@ -18,7 +18,7 @@ use crate::cli::logging::Logging;
 use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
-use crate::cli::run_weights::note_missing_head;
+use crate::cli::run_weights::note_misfit_of_head;
 use crate::cli::start::meet;
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
@@ -224,7 +224,7 @@ impl Subject {
         dataset.require_classes(&description.shape, data.source.class_names().len())?;
         let network = state.build(description, world.device, Kind::Float);
         let network = network.map_err(|problem| arguments.weights.error(problem))?;
-        note_missing_head(&arguments.weights.file(), state, &network, "it serves training alone and is not used");
+        note_misfit_of_head(&arguments.weights.file(), state, &network, "it serves training alone and is not used");
         Ok((network, data))
     }
 }
