@@ -227,6 +227,7 @@ mod tests {
         assert_eq!(exit_code(&anyhow!("libtorch: out of memory")), 1);
         assert_eq!(exit_code(&run_error(false).into()), 1);
         assert_eq!(exit_code(&WorldError::Mpi("no shared memory".to_owned()).into()), 1);
+        assert_eq!(exit_code(&WorldError::MoreRanksThanGpus { ranks: 8, gpus: 7 }.into()), 1);
     }
 
     #[test]

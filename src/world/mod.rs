@@ -131,16 +131,17 @@ pub enum WorldError {
 }
 
 impl WorldError {
-    /// Whether what was asked for cannot be had here, rather than that a rank or the network failed.
+    /// Whether the call asks for what cannot be had here. Ranks and GPUs that do not match can also come of a GPU or a machine
+    /// that was lost since, with which an elastic launch starts again on fewer ranks.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::NoCuda(_)
-            | Self::MoreRanksThanGpus { .. }
+            Self::NoCuda(_) | Self::NotConnected { .. } => true,
+            Self::MoreRanksThanGpus { .. }
             | Self::SharedGpu { .. }
-            | Self::NotConnected { .. }
             | Self::MixedDevices { .. }
-            | Self::NoCommunicator { .. } => true,
-            Self::Mpi(_) | Self::Communicator(_) => false,
+            | Self::Mpi(_)
+            | Self::NoCommunicator { .. }
+            | Self::Communicator(_) => false,
         }
     }
 }

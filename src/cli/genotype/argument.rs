@@ -144,6 +144,9 @@ struct Outline {
 }
 
 fn parse(text: &str, choice: Option<&str>) -> anyhow::Result<(Genotype, Option<Provenance>)> {
+    if text.trim().is_empty() {
+        return Err(anyhow!("it is empty, where a cell is expected: restore it, or name another file"));
+    }
     let damaged = |error| anyhow!("it {}: restore it, or name another file", json_problem(text, &error));
     match serde_json::from_str(text) {
         Ok(Outline { alphas: Some(_), .. }) => Err(anyhow!(
@@ -193,7 +196,7 @@ mod tests {
         let refused = |json: &str| parse(json, None).unwrap_err().to_string();
         assert!(refused(r#"{"stage": 3, "alphas": {}}"#).starts_with("it holds alphas, of which cells are derived"));
         assert!(refused(r#"{"variants": 3}"#).starts_with("it is damaged (invalid type"));
-        assert!(refused("").contains("it is empty"));
+        assert!(refused("\n").starts_with("it is empty, where a cell is expected"));
 
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().display().to_string();
