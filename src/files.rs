@@ -1,9 +1,11 @@
 //! Files that are either the old version or the new one, whatever happens in between.
 
-use std::fs::{self, DirEntry, File, Permissions};
+use std::fs::{self, DirEntry, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 /// Start of the name of a file that is still being written.
 pub const PARTIAL: &str = ".partial-";
@@ -28,11 +30,7 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let partial = tempfile::Builder::new()
-        .prefix(PARTIAL)
-        // As any other new file: readable to whom the umask allows, not to the owner alone.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)?;
+    let partial = partial_file(directory)?;
     let mut writer = BufWriter::new(partial.as_file());
     write(&mut writer)?;
     writer.flush()?;
@@ -40,6 +38,16 @@ pub fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>
     partial.as_file().sync_all()?;
     partial.persist(path).map_err(|refused| refused.error)?;
     sync_directory(directory)
+}
+
+/// A new file in `directory` under a name that no other has; it goes when it is dropped, unless it is renamed.
+///
+/// # Errors
+/// The system's reason, without that name, which says nothing to anybody.
+pub fn partial_file(directory: &Path) -> io::Result<NamedTempFile> {
+    // As any other new file: readable to whom the umask allows, not to the owner alone.
+    let create = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o666).open(path);
+    tempfile::Builder::new().prefix(PARTIAL).make_in(directory, create)
 }
 
 /// Gives the file `path` the further name `link`, in place of what had it; a copy where the file system has no links.

@@ -205,6 +205,18 @@ fn alphas_of_a_run_are_named_for_derive() {
     call.stdout(&["genotype", "derive", last]);
     let none = "error: . is a folder: name a file from the folder alphas of a search";
     call.fails(&["genotype", "derive", "."], 2, none);
+    let call = call.file("train/config.toml", "[train]\n").file("train/cell.py", &published().to_string());
+    let none = "error: train is a folder: a training has a cell and no alphas: pdarts genotype show train prints it; cells \
+                are derived of a file from the folder alphas of a search";
+    call.fails(&["genotype", "derive", "train"], 2, none);
+    let cell = "error: train/cell.py is not a file of alphas: it holds a cell, which pdarts genotype show prints; cells are \
+                derived of a file from the folder alphas of a search";
+    call.fails(&["genotype", "derive", "train/cell.py"], 2, cell);
+    let alphas = format!(
+        "error: {last}: it holds alphas, of which cells are derived, and no cell: pdarts genotype derive \
+                          FILE --json > genotype.json makes a file of them"
+    );
+    call.fails(&["genotype", "show", last], 2, &alphas);
 }
 
 #[test]
@@ -294,7 +306,7 @@ fn benches_measure_the_cpu_and_refuse_a_gpu_that_is_not_there() {
     for bench in [&machine[..], &profile, &supernet, &train_step] {
         call.fails(
             &[bench, &["--device", "cuda"]].concat(),
-            1,
+            2,
             "error: device \"cuda\" was asked for, but no NVIDIA driver is loaded (no /proc/driver/nvidia/version); the CPU is \
              device \"cpu\" (run.device, or --device of eval and bench)",
         );
@@ -454,7 +466,7 @@ fn bad_alphas_are_refused_with_their_file() {
     call.fails(
         &["genotype", "derive", "broken.json"],
         2,
-        "error: broken.json is not a file of alphas: EOF while parsing an object at line 1 column 11",
+        "error: broken.json is not a file of alphas: it is cut off; name one from the folder alphas of a search",
     );
     call.fails(
         &["genotype", "derive", "short.json"],

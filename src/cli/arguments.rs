@@ -41,10 +41,20 @@ pub(super) fn parse(arguments: impl Iterator<Item = OsString>) -> anyhow::Result
 /// What is wrong with the first argument that is not UTF-8. Paths are kept in files that are, so no option takes others.
 fn not_utf8(arguments: &[OsString]) -> Option<String> {
     let place = arguments.iter().skip(1).position(|argument| argument.to_str().is_none())? + 1;
-    let option = arguments[place - 1].to_str().filter(|before| before.starts_with("--") && !before.contains('='));
+    let option = arguments[place - 1].to_str().filter(|before| takes_value(before, &arguments[1..place]));
     let named = option.map_or(String::new(), |option| format!("{option} "));
     let shown = arguments[place].as_encoded_bytes().escape_ascii();
     Some(format!("{named}{shown} is not UTF-8: choose a name that is, or name a link to it"))
+}
+
+/// Whether `option` is one, of the command that `before` names, and is followed by its value.
+fn takes_value(option: &str, before: &[OsString]) -> bool {
+    let whole = Cli::command();
+    let names = before.iter().filter_map(|argument| argument.to_str());
+    let command = names.fold(&whole, |command, name| command.find_subcommand(name).unwrap_or(command));
+    let is_option = |known: &&clap::Arg| option.strip_prefix("--").is_some_and(|name| known.get_long() == Some(name));
+    let mut known = whole.get_arguments().chain(command.get_arguments());
+    known.find(is_option).is_some_and(|option| option.get_action().takes_values())
 }
 
 /// `~/x` and `--option=~/x` with the home folder in the place of `~`.
@@ -139,6 +149,10 @@ mod tests {
             (&["search", "--config=caf?"], "--config=caf\\xff is not UTF-8: "),
             (&["search", "--trace", "caf?"], "--trace caf\\xff is not UTF-8: "),
             (&["report", "caf?"], "caf\\xff is not UTF-8: "),
+            (&["--log", "caf?"], "--log caf\\xff is not UTF-8: "),
+            (&["eval", "--log", "caf?"], "--log caf\\xff is not UTF-8: "),
+            (&["genotype", "show", "--json", "caf?"], "caf\\xff is not UTF-8: "),
+            (&["eval", "--nothing", "caf?"], "caf\\xff is not UTF-8: "),
             (&["genotype", "show", "caf?"], "caf\\xff is not UTF-8: "),
         ] {
             let arguments = ["pdarts"].iter().chain(arguments).map(|argument| latin1(argument));

@@ -80,7 +80,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             || cause.is::<SearchDataError>()
             || cause.downcast_ref::<DataError>().is_some_and(DataError::is_usage)
             || cause.downcast_ref::<RunError>().is_some_and(RunError::is_usage)
-            || matches!(cause.downcast_ref(), Some(WorldError::NotConnected { .. }))
+            || cause.downcast_ref::<WorldError>().is_some_and(WorldError::is_usage)
             || matches!(cause.downcast_ref(), Some(TrainError::NoCells))
     });
     if is_usage { USAGE } else { FAILURE }
@@ -130,11 +130,24 @@ pub fn printable(text: &str) -> String {
         match place {
             _ if length > LONGEST && place == half => shown.push_str(" ... "),
             _ if length > LONGEST && (half..length - half).contains(&place) => {}
-            _ if letter.is_control() => shown.extend(letter.escape_debug()),
-            _ => shown.push(letter),
+            _ => push_escaped(&mut shown, letter),
         }
     }
     shown
+}
+
+/// `text` with control characters escaped, line breaks too: as one line, whatever names are in it.
+pub fn escaped(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    text.chars().for_each(|letter| push_escaped(&mut shown, letter));
+    shown
+}
+
+fn push_escaped(shown: &mut String, letter: char) {
+    match letter.is_control() {
+        true => shown.extend(letter.escape_debug()),
+        false => shown.push(letter),
+    }
 }
 
 fn report_panic(panic: &PanicHookInfo<'_>) {
@@ -194,6 +207,7 @@ mod tests {
         assert_eq!(exit_code(&overridden.into()), 2);
         assert_eq!(exit_code(&UsageError::new(anyhow!("no such cell")).into()), 2);
         assert_eq!(exit_code(&anyhow::Error::from(run_error(true)).context("search")), 2);
+        assert_eq!(exit_code(&WorldError::NoCuda("no driver is loaded".to_owned()).into()), 2);
     }
 
     #[test]
@@ -212,6 +226,8 @@ mod tests {
     fn other_failures_exit_with_1() {
         assert_eq!(exit_code(&anyhow!("libtorch: out of memory")), 1);
         assert_eq!(exit_code(&run_error(false).into()), 1);
+        assert_eq!(exit_code(&WorldError::Mpi("no shared memory".to_owned()).into()), 1);
+        assert_eq!(exit_code(&WorldError::MoreRanksThanGpus { ranks: 8, gpus: 7 }.into()), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::prelude::*;
 
-use super::error::UsageError;
+use super::error::{UsageError, escaped};
 use super::ranks::is_first_of_launch;
 use crate::run::RotatingLog;
 use crate::world::joined_rank;
@@ -102,13 +102,22 @@ struct AboveBars(MultiProgress);
 
 impl Write for AboveBars {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.suspend(|| io::stderr().write_all(bytes))?;
+        let line = one_line(&String::from_utf8_lossy(bytes));
+        self.0.suspend(|| io::stderr().write_all(line.as_bytes()))?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
+}
+
+/// The line `logged` with line breaks in it escaped, as names of files can have them, and other control characters but for
+/// the escapes of colours, which its writer puts around the message and escapes in it.
+fn one_line(logged: &str) -> String {
+    const COLOUR: &str = "\u{1b}";
+    let line = logged.strip_suffix('\n').unwrap_or(logged);
+    line.split(COLOUR).map(escaped).collect::<Vec<_>>().join(COLOUR) + &logged[line.len()..]
 }
 
 /// Writes to the file of [`Logging::record_to`], or nowhere before that.
@@ -197,6 +206,15 @@ mod tests {
             let error = parse(filter).unwrap_err().to_string();
             assert!(error.contains(LEVELS) && error.lines().count() == 1, "{error}");
         }
+    }
+
+    #[test]
+    fn names_with_line_breaks_stay_in_their_line() {
+        assert_eq!(
+            one_line("\u{1b}[32m INFO\u{1b}[0m training in a\nb\r\n"),
+            "\u{1b}[32m INFO\u{1b}[0m training in a\\nb\\r\n"
+        );
+        assert_eq!(one_line("no end"), "no end");
     }
 
     #[test]

@@ -75,17 +75,28 @@ pub fn read_weights(file: &Path) -> Result<StateDict, UsageError> {
     }
 }
 
-/// Says which tensors of `network`'s auxiliary head the `state` of the file `path` lacks, and what `follows`.
-pub fn note_missing_head(path: &Path, state: &StateDict, network: &EvaluationNetwork, follows: &str) {
-    const SHOWN: usize = 3;
-    let missing = state.missing_of_head(network);
-    if missing.is_empty() {
-        return;
+/// Says in what the auxiliary head in the `state` of the file `path` is not that of `network`, and what `follows`.
+pub fn note_misfit_of_head(path: &Path, state: &StateDict, network: &EvaluationNetwork, follows: &str) {
+    let path = path.display();
+    match state.misfit_of_head(network) {
+        Some(_) if !state.has_head() => tracing::info!("{path}: it has no auxiliary head; {follows}"),
+        Some(mismatch) => tracing::info!("{path}: its auxiliary head does not fit, {mismatch}; {follows}"),
+        None => {}
     }
-    let (path, count) = (path.display(), missing.len());
-    let more = if count > SHOWN { ", ..." } else { "" };
-    let shown = missing.into_iter().take(SHOWN).collect::<Vec<_>>().join(", ");
-    tracing::info!("{path}: {count} tensors of the auxiliary head are missing ({shown}{more}): {follows}");
+}
+
+/// What is to be said of `state` where values of it are infinite or not a number.
+pub fn non_finite_values(state: &StateDict) -> Option<String> {
+    const SHOWN: usize = 3;
+    let broken = state.non_finite();
+    let shown = broken.iter().take(SHOWN).map(|name| name.escape_debug().to_string()).collect::<Vec<_>>().join(", ");
+    let more = if broken.len() > SHOWN { ", ..." } else { "" };
+    let count = match broken.len() {
+        0 => return None,
+        1 => "1 tensor holds".to_owned(),
+        count => format!("{count} tensors hold"),
+    };
+    Some(format!("{count} values that are infinite or not a number ({shown}{more})"))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::error::escaped;
+
 /// Between two columns.
 const GAP: &str = "  ";
 
@@ -17,9 +19,9 @@ impl Table {
         Self { rows: headings.iter().map(row).collect() }
     }
 
-    /// Adds a row of as many cells as there are headings.
+    /// Adds a row of as many cells as there are headings. Names of files in them are shown in one line.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows.push(cells.into_iter().map(|cell| escaped(&cell)).collect());
     }
 }
 
@@ -52,7 +54,8 @@ mod tests {
         let mut table = Table::new(&[&["cell", "skips", ""]]);
         table.row(["PDARTS_C10", "2", "x"].map(str::to_owned));
         table.row(["ä", "10000000", ""].map(str::to_owned));
-        let expected = "cell           skips\nPDARTS_C10         2  x\nä           10000000\n";
+        table.row(["a\nb", "1", ""].map(str::to_owned));
+        let expected = "cell           skips\nPDARTS_C10         2  x\nä           10000000\na\\nb               1\n";
         assert_eq!(table.to_string(), expected);
     }
 }

@@ -1,14 +1,17 @@
 //! `~` at the start of a path, where no shell has expanded it: behind `=` and in files.
 
 use std::env;
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Nobody's home is known for a path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {reason}; for a folder of that name write ./{path}")]
+#[error("{path}: {reason}")]
 pub struct NoHome {
     path: String,
+    /// And what to do.
     reason: String,
 }
 
@@ -23,13 +26,22 @@ pub fn expand_home(path: &str) -> Result<String, NoHome> {
         "" => env::home_dir().filter(|home| !home.as_os_str().is_empty()),
         user => home_of(user),
     };
-    let reason = || match user {
-        "" => "your home folder is not known (HOME is not set)".to_owned(),
-        user => format!("there is no user `{user}`"),
-    };
-    match home.as_deref().and_then(|home| home.to_str()) {
-        Some(home) => Ok(format!("{}{below}", home.trim_end_matches('/'))),
-        None => Err(NoHome { path: path.to_owned(), reason: reason() }),
+    below_home(home.as_deref(), user, below).map_err(|reason| NoHome { path: path.to_owned(), reason })
+}
+
+/// The path `below` the folder `home` of `user` (of nobody else if empty), or why there is none.
+fn below_home(home: Option<&Path>, user: &str, below: &str) -> Result<String, String> {
+    match (home.map(Path::to_str), user) {
+        (Some(Some(home)), _) => Ok(format!("{}{below}", home.trim_end_matches('/'))),
+        (Some(None), "") => Err("your home folder (HOME) is not UTF-8: name a path that is".to_owned()),
+        (Some(None), user) => Err(format!("the home folder of {user} is not UTF-8: name a path that is")),
+        (None, user) => {
+            let reason = match user {
+                "" => "your home folder is not known (HOME is not set)".to_owned(),
+                user => format!("there is no user `{user}`"),
+            };
+            Err(format!("{reason}; for a folder of that name write ./~{user}{below}"))
+        }
     }
 }
 
@@ -40,12 +52,13 @@ fn home_of(user: &str) -> Option<PathBuf> {
     }
     let output = Command::new("getent").args(["passwd", user]).stdin(Stdio::null()).stderr(Stdio::null()).output();
     let listed = match output {
-        Ok(output) if output.status.success() => String::from_utf8(output.stdout).ok()?,
+        Ok(output) if output.status.success() => output.stdout,
         Ok(_) => return None,
-        Err(_) => std::fs::read_to_string("/etc/passwd").ok()?,
+        Err(_) => std::fs::read("/etc/passwd").ok()?,
     };
-    let entry = listed.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|entry| entry[0] == user)?;
-    entry.get(5).map(PathBuf::from)
+    let entries = listed.split(|&byte| byte == b'\n').map(|line| line.split(|&byte| byte == b':').collect::<Vec<_>>());
+    let entry = entries.into_iter().find(|entry| entry[0] == user.as_bytes())?;
+    entry.get(5).map(|home| PathBuf::from(OsStr::from_bytes(home)))
 }
 
 #[cfg(test)]
@@ -72,5 +85,15 @@ mod tests {
             "~nobody-of-this-name/x: there is no user `nobody-of-this-name`; for a folder of that name write \
              ./~nobody-of-this-name/x"
         );
+    }
+
+    #[test]
+    fn home_that_is_not_utf8_is_said_to_be_so() {
+        let home = Path::new(OsStr::from_bytes(b"/home/caf\xe9"));
+        let reason = below_home(Some(home), "", "/x").unwrap_err();
+        assert_eq!(reason, "your home folder (HOME) is not UTF-8: name a path that is");
+        assert!(below_home(Some(home), "ann", "").unwrap_err().starts_with("the home folder of ann is not UTF-8"));
+        let reason = below_home(None, "", "/x").unwrap_err();
+        assert_eq!(reason, "your home folder is not known (HOME is not set); for a folder of that name write ./~/x");
     }
 }

@@ -21,11 +21,7 @@ impl Images {
     /// # Errors
     /// When there are no such images, or they cannot be used as they are.
     pub fn open(dir: &Path, split: Split) -> Result<Self, DataError> {
-        if let Err(error) = std::fs::metadata(dir) {
-            let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
-            let problem = format!("cannot be read ({error}): name the folder that the images are in with --data");
-            return Err(DataError::images(&dir, problem));
-        }
+        require_there(dir, "name the folder that the images are in with --data")?;
         match Self::are_folders(dir, split) {
             true => ImageFolder::open(dir, split).map(Self::Folder),
             false => Shards::open(dir, split).map(Self::Shards),
@@ -60,12 +56,7 @@ impl Images {
         dir: &Path,
         open: impl Fn(&Path, Split) -> Result<Self, DataError>,
     ) -> Result<Vec<(Split, Self)>, DataError> {
-        if let Err(error) = std::fs::metadata(dir) {
-            return Err(DataError::images(
-                dir,
-                format!("cannot be read ({error}): name the folder that the images are in"),
-            ));
-        }
+        require_there(dir, "name the folder that the images are in")?;
         let originals = Originals::find(dir);
         let tree = dir.is_dir().then(|| Tree::find(dir)).transpose()?;
         let mut parts = Vec::new();
@@ -156,6 +147,14 @@ impl Source for Images {
     fn colours(&self) -> Colours {
         self.source().colours()
     }
+}
+
+/// Refuses a folder `dir` that is not there or may not be looked at, with what to do.
+fn require_there(dir: &Path, advice: &str) -> Result<(), DataError> {
+    std::fs::metadata(dir).map(drop).map_err(|error| {
+        let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
+        DataError::images(&dir, format!("cannot be read ({error}): {advice}"))
+    })
 }
 
 /// Refuses parts of the data set in `dir` that have different classes.

@@ -40,6 +40,8 @@ mod transform;
 
 use std::{fmt, path::Path, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 pub use apart::refuse_among_images;
 pub use bad_images::{BadImagePolicy, BadImages};
 pub use cifar::{IMAGE_BYTES, IMAGE_SIDE};
@@ -61,8 +63,9 @@ pub use transform::{
     UnreadableImage, Window,
 };
 
-/// The data sets that the program knows.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+/// The data sets that the program knows, under the names that configurations have for them.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum DatasetKind {
     /// Handwritten digits blended on photographs; embedded in the program, nothing to download.
     Photodigits,
@@ -75,6 +78,9 @@ pub enum DatasetKind {
 }
 
 impl DatasetKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Photodigits, Self::Cifar10, Self::Cifar100, Self::Images];
+
     /// What images of its kind are normalised with; see [`Source::colours`].
     pub fn colours(self) -> Colours {
         match self {

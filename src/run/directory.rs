@@ -10,7 +10,7 @@ use tracing::warn;
 use super::checkpoints::{self, Moment};
 use super::lock::{LOCK, RunLock, lock};
 use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
-use crate::files::{is_partial, remove_partial_files};
+use crate::files::{is_partial, partial_file, remove_partial_files};
 
 pub(super) const CONFIG: &str = "config.toml";
 /// Lies in a folder from a start's first file until the run has an origin, with which it has begun: what of [`FIRST_FILES`] is
@@ -113,7 +113,7 @@ impl RunDirectory {
         {
             return Err(RunError::NotEmpty { root: root.clone(), entry: entry.to_string_lossy().into_owned() });
         }
-        tempfile::tempfile_in(folder).map_err(refused)?;
+        partial_file(folder).map_err(refused)?;
         Ok(folder.to_owned())
     }
 

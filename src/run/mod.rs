@@ -59,4 +59,5 @@ pub use lock::{RunLock, lock as lock_folder, writer_of};
 pub use origin::RunOrigin;
 pub use rotating_log::RotatingLog;
 pub use seeds_file::SeedsFile;
+pub use stated::json_problem;
 pub use trained_cell::TrainedCell;

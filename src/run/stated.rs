@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::error::Category;
 
 use super::RunError;
 
@@ -12,13 +13,22 @@ use super::RunError;
 /// # Errors
 /// [`RunError::Config`] for what is no such file, and for an integer that a configuration cannot hold, with its key.
 pub(super) fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, RunError> {
-    let damaged = |error: serde_json::Error| RunError::config(path, format!("is damaged ({error})"));
+    let damaged = |error| RunError::config(path, json_problem(text, &error));
     let stated: Value = serde_json::from_str(text).map_err(damaged)?;
     if let Some((key, number)) = beyond_integers(&stated) {
         let largest = i64::MAX;
         return Err(RunError::config(path, format!("cannot be used ({key}: {number} is above {largest})")));
     }
     serde_json::from_str(text).map_err(damaged)
+}
+
+/// What is wrong with the JSON `text`, whose reading has ended with `error`, as the rest of a sentence: "x.json is empty".
+pub fn json_problem(text: &str, error: &serde_json::Error) -> String {
+    match error.classify() {
+        _ if text.trim().is_empty() => "is empty".to_owned(),
+        Category::Eof => "is cut off".to_owned(),
+        Category::Io | Category::Syntax | Category::Data => format!("is damaged ({error})"),
+    }
 }
 
 /// The first number that no integer of TOML is, with its key.
@@ -44,6 +54,16 @@ fn beyond_integers(value: &Value) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_that_is_no_json_is_told_without_the_parser() {
+        for (text, expected) in
+            [("\n", "is empty"), ("{\"a\": [1,", "is cut off"), ("[}", "is damaged (expected value")]
+        {
+            let error = serde_json::from_str::<Value>(text).unwrap_err();
+            assert!(json_problem(text, &error).starts_with(expected), "{text}");
+        }
+    }
 
     #[test]
     fn integer_that_no_configuration_holds_is_named_by_its_key() {

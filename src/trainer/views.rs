@@ -59,7 +59,8 @@ fn training_view(images: &ImageKeys, augment: Augment, side: usize, seed: u64) -
     }
 }
 
-fn centre_view(images: &ImageKeys) -> CentreView {
+/// What of a validation or test image is seen that has no size of its own.
+pub(super) fn centre_view(images: &ImageKeys) -> CentreView {
     let ImageKeys { image_size, resize, .. } = *images;
     let resize = if resize == 0 { CentreView::usual_resize(image_size) } else { resize };
     CentreView { resize, crop: image_size, filter: filter(images.interpolation) }

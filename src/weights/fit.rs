@@ -10,16 +10,13 @@ use std::fmt;
 use tch::{Kind, Tensor, no_grad};
 
 use super::error::quoted;
-use super::{Format, StateDict, WeightsProblem};
-use crate::data::{Colours, IMAGE_SIDE};
+use super::{StateDict, WeightsProblem};
+use crate::data::IMAGE_SIDE;
 use crate::genotype::{Genotype, NetworkKind, NetworkShape, count};
 use crate::model::{EvaluationNetwork, NamedTensor, NetworkDescription};
 
 /// The metadata of a file of an evaluation network: its [`NetworkDescription`] as JSON.
 pub const NETWORK_KEY: &str = "network";
-
-/// The metadata of what its images were normalised with: [`Colours`] as JSON.
-pub const COLOURS_KEY: &str = "normalisation";
 
 /// Averages of weights and statistics in a checkpoint of ours, beside the values themselves.
 pub(super) const AVERAGE: &str = "ema.";
@@ -40,7 +37,7 @@ const STEM_MULTIPLIER: i64 = 3;
 const MOST_CHANNELS: i64 = 1 << 20;
 const MOST_CLASSES: i64 = 1 << 24;
 const MOST_CELLS: usize = 1 << 10;
-const MOST_PIXELS: u64 = 1 << 16;
+pub(super) const MOST_PIXELS: u64 = 1 << 16;
 
 /// A network this much larger than the file is not built only to list the differences.
 const LARGEST_MISFIT: u64 = 16;
@@ -63,6 +60,7 @@ impl fmt::Display for Mismatch {
         if let Some((name, found, expected)) = self.shapes.first() {
             let others = match self.shapes.len() - 1 {
                 0 => String::new(),
+                1 => " (and 1 other differs)".to_owned(),
                 others => format!(" (and {others} others differ)"),
             };
             parts.push(format!("{} has the shape {found:?}, in the network {expected:?}{others}", quoted(name)));
@@ -78,7 +76,12 @@ fn listed(names: &[String], what: &str) -> Option<String> {
     const SHOWN: usize = 3;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| quoted(name)).collect();
     let more = if names.len() > SHOWN { ", ..." } else { "" };
-    (!names.is_empty()).then(|| format!("{} tensors are {what} ({}{more})", names.len(), shown.join(", ")))
+    let count = match names.len() {
+        0 => return None,
+        1 => "1 tensor is".to_owned(),
+        count => format!("{count} tensors are"),
+    };
+    Some(format!("{count} {what} ({}{more})", shown.join(", ")))
 }
 
 impl StateDict {
@@ -107,22 +110,6 @@ impl StateDict {
             _ => true,
         };
         self.tensors.iter().filter(|(_, tensor)| !is_finite(tensor)).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// What images are to be normalised with, where a file of this program says so.
-    ///
-    /// # Errors
-    /// When that is nothing that they can be normalised with.
-    pub fn colours(&self) -> Result<Option<Colours>, WeightsProblem> {
-        // Beside a state dict of `torch.save` anything can have this name.
-        let Some(json) = self.metadata.get(COLOURS_KEY).filter(|_| self.format == Format::Safetensors) else {
-            return Ok(None);
-        };
-        match serde_json::from_str::<Colours>(json) {
-            Ok(colours) if colours.are_usable() => Ok(Some(colours)),
-            Ok(colours) => Err(WeightsProblem::damaged(format!("its normalisation of images: {colours}"))),
-            Err(error) => Err(WeightsProblem::damaged(format!("its normalisation of images: {error}"))),
-        }
     }
 
     /// Leaves out what only going on with a training needs.
@@ -167,11 +154,12 @@ impl StateDict {
         Ok(NetworkDescription { genotype, shape, auxiliary_head })
     }
 
-    /// Names of the tensors of `network`'s auxiliary head that are not there. The head serves training alone, and public
-    /// codes have it without its last BatchNorm (DARTS's for ImageNet) or leave it out of what they save.
-    pub fn missing_of_head(&self, network: &EvaluationNetwork) -> Vec<String> {
-        let names = targets(network).into_iter().map(|target| &target.name).filter(|name| is_of_head(name));
-        names.filter(|name| !self.tensors.contains_key(*name)).cloned().collect()
+    /// Where what there is of an auxiliary head is not that of `network`, if that has one. The head serves training alone,
+    /// and public codes have it without its last BatchNorm (DARTS's for ImageNet) or leave it out of what they save.
+    pub fn misfit_of_head(&self, network: &EvaluationNetwork) -> Option<Mismatch> {
+        let head: Vec<_> = targets(network).into_iter().filter(|target| is_of_head(&target.name)).collect();
+        let mismatch = self.compare(&head, is_of_head);
+        (!head.is_empty() && mismatch != Mismatch::default()).then_some(mismatch)
     }
 
     /// Leaves out what there is of an auxiliary head.
@@ -179,17 +167,18 @@ impl StateDict {
         self.tensors.retain(|name, _| !is_of_head(name));
     }
 
-    /// Copies the values into `network`, whatever their floating-point types. An auxiliary head of which some tensor is not
-    /// there (see [`Self::missing_of_head`]) stays as it is, whole: its tensors are of no use with another's between them.
+    /// Copies the values into `network`, whatever their floating-point types. An auxiliary head that is not the one here
+    /// (see [`Self::misfit_of_head`]) stays as it is, whole: its tensors are of no use with another's between them.
     ///
     /// # Errors
     /// [`WeightsProblem::Mismatch`] unless all other names and shapes are those of the network.
     pub fn load_into(&self, network: &EvaluationNetwork) -> Result<(), WeightsProblem> {
         let mut targets = targets(network);
         let has_head = targets.iter().any(|target| is_of_head(&target.name));
-        let takes_head = has_head && self.missing_of_head(network).is_empty();
-        targets.retain(|target| takes_head || !is_of_head(&target.name));
-        let mismatch = self.compare(&targets, takes_head);
+        let takes_head = has_head && self.misfit_of_head(network).is_none();
+        let counts = |name: &str| takes_head || !is_of_head(name);
+        targets.retain(|target| counts(&target.name));
+        let mismatch = self.compare(&targets, counts);
         if mismatch != Mismatch::default() {
             return Err(WeightsProblem::Mismatch(Box::new(mismatch)));
         }
@@ -213,8 +202,8 @@ impl StateDict {
         })
     }
 
-    /// Where the tensors are not `targets`; those of an auxiliary head count where `with_head` says so.
-    fn compare(&self, targets: &[&NamedTensor], with_head: bool) -> Mismatch {
+    /// Where the tensors are not `targets`, as far as their names count.
+    fn compare(&self, targets: &[&NamedTensor], counts: impl Fn(&str) -> bool) -> Mismatch {
         let mut mismatch = Mismatch::default();
         for NamedTensor { name, tensor } in targets {
             match self.tensors.get(name).map(Tensor::size) {
@@ -226,8 +215,7 @@ impl StateDict {
             }
         }
         let known: HashSet<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        let passed_over =
-            |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name) || (is_of_head(name) && !with_head);
+        let passed_over = |name: &str| name.ends_with(BATCH_COUNTER) || is_of_training(name) || !counts(name);
         let unexpected = self.tensors.keys().filter(|name| !known.contains(name.as_str()) && !passed_over(name));
         mismatch.unexpected = unexpected.cloned().collect();
         mismatch

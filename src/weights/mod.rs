@@ -15,6 +15,7 @@
 mod error;
 mod fit;
 mod host_tensor;
+mod images;
 mod kinds;
 mod pickle;
 mod safetensors_file;
@@ -27,7 +28,8 @@ mod torch_zip;
 mod tests;
 
 pub use error::{WeightsError, WeightsProblem};
-pub use fit::{COLOURS_KEY, Mismatch, NETWORK_KEY};
+pub use fit::{Mismatch, NETWORK_KEY};
 pub use host_tensor::{HostTensor, safetensors_bytes};
+pub use images::{COLOURS_KEY, IMAGES_KEY, TrainedOn};
 pub use safetensors_file::to_safetensors;
 pub use state_dict::{Format, StateDict};

@@ -130,6 +130,22 @@ pub enum WorldError {
     Communicator(#[from] CommunicatorError),
 }
 
+impl WorldError {
+    /// Whether the call asks for what cannot be had here. Ranks and GPUs that do not match can also come of a GPU or a machine
+    /// that was lost since, with which an elastic launch starts again on fewer ranks.
+    pub fn is_usage(&self) -> bool {
+        match self {
+            Self::NoCuda(_) | Self::NotConnected { .. } => true,
+            Self::MoreRanksThanGpus { .. }
+            | Self::SharedGpu { .. }
+            | Self::MixedDevices { .. }
+            | Self::Mpi(_)
+            | Self::NoCommunicator { .. }
+            | Self::Communicator(_) => false,
+        }
+    }
+}
+
 /// What a rank tells the others of where it sits.
 #[derive(Serialize, Deserialize)]
 struct Seat {

@@ -35,7 +35,11 @@ fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
     let headless = pdarts::weights::to_safetensors(&state.tensors, state.metadata.clone()).unwrap();
     fs::write(folder.path("headless.safetensors"), headless).unwrap();
     for (from, has_head, noted) in [
-        ("headless.safetensors", "true", "4 tensors of the auxiliary head are missing"),
+        (
+            "headless.safetensors",
+            "true",
+            "its auxiliary head does not fit, 4 tensors are missing (auxiliary_head.features.6.",
+        ),
         ("run", "false", "its auxiliary head is left out, as model.auxiliary_head is false"),
     ] {
         let head = format!("model.auxiliary_head={has_head}");
@@ -44,6 +48,15 @@ fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
         let (_, log) = crate::program::texts(&output);
         assert!(output.status.success() && log.matches(noted).count() == 1, "{log}");
     }
+
+    let bias = state.tensors.get_mut("classifier.bias").unwrap();
+    *bias = &*bias * f64::NAN;
+    let broken = pdarts::weights::to_safetensors(&state.tensors, state.metadata.clone()).unwrap();
+    fs::write(folder.path("broken.safetensors"), broken).unwrap();
+    let line = folder.refusal(&["--config", "train.toml", "--from", "broken.safetensors", "--out", "other"], 2);
+    let expected =
+        "broken.safetensors: 1 tensor holds values that are infinite or not a number (classifier.bias): take a ";
+    assert!(line.starts_with(expected), "{line}");
 
     let other = ["--config", "train.toml", "--from", "run", "--out", "other", "--set", "model.channels=6"];
     let line = folder.refusal(&other, 2);

@@ -188,14 +188,27 @@ fn ranks_have_the_losses_of_one_rank() {
 #[test]
 fn run_is_evaluated_on_its_own_images_at_its_own_size() {
     let folder = folder();
-    folder.run(&[&START[..], &["--set", "data.resize=64", "--set", "model.network=cifar"]].concat());
-    let output = folder.command(&["eval", "--checkpoint", "run", "--threads", "1", "--json"]).output().unwrap();
-    let (stdout, stderr) = texts(&output);
-    assert!(output.status.success(), "{stderr}");
-    let (found, test): (Value, _) = (serde_json::from_str(&stdout).unwrap(), json(&folder.path("run/summary.json")));
-    assert_eq!((&found["samples"], &found["top1"]), (&test["test"]["samples"], &test["test"]["top1"]));
-    let [ours, theirs] = [&found, &test["test"]].map(|scores| scores["loss"].as_f64().unwrap());
-    assert!((ours - theirs).abs() < 1e-5 * theirs, "{ours} {theirs}");
+    // As CIFAR-10 has it: size and classes.
+    let own = ["data.image_size=32", "data.resize=48", "data.interpolation=bicubic", "model.network=cifar"];
+    folder.run(&[&START[..], &own.map(|set| ["--set", set]).concat()].concat());
+    let test = &json(&folder.path("run/summary.json"))["test"];
+    let output = folder.command(&["export", "--checkpoint", "run", "--out", "alone.safetensors"]).output().unwrap();
+    assert!(output.status.success(), "{}", texts(&output).1);
+    // The file alone says which images, at which size and in which view.
+    for (checkpoint, more) in [
+        ("run", &[][..]),
+        ("alone.safetensors", &["--data", "tree"]),
+        ("alone.safetensors", &["--data", "tree", "--on", "images"]),
+    ] {
+        let eval = ["eval", "--checkpoint", checkpoint, "--threads", "1", "--json"];
+        let output = folder.command(&[&eval, more].concat()).output().unwrap();
+        let (stdout, stderr) = texts(&output);
+        assert!(output.status.success(), "{stderr}");
+        let found: Value = serde_json::from_str(&stdout).unwrap();
+        assert_eq!((&found["samples"], &found["top1"]), (&test["samples"], &test["top1"]));
+        let [ours, theirs] = [&found, test].map(|scores| scores["loss"].as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-5 * theirs, "{ours} {theirs}");
+    }
 }
 
 #[test]

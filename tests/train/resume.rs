@@ -71,7 +71,10 @@ fn another_cell_is_refused_and_a_damaged_checkpoint_passed_over() {
     assert!(line.contains("was written under another configuration"), "{line}");
     fs::write(&cell, "{}").unwrap();
     let line = folder.refusal(&RESUME, 2);
-    assert!(line.starts_with("run/genotype.json does not hold the cell of a training: start a new run"), "{line}");
+    assert!(
+        line.starts_with("run/genotype.json does not hold the cell of a training (it is damaged (missing field"),
+        "{line}"
+    );
     fs::write(&cell, text).unwrap();
     let checkpoints = names(&folder.path("run/checkpoints"));
     let newest = folder.path("run/checkpoints").join(checkpoints.last().unwrap());

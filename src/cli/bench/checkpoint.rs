@@ -12,8 +12,9 @@ use serde::Serialize;
 
 use super::supernet::median;
 use super::train_step::{Network, StepVariant, TrainSubject};
+use crate::cli::error::UsageError;
 use crate::cli::numbers::threads;
-use crate::cli::output;
+use crate::cli::output::{self, try_out};
 use crate::config::{CommunicatorChoice, DeviceChoice, TrainConfig};
 use crate::run::write_atomic;
 use crate::trainer::{Checkpoint, TrainProgress, TrainRecords};
@@ -65,8 +66,9 @@ pub fn run(arguments: &CheckpointArguments) -> anyhow::Result<()> {
     let ranks = Ranks::alone();
     let device = ranks.choose_device(arguments.device)?;
     let world = World::new(ranks, device, arguments.threads, CommunicatorChoice::Auto)?;
-    let folder = tempfile::tempdir_in(&arguments.to)
-        .with_context(|| format!("cannot write to {}: name another folder with --to", arguments.to.display()))?;
+    let refused = || format!("cannot write to {}: name another folder with --to", arguments.to.display());
+    try_out(&arguments.to).with_context(refused).map_err(UsageError::new)?;
+    let folder = tempfile::tempdir_in(&arguments.to).with_context(refused)?;
     let figures = measure(arguments, &world, folder.path())?;
     if arguments.json {
         return Ok(output::print(serde_json::to_string(&figures)?)?);

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::logging::Logging;
-use crate::cli::output;
+use crate::cli::output::{self, check_folder};
 use crate::data::DatasetKind;
 use crate::data::fetch::{Archive, CIFAR_URL, Fetch, Fetched, Progress};
 
@@ -49,6 +49,10 @@ pub fn run(arguments: &FetchArguments, logging: &Logging) -> anyhow::Result<()> 
         Downloadable::Cifar100 => DatasetKind::Cifar100,
     };
     let archive = Archive::of(dataset).ok_or_else(|| anyhow::anyhow!("{dataset} needs no download"))?;
+    // A folder that is complete may be one that only others write.
+    if !arguments.dir.join(archive.name).exists() {
+        check_folder("--dir", &arguments.dir)?;
+    }
     let bar = logging.bars().add(ProgressBar::no_length());
     bar.set_style(ProgressStyle::with_template(
         "{msg} {bar:30} {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left",

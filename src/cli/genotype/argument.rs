@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -11,7 +11,9 @@ use serde::de::IgnoredAny;
 
 use crate::cli::error::UsageError;
 use crate::genotype::{Genotype, library, text};
-use crate::run::{ExperimentFile, GenotypeFile, Provenance, SeedsFile, TrainedCell};
+use crate::run::{
+    ExperimentFile, FolderKind, GenotypeFile, Provenance, RunDirectory, SeedsFile, TrainedCell, json_problem,
+};
 
 /// For every command on one genotype.
 #[derive(Debug, Args)]
@@ -78,13 +80,31 @@ fn read(source: &str) -> anyhow::Result<NamedGenotype> {
                 folder = folder.display()
             ));
         }
-        folder if folder.is_dir() => folder.join("genotype.json"),
+        folder if folder.is_dir() => cell_file(folder)?,
         file => file.to_owned(),
     };
     let (name, text) = read_text(&path)?;
     let (genotype, provenance) = parse(&text, choice).with_context(|| name.clone())?;
     let name = choice.map_or(name.clone(), |choice| format!("{name}:{choice}"));
     Ok(NamedGenotype { name, genotype, provenance })
+}
+
+/// The file with the cell of the run in `folder`.
+fn cell_file(folder: &Path) -> anyhow::Result<PathBuf> {
+    let (file, kind, shown) = (folder.join("genotype.json"), FolderKind::of(folder), folder.display());
+    match kind {
+        FolderKind::Search if !file.exists() => {
+            let call = kind.resume_command(folder).unwrap_or_default();
+            let alphas = RunDirectory::last_alphas_in(folder).map_or(String::new(), |last| {
+                format!(", or derive one of what it has: pdarts genotype derive {}", last.display())
+            });
+            Err(anyhow!("{shown} has not ended, so it has no cell yet: go on with {call}{alphas}"))
+        }
+        FolderKind::Other if !file.exists() => {
+            Err(anyhow!("{shown} is no run, {} is missing: name a run, or a file with a cell", file.display()))
+        }
+        _ => Ok(file),
+    }
 }
 
 /// The file and the cell in it that `FILE:NAME` names. A file whose own name has a colon is that file.
@@ -119,16 +139,26 @@ struct Outline {
     variants: Option<IgnoredAny>,
     genotype: Option<IgnoredAny>,
     python: Option<IgnoredAny>,
+    /// Of a file of architecture parameters.
+    alphas: Option<IgnoredAny>,
 }
 
 fn parse(text: &str, choice: Option<&str>) -> anyhow::Result<(Genotype, Option<Provenance>)> {
+    if text.trim().is_empty() {
+        return Err(anyhow!("it is empty, where a cell is expected: restore it, or name another file"));
+    }
+    let damaged = |error| anyhow!("it {}: restore it, or name another file", json_problem(text, &error));
     match serde_json::from_str(text) {
+        Ok(Outline { alphas: Some(_), .. }) => Err(anyhow!(
+            "it holds alphas, of which cells are derived, and no cell: pdarts genotype derive FILE --json > genotype.json \
+             makes a file of them"
+        )),
         Ok(Outline { variants: Some(_), .. }) => {
-            let file: GenotypeFile = serde_json::from_str(text)?;
+            let file: GenotypeFile = serde_json::from_str(text).map_err(damaged)?;
             Ok((variant(&file, choice)?, file.provenance))
         }
         Ok(Outline { genotype: Some(_), python: Some(_), .. }) if choice.is_none() => {
-            let TrainedCell { genotype, provenance, .. } = serde_json::from_str(text)?;
+            let TrainedCell { genotype, provenance, .. } = serde_json::from_str(text).map_err(damaged)?;
             Ok((genotype, provenance))
         }
         _ => Ok((text::read_cell(text, choice)?.genotype, None)),
@@ -159,6 +189,26 @@ mod tests {
         for path in ["cell.json", "runs/first", "./cell", "/cell"] {
             assert!(looks_like_path(Path::new(path)), "{path}");
         }
+    }
+
+    #[test]
+    fn files_of_runs_that_hold_no_cell_are_told_apart() {
+        let refused = |json: &str| parse(json, None).unwrap_err().to_string();
+        assert!(refused(r#"{"stage": 3, "alphas": {}}"#).starts_with("it holds alphas, of which cells are derived"));
+        assert!(refused(r#"{"variants": 3}"#).starts_with("it is damaged (invalid type"));
+        assert!(refused("\n").starts_with("it is empty, where a cell is expected"));
+
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display().to_string();
+        let refused = || cell_file(folder.path()).unwrap_err().to_string().replace(&place, "RUN");
+        assert_eq!(refused(), "RUN is no run, RUN/genotype.json is missing: name a run, or a file with a cell");
+        fs::write(folder.path().join("config.toml"), "[search]\n").unwrap();
+        let unfinished = "RUN has not ended, so it has no cell yet: go on with pdarts search --resume RUN";
+        assert_eq!(refused(), unfinished);
+        fs::create_dir(folder.path().join("alphas")).unwrap();
+        fs::write(folder.path().join("alphas/stage1-epoch001.json"), "").unwrap();
+        let alphas = ", or derive one of what it has: pdarts genotype derive RUN/alphas/stage1-epoch001.json";
+        assert_eq!(refused(), format!("{unfinished}{alphas}"));
     }
 
     #[test]

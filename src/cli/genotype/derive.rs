@@ -11,8 +11,8 @@ use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::table::Table;
 use crate::config::SearchConfig;
-use crate::genotype::{CostLimits, NetworkShape, restrict, variants_within};
-use crate::run::{AlphasFile, GenotypeFile, PricedVariant, RunDirectory};
+use crate::genotype::{CostLimits, GenotypeError, NetworkShape, restrict, text, variants_within};
+use crate::run::{AlphasFile, FolderKind, GenotypeFile, PricedVariant, RunDirectory, json_problem};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -77,18 +77,42 @@ fn derive(arguments: &DeriveArguments) -> anyhow::Result<GenotypeFile> {
         return Err(anyhow!("{} is a folder: {}", arguments.alphas.display(), advice(&arguments.alphas)));
     }
     let (name, text) = read_text(&arguments.alphas)?;
-    let AlphasFile { live, alphas, .. } =
-        serde_json::from_str(&text).with_context(|| format!("{name} is not a file of alphas"))?;
+    let AlphasFile { live, alphas, .. } = serde_json::from_str(&text)
+        .map_err(|error| anyhow!("{name} is not a file of alphas: {}", found(&text, &error)))?;
     let limits = arguments.limits();
     let variants = restrict(&live, &alphas).and_then(|variants| variants_within(variants, &live, &alphas, limits));
     Ok(GenotypeFile::new(&variants.context(name)?, arguments.max_skip_connects.into(), None).within(&limits))
 }
 
+/// What `text` is instead of a file of alphas, of which `error` tells, and what to do.
+fn found(text: &str, error: &serde_json::Error) -> String {
+    match text::read_cell(text, None) {
+        Ok(_) | Err(GenotypeError::SeveralCells { .. }) => {
+            "it holds a cell, which pdarts genotype show prints; cells are derived of a file from the folder alphas of a \
+             search"
+                .to_owned()
+        }
+        Err(_) => format!("it {}; name one from the folder alphas of a search", json_problem(text, error)),
+    }
+}
+
 /// What can be named instead of the folder `root`.
 fn advice(root: &Path) -> String {
-    match RunDirectory::last_alphas_in(root) {
-        Some(last) => format!("name one of its files of alphas; the last is {}", last.display()),
-        None => "name a file from the folder alphas of a search".to_owned(),
+    let shown = root.display();
+    match (RunDirectory::last_alphas_in(root), FolderKind::of(root)) {
+        (Some(last), _) => format!("name one of its files of alphas; the last is {}", last.display()),
+        (None, FolderKind::Search) => {
+            "this search has no alphas, as those of single cells, or none yet; its cell is that of pdarts genotype show"
+                .to_owned()
+        }
+        (None, FolderKind::Training | FolderKind::Seeds) => format!(
+            "a training has a cell and no alphas: pdarts genotype show {shown} prints it; cells are derived of a file from \
+             the folder alphas of a search"
+        ),
+        (None, FolderKind::Experiment) => {
+            format!("name a file from the folder alphas of one of its searches, {shown}/STRATEGY/seedN/search")
+        }
+        (None, FolderKind::Other) => "name a file from the folder alphas of a search".to_owned(),
     }
 }
 

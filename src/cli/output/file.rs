@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf, absolute};
 use anyhow::{Context, anyhow};
 
 use crate::cli::error::UsageError;
+use crate::files::partial_file;
 use crate::run::{RunDirectory, RunError, write_atomic};
 
 /// What files of data sets end in; an output does not replace one of them.
@@ -113,8 +114,8 @@ fn resolve_link(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// What permissions, quotas and read-only disks say, said before it matters.
-fn try_out(folder: &Path) -> io::Result<()> {
-    tempfile::Builder::new().prefix(".pdarts-").tempfile_in(folder).map(drop)
+pub fn try_out(folder: &Path) -> io::Result<()> {
+    partial_file(folder).map(drop)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-pub use self::file::{OutputFile, check_folder};
+pub use self::file::{OutputFile, check_folder, try_out};
+use super::error::escaped;
 
 /// Standard output did not take what was written.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +53,9 @@ pub fn note_files(root: &Path, files: &[(&str, &str)]) -> String {
     let there = files.iter().filter(|(name, _)| root.join(name).exists());
     let named = there.map(|(name, what)| if what.is_empty() { (*name).to_owned() } else { format!("{name} ({what})") });
     let named = named.collect::<Vec<_>>().join(", ");
-    let root = root.display();
-    let curves = match fs::read_dir(format!("{root}/events")).is_ok_and(|mut events| events.next().is_some()) {
+    let has_events = fs::read_dir(root.join("events")).is_ok_and(|mut events| events.next().is_some());
+    let root = escaped(&root.display().to_string());
+    let curves = match has_events {
         true => format!("; curves: tensorboard --logdir {root}/events"),
         false => String::new(),
     };
@@ -91,5 +93,6 @@ mod tests {
         fs::write(folder.path().join("events/events.out.tfevents.1"), "").unwrap();
         let curves = "; curves: tensorboard --logdir RUN/events";
         assert_eq!(note(), format!("In RUN: report.html (all of it), figures/curves.svg{curves}"));
+        assert_eq!(note_files(Path::new("a\nb"), &[]), "In a\\nb: the run");
     }
 }

@@ -16,12 +16,12 @@ use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{
     RunPlace, check_apart, check_origin, newest_whole_checkpoint, read_resume_point, run_failure,
 };
-use crate::cli::run_weights::{check_weights, note_missing_head, read_weights};
+use crate::cli::run_weights::{check_weights, non_finite_values, note_misfit_of_head, read_weights};
 use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
 use crate::report::{TrainRecorder, TrainSummary};
-use crate::run::{RunDirectory, TrainedCell, write_atomic, write_json_atomic};
+use crate::run::{RunDirectory, TrainedCell, json_problem, write_atomic, write_json_atomic};
 use crate::trainer::{
     BatchSection, ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
@@ -118,9 +118,12 @@ fn cell_of_weights(file: &Path) -> anyhow::Result<TrainedCell> {
 
 /// The cell of a run that was begun.
 pub(super) fn stored_cell(path: &Path) -> anyhow::Result<TrainedCell> {
-    let read = || anyhow::Ok(serde_json::from_str(&std::fs::read_to_string(path)?)?);
-    let context = || format!("{} does not hold the cell of a training: start a new run", path.display());
-    Ok(read().with_context(context).map_err(UsageError::new)?)
+    let refused = |problem: String| {
+        let (path, advice) = (path.display(), "restore it, or start a new run");
+        UsageError::new(anyhow!("{path} does not hold the cell of a training (it {problem}): {advice}")).into()
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(format!("cannot be read: {error}")))?;
+    serde_json::from_str(&text).map_err(|error| refused(json_problem(&text, &error)))
 }
 
 impl Prepared {
@@ -273,9 +276,16 @@ fn read_initial(file: &Path, data: &TrainData) -> anyhow::Result<StateDict> {
     state.keep_weights();
     let network = state.build(&data.network, Device::Cpu, Kind::Float);
     let network = network.map_err(|problem| UsageError::new(WeightsError { path: file.to_owned(), problem }))?;
-    note_missing_head(file, &state, &network, "all of it begins with fresh weights");
+    note_misfit_of_head(file, &state, &network, "all of it begins with fresh weights");
     if state.has_head() && !data.network.auxiliary_head {
         tracing::info!("{}: its auxiliary head is left out, as model.auxiliary_head is false", file.display());
+    }
+    if !data.network.auxiliary_head || state.misfit_of_head(&network).is_some() {
+        state.drop_head();
+    }
+    if let Some(problem) = non_finite_values(&state) {
+        let (file, advice) = (file.display(), "take a checkpoint from before the training diverged");
+        return Err(UsageError::new(anyhow!("{file}: {problem}: {advice}")).into());
     }
     Ok(state)
 }

@@ -18,7 +18,7 @@ use crate::cli::logging::Logging;
 use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
 use crate::cli::ranks::{agree, compare_programs};
-use crate::cli::run_weights::note_missing_head;
+use crate::cli::run_weights::note_misfit_of_head;
 use crate::cli::start::meet;
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
@@ -26,7 +26,7 @@ use crate::data::{CentreView, Colours, DataIdentity, DatasetKind, Filter};
 use crate::model::{EvaluationNetwork, NetworkDescription};
 use crate::run::RunDirectory;
 use crate::trainer::{Accuracy, Predictions, TestData};
-use crate::weights::{StateDict, to_safetensors};
+use crate::weights::{StateDict, TrainedOn, WeightsProblem, to_safetensors};
 use crate::world::{Ranks, World};
 
 const EXAMPLES: &str = "\
@@ -44,8 +44,8 @@ from its tensors and the cell is --genotype. Python objects in a file are refuse
 pub struct EvalArguments {
     #[command(flatten)]
     weights: CheckpointArguments,
-    /// The data set whose test images are asked [default: that of the run, else imagenet, cifar10 or cifar100 by the
-    /// network]
+    /// The data set whose test images are asked [default: that of the run or the file, else imagenet, cifar10 or
+    /// cifar100 by the network]
     #[arg(long, value_name = "DATASET")]
     on: Option<EvalDataset>,
     /// Folder with the data set as downloaded; of ImageNet, with a folder of images for each class in it or in val/
@@ -129,9 +129,9 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     }
 }
 
-/// What a training's configuration says about its images.
+/// What is known of the images that a network was trained on.
 #[derive(Default)]
-struct RunData {
+struct Known {
     dataset: Option<EvalDataset>,
     dir: Option<PathBuf>,
     /// What the shorter side of images becomes, in pixels.
@@ -139,10 +139,12 @@ struct RunData {
     filter: Filter,
 }
 
-impl RunData {
+impl Known {
+    /// By the configuration of the training in `run`.
+    ///
     /// # Errors
-    /// When the configuration of the run cannot be read.
-    fn read(run: &Path) -> anyhow::Result<Self> {
+    /// When it cannot be read.
+    fn of_run(run: &Path) -> anyhow::Result<Self> {
         let path = RunDirectory::config_path_in(run);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let config: toml::Table = text.parse().with_context(|| path.display().to_string()).map_err(UsageError::new)?;
@@ -154,6 +156,19 @@ impl RunData {
             dir: of_data("dir").map(PathBuf::from),
             resize: resize.filter(|&pixels| pixels > 0),
             filter: if of_data("interpolation") == Some("bicubic") { Filter::Bicubic } else { Filter::Bilinear },
+        })
+    }
+
+    /// With what the file of weights says itself.
+    fn stated_by(self, state: &StateDict) -> Result<Self, WeightsProblem> {
+        Ok(match state.trained_on()? {
+            Some(TrainedOn { dataset, resize, interpolation }) => Self {
+                dataset: Some(dataset.into()),
+                dir: self.dir,
+                resize: resize.and_then(|pixels| usize::try_from(pixels).ok()),
+                filter: interpolation.unwrap_or_default(),
+            },
+            None => self,
         })
     }
 }
@@ -175,24 +190,23 @@ struct Subject {
 
 impl Subject {
     fn open(arguments: &EvalArguments) -> anyhow::Result<Self> {
-        let of_run = arguments.weights.run().map(RunData::read).transpose()?.unwrap_or_default();
-        let was_trained_on_it = |dataset| of_run.dataset == Some(dataset);
-        let dir = arguments.data.clone().or(of_run.dir.clone()).unwrap_or_else(|| "data".into());
+        let known = arguments.weights.run().map(Known::of_run).transpose()?.unwrap_or_default();
+        let dir = arguments.data.clone().or(known.dir.clone()).unwrap_or_else(|| "data".into());
         let inputs = [arguments.weights.inputs(), vec![dir.clone()]].concat();
         let check = |path: &PathBuf| OutputFile::check("--save-logits", path, &inputs);
         let logits = arguments.save_logits.as_ref().map(check).transpose()?;
         let state = arguments.weights.read()?;
         let description = arguments.weights.describe(&state)?;
-        let dataset = arguments.on.or(of_run.dataset).map_or_else(|| EvalDataset::of(&description.shape), Ok)?;
-        if !was_trained_on_it(dataset) {
-            dataset.require_size(&description.shape)?;
-        }
-        let crop = description.shape.image_size as usize;
-        let resize = of_run.resize.unwrap_or_else(|| CentreView::usual_resize(crop));
-        let view = CentreView { resize, crop, filter: of_run.filter };
+        let of_file = |problem| arguments.weights.error(problem);
+        let known = known.stated_by(&state).map_err(of_file)?;
         // Runs of earlier versions state it by their data set alone.
-        let colours = state.colours().map_err(|problem| arguments.weights.error(problem))?;
-        let colours = colours.or_else(|| of_run.dataset.map(|dataset| dataset.kind().colours()));
+        let colours = state.colours().map_err(of_file)?.or_else(|| Some(known.dataset?.kind().colours()));
+        let by_file = || EvalDataset::of(&description.shape, colours.as_ref());
+        let dataset = arguments.on.or(known.dataset).unwrap_or_else(by_file);
+        dataset.require_size(&description.shape)?;
+        let crop = description.shape.image_size as usize;
+        let resize = known.resize.unwrap_or_else(|| CentreView::usual_resize(crop));
+        let view = CentreView { resize, crop, filter: known.filter };
         Ok(Self { state, description, dataset, dir, view, colours, logits })
     }
 
@@ -210,7 +224,7 @@ impl Subject {
         dataset.require_classes(&description.shape, data.source.class_names().len())?;
         let network = state.build(description, world.device, Kind::Float);
         let network = network.map_err(|problem| arguments.weights.error(problem))?;
-        note_missing_head(&arguments.weights.file(), state, &network, "it serves training alone and is not used");
+        note_misfit_of_head(&arguments.weights.file(), state, &network, "it serves training alone and is not used");
         Ok((network, data))
     }
 }

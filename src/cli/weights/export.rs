@@ -8,8 +8,8 @@ use tch::{Device, Kind};
 
 use super::CheckpointArguments;
 use crate::cli::output::{self, OutputFile};
-use crate::cli::run_weights::note_missing_head;
-use crate::weights::{COLOURS_KEY, NETWORK_KEY, to_safetensors};
+use crate::cli::run_weights::note_misfit_of_head;
+use crate::weights::{COLOURS_KEY, IMAGES_KEY, NETWORK_KEY, to_safetensors};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,8 +39,8 @@ pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
         let mut description = arguments.weights.describe(&state)?;
         let network = state.build(&description, Device::Cpu, Kind::Float);
         let network = network.map_err(|problem| arguments.weights.error(problem))?;
-        note_missing_head(&arguments.weights.file(), &state, &network, "the rest of it is left out");
-        if !state.missing_of_head(&network).is_empty() {
+        note_misfit_of_head(&arguments.weights.file(), &state, &network, "it is left out");
+        if state.misfit_of_head(&network).is_some() {
             state.drop_head();
             description.auxiliary_head = false;
         }
@@ -48,6 +48,9 @@ pub fn run(arguments: &ExportArguments) -> anyhow::Result<()> {
     }
     if let Some(colours) = state.colours().map_err(|problem| arguments.weights.error(problem))? {
         metadata.insert(COLOURS_KEY.to_owned(), serde_json::to_string(&colours)?);
+    }
+    if let Some(images) = state.trained_on().map_err(|problem| arguments.weights.error(problem))? {
+        metadata.insert(IMAGES_KEY.to_owned(), serde_json::to_string(&images)?);
     }
     let bytes = to_safetensors(&state.tensors, metadata).map_err(|problem| arguments.weights.error(problem))?;
     file.write(&bytes)?;

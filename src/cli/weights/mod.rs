@@ -14,7 +14,7 @@ use clap::Args;
 
 use super::error::UsageError;
 use super::genotype::read_genotype;
-use super::run_weights::{check_weights, read_weights, weights_file};
+use super::run_weights::{check_weights, non_finite_values, read_weights, weights_file};
 use crate::model::NetworkDescription;
 use crate::weights::{StateDict, WeightsError, WeightsProblem};
 
@@ -45,12 +45,8 @@ impl CheckpointArguments {
             return Err(UsageError::new(anyhow!("{}: it has no averages; leave out --ema", file.display())).into());
         }
         state.keep_weights();
-        let broken = state.non_finite();
-        if !broken.is_empty() {
-            let (path, count) = (file.display(), broken.len());
-            let shown = broken.iter().take(3).cloned().collect::<Vec<_>>().join(", ");
-            let more = if count > 3 { ", ..." } else { "" };
-            tracing::warn!("{path}: {count} tensors hold values that are infinite or not a number ({shown}{more})");
+        if let Some(problem) = non_finite_values(&state) {
+            tracing::warn!("{}: {problem}", file.display());
         }
         tracing::info!("{}: {state}", file.display());
         Ok(state)

@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use clap::ValueEnum;
 
 use crate::cli::error::UsageError;
-use crate::data::DatasetKind;
+use crate::data::{Colours, DatasetKind};
 use crate::genotype::{NetworkKind, NetworkShape};
 
 /// Pixels of the images of CIFAR and photodigits.
@@ -22,19 +22,15 @@ pub enum EvalDataset {
 }
 
 impl EvalDataset {
-    /// The one that a network of `shape` is for.
-    ///
-    /// # Errors
-    /// When it is not known by its classes.
-    pub fn of(shape: &NetworkShape) -> Result<Self, UsageError> {
-        match (shape.kind, shape.num_classes) {
-            (NetworkKind::ImageNet, _) => Ok(Self::Imagenet),
-            _ if shape.image_size != CIFAR_SIDE => Ok(Self::Imagenet),
-            (_, 10) => Ok(Self::Cifar10),
-            (_, 100) => Ok(Self::Cifar100),
-            (_, classes) => {
-                Err(UsageError::new(anyhow!("the network tells {classes} classes apart: name the data set with --on")))
-            }
+    /// The one that a network of `shape` is for, trained on images that were normalised with `colours`, if that is known.
+    pub fn of(shape: &NetworkShape, colours: Option<&Colours>) -> Self {
+        let has_colours = |kind: &DatasetKind| Some(&kind.colours()) == colours;
+        match (DatasetKind::ALL.into_iter().find(has_colours), shape.kind, shape.num_classes) {
+            (Some(kind), ..) => kind.into(),
+            (None, NetworkKind::Cifar, 10) if shape.image_size == CIFAR_SIDE => Self::Cifar10,
+            (None, NetworkKind::Cifar, 100) if shape.image_size == CIFAR_SIDE => Self::Cifar100,
+            // Photos have any size and number of classes.
+            _ => Self::Imagenet,
         }
     }
 
@@ -49,14 +45,15 @@ impl EvalDataset {
 
     /// Refuses a network of `shape` for images of another size than those it was trained on. Photos have any.
     pub fn require_size(self, shape: &NetworkShape) -> Result<(), UsageError> {
-        match (self, shape.kind) {
-            (Self::Imagenet, NetworkKind::ImageNet) => Ok(()),
-            (Self::Imagenet, NetworkKind::Cifar) if shape.image_size != CIFAR_SIDE => Ok(()),
-            (Self::Imagenet, NetworkKind::Cifar) => Err(other_size("CIFAR's 32")),
-            (_, NetworkKind::ImageNet) => Err(other_size(&format!("ImageNet's {}", shape.image_size))),
-            _ if shape.image_size != CIFAR_SIDE => Err(other_size(&shape.image_size.to_string())),
-            _ => Ok(()),
+        let side = shape.image_size;
+        if self == Self::Imagenet || side == CIFAR_SIDE {
+            return Ok(());
         }
+        let message = anyhow!(
+            "the network is for images of {side} pixels, those of {} have {CIFAR_SIDE}: name another with --on",
+            self.kind()
+        );
+        Err(UsageError::new(message))
     }
 
     /// Refuses a network of `shape` for another number of classes than the data set's.
@@ -73,6 +70,34 @@ impl EvalDataset {
     }
 }
 
-fn other_size(side: &str) -> UsageError {
-    UsageError::new(anyhow!("the network is for images of {side} pixels: name another with --on"))
+impl From<DatasetKind> for EvalDataset {
+    fn from(kind: DatasetKind) -> Self {
+        match kind {
+            DatasetKind::Cifar10 => Self::Cifar10,
+            DatasetKind::Cifar100 => Self::Cifar100,
+            DatasetKind::Images => Self::Imagenet,
+            DatasetKind::Photodigits => Self::Photodigits,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_set_is_told_by_the_normalisation_else_by_size_and_classes() {
+        let of = |shape: NetworkShape, kind: Option<DatasetKind>| {
+            EvalDataset::of(&shape, kind.map(DatasetKind::colours).as_ref())
+        };
+        let cifar = |num_classes| NetworkShape { num_classes, ..NetworkShape::cifar(10) };
+        for kind in DatasetKind::ALL {
+            assert_eq!(of(cifar(10), Some(kind)).kind(), kind);
+        }
+        assert_eq!(of(cifar(10), None), EvalDataset::Cifar10);
+        assert_eq!(of(cifar(100), None), EvalDataset::Cifar100);
+        assert_eq!(of(cifar(7), None), EvalDataset::Imagenet);
+        assert_eq!(of(NetworkShape { image_size: 64, ..cifar(10) }, None), EvalDataset::Imagenet);
+        assert_eq!(of(NetworkShape { num_classes: 10, ..NetworkShape::imagenet() }, None), EvalDataset::Imagenet);
+    }
 }

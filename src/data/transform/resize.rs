@@ -5,11 +5,13 @@ use fast_image_resize::{
     images::{Image, ImageRef},
 };
 use pdarts_jpeg::Shrink;
+use serde::{Deserialize, Serialize};
 
 use super::decode::{Decoded, ImageError};
 
 /// How pixels are interpolated.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Filter {
     /// A triangle of twice the reduction's width.
     #[default]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use significance::Significance;
 
 use super::{SearchSummary, Spread, Status, TrainSummary};
-use crate::run::RunError;
+use crate::run::{RunError, json_problem};
 
 /// The folders of one strategy's runs, each with `search` and `train`.
 #[derive(Clone, Debug)]
@@ -151,7 +151,6 @@ impl ComparedRun {
 /// `None` where there is no file.
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RunError> {
     let Ok(text) = fs::read_to_string(path) else { return Ok(None) };
-    let damaged =
-        |error: serde_json::Error| RunError::Config { path: path.to_owned(), problem: format!("is damaged ({error})") };
+    let damaged = |error| RunError::Config { path: path.to_owned(), problem: json_problem(&text, &error) };
     serde_json::from_str(&text).map(Some).map_err(damaged)
 }

@@ -36,7 +36,7 @@ pub use self::quantity::duration;
 use self::roots::Runs;
 use crate::config::ConfigError;
 use crate::report::{Comparison, Stray};
-use crate::run::FolderKind;
+use crate::run::{FolderKind, json_problem};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,7 @@ pub enum PageError {
     #[error(transparent)]
     Stray(#[from] Stray),
     /// A file without which nothing can be shown.
-    #[error("{}: {problem}", path.display())]
+    #[error("{} {problem}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -110,10 +110,12 @@ pub fn page(roots: &[PathBuf], folder: &Path) -> Result<String, PageError> {
 /// The page of the experiment in `root`.
 fn experiment_page(root: &Path, folder: &Path) -> Result<String, PageError> {
     let path = root.join("results.json");
-    let damaged = |problem: String| PageError::Damaged { path: path.clone(), problem };
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| damaged(format!("{error}; pdarts compare --resume {} --results makes it", root.display())))?;
-    let comparison: Comparison = serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |problem: String| {
+        let problem = format!("{problem}: pdarts compare --resume {} --results makes it", root.display());
+        PageError::Damaged { path: path.clone(), problem }
+    };
+    let text = std::fs::read_to_string(&path).map_err(|error| damaged(format!("cannot be read ({error})")))?;
+    let comparison: Comparison = serde_json::from_str(&text).map_err(|error| damaged(json_problem(&text, &error)))?;
     let title = absolute(root).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let body = html! {
         header {

@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::run::json_problem;
+
 /// Reads the files of one run and notes what is wrong with them.
 pub struct Reader<'a> {
     root: &'a Path,
@@ -28,7 +30,9 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        serde_json::from_str(&text).map_err(|error| self.notes.push(format!("{name} is damaged: {error}."))).ok()
+        serde_json::from_str(&text)
+            .map_err(|error| self.notes.push(format!("{name} {}.", json_problem(&text, &error))))
+            .ok()
     }
 
     /// The values in the lines of the file `name` that hold one, and that `is_valid` accepts.

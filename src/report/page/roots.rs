@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::PageError;
 use super::run::ReportedRun;
 use crate::report::stray::without_strays;
-use crate::run::SEEDS_FILE;
+use crate::run::{SEEDS_FILE, json_problem};
 
 /// What is read of the plan of several seeds.
 #[derive(Deserialize)]
@@ -63,7 +63,10 @@ fn seeds(root: &Path) -> Result<Option<Vec<u64>>, PageError> {
     let Ok(text) = fs::read_to_string(&path) else { return Ok(None) };
     match serde_json::from_str::<Plan>(&text) {
         Ok(plan) => Ok(Some(plan.seeds)),
-        Err(error) => Err(PageError::Damaged { path, problem: error.to_string() }),
+        Err(error) => Err(PageError::Damaged {
+            path,
+            problem: format!("{}: restore it, or name its runs", json_problem(&text, &error)),
+        }),
     }
 }
 

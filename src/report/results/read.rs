@@ -11,7 +11,7 @@ use crate::config::{ConfigError, DatasetName, Settings, TrainConfig};
 use crate::genotype::{Genotype, GenotypeError};
 use crate::report::stray::without_strays;
 use crate::report::{NetworkSize, Status, Stray};
-use crate::run::{FolderKind, GenotypeFile, TrainedCell};
+use crate::run::{FolderKind, GenotypeFile, TrainedCell, json_problem};
 use crate::trainer::Scores;
 
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -32,7 +32,7 @@ pub enum ResultsError {
     #[error(transparent)]
     Stray(#[from] Stray),
     /// A file that does not hold what it should.
-    #[error("{}: {problem}", path.display())]
+    #[error("{} {problem}: restore it, or leave this run out", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -260,7 +260,7 @@ fn devices(root: &Path) -> Result<String, ResultsError> {
     let text = fs::read_to_string(&path).map_err(|error| missing(root, "environment.jsonl", &error))?;
     let last = text.lines().last().unwrap_or_default();
     let Start { device, threads, ranks } = serde_json::from_str(last)
-        .map_err(|error| ResultsError::File { path, problem: format!("its last line is damaged ({error})") })?;
+        .map_err(|error| ResultsError::File { path, problem: format!("has a damaged last line ({error})") })?;
     // Ranks have devices of different numbers.
     let device = device.split(':').next().unwrap_or_default();
     let name = if device == "cpu" { format!("cpu ({threads} threads)") } else { device.to_owned() };
@@ -270,7 +270,7 @@ fn devices(root: &Path) -> Result<String, ResultsError> {
 fn read_json<T: DeserializeOwned>(root: &Path, name: &str) -> Result<T, ResultsError> {
     let path = root.join(name);
     let text = fs::read_to_string(&path).map_err(|error| missing(root, name, &error))?;
-    serde_json::from_str(&text).map_err(|error| ResultsError::File { path, problem: error.to_string() })
+    serde_json::from_str(&text).map_err(|error| ResultsError::File { path, problem: json_problem(&text, &error) })
 }
 
 fn missing(root: &Path, name: &str, error: &io::Error) -> ResultsError {

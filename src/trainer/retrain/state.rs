@@ -6,7 +6,6 @@ use tch::{Device, Kind, Tensor};
 
 use super::recipe::{self, StepSettings};
 use crate::config::TrainConfig;
-use crate::data::Colours;
 use crate::model::{
     EvaluationNetwork, NamedTensor, NetworkDescription, NetworkError, NetworkMode, NetworkOutput, cross_entropy,
 };
@@ -21,8 +20,9 @@ use crate::trainer::parallel::{RankAverages, ReducerOptions};
 use crate::trainer::precision::Computing;
 use crate::trainer::replay::Replays;
 use crate::trainer::tally::StepSums;
+use crate::trainer::views::centre_view;
 use crate::trainer::{ForwardResult, ImageBatch, StepImages, StepKind, StepResult, TrainError, optimizer_state};
-use crate::weights::{COLOURS_KEY, NETWORK_KEY, StateDict, to_safetensors};
+use crate::weights::{COLOURS_KEY, IMAGES_KEY, NETWORK_KEY, StateDict, TrainedOn, to_safetensors};
 use crate::world::{World, activity};
 
 /// Before the names of what checkpoints keep of the optimizer.
@@ -33,8 +33,7 @@ const EMA_UPDATES: &str = "ema.updates";
 /// A network with its flat parameters and optimizer.
 pub struct TrainState {
     description: NetworkDescription,
-    /// What its images are normalised with.
-    colours: Colours,
+    trained_on: TrainedOn,
     network: EvaluationNetwork,
     /// The network's weights.
     pub weights: FlatParameters,
@@ -104,7 +103,7 @@ impl TrainState {
             ranks: None,
             sums: StepSums::new(device).map_err(TorchError::from)?,
             replays: Replays::default(),
-            colours: dataset_kind(config.data.dataset).colours(),
+            trained_on: TrainedOn::new(dataset_kind(config.data.dataset), centre_view(&config.data.images)),
             description,
             network,
             weights,
@@ -328,7 +327,8 @@ impl Resumable for TrainState {
         // A genotype and numbers always have a JSON form.
         let entries = [
             (NETWORK_KEY, serde_json::to_string(&self.description)),
-            (COLOURS_KEY, serde_json::to_string(&self.colours)),
+            (COLOURS_KEY, serde_json::to_string(&self.trained_on.dataset.colours())),
+            (IMAGES_KEY, serde_json::to_string(&self.trained_on)),
         ];
         entries.into_iter().filter_map(|(key, json)| Some((key.to_owned(), json.ok()?))).collect()
     }

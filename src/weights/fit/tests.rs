@@ -67,7 +67,7 @@ fn auxiliary_head_without_its_last_batch_norm_changes_no_logit_and_begins_anew()
     let description = state.description(Some(&cell("PDARTS_C10"))).unwrap();
     let network = state.build(&description, Device::Cpu, Kind::Double).unwrap();
     assert!(logit_error(&network, Kind::Double) < 1e-5);
-    let missing = state.missing_of_head(&network);
+    let missing = state.misfit_of_head(&network).unwrap().missing;
     assert!(missing.len() == 4 && missing.iter().all(|name| is_last_batch_norm(name)), "{missing:?}");
     // What is left of it was trained with something else behind it.
     let name = "auxiliary_head.classifier.weight";
@@ -77,7 +77,7 @@ fn auxiliary_head_without_its_last_batch_norm_changes_no_logit_and_begins_anew()
     let other = state.tensors.keys().find(|name| name.starts_with("cells.0.")).unwrap().clone();
     drop(state.tensors.remove(&other).unwrap());
     let message = state.build(&description, Device::Cpu, Kind::Float).unwrap_err().to_string();
-    assert!(message.ends_with(&format!("1 tensors are missing ({other})")), "{message}");
+    assert!(message.ends_with(&format!("1 tensor is missing ({other})")), "{message}");
 }
 
 #[test]
@@ -86,12 +86,27 @@ fn weights_with_and_without_a_head_fit_a_network_that_has_another() {
     let with_head = state.description(Some(&cell("PDARTS_C10"))).unwrap();
     let without = NetworkDescription { auxiliary_head: false, ..with_head.clone() };
     let network = state.build(&without, Device::Cpu, Kind::Double).unwrap();
-    assert!(logit_error(&network, Kind::Double) < 1e-5 && state.missing_of_head(&network).is_empty());
+    assert!(logit_error(&network, Kind::Double) < 1e-5 && state.misfit_of_head(&network).is_none());
     state.tensors.retain(|name, _| !name.starts_with(AUXILIARY_HEAD));
     let network = state.build(&with_head, Device::Cpu, Kind::Double).unwrap();
-    assert!(logit_error(&network, Kind::Double) < 1e-5 && state.missing_of_head(&network).len() == 12);
-    state.tensors.insert("auxiliary_head.features.2.weight".to_owned(), Tensor::zeros([1], (Kind::Float, Device::Cpu)));
-    assert_eq!(state.missing_of_head(&network).len(), 11);
+    assert!(logit_error(&network, Kind::Double) < 1e-5);
+    assert_eq!(state.misfit_of_head(&network).unwrap().missing.len(), 12);
+}
+
+#[test]
+fn head_of_another_network_changes_no_logit() {
+    for (name, expected) in [
+        ("auxiliary_head.features.2.weight", "auxiliary_head.features.2.weight has the shape [1], in the network ["),
+        ("auxiliary_head.features.9.weight", "1 tensor is too many (auxiliary_head.features.9.weight)"),
+    ] {
+        let mut state = trained();
+        let description = state.description(Some(&cell("PDARTS_C10"))).unwrap();
+        state.tensors.insert(name.to_owned(), Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+        let network = state.build(&description, Device::Cpu, Kind::Double).unwrap();
+        assert!(logit_error(&network, Kind::Double) < 1e-5);
+        let misfit = state.misfit_of_head(&network).unwrap().to_string();
+        assert!(misfit.starts_with(expected), "{misfit}");
+    }
 }
 
 #[test]
@@ -131,8 +146,8 @@ fn first_differences_are_named_and_the_others_counted() {
     };
     assert_eq!(
         mismatch.to_string(),
-        "f has the shape [4, 1, 5, 5], in the network [4, 1, 3, 3] (and 1 others differ); 4 tensors are missing \
-         (a, b, c, ...); 1 tensors are too many (e\\n)"
+        "f has the shape [4, 1, 5, 5], in the network [4, 1, 3, 3] (and 1 other differs); 4 tensors are missing \
+         (a, b, c, ...); 1 tensor is too many (e\\n)"
     );
 }
 
@@ -145,27 +160,6 @@ fn file_that_names_its_cell_needs_none_and_takes_no_other() {
     assert_eq!(state.description(Some(&cell("PDARTS_C10"))).unwrap(), description);
     let message = state.description(Some(&cell("DARTS_V2"))).unwrap_err().to_string();
     assert_eq!(message, "it holds another cell than the one given; leave that out");
-}
-
-#[test]
-fn normalisation_is_read_of_safetensors_and_has_to_be_one() {
-    let mut state = trained();
-    let stated = Colours { mean: [0.1, 0.2, 0.3], std: [0.5, 0.6, 0.7] };
-    state.metadata.insert(COLOURS_KEY.to_owned(), serde_json::to_string(&stated).unwrap());
-    // Of torch.save, where it may mean anything.
-    assert_eq!(state.colours().unwrap(), None);
-    state.format = Format::Safetensors;
-    assert_eq!(state.colours().unwrap(), Some(stated));
-    for json in [
-        "imagenet",
-        r#"{"mean":[0,0,0]}"#,
-        r#"{"mean":[0,0,1e999],"std":[1,1,1]}"#,
-        r#"{"mean":[0,0,0],"std":[1,-1,1]}"#,
-    ] {
-        state.metadata.insert(COLOURS_KEY.to_owned(), json.to_owned());
-        let message = state.colours().unwrap_err().to_string();
-        assert!(message.starts_with("damaged or cut off (its normalisation of images: "), "{message}");
-    }
 }
 
 #[test]
