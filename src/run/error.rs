@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::RunDirectory;
+use super::{FolderKind, RunDirectory};
 
 /// A failure to create, open, read or write a run directory or one of its files.
 #[derive(Debug, Error)]
 pub enum RunError {
     #[error(
-        "{} is not empty (it holds `{entry}`): choose another --out, or continue the run in it with --resume", root.display()
+        "{} is not empty (it holds `{entry}`): choose another --out{}", root.display(), or_go_on(root)
     )]
     NotEmpty { root: PathBuf, entry: String },
 
@@ -26,13 +26,18 @@ pub enum RunError {
     })]
     Create { root: PathBuf, cause: io::Error },
 
-    #[error("there is no run directory {}: give --resume the directory of an earlier run", from_the_root(root))]
+    #[error(
+        "{} is a link to {}, which is not there: make that folder, or choose another --out", link.display(), target.display()
+    )]
+    DanglingLink { link: PathBuf, target: PathBuf },
+
+    #[error("there is no run directory {}: give --resume the directory of an earlier run, or begin one there with --out", from_the_root(root))]
     NoSuchRun { root: PathBuf },
 
     #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
     NotARun { root: PathBuf },
 
-    #[error("the run in {} ended before it had begun, there is nothing to go on with: call again as then, with --out", root.display())]
+    #[error("the start in {} ended before the run had begun, there is nothing to go on with: start anew with --out", root.display())]
     NotBegun { root: PathBuf },
 
     #[error("{} is not the folder of an experiment: experiment.json cannot be read ({cause})", root.display())]
@@ -80,6 +85,7 @@ impl RunError {
             Self::NotEmpty { .. }
                 | Self::NotADirectory { .. }
                 | Self::Create { .. }
+                | Self::DanglingLink { .. }
                 | Self::NoSuchRun { .. }
                 | Self::NotARun { .. }
                 | Self::NotBegun { .. }
@@ -117,8 +123,10 @@ fn advice(path: &Path, cause: &io::Error) -> &'static str {
             false => "raise the limit on the size of files (ulimit -f) and call again",
         };
     }
+    let is_refused = matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied);
     match (is_of_run, is_full) {
         (true, true) => "what was saved before is intact: free some space, then go on with --resume",
+        (true, false) if is_refused => "what was saved before is intact: make its folder writable, then go on with --resume",
         (true, false) => "what was saved before is intact",
         (false, true) => "free some space and call again",
         (false, false) if !path.parent().is_none_or(|folder| folder == Path::new("") || folder.is_dir()) => {
@@ -126,6 +134,11 @@ fn advice(path: &Path, cause: &io::Error) -> &'static str {
         }
         (false, false) => "choose another place, or make it writable",
     }
+}
+
+/// What else can be done with a folder that is in use.
+fn or_go_on(root: &Path) -> String {
+    FolderKind::of(root).resume_command(root).map_or(String::new(), |call| format!(", or go on with {call}"))
 }
 
 /// A path that does not depend on where the program was started.

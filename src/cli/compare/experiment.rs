@@ -10,27 +10,52 @@ use crate::cli::run_arguments::{check_apart, move_data_of};
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
-use crate::run::{ComparedSearch, ExperimentFile, RunDirectory, RunLock, lock_folder};
+use crate::run::{
+    ComparedSearch, EXPERIMENT_FILE, ExperimentFile, NewFolders, RunDirectory, RunLock, lock_folder,
+};
 use crate::trainer::{CellData, SearchData, TrainData};
 use crate::world::{Ranks, World};
 
-/// Keeps others from writing into the folder `root` while it lives. With it the experiment that is `stated` is noted there,
-/// in a folder that is made if need be; without, there is one.
-///
-/// # Errors
-/// Those of [`ExperimentFile::note_in`], and of a folder that is none or that another process writes.
-pub fn lock(root: &Path, stated: Option<&ExperimentFile>) -> anyhow::Result<RunLock> {
-    match stated {
-        None => drop(ExperimentFile::read(root)?),
-        Some(_) if ExperimentFile::is_in(root) => {}
-        Some(experiment) => {
-            experiment.check_apart(root)?;
-            RunDirectory::make_vacant(root)?;
+/// A folder that this process alone writes while it lives.
+pub struct OwnFolder {
+    /// Dropped before what was made, in which its file lies.
+    lock: RunLock,
+    made: NewFolders,
+}
+
+impl OwnFolder {
+    /// That of an experiment, which is noted there if it is `stated`, in a folder that is made if need be. What is made goes again
+    /// unless it is [kept](OwnFolder::keep).
+    ///
+    /// # Errors
+    /// Those of [`ExperimentFile::note_in`], and of a folder that is none or that another process writes.
+    pub fn open(root: &Path, stated: Option<&ExperimentFile>) -> anyhow::Result<Self> {
+        let mut made = match stated {
+            None => {
+                ExperimentFile::read(root)?;
+                NewFolders::default()
+            }
+            Some(_) if ExperimentFile::is_in(root) => NewFolders::default(),
+            Some(experiment) => {
+                experiment.check_apart(root)?;
+                RunDirectory::make_vacant(root)?
+            }
+        };
+        let lock = lock_folder(root)?;
+        if let Some(experiment) = stated {
+            if !ExperimentFile::is_in(root) {
+                made.add_file(root.join(EXPERIMENT_FILE));
+            }
+            experiment.note_in(root)?;
         }
+        Ok(Self { lock, made })
     }
-    let lock = lock_folder(root)?;
-    stated.map_or(Ok(()), |experiment| experiment.note_in(root))?;
-    Ok(lock)
+
+    /// Leaves what was made, because the experiment has begun or goes on.
+    pub fn keep(&mut self) {
+        self.lock.keep();
+        self.made.keep();
+    }
 }
 
 /// What a call makes of an experiment.
@@ -110,7 +135,8 @@ impl ExperimentFile {
             return Ok(Some(format!("{what}: begun with {then}, now {now}")));
         }
         let has_begun = |name: &str, part: &str| {
-            self.seeds.iter().any(|&seed| Self::pair_folder(root, name, seed).join(part).exists())
+            let folders = self.seeds.iter().map(|&seed| Self::pair_folder(root, name, seed));
+            folders.into_iter().any(|folder| RunDirectory::has_begun_in(&folder.join(part)))
         };
         for (now, then) in self.strategies.iter().zip(&before.strategies) {
             if has_begun(&now.name, "search")
@@ -143,6 +169,11 @@ impl ExperimentFile {
     /// Whether nothing of it is left to run in `root`.
     pub(super) fn is_complete_in(&self, root: &Path) -> bool {
         self.runs_in(root).all(|(search, train)| [search, train].iter().all(|run| RunDirectory::is_complete_in(run)))
+    }
+
+    /// Whether some run of it has begun in `root`.
+    pub(super) fn has_begun_in(&self, root: &Path) -> bool {
+        self.runs_in(root).any(|(search, train)| [search, train].iter().any(|run| RunDirectory::has_begun_in(run)))
     }
 
     /// Keeps the data folder that it has now, in `root` and in the runs there that are complete: the others have done so.

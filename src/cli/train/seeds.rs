@@ -17,7 +17,7 @@ use crate::cli::run_arguments::{RunPlace, Standing, check_apart, move_data_of};
 use crate::config::{TrainConfig, validate_seeds};
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
-use crate::run::{RunDirectory, RunError, SEEDS_FILE, SeedsFile, write_json_atomic};
+use crate::run::{NewFolders, RunDirectory, RunError, SEEDS_FILE, SeedsFile, write_json_atomic};
 use crate::trainer::Signal;
 use crate::world::Label;
 
@@ -25,12 +25,13 @@ use crate::world::Label;
 pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let Call { arguments, ranks, .. } = call;
     agree(ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
+    let mut made = None;
     let (root, plan) = match &arguments.run.resume {
         Some(root) => (root.clone(), agree(ranks, refuse_changes(call).and_then(|()| Ok(SeedsFile::read(root)?)))?),
         None => {
             let plan = agree(ranks, stated(call))?;
             let root = arguments.run.new_root();
-            agree(ranks, if ranks.is_root() { create(&root, &plan) } else { Ok(()) })?;
+            made = agree(ranks, if ranks.is_root() { create(&root, &plan).map(Some) } else { Ok(None) })?;
             (ranks.gather(&root, Label::new("name of the run directory"))?.swap_remove(0), plan)
         }
     };
@@ -40,7 +41,13 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let mut summaries = Vec::new();
     let mut stopped_by = None;
     for &seed in &plan.seeds {
-        let Outcome { summary, signal } = train(call, &plan, &root, seed)?;
+        let outcome = train(call, &plan, &root, seed);
+        if let Some(mut made) = made.take()
+            && (outcome.is_ok() || RunDirectory::has_begun_in(&folder_of(&seed)))
+        {
+            made.keep();
+        }
+        let Outcome { summary, signal } = outcome?;
         summaries.extend(summary);
         stopped_by = signal;
         if stopped_by.is_some() {
@@ -88,12 +95,14 @@ pub(super) fn stated(call: &Call) -> anyhow::Result<SeedsFile> {
     Ok(SeedsFile { seeds, config, cell: read_cell(call)?, initial })
 }
 
-/// Makes `root`, which must be new or empty, the folder of `plan`.
-fn create(root: &Path, plan: &SeedsFile) -> anyhow::Result<()> {
+/// Makes `root`, which must be new or empty, the folder of `plan`: what is made goes again if no training begins there.
+fn create(root: &Path, plan: &SeedsFile) -> anyhow::Result<NewFolders> {
     check_apart(root, plan.config.data.dataset, &plan.config.data.dir)?;
-    RunDirectory::make_vacant(root)?;
+    let mut made = RunDirectory::make_vacant(root)?;
     remove_partial_files(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
-    Ok(plan.write(root)?)
+    made.add_file(root.join(SEEDS_FILE));
+    plan.write(root)?;
+    Ok(made)
 }
 
 /// The training with one seed of `plan` in `folder`, from where it stands.
