@@ -357,15 +357,30 @@ pub fn from_anywhere(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// Refuses `data`, that of the folder `dir`, for the complete run in `root` if it was begun on other data. On rank 0.
+///
+/// # Errors
+/// Those of [`check_origin`], and when its configuration cannot be read.
+pub fn check_data_of<C: Settings>(root: &Path, dir: &Path, data: &DataIdentity) -> anyhow::Result<()> {
+    let (run, config) = on_data::<C>(root, dir)?;
+    check_origin(&run, &config, data)
+}
+
 /// Keeps `dir` as the data folder of the complete run in `root`, which does not go on: for whoever reads it next. On rank 0.
 ///
 /// # Errors
 /// When its configuration cannot be read or written.
 pub fn move_data_of<C: Settings>(root: &Path, dir: &Path) -> anyhow::Result<()> {
+    let (run, config) = on_data::<C>(root, dir)?;
+    keep_data_dir(&run, &config)
+}
+
+/// The run in `root` with its configuration, but for its data in the folder `dir`.
+fn on_data<C: Settings>(root: &Path, dir: &Path) -> anyhow::Result<(RunDirectory, C)> {
     let run = RunDirectory::open(root)?;
     let mut config = C::load(&run.config_path(), &[])?;
     config.data_dir().into_iter().for_each(|own| *own = dir.to_owned());
-    keep_data_dir(&run, &config)
+    Ok((run, config))
 }
 
 /// Keeps data.dir of `config` in the configuration of `run`, for whoever reads it next.

@@ -119,8 +119,10 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
             agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
         }
     };
-    // Of what is complete nobody looks at the data.
-    let keeps = writes && arguments.resume.is_some() && arguments.data.is_some() && !experiment.is_complete_in(&root);
+    let keeps = writes && arguments.resume.is_some() && arguments.data.is_some();
+    // Runs look at the data that they go on with.
+    let unseen = keeps && experiment.is_complete_in(&root);
+    agree(&ranks, if unseen { experiment.check_data(&root) } else { Ok(()) })?;
     let end = match arguments.results {
         true => Ok(End::default()),
         false => Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all(),

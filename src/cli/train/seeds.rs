@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use tch::Device;
 
 use super::single::{Outcome, Start, Task, read_cell};
 use super::{Call, text};
@@ -13,13 +14,14 @@ use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, Standing, check_apart, move_data_of};
-use crate::config::{TrainConfig, validate_seeds};
+use crate::cli::run_arguments::{RunPlace, Standing, check_apart, check_data_of, move_data_of};
+use crate::config::{CommunicatorChoice, TrainConfig, validate_seeds};
+use crate::data::DataIdentity;
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
 use crate::run::{NewFolders, RunDirectory, RunError, SEEDS_FILE, SeedsFile, write_json_atomic};
-use crate::trainer::Signal;
-use crate::world::Label;
+use crate::trainer::{Signal, TrainData};
+use crate::world::{Label, Ranks, World};
 
 /// Returns the signal that stopped the trainings.
 pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
@@ -54,9 +56,16 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
             break;
         }
     }
-    // One went on with the data, which is that of all.
-    let moved = arguments.run.data_of_resumed().filter(|_| ranks.is_root() && complete.len() < plan.seeds.len());
-    let keep = |dir: &PathBuf| complete.iter().try_for_each(|folder| move_data_of::<TrainConfig>(folder, dir));
+    let moved = arguments.run.data_of_resumed().filter(|_| ranks.is_root());
+    let keep = |dir: &PathBuf| {
+        // Where one went on with the data, it is that of all.
+        if complete.len() == plan.seeds.len() {
+            let data = data_in(dir, &plan)?;
+            complete.iter().try_for_each(|folder| check_data_of::<TrainConfig>(folder, dir, &data))?;
+        }
+        complete.iter().try_for_each(|folder| move_data_of::<TrainConfig>(folder, dir))?;
+        keep_data_dir(&plan, dir.clone(), &root)
+    };
     // What ranks see of the folder, and their own --data, may differ: all ask.
     agree(ranks, moved.as_ref().map_or(Ok(()), keep))?;
     if ranks.is_root() {
@@ -128,6 +137,14 @@ fn keep_data_dir(plan: &SeedsFile, dir: PathBuf, folder: &Path) -> anyhow::Resul
     let mut plan = plan.clone();
     plan.config.data.dir = dir;
     Ok(plan.write(folder)?)
+}
+
+/// The data that the trainings of `plan` would find in `dir`.
+fn data_in(dir: &Path, plan: &SeedsFile) -> anyhow::Result<DataIdentity> {
+    let mut config = plan.config.clone();
+    config.data.dir = dir.to_owned();
+    let world = World::new(Ranks::alone(), Device::Cpu, 1, CommunicatorChoice::Auto)?;
+    Ok(TrainData::load(&config, &plan.cell.genotype, &world)?.data_identity)
 }
 
 /// The summary in `root` if its training is complete.
