@@ -69,15 +69,15 @@ impl Call {
         }
         let with = |name: &str, value: &str| format!("with {name} {value}").trim_end().to_owned();
         let names = self.options.keys().chain(first.options.keys());
-        names.map(|name| (name, self.options.get(name), first.options.get(name))).find_map(|(name, own, theirs)| {
-            match (own, theirs) {
+        names.map(|name| (name, self.options.get(name), first.options.get(name))).find_map(
+            |(name, own, theirs)| match (own, theirs) {
                 (Some(own), Some(theirs)) if own == theirs => None,
                 (Some(own), Some(theirs)) => Some([with(name, own), with(name, theirs)]),
                 (Some(own), None) => Some([with(name, own), "without it".to_owned()]),
                 (None, Some(theirs)) => Some([format!("without {name}"), with(name, theirs)]),
                 (None, None) => None,
-            }
-        })
+            },
+        )
     }
 }
 

@@ -21,7 +21,8 @@ impl SearchConfig {
 
     /// Why passes that train weights are not recorded where those that train alphas are, with the key that says so.
     pub fn obstacle_to_weight_graphs(&self) -> Option<&'static str> {
-        (self.search.perturbation > 0.0).then_some("the weights of operations are changed at random (search.perturbation)")
+        (self.search.perturbation > 0.0)
+            .then_some("the weights of operations are changed at random (search.perturbation)")
     }
 }
 

@@ -10,7 +10,8 @@ use tracing::warn;
 use super::checkpoints::{self, Moment};
 use super::lock::{LOCK, RunLock, lock};
 use super::{
-    AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, NewFolders, RunError, write_atomic, write_json_atomic,
+    AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, NewFolders, RunError, write_atomic,
+    write_json_atomic,
 };
 use crate::files::{is_partial, remove_partial_files};
 
@@ -166,8 +167,7 @@ impl RunDirectory {
         if !root.join(CONFIG).is_file() {
             return Err(RunError::NotARun { root: root.to_owned() });
         }
-        let mut run =
-            Self { root: root.to_owned(), lock: lock(root)?, folders: NewFolders::default(), starts: false };
+        let mut run = Self { root: root.to_owned(), lock: lock(root)?, folders: NewFolders::default(), starts: false };
         if !Self::has_begun_in(root) {
             return Err(RunError::NotBegun { root: root.to_owned() });
         }

@@ -31,7 +31,10 @@ pub enum RunError {
     )]
     DanglingLink { link: PathBuf, target: PathBuf },
 
-    #[error("there is no run directory {}: give --resume the directory of an earlier run, or begin one there with --out", from_the_root(root))]
+    #[error(
+        "there is no run directory {}: give --resume the directory of an earlier run, or begin one there with --out",
+        from_the_root(root)
+    )]
     NoSuchRun { root: PathBuf },
 
     #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
@@ -126,7 +129,9 @@ fn advice(path: &Path, cause: &io::Error) -> &'static str {
     let is_refused = matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied);
     match (is_of_run, is_full) {
         (true, true) => "what was saved before is intact: free some space, then go on with --resume",
-        (true, false) if is_refused => "what was saved before is intact: make its folder writable, then go on with --resume",
+        (true, false) if is_refused => {
+            "what was saved before is intact: make its folder writable, then go on with --resume"
+        }
         (true, false) => "what was saved before is intact",
         (false, true) => "free some space and call again",
         (false, false) if !path.parent().is_none_or(|folder| folder == Path::new("") || folder.is_dir()) => {

@@ -84,7 +84,8 @@ pub(super) fn is_of_srun(variable: impl Fn(&str) -> Option<String>) -> bool {
     let number = |name: &str| variable(name)?.trim().parse::<u64>().ok();
     let is_a_step = number("SLURM_STEP_ID").is_some_and(|step| step < FIRST_SPECIAL_STEP);
     let Some(rank) = number("SLURM_PROCID").filter(|_| is_a_step) else { return false };
-    launcher(&variable) == Some(SRUN) && ["PMIX_RANK", "PMI_RANK"].iter().all(|name| number(name).is_none_or(|of| of == rank))
+    launcher(&variable) == Some(SRUN)
+        && ["PMIX_RANK", "PMI_RANK"].iter().all(|name| number(name).is_none_or(|of| of == rank))
 }
 
 /// The name of the launcher, by what it alone sets.
@@ -160,13 +161,16 @@ mod tests {
     #[test]
     fn srun_is_told_from_launchers_that_it_has_started() {
         let told = |variables: &[(&str, &str)]| {
-            let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let find =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
             (is_of_srun(find), rank(find))
         };
         let step = [("SLURM_PROCID", "1"), ("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "2")];
-        for by_pmi in
-            [&[][..], &[("PMI_FD", "11"), ("PMI_RANK", "1"), ("PMI_SIZE", "2")], &[("PMIX_RANK", "1"), ("PMIX_VERSION", "4")]]
-        {
+        for by_pmi in [
+            &[][..],
+            &[("PMI_FD", "11"), ("PMI_RANK", "1"), ("PMI_SIZE", "2")],
+            &[("PMIX_RANK", "1"), ("PMIX_VERSION", "4")],
+        ] {
             assert_eq!(told(&[&step[..], by_pmi].concat()), (true, Some(1)), "{by_pmi:?}");
         }
         // Their daemons are tasks of srun.

@@ -189,7 +189,10 @@ mod tests {
         assert_eq!(unpack::<Vec<u8>>(3, b"exchange 2\n[1, 2]", label).unwrap(), [1, 2]);
         let message = |bytes: &[u8]| unpack::<Option<u8>>(3, bytes, label).unwrap_err().to_string();
         let apart = message(b"comparison of cells\nnull");
-        assert!(apart.starts_with("rank 3 has come to the comparison of cells, this one to the exchange 2: "), "{apart}");
+        assert!(
+            apart.starts_with("rank 3 has come to the comparison of cells, this one to the exchange 2: "),
+            "{apart}"
+        );
         for bytes in [&b"exchange 2\n[1, 2]"[..], b"null", b""] {
             assert!(message(bytes).contains("the same build of pdarts"), "{}", message(bytes));
         }

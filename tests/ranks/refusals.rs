@@ -48,7 +48,10 @@ fn ranks_with_different_commands_are_told_what_differs() {
     let folder = Folder::new();
     let dry = [&START[..], &["--dry-run"]].concat();
     for (calls, expected) in [
-        ([&START[..], &dry], "rank 1 was started with --dry-run, rank 0 without it: start all ranks with the same command"),
+        (
+            [&START[..], &dry],
+            "rank 1 was started with --dry-run, rank 0 without it: start all ranks with the same command",
+        ),
         (
             [&["--resume", "run"], &START],
             "rank 1 was started without --resume, rank 0 with --resume: start all ranks with the same command",

@@ -11,9 +11,7 @@ use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, T
 use crate::data::DataIdentity;
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
-use crate::run::{
-    ComparedSearch, EXPERIMENT_FILE, ExperimentFile, NewFolders, RunDirectory, RunLock, lock_folder,
-};
+use crate::run::{ComparedSearch, EXPERIMENT_FILE, ExperimentFile, NewFolders, RunDirectory, RunLock, lock_folder};
 use crate::trainer::{CellData, SearchData, TrainData};
 use crate::world::{Ranks, World};
 

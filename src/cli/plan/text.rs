@@ -171,7 +171,9 @@ pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>)
             "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs), but for passes that train \
              weights: {obstacle}"
         ),
-        (None, None) => "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)".to_owned(),
+        (None, None) => {
+            "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)".to_owned()
+        }
     };
     let (of_trial, kernels) = (trial.map(trial_note), hardware.kernels);
     match (kernels, hardware.calibration) {

@@ -112,8 +112,7 @@ impl Start {
         let prepared = Prepared::new(config, ranks)?;
         let Prepared { config, world, data } = &prepared;
         let run = agree(world, open_run(place, world, config))?;
-        let Entered { run, root, resume } =
-            enter(run, (config, &data.config_digest), &data.data_identity, world)?;
+        let Entered { run, root, resume } = enter(run, (config, &data.config_digest), &data.data_identity, world)?;
         Ok(Self { run, root, prepared, resume })
     }
 

@@ -104,7 +104,10 @@ fn search_that_perturbs_repeats_the_passes_of_its_alphas_alone() {
     let ((alphas, weights), (alphas_beside, launched)) = (steps(0.0), steps(0.3));
     assert_eq!(alphas.seconds, alphas_beside.seconds);
     // The optimizer's kernels are replayed.
-    assert!(launched.launch_seconds > 1.9 * weights.launch_seconds && launched.launch_seconds < 2.0 * weights.launch_seconds);
+    assert!(
+        launched.launch_seconds > 1.9 * weights.launch_seconds
+            && launched.launch_seconds < 2.0 * weights.launch_seconds
+    );
 }
 
 #[test]
