@@ -96,7 +96,8 @@ pub fn known_to_all(ranks: &Ranks, error: anyhow::Error) -> anyhow::Error {
 /// `outcome`, whose failure is that of all ranks alike: only the first tells it. For what happens before they join.
 ///
 /// The others wait meanwhile, because a launcher ends all ranks when one ends; the first ends them so once it has told. One that
-/// is still there had a failure of its own, as of a command line that the first has not, and tells it.
+/// is still there had a failure of its own, as of a command line that the first has not, and tells it. MPICH's mpiexec ends none
+/// before MPI has begun, and says nothing of them: below it each tells.
 ///
 /// # Errors
 /// [`Agreed`] or [`ReportedElsewhere`] on all ranks but the first.

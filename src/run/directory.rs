@@ -639,6 +639,8 @@ mod tests {
         let message = error.to_string();
         assert!(error.is_usage() && message.contains("/proc/run") && message.contains("--out"), "{message}");
         assert_eq!(message.lines().count(), 1);
+        let full = RunError::Create { root: PathBuf::new(), cause: io::ErrorKind::QuotaExceeded.into() }.to_string();
+        assert!(full.ends_with("choose an --out where there is room, or free some space"), "{full}");
     }
 
     #[test]

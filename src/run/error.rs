@@ -22,6 +22,7 @@ pub enum RunError {
 
     #[error("cannot create the run directory {}: {cause}; choose {}", root.display(), match cause.kind() {
         io::ErrorKind::InvalidFilename => "a shorter --out",
+        _ if is_full(cause) => "an --out where there is room, or free some space",
         _ => "an --out where you may write",
     })]
     Create { root: PathBuf, cause: io::Error },
@@ -114,9 +115,13 @@ impl RunError {
     }
 }
 
+/// Whether it is for want of space.
+fn is_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What can be done, which depends on whether a run is written and what is left of it.
 fn advice(path: &Path, cause: &io::Error) -> &'static str {
-    let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let is_of_run = path.ancestors().skip(1).any(RunDirectory::has_begun_in);
     if cause.kind() == io::ErrorKind::FileTooLarge {
         return match is_of_run {
@@ -127,7 +132,7 @@ fn advice(path: &Path, cause: &io::Error) -> &'static str {
         };
     }
     let is_refused = matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied);
-    match (is_of_run, is_full) {
+    match (is_of_run, is_full(cause)) {
         (true, true) => "what was saved before is intact: free some space, then go on with --resume",
         (true, false) if is_refused => {
             "what was saved before is intact: make its folder writable, then go on with --resume"
