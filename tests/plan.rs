@@ -155,11 +155,22 @@ fn steps_that_are_not_replayed_say_why() {
         ("search-cifar10", &["--gpus", "1", "--set", "run.cuda_graphs=false"][..], "run.cuda_graphs is false"),
         ("search-gdas", &["--gpus", "1"][..], "search.strategy"),
         ("search-cifar10", &["--gpus", "1"][..], "recorded and replayed"),
+        ("search-cifar10", &["--gpus", "1", "--set", "search.perturbation=0.3"][..], "search.perturbation"),
         ("search-cifar10", &["--gpus", "1", "--gpu", "v100"][..], "libtorch's operations"),
     ] {
         let plan = json(name, arguments);
         let notes = plan["assumed"]["notes"].as_array().unwrap();
         assert!(notes.iter().any(|note| note.as_str().unwrap().contains(told)), "{name}: {notes:?}");
+    }
+}
+
+#[test]
+fn images_are_those_that_a_limit_leaves() {
+    for (name, limit, expected) in
+        [("search-quickstart", "0", 2200), ("search-quickstart", "400", 400), ("train-quickstart", "1500", 1500)]
+    {
+        let plan = json(name, &[&CPU[..], &["--gpus", "1", "--set", &format!("data.limit={limit}")]].concat());
+        assert_eq!(plan["train_images"], expected, "{name}, data.limit={limit}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The command line: parse, call, report.
 //!
 //! A file or folder for each subcommand, and what they share:
-//! - `arguments`: from what was typed to a command
+//! - `arguments`: from what was typed to a command; `call`: whether all ranks were started with the same
 //! - `error`: one line and an exit code for all that can go wrong
 //! - `logging`: `--log` and `RUST_LOG`
 //! - `numbers`: the bounds of numbers that several commands take
@@ -10,6 +10,7 @@
 
 mod arguments;
 mod bench;
+mod call;
 mod compare;
 mod completions;
 mod config;
@@ -45,7 +46,7 @@ pub use self::error::guard;
 use self::logging::Logging;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
-use crate::world::{self, Ranks, WorldError};
+use crate::world::{self, WorldError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -173,10 +174,10 @@ fn code_of(signal: Option<i32>) -> u8 {
 
 /// Whether this process is the one that does the work of a single one. Processes that MPI does not connect (the shell in
 /// a task of srun) each do their own.
-fn speaks() -> Result<bool, WorldError> {
-    match Ranks::join() {
+fn speaks() -> anyhow::Result<bool> {
+    match ranks::join() {
         Ok(ranks) => Ok(ranks.is_root()),
-        Err(WorldError::NotConnected { .. }) => Ok(true),
+        Err(error) if matches!(error.downcast_ref(), Some(WorldError::NotConnected { .. })) => Ok(true),
         Err(error) => Err(error),
     }
 }

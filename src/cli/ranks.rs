@@ -7,12 +7,36 @@ use std::{fs, thread};
 use anyhow::{Context, anyhow};
 use sha2::{Digest, Sha256};
 
+use super::call::Call;
 use super::error::{UsageError, exit_code, one_line};
 use crate::config::Settings;
 use crate::data::DataIdentity;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
-use crate::world::{Label, Ranks};
+use crate::world::{Label, Ranks, is_of_srun, launched_rank};
+
+/// The ranks that were launched with this process, all with the same command; without a launcher, a single rank.
+///
+/// # Errors
+/// Those of [`Ranks::join`], and [`UsageError`] for ranks that would not do the same, with what differs.
+pub fn join() -> anyhow::Result<Ranks> {
+    let ranks = Ranks::join()?;
+    if ranks.size == 1 {
+        return Ok(ranks);
+    }
+    let calls: Vec<Call> = ranks.gather(&Call::of_process(), Label::new("comparison of commands"))?;
+    let differences = calls.iter().map(|call| call.difference(&calls[0]));
+    let differing = differences.enumerate().find_map(|(rank, difference)| Some((rank, difference?)));
+    let same = match differing {
+        None => Ok(()),
+        Some((rank, [theirs, ours])) => Err(UsageError::new(anyhow!(
+            "rank {rank} was started {theirs}, rank 0 {ours}: start all ranks with the same command"
+        ))
+        .into()),
+    };
+    agree(&ranks, same)?;
+    Ok(ranks)
+}
 
 /// How long ranks that have not joined leave the first to tell what is wrong: it may start later than they do.
 const TELLING: Duration = Duration::from_secs(5);
@@ -72,7 +96,8 @@ pub fn known_to_all(ranks: &Ranks, error: anyhow::Error) -> anyhow::Error {
 /// `outcome`, whose failure is that of all ranks alike: only the first tells it. For what happens before they join.
 ///
 /// The others wait meanwhile, because a launcher ends all ranks when one ends; the first ends them so once it has told. One that
-/// is still there had a failure of its own, as of a command line that the first has not, and tells it.
+/// is still there had a failure of its own, as of a command line that the first has not, and tells it. MPICH's mpiexec ends none
+/// before MPI has begun, and says nothing of them: below it each tells.
 ///
 /// # Errors
 /// [`Agreed`] or [`ReportedElsewhere`] on all ranks but the first.
@@ -83,6 +108,7 @@ pub fn told_once<T>(outcome: anyhow::Result<T>) -> anyhow::Result<T> {
         }
         thread::sleep(TELLING);
         let code = exit_code(&error);
+        // srun lets the others go on when one ends.
         match launched_rank().filter(|_| !is_of_srun()) {
             // The first has not ended, so it did not fail.
             Some(rank) => Agreed { message: format!("rank {rank}: {}", one_line(&error)), code }.into(),
@@ -91,21 +117,9 @@ pub fn told_once<T>(outcome: anyhow::Result<T>) -> anyhow::Result<T> {
     })
 }
 
-/// Whether srun has started this process, which lets the others go on when one ends.
-fn is_of_srun() -> bool {
-    let is_set = |name| std::env::var_os(name).is_some();
-    is_set("SLURM_PROCID") && !is_set("OMPI_COMM_WORLD_RANK")
-}
-
 /// Whether this process is the first of its launch, as launchers tell before anything is joined.
 pub fn is_first_of_launch() -> bool {
     launched_rank().is_none_or(|rank| rank == 0)
-}
-
-/// The rank that the launcher gave this process.
-fn launched_rank() -> Option<usize> {
-    const RANKS: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"];
-    RANKS.iter().find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok())
 }
 
 /// Compares this rank's configuration with that of rank 0. All ranks call this together.

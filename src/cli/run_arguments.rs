@@ -12,10 +12,10 @@ use super::error::UsageError;
 use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output::OutputFile;
-use super::ranks::{agree, known_to_all};
+use super::ranks::{agree, join, known_to_all};
 use crate::config::{ConfigKind, DatasetName, Difference, Settings};
 use crate::data::{DataIdentity, refuse_among_images};
-use crate::run::{RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
+use crate::run::{FolderKind, RunDirectory, RunError, RunOrigin, compact_utc, write_atomic};
 use crate::trace;
 use crate::trainer::{ResumePoint, RunProgress, StopSignal, TrainError};
 use crate::world::{Label, Ranks};
@@ -95,10 +95,6 @@ impl RunPlace {
             }
         })
     }
-
-    pub fn is_resumed(&self) -> bool {
-        matches!(self, Self::Resumed { .. })
-    }
 }
 
 impl RunArguments {
@@ -113,7 +109,7 @@ impl RunArguments {
     /// Joins the other ranks; all but rank 0 fall silent.
     pub fn join_ranks(&self, logging: &Logging) -> anyhow::Result<Ranks> {
         self.kernels.apply();
-        let ranks = Ranks::join()?;
+        let ranks = join()?;
         if !ranks.is_root() {
             logging.quieten();
         }
@@ -130,7 +126,7 @@ impl RunArguments {
             return Ok(C::load(file, &self.overrides)?);
         };
         let stored = RunDirectory::config_path_in(root);
-        check_stored::<C>(root, &stored)?;
+        check_stored::<C>(&stored)?;
         let config = C::load(self.config.as_deref().unwrap_or(&stored), &self.overrides)?;
         if let Some(difference) = config.difference(&C::load(&stored, &[])?)?.first() {
             let (root, advice) = (root.display(), advice(difference, root));
@@ -170,10 +166,13 @@ impl RunArguments {
         Ok(())
     }
 
-    /// The run to continue, locked by rank 0.
-    pub fn open_resumed(&self, ranks: &Ranks) -> anyhow::Result<Option<RunDirectory>> {
+    /// The run that `command` is to continue, locked by rank 0.
+    pub fn open_resumed(&self, command: &str, ranks: &Ranks) -> anyhow::Result<Option<RunDirectory>> {
         match &self.resume {
-            Some(root) if ranks.is_root() => Ok(Some(RunDirectory::open(root)?)),
+            Some(root) if ranks.is_root() => {
+                check_kind(root, command)?;
+                Ok(Some(RunDirectory::open(root)?))
+            }
             _ => Ok(None),
         }
     }
@@ -205,8 +204,8 @@ pub fn check_apart(root: &Path, dataset: DatasetName, dir: &Path) -> Result<(), 
     }
 }
 
-/// Makes sure that the stored configuration is one, and of a run of this kind.
-fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
+/// Makes sure that the stored configuration is one.
+fn check_stored<C: Settings>(path: &Path) -> anyhow::Result<()> {
     // Of what is not there, loading says so.
     let Ok(text) = std::fs::read_to_string(path) else { return Ok(()) };
     let Ok(stored) = text.parse::<toml::Table>() else { return Ok(()) };
@@ -215,12 +214,6 @@ fn check_stored<C: Settings>(root: &Path, path: &Path) -> anyhow::Result<()> {
     let is_later =
         |name: &str| C::LATER_KEYS.iter().any(|key| key.starts_with(&format!("{name}.")) && !is_old::<C>(name));
     let missing: Vec<&str> = sections.filter(|name| !stored.contains_key(*name) && !is_later(name)).collect();
-    if let Some(kind) = ConfigKind::of_file(path).filter(|kind| kind.command() != C::COMMAND) {
-        let (root, command) = (root.display(), kind.command());
-        return Err(
-            UsageError::new(anyhow!("{root} is the run of {kind}: go on with {command} --resume {root}")).into()
-        );
-    }
     let problem = match missing.first() {
         None => return Ok(()),
         Some(_) if stored.is_empty() => "is empty".to_owned(),
@@ -253,25 +246,46 @@ fn advice(Difference { key, .. }: &Difference, root: &Path) -> String {
     }
 }
 
-/// Notes what a new run begins with; compares with it what an old one is to go on with, and notes where its data lies now. On
-/// rank 0.
+/// A run that all ranks work on.
+pub struct Entered<P> {
+    /// On rank 0, which alone writes it.
+    pub run: Option<RunDirectory>,
+    pub root: PathBuf,
+    /// Where it goes on.
+    pub resume: Option<ResumePoint<P>>,
+}
+
+/// Enters `run`, which rank 0 has, with a configuration, the digest by which its checkpoints are known, and data: once all ranks can
+/// go on from where it stands, it has begun. All ranks call this together.
+///
+/// # Errors
+/// Those of [`check_origin`], [`newest_whole_checkpoint`] and [`read_resume_point`]; the folder is then as it was.
+pub fn enter<P: RunProgress, C: Settings>(
+    mut run: Option<RunDirectory>,
+    (config, digest): (&C, &str),
+    data: &DataIdentity,
+    ranks: &Ranks,
+) -> anyhow::Result<Entered<P>> {
+    let newest = |run: &RunDirectory| {
+        check_origin(run, config, data)?;
+        anyhow::Ok((run.root().to_owned(), newest_whole_checkpoint::<P>(run, digest)?))
+    };
+    let found = agree(ranks, run.as_ref().map(newest).transpose())?;
+    let found: Option<(PathBuf, Option<PathBuf>)> =
+        ranks.gather(&found, Label::new("name of the run directory"))?.swap_remove(0);
+    let (root, newest) = found.unwrap_or_default();
+    let resume = agree(ranks, newest.map(|path| read_resume_point(&path, digest)).transpose())?;
+    agree(ranks, run.as_mut().map_or(Ok(()), |run| begin(run, config, data)))?;
+    Ok(Entered { run, root, resume })
+}
+
+/// Compares what `run` was begun with, if it was, with what it is to go on with.
 ///
 /// # Errors
 /// [`UsageError`] for other data, and for a configuration that was changed since, with the first key.
-pub fn check_origin<C: Settings>(
-    run: &RunDirectory,
-    is_resumed: bool,
-    config: &C,
-    data: &DataIdentity,
-) -> anyhow::Result<()> {
-    let origin =
-        RunOrigin { config: serde_json::to_value(config)?, data: data.digest.clone(), data_sizes: data.sizes.clone() };
+pub fn check_origin<C: Settings>(run: &RunDirectory, config: &C, data: &DataIdentity) -> anyhow::Result<()> {
+    let Some(before) = run.origin() else { return Ok(()) };
     let root = run.root().display();
-    let (Some(before), true) = (run.origin(), is_resumed) else {
-        run.record_origin(&origin)?;
-        // Of a run of a version that noted none.
-        return if is_resumed { keep_data_dir(run, config) } else { Ok(()) };
-    };
     let was: Option<C> = serde_json::from_value(before.config).ok();
     if let Some(difference) = was.map(|was| config.difference(&was)).transpose()?.unwrap_or_default().first() {
         let path = run.latest_checkpoint()?.unwrap_or_else(|| run.root().to_owned());
@@ -284,19 +298,18 @@ pub fn check_origin<C: Settings>(
             difference.ours
         ));
     }
-    if before.data != origin.data {
+    if before.data != data.digest {
         return Err(UsageError::new(anyhow!(
             "{root} was begun on other data than that in data.dir now (digest {:.12}, now {:.12}): name the folder \
              that it was begun on with --data, or start a new run",
             before.data,
-            origin.data
+            data.digest
         ))
         .into());
     }
-    keep_data_dir(run, config)?;
     // Not refused: a run that ended at a bad image goes on when the image was mended.
-    if let (Some(sizes), Some(now)) = (before.data_sizes, origin.data_sizes)
-        && sizes != now
+    if let (Some(sizes), Some(now)) = (before.data_sizes, &data.sizes)
+        && sizes != *now
     {
         tracing::warn!(
             "images in data.dir have other sizes than when {root} was begun, under the same names: what it goes on with \
@@ -306,9 +319,51 @@ pub fn check_origin<C: Settings>(
     Ok(())
 }
 
+/// Notes what `run` begins with, or where the data of one that goes on lies now. On rank 0.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn begin<C: Settings>(run: &mut RunDirectory, config: &C, data: &DataIdentity) -> anyhow::Result<()> {
+    if run.origin().is_none() {
+        let (data, data_sizes) = (data.digest.clone(), data.sizes.clone());
+        run.record_origin(&RunOrigin { config: serde_json::to_value(config)?, data, data_sizes })?;
+    }
+    keep_data_dir(run, config)?;
+    run.keep();
+    Ok(())
+}
+
+/// Refuses a folder of `--resume` that another command than `command` goes on with.
+///
+/// # Errors
+/// [`UsageError`] with the call that does.
+pub fn check_kind(root: &Path, command: &str) -> Result<(), UsageError> {
+    let kind = FolderKind::of(root);
+    // Of a run whose configuration cannot be read, loading says so.
+    if kind == FolderKind::Search && ConfigKind::of_file(&RunDirectory::config_path_in(root)).is_none() {
+        return Ok(());
+    }
+    match kind.command() {
+        Some(other) if other != command => {
+            let root = root.display();
+            Err(UsageError::new(anyhow!("{root} is {kind}: go on with {other} --resume {root}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `path` from the root, as far as that is known.
 pub fn from_anywhere(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Refuses `data`, that of the folder `dir`, for the complete run in `root` if it was begun on other data. On rank 0.
+///
+/// # Errors
+/// Those of [`check_origin`], and when its configuration cannot be read.
+pub fn check_data_of<C: Settings>(root: &Path, dir: &Path, data: &DataIdentity) -> anyhow::Result<()> {
+    let (run, config) = on_data::<C>(root, dir)?;
+    check_origin(&run, &config, data)
 }
 
 /// Keeps `dir` as the data folder of the complete run in `root`, which does not go on: for whoever reads it next. On rank 0.
@@ -316,10 +371,16 @@ pub fn from_anywhere(path: &Path) -> PathBuf {
 /// # Errors
 /// When its configuration cannot be read or written.
 pub fn move_data_of<C: Settings>(root: &Path, dir: &Path) -> anyhow::Result<()> {
+    let (run, config) = on_data::<C>(root, dir)?;
+    keep_data_dir(&run, &config)
+}
+
+/// The run in `root` with its configuration, but for its data in the folder `dir`.
+fn on_data<C: Settings>(root: &Path, dir: &Path) -> anyhow::Result<(RunDirectory, C)> {
     let run = RunDirectory::open(root)?;
     let mut config = C::load(&run.config_path(), &[])?;
     config.data_dir().into_iter().for_each(|own| *own = dir.to_owned());
-    keep_data_dir(&run, &config)
+    Ok((run, config))
 }
 
 /// Keeps data.dir of `config` in the configuration of `run`, for whoever reads it next.
@@ -409,25 +470,60 @@ pub fn read_resume_point<P: RunProgress>(path: &Path, config_digest: &str) -> an
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SearchConfig;
+    use crate::config::{CompareConfig, SearchConfig, TrainConfig};
+
+    #[test]
+    fn folder_of_another_command_is_told_with_the_call_that_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("search/config.toml", &SearchConfig::default().to_toml().unwrap());
+        write("train/config.toml", &TrainConfig::default().to_toml().unwrap());
+        write("damaged/config.toml", "[run");
+        write("seeds/seeds.json", "{}");
+        write("experiment/experiment.json", "{}");
+        let [search, train, compare] = [SearchConfig::COMMAND, TrainConfig::COMMAND, CompareConfig::COMMAND];
+        let told = |name: &str, command| {
+            let refused = check_kind(&folder.path().join(name), command).err().map(|error| error.to_string());
+            refused.map(|text| text.replace(&format!("{}/", folder.path().display()), ""))
+        };
+        for (name, own) in [("search", search), ("train", train), ("seeds", train), ("experiment", compare)] {
+            for command in [search, train, compare] {
+                let expected = (command != own).then(|| format!(": go on with {own} --resume {name}"));
+                let told = told(name, command);
+                assert_eq!(told.is_some(), expected.is_some(), "{name}, {command}");
+                assert!(told.unwrap_or_default().ends_with(&expected.unwrap_or_default()), "{name}, {command}");
+            }
+        }
+        assert_eq!(told("damaged", train).or(told("none", train)), None);
+        let of_seeds = "seeds is the folder of trainings with several seeds: go on with pdarts train --resume seeds";
+        assert_eq!(told("seeds", compare).as_deref(), Some(of_seeds));
+    }
 
     #[test]
     fn run_that_goes_on_keeps_where_its_data_lies_now() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = SearchConfig::default();
-        let run = RunDirectory::create(&folder.path().join("run"), &config.to_toml().unwrap()).unwrap();
+        let mut run = RunDirectory::create(&folder.path().join("run"), &config.to_toml().unwrap()).unwrap();
         let data = |digest: &str| DataIdentity { digest: digest.to_owned(), sizes: None };
-        check_origin(&run, false, &config, &data("a")).unwrap();
-        let before = std::fs::read_to_string(run.config_path()).unwrap();
-        check_origin(&run, true, &config, &data("a")).unwrap();
+        let mut enter = |config: &SearchConfig, digest| {
+            check_origin(&run, config, &data(digest)).and_then(|()| begin(&mut run, config, &data(digest)))
+        };
+        let path = folder.path().join("run/config.toml");
+        enter(&config, "a").unwrap();
+        let before = std::fs::read_to_string(&path).unwrap();
+        enter(&config, "a").unwrap();
 
         config.data.dir = "moved/images".into();
         config.run.threads = 3;
-        let other = check_origin(&run, true, &config, &data("b")).unwrap_err().to_string();
+        let other = enter(&config, "b").unwrap_err().to_string();
         assert!(other.contains("with --data"), "{other}");
-        assert_eq!(std::fs::read_to_string(run.config_path()).unwrap(), before);
-        check_origin(&run, true, &config, &data("a")).unwrap();
-        let stored = SearchConfig::load(&run.config_path(), &[]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+        enter(&config, "a").unwrap();
+        let stored = SearchConfig::load(&path, &[]).unwrap();
         assert_eq!((stored.data.dir, stored.run.threads), (config.data.dir.clone(), 0));
     }
 }

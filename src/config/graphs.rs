@@ -18,6 +18,12 @@ impl SearchConfig {
             synchronises(self.model.batch_norm, num_ranks),
         )
     }
+
+    /// Why passes that train weights are not recorded where those that train alphas are, with the key that says so.
+    pub fn obstacle_to_weight_graphs(&self) -> Option<&'static str> {
+        (self.search.perturbation > 0.0)
+            .then_some("the weights of operations are changed at random (search.perturbation)")
+    }
 }
 
 impl TrainConfig {
@@ -73,6 +79,11 @@ mod tests {
                 assert!(told.is_some_and(|told| told.contains(key)), "{key}: {told:?}");
             }
         }
+        let mut config = SearchConfig::default();
+        assert_eq!(config.obstacle_to_weight_graphs(), None);
+        config.search.perturbation = 0.3;
+        assert_eq!(config.obstacle_to_graphs(1), None);
+        assert!(config.obstacle_to_weight_graphs().is_some_and(|told| told.contains("search.perturbation")));
         let mut config = TrainConfig::default();
         config.train.drop_path = 0.3;
         assert_eq!(config.obstacle_to_graphs(2), None);

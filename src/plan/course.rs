@@ -65,7 +65,7 @@ impl DataSize {
     }
 
     /// The first `limit` training images, if that is not 0.
-    fn limited(self, limit: usize) -> usize {
+    pub fn limited(self, limit: usize) -> usize {
         if limit == 0 { self.train } else { limit.min(self.train) }
     }
 }
@@ -139,6 +139,8 @@ pub struct Course {
     pub checkpoint_cells: bool,
     /// Why a GPU is told every kernel of every step instead of repeating what it has recorded, where that is so.
     pub obstacle_to_graphs: Option<&'static str>,
+    /// Why passes that train weights are not.
+    pub obstacle_to_weight_graphs: Option<&'static str>,
     /// Bytes of the reducer's first bucket, of the others, and bytes that travel for each.
     pub buckets: (f64, f64, f64),
     /// Threads of each rank that load.
@@ -204,6 +206,7 @@ impl Course {
             activation_bytes: activation_bytes(search.precision),
             checkpoint_cells: config.model.checkpoint_cells,
             obstacle_to_graphs: config.obstacle_to_graphs(ranks),
+            obstacle_to_weight_graphs: config.obstacle_to_weight_graphs(),
             buckets: buckets(&config.parallel),
             loader_threads: config.data.loader_threads,
             decodes: config.data.dataset == DatasetName::Images,
@@ -266,6 +269,7 @@ impl Course {
             activation_bytes: activation_bytes(train.precision),
             checkpoint_cells: config.model.checkpoint_cells,
             obstacle_to_graphs: config.obstacle_to_graphs(ranks),
+            obstacle_to_weight_graphs: None,
             buckets: buckets(&config.parallel),
             loader_threads: config.data.loader_threads,
             decodes: config.data.dataset == DatasetName::Images,

@@ -198,12 +198,14 @@ const OF_ALPHAS: Backward = |layer| layer.input_gradient + layer.alpha_gradient;
 impl Model<'_> {
     fn phase(&self, phase: &Phase) -> PhaseEstimate {
         let network = &phase.network;
-        let weight_step = self.step(phase, OF_WEIGHTS, self.gradient_bytes(network));
+        let launch = self.hardware.launch_seconds_of(self.course);
+        let of_weights = |launch| self.step(phase, OF_WEIGHTS, self.gradient_bytes(network), launch);
+        let weight_step = of_weights(self.hardware.launch_seconds_of_weights(self.course));
         let (alpha_step, alpha_epochs) = match phase.steps {
             Steps::Search { alpha_epochs, second_order } => {
-                let first_order = self.step(phase, OF_ALPHAS, 0.0);
+                let first_order = self.step(phase, OF_ALPHAS, 0.0, launch);
                 // A pass on the weights as they are and as they would be, and one to both sides of these.
-                let passes = [weight_step, weight_step, first_order, first_order];
+                let passes = [of_weights(launch), of_weights(launch), first_order, first_order];
                 let step = if second_order { StepEstimate::sum(&passes) } else { first_order };
                 (Some(step), alpha_epochs)
             }
@@ -211,7 +213,7 @@ impl Model<'_> {
         };
         let seconds_of_alphas = alpha_step.map_or(0.0, |step| step.seconds);
         let steps = |epochs: usize| (phase.steps_per_epoch * epochs) as f64;
-        let evaluation = phase.pace.weights * self.seconds(network, |layer| layer.forward).0 / self.images
+        let evaluation = phase.pace.weights * self.seconds(network, |layer| layer.forward, launch).0 / self.images
             * phase.evaluated_images as f64
             / self.cluster.ranks as f64;
         let seconds = steps(phase.epochs) * weight_step.seconds + steps(alpha_epochs) * seconds_of_alphas + evaluation;
@@ -238,13 +240,14 @@ impl Model<'_> {
     }
 
     /// A step of which `gradients` bytes are averaged over the ranks while backward runs; those of alphas come at its end.
-    fn step(&self, phase: &Phase, backward: Backward, gradients: f64) -> StepEstimate {
+    /// Starting a kernel of its passes takes `launch` seconds.
+    fn step(&self, phase: &Phase, backward: Backward, gradients: f64, launch: f64) -> StepEstimate {
         let Phase { network, pace, .. } = phase;
         let pace = if gradients > 0.0 { pace.weights } else { pace.alphas };
         let at_pace = |(device, launches): (f64, f64)| (pace * device, pace * launches);
         let parts = self.course.parts as f64;
-        let forward = at_pace(self.seconds(network, |layer| layer.forward));
-        let back = at_pace(self.seconds(network, backward));
+        let forward = at_pace(self.seconds(network, |layer| layer.forward, launch));
+        let back = at_pace(self.seconds(network, backward, launch));
         let again = if self.course.checkpoint_cells { forward } else { (0.0, 0.0) };
         let optimizer = at_pace((
             OPTIMIZER_PASSES * gradients / self.memory_rate(Class::Elementwise),
@@ -276,15 +279,15 @@ impl Model<'_> {
         }
     }
 
-    /// Of one part: on the device, and for starting kernels.
-    fn seconds(&self, network: &Counter, pass: impl Fn(&Layer) -> Pass) -> (f64, f64) {
+    /// Of one part: on the device, and for starting kernels of which each takes `launch`.
+    fn seconds(&self, network: &Counter, pass: impl Fn(&Layer) -> Pass, launch: f64) -> (f64, f64) {
         let mut seconds = (0.0, 0.0);
         for layer in &network.layers {
             let Pass { multiply_adds, values, launches } = pass(layer);
             let arithmetic = 2.0 * multiply_adds as f64 * self.images / self.arithmetic_rate(layer.class);
             let bytes = (values * self.course.activation_bytes) as f64 * self.images;
             seconds.0 += arithmetic.max(bytes / self.memory_rate(layer.class));
-            seconds.1 += launches as f64 * self.hardware.launch_seconds_of(self.course);
+            seconds.1 += launches as f64 * launch;
         }
         seconds
     }

@@ -222,6 +222,14 @@ impl Hardware {
         if self.replays(course) { self.replayed_launch_seconds } else { self.launch_seconds }
     }
 
+    /// The same of passes that train weights.
+    pub fn launch_seconds_of_weights(&self, course: &Course) -> f64 {
+        match course.obstacle_to_weight_graphs {
+            Some(_) => self.launch_seconds,
+            None => self.launch_seconds_of(course),
+        }
+    }
+
     /// Of layers of `class`.
     pub fn efficiency_of(&self, class: Class) -> Efficiency {
         let position = Class::ALL.iter().position(|&other| other == class).unwrap_or_default();

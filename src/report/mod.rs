@@ -21,7 +21,7 @@ pub use compare::{ComparedRun, ComparedRuns, ComparedStrategy, Comparison, Signi
 pub use page::{PageError, duration, page};
 pub use results::{ResultRow, ResultsError, collect as collect_results};
 pub use search_recorder::SearchRecorder;
-pub use search_summary::{EvaluatedCells, SearchSummary, Status};
+pub use search_summary::{Effort, EvaluatedCells, SearchSummary, Status};
 pub use stray::Stray;
 pub use train_recorder::TrainRecorder;
 pub use train_summary::{NetworkSize, SeedsSummary, Spread, TrainSummary};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::RunSection;
 use crate::genotype::Genotype;
 use crate::run::GenotypeFile;
-use crate::trainer::{CellRecord, SearchProgress, SearchResult, StageRecord, best_of};
+use crate::trainer::{CellRecord, Progress, SearchProgress, SearchResult, StageRecord, best_of};
 use crate::world::World;
 
 /// How a run ended.
@@ -18,14 +18,12 @@ pub enum Status {
     Stopped,
 }
 
-/// The content of the file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SearchSummary {
-    /// How the run ended.
-    pub status: Status,
+/// What a run took, whatever it computed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Effort {
     /// Of training and validation, over all starts of the run.
     pub seconds: f64,
-    /// Images of weight and alpha steps in a second of training; none before the first whole epoch.
+    /// Images of all steps in a second of training; none before the first whole epoch.
     pub images_per_second: Option<f64>,
     /// Ranks of the last start.
     pub ranks: usize,
@@ -37,6 +35,40 @@ pub struct SearchSummary {
     /// How often the run went back because a step was not finite.
     #[serde(default)]
     pub rewinds: usize,
+}
+
+impl Effort {
+    /// Up to `progress`.
+    pub(super) fn of<R>(progress: &Progress<R>, world: &World) -> Self {
+        Self {
+            images_per_second: progress.images_per_second(),
+            dropped_steps: progress.dropped_steps,
+            rewinds: progress.rewinds,
+            ..Self::of_seconds(progress.seconds(), world)
+        }
+    }
+
+    /// Of so many seconds, where nothing else is counted.
+    fn of_seconds(seconds: f64, world: &World) -> Self {
+        Self {
+            seconds,
+            images_per_second: None,
+            ranks: world.size,
+            communicator: world.communicator().name().to_owned(),
+            dropped_steps: 0,
+            rewinds: 0,
+        }
+    }
+}
+
+/// The content of the file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SearchSummary {
+    /// How the run ended.
+    pub status: Status,
+    /// What it took.
+    #[serde(flatten)]
+    pub effort: Effort,
     /// Every complete stage.
     pub stages: Vec<StageRecord>,
     /// The cell; none unless complete.
@@ -99,12 +131,7 @@ impl SearchSummary {
     pub fn stopped(progress: &SearchProgress, bad_images: usize, run: &RunSection, world: &World) -> Self {
         Self {
             status: Status::Stopped,
-            seconds: progress.seconds(),
-            images_per_second: progress.images_per_second(),
-            ranks: world.size,
-            communicator: world.communicator().name().to_owned(),
-            dropped_steps: progress.dropped_steps,
-            rewinds: progress.rewinds,
+            effort: Effort::of(progress, world),
             stages: progress.records.stages.clone(),
             result: None,
             weights_hash: None,
@@ -133,12 +160,7 @@ impl SearchSummary {
         };
         Self {
             status: if result.is_some() { Status::Complete } else { Status::Stopped },
-            seconds: records.iter().map(|record| record.evaluation.seconds).sum(),
-            images_per_second: None,
-            ranks: world.size,
-            communicator: world.communicator().name().to_owned(),
-            dropped_steps: 0,
-            rewinds: 0,
+            effort: Effort::of_seconds(records.iter().map(|record| record.evaluation.seconds).sum(), world),
             stages: Vec::new(),
             result: result.and_then(FoundCell::of),
             weights_hash: None,
@@ -164,4 +186,35 @@ impl FoundCell {
 /// Before the last start of a run; none on CPUs.
 pub(super) fn numerics_checked(run: &RunSection, world: &World) -> Option<bool> {
     world.device.is_cuda().then_some(run.check_numerics)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::config::DeviceChoice;
+
+    #[test]
+    fn summary_says_whether_the_numbers_of_a_gpu_were_checked() {
+        let mut world = World::single(DeviceChoice::Cpu, 1).unwrap();
+        let told = |check_numerics, world: &World| {
+            let run = RunSection { check_numerics, ..RunSection::default() };
+            let summary = SearchSummary::of_cells(&[], 1, None, &run, world);
+            serde_json::to_value(summary).unwrap()["numerics_checked"].clone()
+        };
+        assert!(told(true, &world).is_null() && told(false, &world).is_null());
+        world.device = Device::Cuda(0);
+        assert_eq!((told(true, &world), told(false, &world)), (true.into(), false.into()));
+    }
+
+    #[test]
+    fn figures_of_the_effort_lie_among_the_others() {
+        let world = World::single(DeviceChoice::Cpu, 1).unwrap();
+        let summary = SearchSummary::of_cells(&[], 1, None, &RunSection::default(), &world);
+        let text = serde_json::to_string(&summary).unwrap();
+        let start = r#"{"status":"stopped","seconds":0.0,"images_per_second":null,"ranks":1,"communicator":"none","dropped_steps":0,"rewinds":0,"stages":[],"#;
+        assert!(text.replace("-0.0", "0.0").starts_with(start), "{text}");
+        assert_eq!(serde_json::from_str::<SearchSummary>(&text).unwrap().effort, summary.effort);
+    }
 }

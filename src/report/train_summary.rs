@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::search_summary::{Status, numerics_checked};
+use super::search_summary::{Effort, Status, numerics_checked};
 use crate::config::{DatasetName, TrainConfig};
 use crate::data::Colours;
 use crate::genotype::{Cost, count};
@@ -38,20 +38,9 @@ pub struct TrainSummary {
     pub network: Option<NetworkSize>,
     /// Percent, on the augmented images of the last complete epoch.
     pub train_top1: Option<f64>,
-    /// Of training and validation, over all starts of the run.
-    pub seconds: f64,
-    /// Training images in a second of training; none before the first whole epoch.
-    pub images_per_second: Option<f64>,
-    /// Ranks of the last start.
-    pub ranks: usize,
-    /// What carried their sums: `none`, `mpi` or `nccl`.
-    pub communicator: String,
-    /// Steps that were left out because they were not finite.
-    #[serde(default)]
-    pub dropped_steps: u64,
-    /// How often the run went back because a step was not finite.
-    #[serde(default)]
-    pub rewinds: usize,
+    /// What it took.
+    #[serde(flatten)]
+    pub effort: Effort,
     /// SHA-256 of weights and BatchNorm statistics; none unless complete.
     pub weights_hash: Option<String>,
     /// Different images that could not be read and were replaced by others since the last start.
@@ -113,12 +102,7 @@ impl TrainSummary {
             valid: progress.records.epochs.iter().rev().find_map(|epoch| epoch.valid),
             network: None,
             train_top1: progress.records.epochs.last().map(|epoch| epoch.train_top1),
-            seconds: progress.seconds(),
-            images_per_second: progress.images_per_second(),
-            ranks: world.size,
-            communicator: world.communicator().name().to_owned(),
-            dropped_steps: progress.dropped_steps,
-            rewinds: progress.rewinds,
+            effort: Effort::of(progress, world),
             weights_hash: None,
             bad_images,
             numerics_checked: numerics_checked(&config.run, world),

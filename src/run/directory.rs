@@ -9,7 +9,10 @@ use tracing::warn;
 
 use super::checkpoints::{self, Moment};
 use super::lock::{LOCK, RunLock, lock};
-use super::{AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, RunError, write_atomic, write_json_atomic};
+use super::{
+    AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, NewFolders, RunError, write_atomic,
+    write_json_atomic,
+};
 use crate::files::{is_partial, partial_file, remove_partial_files};
 
 pub(super) const CONFIG: &str = "config.toml";
@@ -23,11 +26,28 @@ const FOLDERS: [&str; 3] = ["checkpoints", "events", "figures"];
 /// Of a search, made with its first file.
 const ALPHAS: &str = "alphas";
 
-/// A run directory that this process alone may write, until it is dropped.
+/// A run directory that this process alone may write, until it is dropped. What this process has made of it goes then, unless
+/// it is [kept](RunDirectory::keep): a start that is refused leaves what was there.
 #[derive(Debug)]
 pub struct RunDirectory {
     root: PathBuf,
-    _lock: RunLock,
+    /// Dropped before the folders, in which its file lies.
+    lock: RunLock,
+    folders: NewFolders,
+    /// Whether the files of a start are removed with them.
+    starts: bool,
+}
+
+impl Drop for RunDirectory {
+    fn drop(&mut self) {
+        // What has come to lie beside them is not a start's.
+        if self.starts
+            && matches!(first_content(&self.root), Ok(None))
+            && let Err(error) = remove_first_files(&self.root)
+        {
+            warn!("cannot clear {} away ({error}): remove it", self.root.display());
+        }
+    }
 }
 
 impl RunDirectory {
@@ -37,22 +57,22 @@ impl RunDirectory {
     /// [`RunError::NotEmpty`], [`RunError::NotADirectory`], [`RunError::Create`], [`RunError::InUse`]
     /// or [`RunError::Write`].
     pub fn create(root: &Path, config: &str) -> Result<Self, RunError> {
-        Self::make_vacant(root)?;
-        create_folders(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
-        let run = Self { root: root.to_owned(), _lock: lock(root)? };
+        let mut folders = Self::make_vacant(root)?;
+        create_folders(root, &mut folders).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
+        let mut run = Self { root: root.to_owned(), lock: lock(root)?, folders, starts: false };
         // Once more, now that nobody else writes there.
         if let Some(entry) = first_content(root).map_err(RunError::write(root))? {
             return Err(RunError::NotEmpty { root: root.to_owned(), entry: entry.to_string_lossy().into_owned() });
         }
         remove_partial_files(root).and_then(|()| remove_first_files(root)).map_err(RunError::write(root))?;
         let mark = root.join(STARTING);
+        run.starts = true;
         fs::write(&mark, "").map_err(RunError::write(&mark))?;
         write_atomic(&run.config_path(), |writer| writer.write_all(config.as_bytes()))?;
         Ok(run)
     }
 
-    /// [`RunDirectory::create`], with further files that `write` writes and no run goes on without. Where one cannot be
-    /// written, none is left: the next call begins anew.
+    /// [`RunDirectory::create`], with further files that `write` writes and no run goes on without.
     ///
     /// # Errors
     /// Those of [`RunDirectory::create`] and of `write`.
@@ -62,12 +82,15 @@ impl RunDirectory {
         write: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<Self, E> {
         let run = Self::create(root, config)?;
-        write(&run).inspect_err(|_| {
-            if let Err(error) = remove_first_files(root) {
-                warn!("cannot clear {} away ({error}): remove it", root.display());
-            }
-        })?;
+        write(&run)?;
         Ok(run)
+    }
+
+    /// Leaves what was made here, because the run has begun or goes on.
+    pub fn keep(&mut self) {
+        self.lock.keep();
+        self.folders.keep();
+        self.starts = false;
     }
 
     /// Whether a run was begun in `root`, so that there is something to go on with.
@@ -75,20 +98,22 @@ impl RunDirectory {
         root.join(CONFIG).is_file() && !matches!(first_content(root), Ok(None))
     }
 
-    /// Makes the folder `root`, which must be new or hold nothing but what a start leaves that ended before it began.
+    /// Makes the folder `root`, which must be new or hold nothing but what a start leaves that was killed before it began.
     ///
     /// # Errors
-    /// [`RunError::NotEmpty`], [`RunError::NotADirectory`] or [`RunError::Create`].
-    pub fn make_vacant(root: &Path) -> Result<(), RunError> {
+    /// [`RunError::NotEmpty`], [`RunError::NotADirectory`], [`RunError::DanglingLink`] or [`RunError::Create`].
+    pub fn make_vacant(root: &Path) -> Result<NewFolders, RunError> {
         let refused = |cause: io::Error| match cause.kind() {
             io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
                 RunError::NotADirectory { root: root.to_owned() }
             }
             _ => RunError::Create { root: root.to_owned(), cause },
         };
-        check_names(root).and_then(|()| fs::create_dir_all(root)).map_err(refused)?;
+        refuse_dangling_links(root)?;
+        let mut folders = NewFolders::default();
+        check_names(root).and_then(|()| folders.make(root)).map_err(refused)?;
         match first_content(root).map_err(refused)? {
-            None => Ok(()),
+            None => Ok(folders),
             Some(entry) => {
                 Err(RunError::NotEmpty { root: root.to_owned(), entry: entry.to_string_lossy().into_owned() })
             }
@@ -99,9 +124,10 @@ impl RunDirectory {
     /// the run's would be made.
     ///
     /// # Errors
-    /// [`RunError::NotEmpty`], [`RunError::NotADirectory`] or [`RunError::Create`].
+    /// Those of [`RunDirectory::make_vacant`].
     pub fn check_vacant(root: &Path) -> Result<PathBuf, RunError> {
         let refused = |cause: io::Error| RunError::Create { root: root.to_owned(), cause };
+        refuse_dangling_links(root)?;
         check_names(root).map_err(refused)?;
         let root = std::path::absolute(root).map_err(refused)?;
         let folder = root.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
@@ -117,7 +143,8 @@ impl RunDirectory {
         Ok(folder.to_owned())
     }
 
-    /// Opens the run in `root` to continue it, and clears away what a killed process left half written.
+    /// Opens the run in `root` to continue it, and clears away what a killed process left half written. Who goes on with it
+    /// [keeps](RunDirectory::keep) it.
     ///
     /// # Errors
     /// [`RunError::NoSuchRun`], [`RunError::NotADirectory`], [`RunError::NotARun`], [`RunError::NotBegun`],
@@ -129,14 +156,22 @@ impl RunDirectory {
         if !root.is_dir() {
             return Err(RunError::NotADirectory { root: root.to_owned() });
         }
+        let of_start = [STARTING, LOCK].iter().any(|name| root.join(name).is_file());
+        if of_start && matches!(first_content(root), Ok(None)) {
+            // One that is under way has the lock.
+            if root.join(LOCK).is_file() {
+                lock(root)?;
+            }
+            return Err(RunError::NotBegun { root: root.to_owned() });
+        }
         if !root.join(CONFIG).is_file() {
             return Err(RunError::NotARun { root: root.to_owned() });
         }
-        let run = Self { root: root.to_owned(), _lock: lock(root)? };
+        let mut run = Self { root: root.to_owned(), lock: lock(root)?, folders: NewFolders::default(), starts: false };
         if !Self::has_begun_in(root) {
             return Err(RunError::NotBegun { root: root.to_owned() });
         }
-        create_folders(root).map_err(RunError::write(root))?;
+        create_folders(root, &mut run.folders).map_err(RunError::write(root))?;
         let folders = FOLDERS.into_iter().chain([ALPHAS]).map(|folder| root.join(folder));
         for directory in folders.chain([run.root.clone()]).filter(|directory| directory.exists()) {
             remove_partial_files(&directory).map_err(RunError::write(&directory))?;
@@ -333,13 +368,24 @@ impl RunDirectory {
     }
 }
 
-fn create_folders(root: &Path) -> io::Result<()> {
-    FOLDERS.iter().try_for_each(|folder| fs::create_dir_all(root.join(folder)))
+fn create_folders(root: &Path, folders: &mut NewFolders) -> io::Result<()> {
+    FOLDERS.iter().try_for_each(|folder| folders.make(&root.join(folder)))
 }
 
-/// Removes [`FIRST_FILES`] from `root`.
+/// Refuses a folder that cannot be made because `root`, or a folder above it, is a link to what is not there.
+fn refuse_dangling_links(root: &Path) -> Result<(), RunError> {
+    match root.ancestors().find(|path| path.is_symlink() && !path.exists()) {
+        None => Ok(()),
+        Some(link) => {
+            let target = fs::read_link(link).unwrap_or_default();
+            Err(RunError::DanglingLink { link: link.to_owned(), target })
+        }
+    }
+}
+
+/// Removes [`FIRST_FILES`] from `root`, then their mark.
 fn remove_first_files(root: &Path) -> io::Result<()> {
-    FIRST_FILES.iter().try_for_each(|name| match fs::remove_file(root.join(name)) {
+    FIRST_FILES.iter().chain([&STARTING]).try_for_each(|name| match fs::remove_file(root.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     })
@@ -381,6 +427,7 @@ fn first_content(root: &Path) -> io::Result<Option<OsString>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RunOrigin;
     use super::super::small_disk::SmallDisk;
     use super::*;
 
@@ -443,11 +490,83 @@ mod tests {
         assert_eq!(fs::read_to_string(root.path().join(CONFIG)).unwrap(), "seed = 1");
     }
 
+    /// The names below `root`, all folders made.
+    fn names(root: &Path) -> Vec<OsString> {
+        let mut names: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    }
+
+    /// What a killed start leaves in `root`.
+    fn kill_start(root: &Path, config: &str) {
+        RunDirectory::create(root, config).unwrap().keep();
+    }
+
+    #[test]
+    fn start_that_is_refused_leaves_what_was_there() {
+        let parent = tempfile::tempdir().unwrap();
+        let root = parent.path().join("runs/first");
+        let refuse = |_: &RunDirectory| Err(RunError::NotARun { root: PathBuf::new() });
+        RunDirectory::create_with(&root, "", refuse).unwrap_err();
+        drop(RunDirectory::create(&root, "").unwrap());
+        assert!(names(parent.path()).is_empty());
+        // Of a folder that was there, and of a start that was killed.
+        fs::create_dir_all(root.join("figures")).unwrap();
+        drop(RunDirectory::create(&root, "").unwrap());
+        assert_eq!(names(&root), ["figures"]);
+        kill_start(&root, "seed = 1");
+        let before = names(&root);
+        let message = RunDirectory::open(&root).unwrap_err().to_string();
+        assert!(message.ends_with("start anew with --out"), "{message}");
+        fs::remove_file(root.join(CONFIG)).unwrap();
+        assert_eq!(RunDirectory::open(&root).unwrap_err().to_string(), message);
+        fs::write(root.join(CONFIG), "").unwrap();
+        assert_eq!(names(&root), before);
+        // One that has begun stays.
+        let mut run = RunDirectory::create(&root, "").unwrap();
+        let origin = RunOrigin { config: serde_json::Value::Null, data: String::new(), data_sizes: None };
+        run.record_origin(&origin).unwrap();
+        drop(run);
+        assert!(RunDirectory::has_begun_in(&root) && !root.join(STARTING).exists());
+    }
+
+    #[test]
+    fn run_that_does_not_go_on_is_left_as_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        for name in [CONFIG, "origin.json"] {
+            fs::write(root.path().join(name), "{}").unwrap();
+        }
+        let before = names(root.path());
+        let run = RunDirectory::open(root.path()).unwrap();
+        assert!(run.latest_checkpoint().unwrap().is_none());
+        drop(run);
+        assert_eq!(names(root.path()), before);
+        RunDirectory::open(root.path()).unwrap().keep();
+        assert_eq!(names(root.path()).len(), before.len() + FOLDERS.len() + 1);
+    }
+
+    #[test]
+    fn link_to_nowhere_is_told_as_such() {
+        let parent = tempfile::tempdir().unwrap();
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink("/scratch-that-is-gone", &link).unwrap();
+        for root in [link.clone(), link.join("run")] {
+            let checked = RunDirectory::check_vacant(&root).map(drop);
+            for outcome in [checked, RunDirectory::create(&root, "").map(drop)] {
+                let error = outcome.unwrap_err();
+                let said = "link is a link to /scratch-that-is-gone, which is not there: ";
+                assert!(error.is_usage() && error.to_string().contains(said), "{error}");
+            }
+        }
+    }
+
     #[test]
     fn start_that_wrote_nothing_does_not_block_the_next() {
         let root = tempfile::tempdir().unwrap();
-        create_folders(root.path()).unwrap();
-        drop(lock(root.path()).unwrap());
+        let mut folders = NewFolders::default();
+        create_folders(root.path(), &mut folders).unwrap();
+        folders.keep();
+        lock(root.path()).unwrap().keep();
         let half_written = root.path().join(".partial-x1y2z3");
         fs::write(&half_written, "[run]\nse").unwrap();
         RunDirectory::check_vacant(root.path()).unwrap();
@@ -458,7 +577,7 @@ mod tests {
     #[test]
     fn start_that_ended_among_its_first_files_is_begun_anew() {
         let root = tempfile::tempdir().unwrap();
-        drop(RunDirectory::create(root.path(), "seed = 1").unwrap());
+        kill_start(root.path(), "seed = 1");
         fs::write(RunDirectory::genotype_path_in(root.path()), "{}").unwrap();
         assert!(!RunDirectory::has_begun_in(root.path()));
         RunDirectory::check_vacant(root.path()).unwrap();
@@ -466,8 +585,9 @@ mod tests {
         assert_eq!(fs::read_to_string(run.config_path()).unwrap(), "seed = 2");
         assert!(!run.genotype_path().exists());
         drop(run);
+        kill_start(root.path(), "seed = 2");
         let unbegun = RunDirectory::open(root.path()).unwrap_err();
-        assert!(unbegun.is_usage() && unbegun.to_string().ends_with("call again as then, with --out"), "{unbegun}");
+        assert!(unbegun.is_usage() && unbegun.to_string().ends_with("start anew with --out"), "{unbegun}");
         // Whoever put them there without a start keeps them.
         fs::remove_file(root.path().join(STARTING)).unwrap();
         let error = RunDirectory::create(root.path(), "").unwrap_err();
@@ -487,6 +607,9 @@ mod tests {
             message.contains("initial-weights") && message.ends_with("free some space and call again"),
             "{message}"
         );
+        assert!(!root.exists());
+        let none = RunDirectory::open(&root).unwrap_err().to_string();
+        assert!(none.ends_with("or begin one there with --out"), "{none}");
         let run = RunDirectory::create_with(&root, "", |_| Ok::<_, RunError>(())).unwrap();
         // What comes next is no file of a run that was begun either, until it is there.
         let origin = root.join("origin.json");
@@ -516,6 +639,8 @@ mod tests {
         let message = error.to_string();
         assert!(error.is_usage() && message.contains("/proc/run") && message.contains("--out"), "{message}");
         assert_eq!(message.lines().count(), 1);
+        let full = RunError::Create { root: PathBuf::new(), cause: io::ErrorKind::QuotaExceeded.into() }.to_string();
+        assert!(full.ends_with("choose an --out where there is room, or free some space"), "{full}");
     }
 
     #[test]

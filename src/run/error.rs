@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::RunDirectory;
+use super::{FolderKind, RunDirectory};
 
 /// A failure to create, open, read or write a run directory or one of its files.
 #[derive(Debug, Error)]
 pub enum RunError {
     #[error(
-        "{} is not empty (it holds `{entry}`): choose another --out, or continue the run in it with --resume", root.display()
+        "{} is not empty (it holds `{entry}`): choose another --out{}", root.display(), or_go_on(root)
     )]
     NotEmpty { root: PathBuf, entry: String },
 
@@ -22,17 +22,26 @@ pub enum RunError {
 
     #[error("cannot create the run directory {}: {cause}; choose {}", root.display(), match cause.kind() {
         io::ErrorKind::InvalidFilename => "a shorter --out",
+        _ if is_full(cause) => "an --out where there is room, or free some space",
         _ => "an --out where you may write",
     })]
     Create { root: PathBuf, cause: io::Error },
 
-    #[error("there is no run directory {}: give --resume the directory of an earlier run", from_the_root(root))]
+    #[error(
+        "{} is a link to {}, which is not there: make that folder, or choose another --out", link.display(), target.display()
+    )]
+    DanglingLink { link: PathBuf, target: PathBuf },
+
+    #[error(
+        "there is no run directory {}: give --resume the directory of an earlier run, or begin one there with --out",
+        from_the_root(root)
+    )]
     NoSuchRun { root: PathBuf },
 
     #[error("{} is not a run directory, config.toml is missing: give --resume the directory of an earlier run", root.display())]
     NotARun { root: PathBuf },
 
-    #[error("the run in {} ended before it had begun, there is nothing to go on with: call again as then, with --out", root.display())]
+    #[error("the start in {} ended before the run had begun, there is nothing to go on with: start anew with --out", root.display())]
     NotBegun { root: PathBuf },
 
     #[error("{} is not the folder of an experiment: experiment.json cannot be read ({cause})", root.display())]
@@ -80,6 +89,7 @@ impl RunError {
             Self::NotEmpty { .. }
                 | Self::NotADirectory { .. }
                 | Self::Create { .. }
+                | Self::DanglingLink { .. }
                 | Self::NoSuchRun { .. }
                 | Self::NotARun { .. }
                 | Self::NotBegun { .. }
@@ -105,9 +115,13 @@ impl RunError {
     }
 }
 
+/// Whether it is for want of space.
+fn is_full(cause: &io::Error) -> bool {
+    matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What can be done, which depends on whether a run is written and what is left of it.
 fn advice(path: &Path, cause: &io::Error) -> &'static str {
-    let is_full = matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
     let is_of_run = path.ancestors().skip(1).any(RunDirectory::has_begun_in);
     if cause.kind() == io::ErrorKind::FileTooLarge {
         return match is_of_run {
@@ -117,8 +131,12 @@ fn advice(path: &Path, cause: &io::Error) -> &'static str {
             false => "raise the limit on the size of files (ulimit -f) and call again",
         };
     }
-    match (is_of_run, is_full) {
+    let is_refused = matches!(cause.kind(), io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied);
+    match (is_of_run, is_full(cause)) {
         (true, true) => "what was saved before is intact: free some space, then go on with --resume",
+        (true, false) if is_refused => {
+            "what was saved before is intact: make its folder writable, then go on with --resume"
+        }
         (true, false) => "what was saved before is intact",
         (false, true) => "free some space and call again",
         (false, false) if !path.parent().is_none_or(|folder| folder == Path::new("") || folder.is_dir()) => {
@@ -126,6 +144,11 @@ fn advice(path: &Path, cause: &io::Error) -> &'static str {
         }
         (false, false) => "choose another place, or make it writable",
     }
+}
+
+/// What else can be done with a folder that is in use.
+fn or_go_on(root: &Path) -> String {
+    FolderKind::of(root).resume_command(root).map_or(String::new(), |call| format!(", or go on with {call}"))
 }
 
 /// A path that does not depend on where the program was started.

@@ -1,5 +1,6 @@
 //! What a folder is, by the files that are written there first.
 
+use std::fmt;
 use std::path::Path;
 
 use super::RunDirectory;
@@ -46,16 +47,32 @@ impl FolderKind {
         matches!(self, Self::Search | Self::Training | Self::Seeds)
     }
 
+    /// The command that goes on with it.
+    pub fn command(self) -> Option<&'static str> {
+        match self {
+            Self::Search => Some(ConfigKind::Search.command()),
+            Self::Training => Some(ConfigKind::Training.command()),
+            Self::Seeds => Some(TrainConfig::COMMAND),
+            Self::Experiment => Some(CompareConfig::COMMAND),
+            Self::Other => None,
+        }
+    }
+
     /// The call that goes on with what is in `root`.
     pub fn resume_command(self, root: &Path) -> Option<String> {
-        let command = match self {
-            Self::Search => ConfigKind::Search.command(),
-            Self::Training => ConfigKind::Training.command(),
-            Self::Seeds => TrainConfig::COMMAND,
-            Self::Experiment => CompareConfig::COMMAND,
-            Self::Other => return None,
-        };
-        Some(format!("{command} --resume {}", root.display()))
+        Some(format!("{} --resume {}", self.command()?, root.display()))
+    }
+}
+
+impl fmt::Display for FolderKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Search => "the run of a search",
+            Self::Training => "the run of a training",
+            Self::Seeds => "the folder of trainings with several seeds",
+            Self::Experiment => "the folder of an experiment",
+            Self::Other => "no run",
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Only one process writes a run: the lock that says which.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Once;
 
@@ -19,27 +20,43 @@ static LOCK_WARNING: Once = Once::new();
 
 /// Held while it lives; a killed process leaves none behind.
 #[derive(Debug)]
-pub struct RunLock(File);
+pub struct RunLock {
+    file: File,
+    /// The file that this process has made and removes again, unless it is kept.
+    made: Option<PathBuf>,
+}
+
+impl RunLock {
+    /// Leaves its file where it is.
+    pub fn keep(&mut self) {
+        self.made = None;
+    }
+}
 
 impl Drop for RunLock {
     /// By a call of its own: a process that another thread is just beginning has the open file, too.
     fn drop(&mut self) {
+        if let Some(path) = &self.made {
+            // While nobody else can have the lock. What stays behind does no harm.
+            let _ = fs::remove_file(path);
+        }
         // Where there are no locks there is none to leave.
-        let _ = self.0.unlock();
+        let _ = self.file.unlock();
     }
 }
 
-/// Takes the lock of `root` and notes in it who holds it.
+/// Takes the lock of `root` and notes in it who holds it. Its file, where there was none, goes with it unless it is
+/// [kept](RunLock::keep).
 ///
 /// # Errors
 /// [`RunError::InUse`] or [`RunError::Write`].
 pub fn lock(root: &Path) -> Result<RunLock, RunError> {
     let path = root.join(LOCK);
     let unwritable = RunError::write(&path);
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false);
-    let mut lock = options.open(&path).map_err(&unwritable)?;
-    match lock.try_lock() {
+    let (mut lock, made) = open(&path).map_err(&unwritable)?;
+    match lock.file.try_lock() {
+        // Another process has removed the file meanwhile.
+        Ok(()) if lock.file.metadata().map_err(&unwritable)?.nlink() == 0 => return self::lock(root),
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let note = fs::read_to_string(&path).map_err(RunError::read(&path))?;
@@ -54,8 +71,23 @@ pub fn lock(root: &Path) -> Result<RunLock, RunError> {
         }
         Err(TryLockError::Error(cause)) => return Err(unwritable(cause)),
     }
-    lock.set_len(0).and_then(|()| writeln!(lock, "{}", own_note())).map_err(&unwritable)?;
-    Ok(RunLock(lock))
+    lock.made = made.then(|| path.clone());
+    lock.file.set_len(0).and_then(|()| writeln!(lock.file, "{}", own_note())).map_err(&unwritable)?;
+    Ok(lock)
+}
+
+/// The file `path` before it is locked, and whether it was made here.
+fn open(path: &Path) -> io::Result<(RunLock, bool)> {
+    let of = |file| RunLock { file, made: None };
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(file) => Ok((of(file), true)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Made all the same where it has just gone.
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            Ok((of(file), false))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The other process that writes the run in `root` now, as in `process 12 on node3`.

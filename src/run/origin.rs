@@ -62,8 +62,9 @@ impl RunDirectory {
     ///
     /// # Errors
     /// [`RunError::Write`].
-    pub fn record_origin(&self, origin: &RunOrigin) -> Result<(), RunError> {
+    pub fn record_origin(&mut self, origin: &RunOrigin) -> Result<(), RunError> {
         write_json_atomic(&self.root().join(ORIGIN), origin)?;
+        self.keep();
         let mark = self.root().join(STARTING);
         match fs::remove_file(&mark) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RunError::write(&mark)(error)),

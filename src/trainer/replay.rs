@@ -116,6 +116,15 @@ impl<K: Copy + Eq + Hash, R: Recording> Replays<K, R> {
         }
     }
 
+    /// Tells of an `obstacle` to `part` of the work, where the rest is replayed; of the first.
+    pub fn tell_of(&self, part: &str, obstacle: Option<&'static str>) {
+        if let (Some(obstacle), Some(_)) = (obstacle, self.device)
+            && !TOLD.swap(true, Ordering::Relaxed)
+        {
+            tracing::info!("{part} are not replayed as CUDA graphs, which would be faster: {obstacle}");
+        }
+    }
+
     /// Kernels and copies of all work that was replayed so far.
     pub fn launches(&self) -> u64 {
         self.launches

@@ -179,8 +179,21 @@ pub enum CommunicatorError {
         label: Label,
     },
     /// Other ranks sent something that cannot be read.
-    #[error("another rank sent what this one cannot read ({0}): do all run the same build of pdarts?")]
+    #[error("another rank sent what this one cannot read ({0}): start the same build of pdarts on all nodes")]
     Garbled(String),
+    /// Ranks that do not do the same.
+    #[error(
+        "rank {rank} has come to the {theirs}, this one to the {label}: start all ranks with the same command and the same \
+         build of pdarts, on folders that all nodes share"
+    )]
+    Apart {
+        /// The other.
+        rank: usize,
+        /// What it has come to.
+        theirs: String,
+        /// What this rank has come to.
+        label: Label,
+    },
     /// libtorch failed.
     #[error("libtorch: {}", .0.to_string().lines().next().unwrap_or_default())]
     Tch(#[from] tch::TchError),

@@ -17,13 +17,15 @@ const LAUNCHERS: [Launcher; 8] = [
     Launcher { name: "horovodrun", size: "HOROVOD_SIZE", rank: "HOROVOD_RANK" },
     // Also accelerate, deepspeed and Kubernetes' PyTorch jobs.
     Launcher { name: "torchrun", size: "WORLD_SIZE", rank: "RANK" },
-    Launcher { name: "srun", size: "SLURM_STEP_NUM_TASKS", rank: "SLURM_STEP_ID" },
-    Launcher { name: "srun", size: "SLURM_NTASKS", rank: "SLURM_STEP_ID" },
+    Launcher { name: SRUN, size: "SLURM_STEP_NUM_TASKS", rank: "SLURM_STEP_ID" },
+    Launcher { name: SRUN, size: "SLURM_NTASKS", rank: "SLURM_STEP_ID" },
     Launcher { name: "flux run", size: "FLUX_JOB_SIZE", rank: "FLUX_TASK_RANK" },
 ];
 
 /// SLURM's numbers of steps from here on are its own: the batch script, an interactive shell.
 const FIRST_SPECIAL_STEP: u64 = 0xffff_fff0;
+
+const SRUN: &str = "srun";
 
 struct Launcher {
     name: &'static str,
@@ -56,7 +58,7 @@ pub(super) fn detect(variable: impl Fn(&str) -> Option<String>) -> Launch {
     let number = |name: &str| variable(name)?.trim().parse::<u64>().ok();
     let announced = LAUNCHERS.iter().find_map(|launcher| {
         let (size, rank) = (number(launcher.size)?, number(launcher.rank)?);
-        let is_meant = if launcher.name == "srun" { rank < FIRST_SPECIAL_STEP } else { rank < size };
+        let is_meant = if launcher.name == SRUN { rank < FIRST_SPECIAL_STEP } else { rank < size };
         let size = usize::try_from(size).ok().filter(|_| is_meant)?;
         Some(Announced { launcher: launcher.name, variable: launcher.size, size })
     });
@@ -69,13 +71,30 @@ pub(super) fn detect(variable: impl Fn(&str) -> Option<String>) -> Launch {
     Launch { is_mpi, announced: announced.or_else(of_pmix) }
 }
 
+/// The rank that the innermost launcher gave this process. mpiexec of MPICH and Intel MPI has its daemons started by srun, whose
+/// ranks by PMIx and SLURM its processes have beside their own.
+pub(super) fn rank(variable: impl Fn(&str) -> Option<String>) -> Option<usize> {
+    const RANKS: [&str; 4] = ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"];
+    RANKS.iter().find_map(|name| variable(name)?.trim().parse().ok())
+}
+
+/// Whether srun itself has started this process: launchers that it has started set variables of their own (`launcher` names
+/// these), and where it connects processes by PMI or PMIx, their ranks there are its own.
+pub(super) fn is_of_srun(variable: impl Fn(&str) -> Option<String>) -> bool {
+    let number = |name: &str| variable(name)?.trim().parse::<u64>().ok();
+    let is_a_step = number("SLURM_STEP_ID").is_some_and(|step| step < FIRST_SPECIAL_STEP);
+    let Some(rank) = number("SLURM_PROCID").filter(|_| is_a_step) else { return false };
+    launcher(&variable) == Some(SRUN)
+        && ["PMIX_RANK", "PMI_RANK"].iter().all(|name| number(name).is_none_or(|of| of == rank))
+}
+
 /// The name of the launcher, by what it alone sets.
 pub(super) fn launcher(variable: impl Fn(&str) -> Option<String>) -> Option<&'static str> {
     let known = [
         ("OMPI_COMM_WORLD_SIZE", "Open MPI's mpirun"),
         ("MPI_LOCALNRANKS", "an MPICH-like mpirun"),
         ("TORCHELASTIC_RUN_ID", "torchrun"),
-        ("SLURM_STEP_ID", "srun"),
+        ("SLURM_STEP_ID", SRUN),
         ("PMIX_RANK", "a PMIx launcher"),
         ("PMI_RANK", "a PMI launcher"),
         ("PMI_SIZE", "a PMI launcher"),
@@ -136,6 +155,33 @@ mod tests {
         assert_eq!(name(&["SLURM_JOB_ID"]), Some("a SLURM batch script"));
         assert_eq!(name(&["SLURM_JOB_ID", "SLURM_STEP_ID", "PMIX_RANK"]), Some("srun"));
         assert_eq!(name(&["SLURM_JOB_ID", "SLURM_STEP_ID", "OMPI_COMM_WORLD_SIZE"]), Some("Open MPI's mpirun"));
+    }
+
+    /// What processes of SLURM 22.05, MPICH 4.0 and Open MPI 4.1 have, the first two with srun's plugins for PMI.
+    #[test]
+    fn srun_is_told_from_launchers_that_it_has_started() {
+        let told = |variables: &[(&str, &str)]| {
+            let find =
+                |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            (is_of_srun(find), rank(find))
+        };
+        let step = [("SLURM_PROCID", "1"), ("SLURM_STEP_ID", "0"), ("SLURM_STEP_NUM_TASKS", "2")];
+        for by_pmi in [
+            &[][..],
+            &[("PMI_FD", "11"), ("PMI_RANK", "1"), ("PMI_SIZE", "2")],
+            &[("PMIX_RANK", "1"), ("PMIX_VERSION", "4")],
+        ] {
+            assert_eq!(told(&[&step[..], by_pmi].concat()), (true, Some(1)), "{by_pmi:?}");
+        }
+        // Their daemons are tasks of srun.
+        let of_mpich = [("PMI_RANK", "2"), ("PMI_SIZE", "3"), ("MPI_LOCALNRANKS", "2"), ("MPI_LOCALRANKID", "1")];
+        let of_open_mpi = [("OMPI_COMM_WORLD_RANK", "2"), ("OMPI_COMM_WORLD_SIZE", "3"), ("PMIX_RANK", "2")];
+        assert_eq!(told(&[&of_mpich[..], &step, &[("PMIX_RANK", "0")]].concat()), (false, Some(2)));
+        assert_eq!(told(&[&of_open_mpi[..], &step].concat()), (false, Some(2)));
+        assert_eq!(told(&[&step[..], &[("PMIX_RANK", "3")]].concat()), (false, Some(3)));
+        // In a batch script, without srun.
+        assert_eq!(told(&[&of_mpich[..], &[("SLURM_PROCID", "0")]].concat()), (false, Some(2)));
+        assert_eq!(told(&[("SLURM_PROCID", "0"), ("SLURM_STEP_ID", "4294967291")]), (false, Some(0)));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use host::{forget_peak_memory, hostname, peak_memory_mib, process_seconds};
 pub use mpi::MpiCommunicator;
 pub use nccl::{NcclCommunicator, NcclLibrary, NcclVersion, VisibleGpu, nccl_library, visible_gpus};
 pub use progress::OperationCounts;
-pub use ranks::{Ranks, abort_all, joined_rank, launcher, leave, linked_mpi, mpi_library};
+pub use ranks::{Ranks, abort_all, is_of_srun, joined_rank, launched_rank, launcher, leave, linked_mpi, mpi_library};
 pub use signals::{is_ignored, outlive_file_size_limit};
 pub use stall::{StallLimits, StallWatch, Watched};
 pub use threads::ThreadBound;

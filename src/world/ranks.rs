@@ -94,16 +94,17 @@ impl Ranks {
     /// The value of every rank, in the order of ranks.
     ///
     /// # Errors
-    /// When MPI fails or a rank runs another program.
+    /// When MPI fails, a rank has come to something else or runs another program.
     pub fn gather<T: Serialize + DeserializeOwned>(
         &self,
         value: &T,
         label: Label,
     ) -> Result<Vec<T>, CommunicatorError> {
-        let garbled = |error: serde_json::Error| CommunicatorError::Garbled(error.to_string());
         let unsendable = |error: serde_json::Error| CommunicatorError::Unsendable { problem: error.to_string(), label };
-        let bytes = serde_json::to_vec(value).map_err(unsendable)?;
-        self.gather_bytes(bytes, label)?.iter().map(|bytes| serde_json::from_slice(bytes).map_err(garbled)).collect()
+        let mut bytes = format!("{label}\n").into_bytes();
+        serde_json::to_writer(&mut bytes, value).map_err(unsendable)?;
+        let all = self.gather_bytes(bytes, label)?;
+        all.iter().enumerate().map(|(rank, bytes)| unpack(rank, bytes, label)).collect()
     }
 
     /// The bytes of every rank, in the order of ranks.
@@ -123,6 +124,17 @@ impl Ranks {
     }
 }
 
+/// The value that `rank` has sent in `bytes`, behind the label of what it was sent for.
+fn unpack<T: DeserializeOwned>(rank: usize, bytes: &[u8], label: Label) -> Result<T, CommunicatorError> {
+    let garbled = |problem: String| CommunicatorError::Garbled(problem);
+    let end = bytes.iter().position(|&byte| byte == b'\n').ok_or_else(|| garbled("no label".to_owned()))?;
+    let theirs = String::from_utf8_lossy(&bytes[..end]);
+    if theirs != label.to_string() {
+        return Err(CommunicatorError::Apart { rank, theirs: theirs.into_owned(), label });
+    }
+    serde_json::from_slice(&bytes[end + 1..]).map_err(|error| garbled(error.to_string()))
+}
+
 /// Name, version and thread level of the MPI library; none where this process did not join other ranks.
 pub fn mpi_library() -> Option<String> {
     CONNECTION.get().map(|thread| thread.library.clone())
@@ -136,6 +148,16 @@ pub fn linked_mpi() -> String {
 /// Who started this process, as far as the environment tells.
 pub fn launcher() -> Option<&'static str> {
     launch::launcher(|name| env::var(name).ok())
+}
+
+/// Whether srun itself has started this process, not a launcher that it has started.
+pub fn is_of_srun() -> bool {
+    launch::is_of_srun(|name| env::var(name).ok())
+}
+
+/// The rank that the launcher gave this process, before it has joined the others.
+pub fn launched_rank() -> Option<usize> {
+    launch::rank(|name| env::var(name).ok())
 }
 
 /// This process's rank, if it has joined several.
@@ -154,5 +176,25 @@ pub fn leave() {
 pub fn abort_all(code: u8) {
     if let Some(thread) = CONNECTION.get().filter(|thread| thread.size > 1) {
         thread.abort(code);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rank_that_has_come_to_something_else_is_named() {
+        let label = Label::indexed("exchange", 2);
+        assert_eq!(unpack::<Vec<u8>>(3, b"exchange 2\n[1, 2]", label).unwrap(), [1, 2]);
+        let message = |bytes: &[u8]| unpack::<Option<u8>>(3, bytes, label).unwrap_err().to_string();
+        let apart = message(b"comparison of cells\nnull");
+        assert!(
+            apart.starts_with("rank 3 has come to the comparison of cells, this one to the exchange 2: "),
+            "{apart}"
+        );
+        for bytes in [&b"exchange 2\n[1, 2]"[..], b"null", b""] {
+            assert!(message(bytes).contains("the same build of pdarts"), "{}", message(bytes));
+        }
     }
 }

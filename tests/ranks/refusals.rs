@@ -44,6 +44,26 @@ fn ranks_with_different_configurations_are_told_the_rank_and_the_key() {
 }
 
 #[test]
+fn ranks_with_different_commands_are_told_what_differs() {
+    let folder = Folder::new();
+    let dry = [&START[..], &["--dry-run"]].concat();
+    for (calls, expected) in [
+        (
+            [&START[..], &dry],
+            "rank 1 was started with --dry-run, rank 0 without it: start all ranks with the same command",
+        ),
+        (
+            [&["--resume", "run"], &START],
+            "rank 1 was started without --resume, rank 0 with --resume: start all ranks with the same command",
+        ),
+    ] {
+        let (code, errors) = refused(&folder, &calls);
+        assert_eq!((code, errors), (Some(2), vec![expected.to_owned()]));
+    }
+    assert!(!folder.path("run").exists());
+}
+
+#[test]
 fn rank_without_its_configuration_is_named() {
     let folder = Folder::new();
     let other = ["--config", "missing.toml", "--out", "run"];

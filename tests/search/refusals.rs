@@ -125,7 +125,7 @@ fn unusable_run_directory_is_refused_and_left_alone() {
     fs::write(folder.path("full/thesis.tex"), "years of work").unwrap();
     let config = fs::read_to_string(folder.path("search.toml")).unwrap();
     for (out, start) in [
-        ("full", "full is not empty (it holds `thesis.tex`): choose another --out, or "),
+        ("full", "full is not empty (it holds `thesis.tex`): choose another --out"),
         ("search.toml", "search.toml cannot be a run directory, a file is in its place: "),
         ("search.toml/run", "search.toml/run cannot be a run directory, a file is in its place: "),
         ("/proc/run", "cannot create the run directory /proc/run: "),

@@ -217,7 +217,7 @@ fn only_a_run_can_be_resumed() {
     let folder = Folder::new();
     assert_eq!(
         folder.refusal(&["--resume", "none"], 2),
-        "there is no run directory none: give --resume the directory of an earlier run"
+        "there is no run directory none: give --resume the directory of an earlier run, or begin one there with --out"
     );
     fs::create_dir(folder.path("empty")).unwrap();
     let line = folder.refusal(&["--resume", "empty"], 2);

@@ -35,6 +35,16 @@ fn each_seed_is_a_run_and_the_summary_has_mean_and_deviation() {
         let config = fs::read_to_string(folder.path("run").join(seed).join("config.toml")).unwrap();
         assert!(config.contains(&format!("dir = {dir:?}")), "{seed}: {config}");
     }
+    folder.run(&[&RESUME[..], &["--data", "again"]].concat());
+    for file in ["seeds.json", "seed0/config.toml", "seed3/config.toml"] {
+        let text = fs::read_to_string(folder.path("run").join(file)).unwrap();
+        assert!(text.contains("/again\""), "{file}: {text}");
+    }
+    for (command, root) in [("search", "run"), ("compare", "run"), ("search", "run/seed0")] {
+        let output = folder.command(&[command, "--resume", root]).output().unwrap();
+        let line = folder.error_line(&String::from_utf8(output.stderr).unwrap());
+        assert!(line.ends_with(&format!(": go on with pdarts train --resume {root}")), "{line}");
+    }
     let line = folder.refusal(&[&RESUME[..], &["--set", "train.epochs=3"]].concat(), 2);
     assert!(line.starts_with("--config and --set cannot change trainings of several seeds"), "{line}");
 }
@@ -52,6 +62,8 @@ fn a_seed_listed_twice_and_a_folder_in_use_are_refused() {
         folder.refusal(&[&START[..], &["--seeds", "9223372036854775808"]].concat(), 2),
         "--seeds: 9223372036854775808 is too large; state at most 9223372036854775807"
     );
+    // What is found once their folder is there.
+    folder.refusal(&[&START[..], &["--seeds", "1,2", "--set", "run.device=cuda"]].concat(), 1);
     assert!(!folder.path("run").exists());
     fs::create_dir(folder.path("run")).unwrap();
     fs::write(folder.path("run/notes.txt"), "").unwrap();

@@ -14,11 +14,11 @@ use tch::{Kind, Tensor};
 use super::supernet::median;
 use crate::cli::error::UsageError;
 use crate::cli::output;
-use crate::cli::ranks::agree;
+use crate::cli::ranks::{agree, join};
 use crate::cli::table::Table;
 use crate::config::{CommunicatorChoice, DeviceChoice};
 use crate::torch::synchronise;
-use crate::world::{CommunicatorError, Label, Pending, Ranks, ReduceOp, World};
+use crate::world::{CommunicatorError, Label, Pending, ReduceOp, World};
 
 /// Beyond any memory of a rank.
 const MAX_BYTES: usize = 1 << 40;
@@ -63,7 +63,7 @@ struct Figures {
 }
 
 pub fn run(arguments: &AllReduceArguments) -> anyhow::Result<()> {
-    let ranks = Ranks::join()?;
+    let ranks = join()?;
     let device = agree(&ranks, ranks.choose_device(arguments.device).map_err(Into::into))?;
     let world = World::new(ranks.clone(), device, 0, arguments.communicator);
     let world = agree(&ranks, world.map_err(Into::into))?;

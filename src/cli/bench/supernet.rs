@@ -15,13 +15,13 @@ use crate::cli::error::UsageError;
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::numbers::threads;
 use crate::cli::output;
-use crate::cli::ranks::agree;
+use crate::cli::ranks::{agree, join};
 use crate::cli::start::meet;
 use crate::config::{CommunicatorChoice, DeviceChoice, Precision, SearchConfig, StrategyName};
 use crate::genotype::{NetworkKind, Operation, Switches};
 use crate::search::{ForwardMode, Sampling, SupernetShape};
 use crate::trainer::{ImageBatch, SearchState};
-use crate::world::{Ranks, World, peak_memory_mib};
+use crate::world::{World, peak_memory_mib};
 
 const CHANNELS: usize = 16;
 /// Of PC-DARTS on CIFAR-10.
@@ -105,7 +105,7 @@ struct Figures {
 
 pub fn run(arguments: &SupernetArguments) -> anyhow::Result<()> {
     arguments.kernels.apply();
-    let ranks = Ranks::join()?;
+    let ranks = join()?;
     let world = meet(&ranks, arguments.device, arguments.threads, arguments.communicator)?;
     let figures = measure(arguments, &world)?;
     if !world.is_root() {
@@ -203,7 +203,7 @@ fn measure(arguments: &SupernetArguments, world: &World) -> anyhow::Result<Figur
         Subject::new(arguments.strategy, arguments.stage, &arguments.live, arguments.global_batch, world)?;
     state.compute_in(arguments.precision);
     state.checkpoint_cells(arguments.checkpoint_cells);
-    state.replay(obstacle_to_graphs(arguments, world));
+    state.replay(obstacle_to_graphs(arguments, world), None);
     let mode_of = |seed| {
         let sampling = Sampling { seed, ..Sampling::default() };
         ForwardMode { sampling, ..ForwardMode::training(0.0) }

@@ -14,12 +14,13 @@ use super::supernet::{images_of_rank, median};
 use crate::cli::kernels::KernelsArgument;
 use crate::cli::numbers::threads;
 use crate::cli::output;
+use crate::cli::ranks::join;
 use crate::cli::start::meet;
 use crate::config::{CommunicatorChoice, DeviceChoice, Precision, TrainConfig};
 use crate::genotype::{NetworkShape, count, library};
 use crate::model::NetworkDescription;
 use crate::trainer::{ImageBatch, StepSettings, TrainState};
-use crate::world::{Ranks, World, peak_memory_mib};
+use crate::world::{World, peak_memory_mib};
 
 const CELL: &str = "PDARTS_C10";
 const NUM_WARM_UPS: usize = 3;
@@ -107,7 +108,7 @@ impl Network {
 
 pub fn run(arguments: &TrainStepArguments) -> anyhow::Result<()> {
     arguments.kernels.apply();
-    let ranks = Ranks::join()?;
+    let ranks = join()?;
     let world = meet(&ranks, arguments.device, arguments.threads, arguments.communicator)?;
     let figures = measure(arguments, &world)?;
     if !world.is_root() {

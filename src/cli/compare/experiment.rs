@@ -6,31 +6,55 @@ use anyhow::{Context, anyhow};
 use tch::Device;
 
 use crate::cli::error::UsageError;
-use crate::cli::run_arguments::{check_apart, move_data_of};
+use crate::cli::run_arguments::{check_apart, check_data_of, move_data_of};
 use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
+use crate::data::DataIdentity;
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
-use crate::run::{ComparedSearch, ExperimentFile, RunDirectory, RunLock, lock_folder};
+use crate::run::{ComparedSearch, EXPERIMENT_FILE, ExperimentFile, NewFolders, RunDirectory, RunLock, lock_folder};
 use crate::trainer::{CellData, SearchData, TrainData};
 use crate::world::{Ranks, World};
 
-/// Keeps others from writing into the folder `root` while it lives. With it the experiment that is `stated` is noted there,
-/// in a folder that is made if need be; without, there is one.
-///
-/// # Errors
-/// Those of [`ExperimentFile::note_in`], and of a folder that is none or that another process writes.
-pub fn lock(root: &Path, stated: Option<&ExperimentFile>) -> anyhow::Result<RunLock> {
-    match stated {
-        None => drop(ExperimentFile::read(root)?),
-        Some(_) if ExperimentFile::is_in(root) => {}
-        Some(experiment) => {
-            experiment.check_apart(root)?;
-            RunDirectory::make_vacant(root)?;
+/// A folder that this process alone writes while it lives.
+pub struct OwnFolder {
+    /// Dropped before what was made, in which its file lies.
+    lock: RunLock,
+    made: NewFolders,
+}
+
+impl OwnFolder {
+    /// That of an experiment, which is noted there if it is `stated`, in a folder that is made if need be. What is made goes again
+    /// unless it is [kept](OwnFolder::keep).
+    ///
+    /// # Errors
+    /// Those of [`ExperimentFile::note_in`], and of a folder that is none or that another process writes.
+    pub fn open(root: &Path, stated: Option<&ExperimentFile>) -> anyhow::Result<Self> {
+        let mut made = match stated {
+            None => {
+                ExperimentFile::read(root)?;
+                NewFolders::default()
+            }
+            Some(_) if ExperimentFile::is_in(root) => NewFolders::default(),
+            Some(experiment) => {
+                experiment.check_apart(root)?;
+                RunDirectory::make_vacant(root)?
+            }
+        };
+        let lock = lock_folder(root)?;
+        if let Some(experiment) = stated {
+            if !ExperimentFile::is_in(root) {
+                made.add_file(root.join(EXPERIMENT_FILE));
+            }
+            experiment.note_in(root)?;
         }
+        Ok(Self { lock, made })
     }
-    let lock = lock_folder(root)?;
-    stated.map_or(Ok(()), |experiment| experiment.note_in(root))?;
-    Ok(lock)
+
+    /// Leaves what was made, because the experiment has begun or goes on.
+    pub fn keep(&mut self) {
+        self.lock.keep();
+        self.made.keep();
+    }
 }
 
 /// What a call makes of an experiment.
@@ -57,23 +81,19 @@ impl ExperimentFile {
     /// # Errors
     /// The first strategy that cannot, with the reason.
     pub(super) fn check_can_begin(&self, num_ranks: usize) -> anyhow::Result<()> {
-        let world = World::new(Ranks::alone(), Device::Cpu, 1, CommunicatorChoice::Auto)?;
+        let world = alone()?;
         for ComparedSearch { name, search } in &self.strategies {
             let check = || -> anyhow::Result<()> {
-                if search.search.strategy.trains_cells() {
-                    CellData::load(search, &world).map_err(UsageError::new)?;
-                } else {
-                    SearchData::load(search, &world)?;
+                data_of_search(search, &world)?;
+                if !search.search.strategy.trains_cells() {
                     search.validate_with_ranks(num_ranks)?;
                 }
                 Ok(())
             };
             check().with_context(|| format!("strategy {name}"))?;
         }
-        // Any cell will do.
-        let cell = library::find("PDARTS_C10")?.genotype;
-        let check = TrainData::load(&self.train, &cell, &world).map(drop).map_err(anyhow::Error::from);
-        check.and_then(|()| Ok(self.train.validate_with_ranks(num_ranks)?)).context("[train]")
+        let check = data_of_training(&self.train, &world);
+        check.and_then(|_| Ok(self.train.validate_with_ranks(num_ranks)?)).context("[train]")
     }
 
     /// Notes it in `root`, which this process has locked, or finds it there. What no run has begun with may have changed, and
@@ -110,7 +130,8 @@ impl ExperimentFile {
             return Ok(Some(format!("{what}: begun with {then}, now {now}")));
         }
         let has_begun = |name: &str, part: &str| {
-            self.seeds.iter().any(|&seed| Self::pair_folder(root, name, seed).join(part).exists())
+            let folders = self.seeds.iter().map(|&seed| Self::pair_folder(root, name, seed));
+            folders.into_iter().any(|folder| RunDirectory::has_begun_in(&folder.join(part)))
         };
         for (now, then) in self.strategies.iter().zip(&before.strategies) {
             if has_begun(&now.name, "search")
@@ -145,6 +166,25 @@ impl ExperimentFile {
         self.runs_in(root).all(|(search, train)| [search, train].iter().all(|run| RunDirectory::is_complete_in(run)))
     }
 
+    /// Whether some run of it has begun in `root`.
+    pub(super) fn has_begun_in(&self, root: &Path) -> bool {
+        self.runs_in(root).any(|(search, train)| [search, train].iter().any(|run| RunDirectory::has_begun_in(run)))
+    }
+
+    /// Refuses the data folder that it has now if one of the runs in `root`, all of them complete, was begun on other data.
+    pub(super) fn check_data(&self, root: &Path) -> anyhow::Result<()> {
+        let (world, dir) = (alone()?, &self.train.data.dir);
+        let of_training = data_of_training(&self.train, &world)?;
+        for ComparedSearch { name, search } in &self.strategies {
+            let of_search = data_of_search(search, &world)?;
+            for folder in self.seeds.iter().map(|&seed| Self::pair_folder(root, name, seed)) {
+                check_data_of::<SearchConfig>(&folder.join("search"), dir, &of_search)?;
+                check_data_of::<TrainConfig>(&folder.join("train"), dir, &of_training)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps the data folder that it has now, in `root` and in the runs there that are complete: the others have done so.
     pub(super) fn keep_data(&self, root: &Path) -> anyhow::Result<()> {
         self.write(root)?;
@@ -176,6 +216,26 @@ impl ExperimentFile {
         };
         Ok(Comparison::read(&self.strategies.iter().map(runs).collect::<Vec<_>>(), &self.reference)?)
     }
+}
+
+/// One rank of its own, to look at data.
+fn alone() -> anyhow::Result<World> {
+    Ok(World::new(Ranks::alone(), Device::Cpu, 1, CommunicatorChoice::Auto)?)
+}
+
+/// The data of a search, which can begin on it.
+fn data_of_search(search: &SearchConfig, world: &World) -> anyhow::Result<DataIdentity> {
+    Ok(match search.search.strategy.trains_cells() {
+        true => CellData::load(search, world).map_err(UsageError::new)?.data_identity().clone(),
+        false => SearchData::load(search, world)?.data_identity,
+    })
+}
+
+/// The data of a training, which can begin on it.
+fn data_of_training(train: &TrainConfig, world: &World) -> anyhow::Result<DataIdentity> {
+    // Any cell will do.
+    let cell = library::find("PDARTS_C10")?.genotype;
+    Ok(TrainData::load(train, &cell, world)?.data_identity)
 }
 
 /// The configuration in the file `base` of `folder`, or the defaults, with the assignments `set`.

@@ -16,15 +16,17 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 
+use self::experiment::OwnFolder;
 use super::error::one_line;
 use super::genotype::{NamedGenotype, read_genotype};
 use super::kernels::KernelsArgument;
 use super::logging::Logging;
 use super::output;
-use super::ranks::{agree, known_to_all};
+use super::ranks::{agree, join, known_to_all};
 use super::report::write_beside;
-use super::run_arguments::{Diverged, RunPlace, Standing, from_anywhere};
+use super::run_arguments::{Diverged, RunPlace, Standing, check_kind, from_anywhere};
 use super::{search, train};
+use crate::config::{CompareConfig, Settings};
 use crate::report::Comparison;
 use crate::run::{ExperimentFile, TrainedCell, write_atomic, write_json_atomic};
 use crate::trainer::{Signal, StopSignal};
@@ -98,15 +100,18 @@ impl CompareArguments {
 pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Option<i32>> {
     let stop = StopSignal::listen()?;
     arguments.kernels.apply();
-    let ranks = Ranks::join()?;
+    let ranks = join()?;
     if !ranks.is_root() {
         logging.quieten();
     }
+    let kind = arguments.resume.as_deref().map_or(Ok(()), |root| check_kind(root, CompareConfig::COMMAND));
+    agree(&ranks, kind.map_err(Into::into))?;
     let stated = agree(&ranks, arguments.stated(&ranks))?;
     let root = ranks.gather(&arguments.root(), Label::new("name of the experiment's folder"))?.swap_remove(0);
     let writes = ranks.is_root() && !arguments.results;
     // Nothing of the folder is read to go on with, or written, while another process has it.
-    let _lock = agree(&ranks, if writes { experiment::lock(&root, stated.as_ref()).map(Some) } else { Ok(None) })?;
+    let own = || OwnFolder::open(&root, stated.as_ref()).map(Some);
+    let mut own = agree(&ranks, if writes { own() } else { Ok(None) })?;
     let experiment = match stated {
         Some(experiment) => experiment,
         None => {
@@ -114,12 +119,18 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
             agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
         }
     };
-    // Of what is complete nobody looks at the data.
-    let keeps = writes && arguments.resume.is_some() && arguments.data.is_some() && !experiment.is_complete_in(&root);
-    let End { signal, diverged } = match arguments.results {
-        true => End::default(),
-        false => Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all()?,
+    let keeps = writes && arguments.resume.is_some() && arguments.data.is_some();
+    // Runs look at the data that they go on with.
+    let unseen = keeps && experiment.is_complete_in(&root);
+    agree(&ranks, if unseen { experiment.check_data(&root) } else { Ok(()) })?;
+    let end = match arguments.results {
+        true => Ok(End::default()),
+        false => Conductor { experiment: &experiment, root: &root, ranks: &ranks, stop, logging }.run_all(),
     };
+    if let Some(own) = own.as_mut().filter(|_| end.is_ok() || experiment.has_begun_in(&root)) {
+        own.keep();
+    }
+    let End { signal, diverged } = end?;
     // Kept for the next call, once it is known to be that of the runs.
     agree(&ranks, if keeps { experiment.keep_data(&root) } else { Ok(()) })?;
     if ranks.is_root() {

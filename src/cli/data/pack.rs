@@ -9,11 +9,10 @@ use crate::cli::error::{UsageError, printable};
 use crate::cli::logging::Logging;
 use crate::cli::numbers::threads;
 use crate::cli::output;
-use crate::cli::ranks::agree;
+use crate::cli::ranks::{agree, join};
 use crate::data::shards::Manifest;
 use crate::data::shards::pack::{Pack, PackOptions, Packed};
 use crate::data::{DataError, RankShare};
-use crate::world::Ranks;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +58,7 @@ fn shard_mib(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
-    let ranks = Ranks::join()?;
+    let ranks = join()?;
     if !ranks.is_root() {
         logging.quieten();
     }

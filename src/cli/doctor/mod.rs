@@ -22,7 +22,7 @@ use self::checks::Machine;
 use self::together::Launch;
 use super::logging::Logging;
 use super::output;
-use super::ranks::agree;
+use super::ranks::{agree, join};
 use crate::config::DeviceChoice;
 use crate::world::{Label, Ranks, WorldError};
 
@@ -99,10 +99,12 @@ impl Check {
 pub fn run(arguments: &DoctorArguments, logging: &Logging) -> anyhow::Result<()> {
     // libtorch decides at the first question about CUDA what it can do.
     let mut machine = Machine::examine();
-    let (ranks, refusal) = match Ranks::join() {
+    let (ranks, refusal) = match join() {
         Ok(ranks) => (ranks, None),
-        Err(refusal @ WorldError::NotConnected { .. }) => (Ranks::alone(), Some(refusal.to_string())),
-        Err(error) => return Err(error.into()),
+        Err(error) => match error.downcast_ref() {
+            Some(refusal @ WorldError::NotConnected { .. }) => (Ranks::alone(), Some(refusal.to_string())),
+            _ => return Err(error),
+        },
     };
     if !ranks.is_root() {
         logging.quieten();

@@ -51,6 +51,14 @@ impl Planned {
         }
     }
 
+    /// `data.limit`.
+    pub fn limit(&self) -> usize {
+        match self {
+            Self::Search(config) => config.data.limit,
+            Self::Training { config, .. } => config.data.limit,
+        }
+    }
+
     pub fn course(&self, data: DataSize, ranks: usize, kernels: Kernels) -> Result<Course, PlanError> {
         match self {
             Self::Search(config) => Course::of_search(config, data, ranks, kernels),

@@ -110,6 +110,7 @@ struct Plan {
     gpu: String,
     gpus: usize,
     nodes: usize,
+    /// Of the data set, those that are used.
     train_images: usize,
     classes: usize,
     global_batch: usize,
@@ -165,7 +166,7 @@ pub fn run(arguments: &PlanArguments) -> anyhow::Result<()> {
         gpu: hardware.name.clone(),
         gpus: arguments.gpus,
         nodes: arguments.nodes,
-        train_images: data.train,
+        train_images: data.limited(planned.limit()),
         classes: data.classes,
         global_batch: course.global_batch,
         estimate: estimate(&course, &hardware, &cluster),

@@ -165,8 +165,16 @@ fn assumptions(assumed: &Assumptions) -> String {
 /// What was measured and what was not, and what is left out.
 pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>) -> Vec<String> {
     let mut notes: Vec<&str> = Vec::new();
-    let launched =
-        course.obstacle_to_graphs.map(|obstacle| format!("the program's own kernels, launched one by one: {obstacle}"));
+    let own_kernels = match (course.obstacle_to_graphs, course.obstacle_to_weight_graphs) {
+        (Some(obstacle), _) => format!("the program's own kernels, launched one by one: {obstacle}"),
+        (None, Some(obstacle)) => format!(
+            "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs), but for passes that train \
+             weights: {obstacle}"
+        ),
+        (None, None) => {
+            "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)".to_owned()
+        }
+    };
     let (of_trial, kernels) = (trial.map(trial_note), hardware.kernels);
     match (kernels, hardware.calibration) {
         (Kernels::Cpu, _) if trial.is_some() => notes.push("links between ranks are not calibrated"),
@@ -184,11 +192,7 @@ pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>)
     }
     match kernels {
         Kernels::Cpu => {}
-        Kernels::Gpu => notes.push(
-            launched
-                .as_deref()
-                .unwrap_or("the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)"),
-        ),
+        Kernels::Gpu => notes.push(&own_kernels),
         Kernels::Composed => {
             notes.push("libtorch's operations one after the other: there are no kernels of its own for it")
         }

@@ -12,7 +12,7 @@ use crate::cli::logging::Logging;
 use crate::cli::output::note_files;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, check_origin};
+use crate::cli::run_arguments::{RunPlace, begin, check_origin};
 use crate::cli::start::{open_world, record_start};
 use crate::cli::table::Table;
 use crate::config::{SearchConfig, Settings};
@@ -61,13 +61,15 @@ pub(super) fn run(
     logging: &Logging,
 ) -> anyhow::Result<Outcome> {
     let Prepared { config, world, data } = Prepared::new(config, ranks)?;
-    let is_resumed = place.is_resumed();
     let root = match &place {
         RunPlace::New(root) | RunPlace::Resumed { root, .. } => root.clone(),
     };
-    let run = agree(&world, open_run(place, &world, &config))?;
-    let check = |run: &RunDirectory| check_origin(run, is_resumed, &config, data.data_identity());
-    agree(&world, run.as_ref().map_or(Ok(()), check))?;
+    let mut run = agree(&world, open_run(place, &world, &config))?;
+    let enter = |run: &mut RunDirectory| {
+        check_origin(run, &config, data.data_identity())?;
+        begin(run, &config, data.data_identity())
+    };
+    agree(&world, run.as_mut().map_or(Ok(()), enter))?;
     let root = world.gather(&root, Label::new("name of the run directory"))?.swap_remove(0);
     let heartbeats = RunDirectory::heartbeats_in(&root);
     // A rank without a cell waits for the others' as long as their trainings take.

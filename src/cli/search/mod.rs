@@ -75,7 +75,7 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Opt
         return Ok(None);
     }
     agree(&ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
-    let resumed = agree(&ranks, arguments.run.open_resumed(&ranks))?;
+    let resumed = agree(&ranks, arguments.run.open_resumed(SearchConfig::COMMAND, &ranks))?;
     let config = agree(&ranks, arguments.load_config())?;
     let place = match &arguments.run.resume {
         Some(root) => RunPlace::Resumed { root: root.clone(), run: resumed },

@@ -11,7 +11,7 @@ use crate::cli::logging::Logging;
 use crate::cli::output::{note_bad_images, note_files};
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{check_origin, newest_whole_checkpoint, read_resume_point, run_failure};
+use crate::cli::run_arguments::{Entered, enter, run_failure};
 use crate::cli::start::{open_world, record_start};
 use crate::cli::table::Table;
 use crate::config::SearchConfig;
@@ -21,7 +21,7 @@ use crate::trainer::{
     Records, ResumePoint, Search, SearchData, SearchEnd, SearchObserver, SearchProgress, Silent, StopSignal,
     architecture_step,
 };
-use crate::world::{Label, Ranks, StallWatch, Watched, World};
+use crate::world::{Ranks, StallWatch, Watched, World};
 
 /// A rank with all that a search works on.
 struct Prepared {
@@ -111,16 +111,9 @@ impl Start {
     fn new(Task { config, place }: Task, ranks: &Ranks) -> anyhow::Result<Self> {
         let prepared = Prepared::new(config, ranks)?;
         let Prepared { config, world, data } = &prepared;
-        let is_resumed = place.is_resumed();
         let run = agree(world, open_run(place, world, config))?;
-        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_identity);
-        agree(world, run.as_ref().map_or(Ok(()), check))?;
-        let newest = |run| newest_whole_checkpoint::<SearchProgress>(run, &data.config_digest);
-        let latest = agree(world, run.as_ref().map_or(Ok(None), newest))?;
-        let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
-        let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = agree(world, latest.map(|path| read_resume_point(&path, &data.config_digest)).transpose())?;
-        Ok(Self { run, root: root.unwrap_or_default(), prepared, resume })
+        let Entered { run, root, resume } = enter(run, (config, &data.config_digest), &data.data_identity, world)?;
+        Ok(Self { run, root, prepared, resume })
     }
 
     fn search(&self, stop: StopSignal, observer: &mut dyn SearchObserver) -> anyhow::Result<SearchEnd> {

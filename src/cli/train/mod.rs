@@ -20,7 +20,7 @@ use super::run_weights::weights_file;
 use crate::config::TrainConfig;
 use crate::run::SeedsFile;
 use crate::trainer::StopSignal;
-use crate::world::Ranks;
+use crate::world::{Label, Ranks};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -40,7 +40,7 @@ pub struct TrainArguments {
     #[arg(long, value_name = "GENOTYPE", required_unless_present_any = ["resume", "from"], conflicts_with = "resume")]
     genotype: Option<String>,
     /// Begin with the weights of this run (or in this file) instead of fresh ones: a training that has ended goes on
-    /// under a new schedule, that of --config
+    /// under a new schedule, that of --config; the cell is its own, or that of --genotype, which must then fit
     #[arg(long, value_name = "RUN", conflicts_with = "resume")]
     from: Option<PathBuf>,
     /// Train once with each of these seeds, in folders of the run directory; the summary has mean and deviation
@@ -71,6 +71,8 @@ pub fn run(arguments: &TrainArguments, logging: &Logging) -> anyhow::Result<Opti
     let stop = arguments.run.listen()?;
     let ranks = arguments.run.join_ranks(logging)?;
     let continues_seeds = arguments.run.resume.as_deref().is_some_and(SeedsFile::is_in);
+    // Ranks that see other folders than rank 0 are told so where they read it.
+    let continues_seeds = ranks.gather(&continues_seeds, Label::new("kind of the folder"))?.swap_remove(0);
     let call = Call { arguments, logging, stop, ranks };
     if arguments.run.dry_run {
         rehearse(&call)?;

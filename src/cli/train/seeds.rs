@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use tch::Device;
 
 use super::single::{Outcome, Start, Task, read_cell};
 use super::{Call, text};
@@ -13,24 +14,26 @@ use crate::cli::error::UsageError;
 use crate::cli::output;
 use crate::cli::ranks::agree;
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{RunPlace, Standing, check_apart, move_data_of};
-use crate::config::{TrainConfig, validate_seeds};
+use crate::cli::run_arguments::{RunPlace, Standing, check_apart, check_data_of, move_data_of};
+use crate::config::{CommunicatorChoice, TrainConfig, validate_seeds};
+use crate::data::DataIdentity;
 use crate::files::remove_partial_files;
 use crate::report::{SeedsSummary, Status, TrainSummary};
-use crate::run::{RunDirectory, RunError, SEEDS_FILE, SeedsFile, write_json_atomic};
-use crate::trainer::Signal;
-use crate::world::Label;
+use crate::run::{NewFolders, RunDirectory, RunError, SEEDS_FILE, SeedsFile, write_json_atomic};
+use crate::trainer::{Signal, TrainData};
+use crate::world::{Label, Ranks, World};
 
 /// Returns the signal that stopped the trainings.
 pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let Call { arguments, ranks, .. } = call;
     agree(ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
+    let mut made = None;
     let (root, plan) = match &arguments.run.resume {
         Some(root) => (root.clone(), agree(ranks, refuse_changes(call).and_then(|()| Ok(SeedsFile::read(root)?)))?),
         None => {
             let plan = agree(ranks, stated(call))?;
             let root = arguments.run.new_root();
-            agree(ranks, if ranks.is_root() { create(&root, &plan) } else { Ok(()) })?;
+            made = agree(ranks, if ranks.is_root() { create(&root, &plan).map(Some) } else { Ok(None) })?;
             (ranks.gather(&root, Label::new("name of the run directory"))?.swap_remove(0), plan)
         }
     };
@@ -40,16 +43,29 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let mut summaries = Vec::new();
     let mut stopped_by = None;
     for &seed in &plan.seeds {
-        let Outcome { summary, signal } = train(call, &plan, &root, seed)?;
+        let outcome = train(call, &plan, &root, seed);
+        if let Some(mut made) = made.take()
+            && (outcome.is_ok() || RunDirectory::has_begun_in(&folder_of(&seed)))
+        {
+            made.keep();
+        }
+        let Outcome { summary, signal } = outcome?;
         summaries.extend(summary);
         stopped_by = signal;
         if stopped_by.is_some() {
             break;
         }
     }
-    // One went on with the data, which is that of all.
-    let moved = arguments.run.data_of_resumed().filter(|_| ranks.is_root() && complete.len() < plan.seeds.len());
-    let keep = |dir: &PathBuf| complete.iter().try_for_each(|folder| move_data_of::<TrainConfig>(folder, dir));
+    let moved = arguments.run.data_of_resumed().filter(|_| ranks.is_root());
+    let keep = |dir: &PathBuf| {
+        // Where one went on with the data, it is that of all.
+        if complete.len() == plan.seeds.len() {
+            let data = data_in(dir, &plan)?;
+            complete.iter().try_for_each(|folder| check_data_of::<TrainConfig>(folder, dir, &data))?;
+        }
+        complete.iter().try_for_each(|folder| move_data_of::<TrainConfig>(folder, dir))?;
+        keep_data_dir(&plan, dir.clone(), &root)
+    };
     // What ranks see of the folder, and their own --data, may differ: all ask.
     agree(ranks, moved.as_ref().map_or(Ok(()), keep))?;
     if ranks.is_root() {
@@ -88,12 +104,14 @@ pub(super) fn stated(call: &Call) -> anyhow::Result<SeedsFile> {
     Ok(SeedsFile { seeds, config, cell: read_cell(call)?, initial })
 }
 
-/// Makes `root`, which must be new or empty, the folder of `plan`.
-fn create(root: &Path, plan: &SeedsFile) -> anyhow::Result<()> {
+/// Makes `root`, which must be new or empty, the folder of `plan`: what is made goes again if no training begins there.
+fn create(root: &Path, plan: &SeedsFile) -> anyhow::Result<NewFolders> {
     check_apart(root, plan.config.data.dataset, &plan.config.data.dir)?;
-    RunDirectory::make_vacant(root)?;
+    let mut made = RunDirectory::make_vacant(root)?;
     remove_partial_files(root).map_err(|cause| RunError::Create { root: root.to_owned(), cause })?;
-    Ok(plan.write(root)?)
+    made.add_file(root.join(SEEDS_FILE));
+    plan.write(root)?;
+    Ok(made)
 }
 
 /// The training with one seed of `plan` in `folder`, from where it stands.
@@ -119,6 +137,14 @@ fn keep_data_dir(plan: &SeedsFile, dir: PathBuf, folder: &Path) -> anyhow::Resul
     let mut plan = plan.clone();
     plan.config.data.dir = dir;
     Ok(plan.write(folder)?)
+}
+
+/// The data that the trainings of `plan` would find in `dir`.
+fn data_in(dir: &Path, plan: &SeedsFile) -> anyhow::Result<DataIdentity> {
+    let mut config = plan.config.clone();
+    config.data.dir = dir.to_owned();
+    let world = World::new(Ranks::alone(), Device::Cpu, 1, CommunicatorChoice::Auto)?;
+    Ok(TrainData::load(&config, &plan.cell.genotype, &world)?.data_identity)
 }
 
 /// The summary in `root` if its training is complete.

@@ -13,15 +13,13 @@ use crate::cli::logging::Logging;
 use crate::cli::output;
 use crate::cli::ranks::{agree, compare_configs, compare_programs};
 use crate::cli::report::write_beside;
-use crate::cli::run_arguments::{
-    RunPlace, check_apart, check_origin, newest_whole_checkpoint, read_resume_point, run_failure,
-};
+use crate::cli::run_arguments::{Entered, RunPlace, check_apart, enter, run_failure};
 use crate::cli::run_weights::{check_weights, non_finite_values, note_misfit_of_head, read_weights};
 use crate::cli::start::{open_world, record_start};
 use crate::config::{Settings, TrainConfig};
 use crate::data::Loader;
 use crate::report::{TrainRecorder, TrainSummary};
-use crate::run::{RunDirectory, TrainedCell, json_problem, write_atomic, write_json_atomic};
+use crate::run::{FolderKind, RunDirectory, TrainedCell, json_problem, write_atomic, write_json_atomic};
 use crate::trainer::{
     BatchSection, ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
@@ -68,7 +66,7 @@ pub(in crate::cli) struct Outcome {
 pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
     let Call { arguments, ranks, .. } = call;
     agree(ranks, if ranks.is_root() { arguments.run.check_outputs() } else { Ok(()) })?;
-    let resumed = agree(ranks, arguments.run.open_resumed(ranks))?;
+    let resumed = agree(ranks, arguments.run.open_resumed(TrainConfig::COMMAND, ranks))?;
     let config = agree(ranks, arguments.run.load_config())?;
     let (cell, place) = match &arguments.run.resume {
         Some(root) => (
@@ -97,6 +95,14 @@ pub(super) fn run(call: &Call) -> anyhow::Result<Option<Signal>> {
 pub(super) fn read_cell(call: &Call) -> anyhow::Result<TrainedCell> {
     let arguments = call.arguments;
     if let Some(run) = arguments.from.as_ref().filter(|from| from.is_dir()) {
+        if arguments.genotype.is_some() && FolderKind::of(run) == FolderKind::Search {
+            let run = run.display();
+            return Err(UsageError::new(anyhow!(
+                "--from {run}: it is the run of a search, which has no weights to begin with: leave out --from, the cell is \
+                 that of --genotype"
+            ))
+            .into());
+        }
         check_weights(run, false)?;
     }
     let source = match (&arguments.genotype, &arguments.from) {
@@ -181,21 +187,14 @@ impl Start {
     /// together.
     pub fn new(task: Task, ranks: &Ranks) -> anyhow::Result<Self> {
         let Task { config, cell, mut initial, place } = task;
-        let is_resumed = place.is_resumed();
         if let RunPlace::Resumed { root, .. } = &place {
             initial = Some(RunDirectory::initial_weights_in(root)).filter(|weights| weights.is_file());
         }
         let prepared = Prepared::new(config, cell, initial, ranks)?;
         let Prepared { config, cell, world, data, initial } = &prepared;
         let run = agree(world, open_run(place, world, config, cell, initial.as_ref()))?;
-        let check = |run: &RunDirectory| check_origin(run, is_resumed, config, &data.data_identity);
-        agree(world, run.as_ref().map_or(Ok(()), check))?;
-        let newest = |run| newest_whole_checkpoint::<TrainProgress>(run, &data.run_digest);
-        let latest = agree(world, run.as_ref().map_or(Ok(None), newest))?;
-        let from_root = (run.as_ref().map(|run| run.root().to_owned()), latest);
-        let (root, latest) = world.gather(&from_root, Label::new("name of the run directory"))?.swap_remove(0);
-        let resume = agree(world, latest.map(|path| read_resume_point(&path, &data.run_digest)).transpose())?;
-        Ok(Self { run, root: root.unwrap_or_default(), prepared, resume })
+        let Entered { run, root, resume } = enter(run, (config, &data.run_digest), &data.data_identity, world)?;
+        Ok(Self { run, root, prepared, resume })
     }
 
     /// Trains to the end or to a signal, and records both.

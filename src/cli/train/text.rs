@@ -37,7 +37,7 @@ pub(super) fn report(root: &Path, summary: &TrainSummary) -> String {
         false => "",
     };
     let bad = note_bad_images(summary.bad_images);
-    let rate = summary.images_per_second.map_or(String::new(), |rate| format!(", {rate:.0} images/s"));
+    let rate = summary.effort.images_per_second.map_or(String::new(), |rate| format!(", {rate:.0} images/s"));
     let files = [
         ("report.html", "all of it, for a browser"),
         ("weights.safetensors", ""),
@@ -48,7 +48,7 @@ pub(super) fn report(root: &Path, summary: &TrainSummary) -> String {
     format!(
         "{table}{size}\n{} epochs in {:.0} s{rate}{watched}{bad}\n\n{}",
         summary.epochs,
-        summary.seconds,
+        summary.effort.seconds,
         note_files(root, &files)
     )
 }
@@ -58,7 +58,7 @@ pub(super) fn seeds_report(root: &Path, summary: &SeedsSummary) -> String {
     let mut table = Table::new(&[&["seed", "test top-1", "of the average", "seconds"]]);
     let percent = |scores: Option<Scores>| scores.map_or("-".to_owned(), |scores| format!("{:.2} %", scores.top1));
     for seed in &summary.seeds {
-        let seconds = format!("{:.0}", seed.seconds);
+        let seconds = format!("{:.0}", seed.effort.seconds);
         table.row([seed.seed.to_string(), percent(seed.test), percent(seed.test_ema), seconds]);
     }
     let line = |name: &str, spread: Option<Spread>| {

@@ -17,7 +17,7 @@ use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
 use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
-use crate::cli::ranks::{agree, compare_programs};
+use crate::cli::ranks::{agree, compare_programs, join};
 use crate::cli::run_weights::note_misfit_of_head;
 use crate::cli::start::meet;
 use crate::cli::table::Table;
@@ -27,7 +27,7 @@ use crate::model::{EvaluationNetwork, NetworkDescription};
 use crate::run::RunDirectory;
 use crate::trainer::{Accuracy, Predictions, TestData};
 use crate::weights::{StateDict, TrainedOn, WeightsProblem, to_safetensors};
-use crate::world::{Ranks, World};
+use crate::world::World;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -90,7 +90,7 @@ fn is_zero(count: &u64) -> bool {
 
 pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
     arguments.kernels.apply();
-    let ranks = Ranks::join()?;
+    let ranks = join()?;
     if !ranks.is_root() {
         logging.quieten();
     }

@@ -52,6 +52,7 @@ fn course() -> Course {
         activation_bytes: 4,
         checkpoint_cells: false,
         obstacle_to_graphs: None,
+        obstacle_to_weight_graphs: None,
         buckets: (1e6, 1e6, 1.0),
         loader_threads: 1,
         decodes: true,
@@ -89,6 +90,24 @@ fn steps_that_a_gpu_repeats_start_their_kernels_sooner() {
     let (replayed, launched) = (step(true), step(false));
     assert_close(2.0 * replayed.launch_seconds, launched.launch_seconds);
     assert_close(launched.seconds - replayed.seconds, replayed.launch_seconds);
+}
+
+#[test]
+fn search_that_perturbs_repeats_the_passes_of_its_alphas_alone() {
+    let steps = |perturbation| {
+        let mut config = SearchConfig::default();
+        config.search.perturbation = perturbation;
+        let course = Course::of_search(&config, DATA, 1, Kernels::Gpu).unwrap();
+        let phase = estimate(&course, &hardware(Kernels::Gpu), &alone()).phases.swap_remove(0);
+        (phase.alpha_step.unwrap(), phase.weight_step)
+    };
+    let ((alphas, weights), (alphas_beside, launched)) = (steps(0.0), steps(0.3));
+    assert_eq!(alphas.seconds, alphas_beside.seconds);
+    // The optimizer's kernels are replayed.
+    assert!(
+        launched.launch_seconds > 1.9 * weights.launch_seconds
+            && launched.launch_seconds < 2.0 * weights.launch_seconds
+    );
 }
 
 #[test]

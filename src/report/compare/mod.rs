@@ -141,8 +141,8 @@ impl ComparedRun {
             parameters: train.network.map(|network| network.cost.parameters),
             multiply_adds: train.network.map(|network| network.cost.multiply_adds),
             skip_connects: train.cell.genotype.skip_connects(),
-            search_seconds: search.seconds,
-            train_seconds: train.seconds,
+            search_seconds: search.effort.seconds,
+            train_seconds: train.effort.seconds,
             folder: folder.to_owned(),
         }))
     }

@@ -37,11 +37,11 @@ impl SearchRun {
             measure("skip connections", Unit::Count, result.map(|cell| cell.skip_connects as f64)),
             measure("parameters", Unit::Millions, result.map(|cell| cell.parameters as f64)),
             measure("multiply-adds", Unit::Millions, result.map(|cell| cell.multiply_adds as f64)),
-            measure("time", Unit::Seconds, Some(summary.map_or(seconds, |summary| summary.seconds))),
+            measure("time", Unit::Seconds, Some(summary.map_or(seconds, |summary| summary.effort.seconds))),
             measure(
                 "images per second",
                 Unit::ImagesPerSecond,
-                summary.and_then(|summary| summary.images_per_second).or(rate),
+                summary.and_then(|summary| summary.effort.images_per_second).or(rate),
             ),
         ]
     }
@@ -65,11 +65,11 @@ impl TrainingRun {
             measure("validation top-1", Unit::Percent, valid.map(|scores| scores.top1)),
             measure("parameters", Unit::Millions, cost.map(|cost| cost.parameters as f64)),
             measure("multiply-adds", Unit::Millions, cost.map(|cost| cost.multiply_adds as f64)),
-            measure("time", Unit::Seconds, Some(summary.map_or(seconds, |summary| summary.seconds))),
+            measure("time", Unit::Seconds, Some(summary.map_or(seconds, |summary| summary.effort.seconds))),
             measure(
                 "images per second",
                 Unit::ImagesPerSecond,
-                summary.and_then(|summary| summary.images_per_second).or(rate),
+                summary.and_then(|summary| summary.effort.images_per_second).or(rate),
             ),
         ]
     }

@@ -156,7 +156,8 @@ impl<'a> Search<'a> {
         state.checks_steps = self.config.run.on_divergence == DivergencePolicy::Skip;
         if kind == Kind::Float {
             state.compute_in(search.precision);
-            state.replay(self.config.obstacle_to_graphs(self.world.size));
+            let obstacle = self.config.obstacle_to_graphs(self.world.size);
+            state.replay(obstacle, self.config.obstacle_to_weight_graphs());
         }
         state.penalise(CostPenalty::of_config(self.config, switches, (kind, device))?);
         Ok(state)

@@ -153,9 +153,11 @@ impl SearchState {
     }
 
     /// From now on work on a GPU is recorded and replayed, but for an `obstacle`; see
-    /// [`obstacle_to_graphs`](crate::config::SearchConfig::obstacle_to_graphs).
-    pub fn replay(&mut self, obstacle: Option<&'static str>) {
+    /// [`obstacle_to_graphs`](crate::config::SearchConfig::obstacle_to_graphs). Passes that train weights have one `of_weights`,
+    /// which is told.
+    pub fn replay(&mut self, obstacle: Option<&'static str>, of_weights: Option<&'static str>) {
         self.replays = Replays::on(self.weights.values().device(), obstacle);
+        self.replays.tell_of("passes that train weights", of_weights);
     }
 
     /// Kernels and copies of all work that was replayed so far.
