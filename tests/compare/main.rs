@@ -267,7 +267,7 @@ fn what_cannot_begin_is_found_before_anything_runs_and_can_be_repaired() {
         assert!(!folder.path("all").exists());
     }
     // What is found once its folder is there.
-    folder.refusal(&[&START[..], &["--set", r#"strategies.0.set=["run.device=cuda"]"#]].concat(), 1);
+    folder.refusal(&[&START[..], &["--set", r#"strategies.0.set=["run.device=cuda"]"#]].concat(), 2);
     assert!(!folder.path("all").exists());
     // What no run has begun with may change; what one has, may not.
     let only = |cells: &str| {

@@ -63,7 +63,7 @@ fn a_seed_listed_twice_and_a_folder_in_use_are_refused() {
         "--seeds: 9223372036854775808 is too large; state at most 9223372036854775807"
     );
     // What is found once their folder is there.
-    folder.refusal(&[&START[..], &["--seeds", "1,2", "--set", "run.device=cuda"]].concat(), 1);
+    folder.refusal(&[&START[..], &["--seeds", "1,2", "--set", "run.device=cuda"]].concat(), 2);
     assert!(!folder.path("run").exists());
     fs::create_dir(folder.path("run")).unwrap();
     fs::write(folder.path("run/notes.txt"), "").unwrap();
