@@ -452,9 +452,11 @@ fn call_that_cannot_be_parsed_is_one_line_and_another_rank_tells_it_if_the_first
     );
     // Which would have ended this one. srun lets the others go on.
     let told = "error: rank 3: unexpected argument '--yaml' found; pdarts genotype list --help explains it\n";
-    for (name, expected) in [("OMPI_COMM_WORLD_RANK", told), ("PMIX_RANK", told), ("SLURM_PROCID", "")] {
+    let srun = [("SLURM_PROCID", "3"), ("SLURM_STEP_ID", "0")];
+    let launchers = [(&[("OMPI_COMM_WORLD_RANK", "3")][..], told), (&[("PMIX_RANK", "3")], told), (&srun, "")];
+    for (variables, expected) in launchers {
         let mut command = call.command(&["genotype", "list", "--yaml"]);
-        command.env(name, "3").assert().code(2).stdout("").stderr(expected);
+        command.envs(variables.iter().copied()).assert().code(2).stdout("").stderr(expected);
     }
 }
 
