@@ -116,8 +116,11 @@ fn hash_files(path: &Path, hasher: &mut DefaultHasher) -> io::Result<()> {
 
 fn compile_shim(compilation: &Compilation, library_dir: &Path, nvcc: Option<&Nvcc>) -> Result<(), cc::Error> {
     let include = library_dir.join("../include");
-    // Optimised as the crate is: it makes calls, and kernels do what takes time.
+    // It makes calls, and kernels do what takes time; but where nothing is inlined, what stands around a call takes as long.
     let mut compiler = compiler();
+    if std::env::var("OPT_LEVEL").is_ok_and(|level| level == "0") && sanitizer().is_none() {
+        compiler.opt_level(1);
+    }
     if let Some(nvcc) = nvcc {
         compiler.define("PDARTS_HAS_CUDA_KERNELS", None).include(&nvcc.include);
     }

@@ -51,7 +51,7 @@ fn search_is_tried_stage_by_stage_and_leaves_nothing() {
     for expected in ["stage 1", "stage 2", "3 cells, 5 operations", "3 cells, 3 operations", "whole run: about"] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
-    assert!(text.contains("images: 32 to train weights, 32 to train alphas"), "{text}");
+    assert!(text.contains("images: 16 to train weights, 16 to train alphas"), "{text}");
     // More checkpoints than it will ever write are no more than it writes.
     let keep_all = ["--json", "--set", "run.keep_checkpoints=1000000000"];
     let json: Value = serde_json::from_str(&folder.search(&[&SEARCH[..], &keep_all].concat())).unwrap();

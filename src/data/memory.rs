@@ -51,7 +51,18 @@ impl MemorySource {
         let plane_bytes = self.side * self.side;
         let (red, rest) = planes.split_at(plane_bytes);
         let (green, blue) = rest.split_at(plane_bytes);
-        self.images.bytes_mut().extend(red.iter().zip(green).zip(blue).flat_map(|((&r, &g), &b)| [r, g, b]));
+        let images = self.images.bytes_mut();
+        let first = images.len();
+        images.resize(first + plane_bytes * CHANNELS, 0);
+        let image = &mut images[first..];
+        // Without iterators, of which an unoptimised build would call several functions a byte.
+        let mut pixel = 0;
+        while pixel < plane_bytes {
+            image[pixel * CHANNELS] = red[pixel];
+            image[pixel * CHANNELS + 1] = green[pixel];
+            image[pixel * CHANNELS + 2] = blue[pixel];
+            pixel += 1;
+        }
         self.labels.push(label);
         Ok(())
     }

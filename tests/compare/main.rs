@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 #[path = "../program/mod.rs"]
 mod program;
 
-use program::{Folder, Process, json, texts};
+use program::{Folder, Kept, Process, json, texts};
 
 /// An experiment of seconds.
 const CONFIG: &str = r#"
@@ -80,6 +81,18 @@ fn folder() -> Folder {
     folder
 }
 
+/// A folder with a complete experiment in `all`, which is made once for all tests, and what that has printed.
+fn complete() -> (Folder, &'static str) {
+    static COMPLETE: LazyLock<(String, Kept)> = LazyLock::new(|| {
+        let folder = folder();
+        let printed = folder.run(&START);
+        (printed, Kept::of(&folder.path("all")))
+    });
+    let folder = folder();
+    COMPLETE.1.write(&folder.path("all"));
+    (folder, &COMPLETE.0)
+}
+
 /// What all runs come to, without times and places.
 fn scores(root: &Path) -> Vec<Value> {
     let results = json(&root.join("results.json"));
@@ -98,8 +111,7 @@ fn weights_hashes(root: &Path) -> Vec<Value> {
 
 #[test]
 fn experiment_ends_in_a_table_with_a_test_and_is_not_repeated() {
-    let folder = folder();
-    let printed = folder.run(&START);
+    let (folder, printed) = complete();
     let root = folder.path("all");
     assert!(printed.contains("p (permutation)") && printed.lines().any(|line| line.starts_with("darts ")), "{printed}");
     let results = json(&root.join("results.json"));
@@ -131,8 +143,7 @@ fn experiment_ends_in_a_table_with_a_test_and_is_not_repeated() {
 
 #[test]
 fn killed_experiment_goes_on_as_if_nothing_had_been() {
-    let (whole, killed) = (folder(), folder());
-    whole.run(&START);
+    let ((whole, _), killed) = (complete(), folder());
     let steps = killed.path("all/darts/seed3/search/metrics.jsonl");
     let of_second = killed.path("all/darts/seed4/train/config.toml");
     // Within the first search, then within a training.

@@ -14,7 +14,7 @@ fn the_best_epoch_is_kept_beside_the_newest() {
         assert_eq!((output.status.success(), texts(&output).1.as_str()), (true, ""));
         let kept = names(&folder.path("run/checkpoints"));
         assert!(kept.len() == 2 && kept[0] == "best.safetensors" && kept[1].starts_with("stage"), "{kept:?}");
-        Outcome::of(&folder.path("run")).assert_same(&task.undisturbed(1, &[]));
+        Outcome::of(&folder.path("run")).assert_same(&task.undisturbed(1));
     }
 }
 
@@ -42,7 +42,7 @@ fn a_folder_that_is_gone_is_told_and_the_run_goes_on_up_to_a_limit() {
         "{stderr}"
     );
     let mut outcome = Outcome::of(&folder.path("run"));
-    let undisturbed = task.undisturbed(1, &[]);
+    let undisturbed = task.undisturbed(1);
     outcome.metrics.truncate(undisturbed.metrics.len());
     outcome.assert_same(&undisturbed);
 
@@ -69,7 +69,7 @@ fn a_run_of_two_ranks_goes_on_on_one_in_parts() {
         folder.wait_until_left();
         let output = command(&folder, 1, &["--resume", "run", "--set", parts]).output().unwrap();
         assert_eq!((output.status.success(), texts(&output).1.as_str()), (true, ""));
-        let (found, expected) = (Outcome::of(&folder.path("run")), task.undisturbed(2, &[]));
+        let (found, expected) = (Outcome::of(&folder.path("run")), task.undisturbed(2));
         assert_eq!(found.metrics.len(), expected.metrics.len());
         // Up to the rounding of other sums and the shares of BatchNorm, the same images.
         for (ours, theirs) in found.metrics.iter().zip(&expected.metrics) {

@@ -49,7 +49,7 @@ fn by_default_the_run_stops_and_names_step_rank_and_tensor() {
         // Nothing was lost: without the fault the run goes on as if it had not been.
         let output = command(&folder, num_ranks, &["--resume", "run"]).output().unwrap();
         assert!(output.status.success(), "{}", texts(&output).1);
-        Outcome::of(&folder.path("run")).assert_same(&task.undisturbed(num_ranks, &[]));
+        Outcome::of(&folder.path("run")).assert_same(&task.undisturbed(num_ranks));
     }
 }
 
@@ -68,7 +68,7 @@ fn a_dropped_step_leaves_everything_as_it_was() {
         let numbers = json_lines(&folder.path("run/metrics.jsonl"));
         assert!(numbers.iter().all(|line| line["kind"] == "dropped" || line["train_loss"].is_f64()), "{numbers:?}");
         assert_told(&folder, "1 step was dropped: ");
-        let undisturbed = task.undisturbed(num_ranks, &[]);
+        let undisturbed = task.undisturbed(num_ranks);
         let until = |metrics: &[serde_json::Value]| metrics[..POISONED_STEP - 1].to_vec();
         assert_eq!(until(&Outcome::of(&folder.path("run")).metrics), until(&undisturbed.metrics));
     }

@@ -46,7 +46,7 @@ fn kill_launcher(process: &Process) {
 fn survive(task: Task, num_ranks: usize, num_kills: usize, random: &mut ChaCha8Rng) {
     let (expected, duration) = {
         let start = Instant::now();
-        (task.undisturbed(num_ranks, &OFTEN), start.elapsed())
+        (task.undisturbed_with(num_ranks, &OFTEN), start.elapsed())
     };
     let (mut kills, mut runs, mut resumes, mut compared) = (0, 0, 0, 0);
     while kills < num_kills || runs == 0 {
@@ -126,6 +126,6 @@ fn a_checkpoint_within_the_first_epoch_saves_a_killed_run() {
         let output = folder.alone_command(&["--resume", "run"]).output().unwrap();
         assert_eq!((output.status.success(), texts(&output).1.as_str()), (true, ""));
         assert!(fs::read_to_string(run.join("environment.jsonl")).unwrap().starts_with(&begun));
-        Outcome::of(&run).assert_same(&task.undisturbed(1, &[]));
+        Outcome::of(&run).assert_same(&task.undisturbed(1));
     }
 }

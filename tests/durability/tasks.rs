@@ -1,12 +1,14 @@
 //! A search and a training, on any number of ranks.
 
+use std::collections::HashMap;
 use std::process::Command;
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use crate::program::{Folder, Outcome, texts};
 use crate::training;
 
 /// What is run.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
     Search,
     Train,
@@ -38,8 +40,17 @@ impl Task {
         }
     }
 
+    /// What an undisturbed run comes to, which is made once for all tests.
+    pub fn undisturbed(self, num_ranks: usize) -> Outcome {
+        type Runs = HashMap<(Task, usize), Arc<OnceLock<Outcome>>>;
+        static RUNS: LazyLock<Mutex<Runs>> = LazyLock::new(Mutex::default);
+        // Other runs need not wait for this one.
+        let run = Arc::clone(RUNS.lock().unwrap().entry((self, num_ranks)).or_default());
+        run.get_or_init(|| self.undisturbed_with(num_ranks, &[])).clone()
+    }
+
     /// What an undisturbed run with `arguments` besides comes to.
-    pub fn undisturbed(self, num_ranks: usize, arguments: &[&str]) -> Outcome {
+    pub fn undisturbed_with(self, num_ranks: usize, arguments: &[&str]) -> Outcome {
         let folder = self.folder();
         let output = command(&folder, num_ranks, &[&self.start()[..], arguments].concat()).output().unwrap();
         assert!(output.status.success(), "{}", texts(&output).1);

@@ -34,13 +34,13 @@ log_every_steps = 1
 
 [data]
 dataset = "photodigits"
-limit = 64
+limit = 32
 
 [model]
 channels = 4
 
 [search]
-global_batch = 8
+global_batch = 4
 epochs = 2
 operations = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3"]
 alpha_start_epoch = 1
@@ -245,6 +245,37 @@ impl Folder {
     }
 }
 
+/// A run as it was left, of which each test that changes it has a copy.
+pub struct Kept {
+    folders: Vec<PathBuf>,
+    files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Kept {
+    pub fn of(run: &Path) -> Self {
+        let mut kept = Self { folders: vec![PathBuf::new()], files: Vec::new() };
+        let mut next = 0;
+        while let Some(folder) = kept.folders.get(next).cloned() {
+            for name in names(&run.join(&folder)) {
+                let path = folder.join(name);
+                if run.join(&path).is_dir() {
+                    kept.folders.push(path);
+                } else {
+                    let bytes = fs::read(run.join(&path)).unwrap();
+                    kept.files.push((path, bytes));
+                }
+            }
+            next += 1;
+        }
+        kept
+    }
+
+    pub fn write(&self, run: &Path) {
+        self.folders.iter().for_each(|folder| fs::create_dir(run.join(folder)).unwrap());
+        self.files.iter().for_each(|(file, bytes)| fs::write(run.join(file), bytes).unwrap());
+    }
+}
+
 /// The variable with which a run waits behind `steps` steps until `file`, which is written here, is gone or a signal stops it.
 pub fn held_after(steps: usize, file: &Path) -> (&'static str, String) {
     fs::write(file, "").unwrap();
@@ -257,6 +288,8 @@ pub fn mpirun() -> Command {
     command.args(["-k", "5", &PATIENCE.as_secs().to_string()]);
     // Without TCP, on whose ports ranks of another test, of which one was killed, may look for it.
     command.args(["mpirun", "--oversubscribe", "--bind-to", "none", "--mca", "btl", "^tcp"]);
+    // Two ranks believe that they have the cores for themselves: what waits gives way to the tests beside it.
+    command.args(["--mca", "mpi_yield_when_idle", "1"]);
     command.envs([("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")]);
     command
 }
@@ -431,9 +464,20 @@ fn without_times(mut value: Value) -> Value {
     value
 }
 
-/// Of an uninterrupted search with [`CONFIG`], which all tests share.
-pub static UNINTERRUPTED: LazyLock<Outcome> = LazyLock::new(|| {
+/// An uninterrupted search with [`CONFIG`], which all tests share.
+static COMPLETE: LazyLock<(Outcome, Kept)> = LazyLock::new(|| {
     let folder = Folder::new();
     folder.search(&["--config", "search.toml", "--out", "run"]);
-    Outcome::of(&folder.path("run"))
+    let run = folder.path("run");
+    (Outcome::of(&run), Kept::of(&run))
 });
+
+/// What it comes to.
+pub static UNINTERRUPTED: LazyLock<&Outcome> = LazyLock::new(|| &COMPLETE.0);
+
+/// A folder with a complete search in `run`.
+pub fn complete_search() -> Folder {
+    let folder = Folder::new();
+    COMPLETE.1.write(&folder.path("run"));
+    folder
+}

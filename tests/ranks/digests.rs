@@ -65,7 +65,7 @@ fn assert_sum(steps: &[[Option<String>; 2]], epoch: &[Option<String>; 2]) {
 #[test]
 fn search_on_photodigits_draws_the_same_images_on_one_two_and_three_ranks() {
     let folder = Folder::new();
-    let settings = ["--set", "run.digest_batches=true", "--set", "search.global_batch=12"];
+    let settings = ["--set", "run.digest_batches=true", "--set", "search.global_batch=6"];
     let found = on_ranks(&folder, &[&["--config", "search.toml"], &settings[..]].concat());
     // Two steps and an epoch, of which alphas train in every other, in two stages.
     assert_eq!(found.len(), 12);

@@ -77,9 +77,9 @@ impl Task {
     fn take_part(&self, ranks: Ranks) -> Course {
         let common = [
             "data.dataset=photodigits".into(),
-            "data.limit=480".into(),
+            "data.limit=240".into(),
             "model.channels=4".into(),
-            "search.global_batch=24".into(),
+            "search.global_batch=12".into(),
             format!("search.accumulate_steps={}", self.accumulate_steps),
             format!("parallel.bucket_mib={}", self.bucket),
             format!("parallel.first_bucket_mib={}", self.bucket),

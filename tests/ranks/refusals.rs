@@ -30,7 +30,7 @@ fn batch_that_ranks_cannot_divide_names_the_nearest() {
     let folder = Folder::new();
     let (code, errors) = refused(&folder, &[&START[..]; 3]);
     assert_eq!(code, Some(2));
-    assert_eq!(errors, ["search.global_batch: 3 ranks cannot share 8 images equally; state 6 or 9"]);
+    assert_eq!(errors, ["search.global_batch: 3 ranks cannot share 4 images equally; state 3 or 6"]);
     assert!(!folder.path("run").exists());
 }
 

@@ -1,12 +1,23 @@
 //! Whole searches on ranks: the same twice, resumed as uninterrupted, also on another number of ranks.
 
 use std::fs;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use crate::program::{Folder, Outcome, json, step_lines};
 
 const START: [&str; 4] = ["--config", "search.toml", "--out", "run"];
+
+/// The ranks are compared after every step.
+const CHECKED: [&str; 2] = ["--set", "parallel.check_every_steps=1"];
+
+/// Of an uninterrupted search on two ranks, which all tests share.
+pub static UNINTERRUPTED_ON_TWO: LazyLock<Outcome> = LazyLock::new(|| {
+    let folder = Folder::new();
+    folder.search_on_ranks(2, &[&START[..], &CHECKED].concat());
+    Outcome::of(&folder.path("run"))
+});
 
 #[test]
 fn one_mpi_rank_is_a_plain_process() {
@@ -20,26 +31,23 @@ fn one_mpi_rank_is_a_plain_process() {
 #[test]
 fn same_command_on_ranks_gives_the_same_search() {
     let folder = Folder::new();
-    for run in ["first", "second"] {
-        folder.search_on_ranks(2, &["--config", "search.toml", "--out", run, "--set", "parallel.check_every_steps=1"]);
-    }
-    let [first, second] = ["first", "second"].map(|run| Outcome::of(&folder.path(run)));
-    first.assert_same(&second);
-    assert_eq!((&first.summary["ranks"], &first.summary["communicator"]), (&Value::from(2), &Value::from("mpi")));
-    assert!(!folder.path("first/heartbeats").read_dir().unwrap().any(|_| true), "heartbeats are removed at the end");
+    folder.search_on_ranks(2, &[&START[..], &CHECKED].concat());
+    let again = Outcome::of(&folder.path("run"));
+    again.assert_same(&UNINTERRUPTED_ON_TWO);
+    assert_eq!((&again.summary["ranks"], &again.summary["communicator"]), (&Value::from(2), &Value::from("mpi")));
+    assert!(!folder.path("run/heartbeats").read_dir().unwrap().any(|_| true), "heartbeats are removed at the end");
 }
 
 #[test]
 fn stopped_ranks_resume_as_if_nothing_had_been() {
     let folder = Folder::new();
-    folder.search_on_ranks(2, &["--config", "search.toml", "--out", "uninterrupted"]);
     let mut process = folder.start_held(folder.ranks_command(2, &START), "run", 6);
     process.signal_launcher("USR1");
     let output = process.end();
     assert!(!output.status.success());
     assert_eq!(json(&folder.path("run/summary.json"))["status"], "stopped");
     folder.search_on_ranks(2, &["--resume", "run"]);
-    Outcome::of(&folder.path("run")).assert_same(&Outcome::of(&folder.path("uninterrupted")));
+    Outcome::of(&folder.path("run")).assert_same(&UNINTERRUPTED_ON_TWO);
 }
 
 #[test]

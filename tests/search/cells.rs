@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use pdarts::config::{SearchConfig, Settings};
@@ -9,7 +10,7 @@ use pdarts::genotype::{Genotype, NetworkShape, count};
 use pdarts::run::GenotypeFile;
 use serde_json::Value;
 
-use crate::program::{Folder, Outcome, json, json_lines, names_who_is_waited_for, texts};
+use crate::program::{Folder, Kept, Outcome, json, json_lines, names_who_is_waited_for, texts};
 
 const CONFIG: &str = r#"
 [run]
@@ -55,6 +56,18 @@ fn folder() -> Folder {
     Folder::with("search", CONFIG)
 }
 
+/// A folder with a complete search by evolution in `run`, which is made once for all tests.
+fn complete() -> Folder {
+    static COMPLETE: LazyLock<Kept> = LazyLock::new(|| {
+        let folder = folder();
+        folder.search(&START);
+        Kept::of(&folder.path("run"))
+    });
+    let folder = folder();
+    COMPLETE.write(&folder.path("run"));
+    folder
+}
+
 fn cells(run: &Path) -> Vec<Value> {
     json_lines(&run.join("metrics.jsonl"))
 }
@@ -70,9 +83,12 @@ fn top1(cell: &Value) -> f64 {
 #[test]
 fn killed_search_of_cells_goes_on_as_if_nothing_had_been() {
     for settings in [&[][..], &RANDOM] {
-        let (whole, killed) = (folder(), folder());
+        let killed = folder();
         let start = [&START[..], settings].concat();
-        whole.search(&start);
+        let whole = if settings.is_empty() { complete() } else { folder() };
+        if !whole.path("run").exists() {
+            whole.search(&start);
+        }
         let metrics = killed.path("run/metrics.jsonl");
         let mut search = killed.start(&start);
         search.wait_until(|| fs::read_to_string(&metrics).unwrap_or_default().lines().count() >= 3);
@@ -105,8 +121,7 @@ fn stopped_search_of_cells_says_how_it_goes_on() {
 
 #[test]
 fn evolution_descends_from_the_best_of_the_living() {
-    let folder = folder();
-    folder.search(&START);
+    let folder = complete();
     let run = folder.path("run");
     let cells = cells(&run);
     assert_eq!(cells.len(), 9);
@@ -139,8 +154,7 @@ fn evolution_descends_from_the_best_of_the_living() {
 
 #[test]
 fn cells_are_the_same_for_any_number_of_ranks() {
-    let (one, two) = (folder(), folder());
-    one.search(&START);
+    let (one, two) = (complete(), folder());
     for (ranks, out) in [(2, "two"), (3, "three")] {
         two.search_on_ranks(ranks, &["--config", "search.toml", "--out", out]);
         let without_time = |mut cell: Value| {
@@ -203,8 +217,7 @@ fn drawn_cells_are_within_the_limits() {
 
 #[test]
 fn records_of_another_search_are_refused() {
-    let folder = folder();
-    folder.search(&START);
+    let folder = complete();
     let metrics = folder.path("run/metrics.jsonl");
     let text = fs::read_to_string(&metrics).unwrap();
     fs::write(&metrics, text.replacen("\"number\":2", "\"number\":3", 1)).unwrap();

@@ -34,8 +34,8 @@ fn impossible_configuration_names_place_and_key() {
         let line = refusal(&folder, &["--set", change], 2);
         assert!(line.starts_with(&format!("--set {change}: ")) && line.contains(part), "{line}");
     }
-    let line = refusal(&folder, &["--set", "search.global_batch=33"], 2);
-    assert!(line.contains("search.global_batch: a batch of 33 is larger than a part of the split"), "{line}");
+    let line = refusal(&folder, &["--set", "search.global_batch=17"], 2);
+    assert!(line.contains("search.global_batch: a batch of 17 is larger than a part of the split"), "{line}");
     let line = refusal(&folder, &["--set", "data.limit=5000"], 2);
     assert!(line.contains("data.limit: the training set has 2200 images, not 5000"), "{line}");
 }
@@ -50,7 +50,7 @@ fn mistake_in_the_file_is_named_with_its_line() {
         ("channels = 4", "channels = \"four\"", "model.channels"),
         ("channels = 4", "channels = 3", "model.channels: a reduction cannot halve 3 channels"),
         ("keep = 3", "keep = 9", "search.stages.0.keep: the stage starts with 5 operations"),
-        ("global_batch = 8", "global_batch = ", "invalid TOML"),
+        ("global_batch = 4", "global_batch = ", "invalid TOML"),
     ] {
         fs::write(folder.path("wrong.toml"), config.replacen(right, wrong, 1)).unwrap();
         let line = folder.refusal(&["--config", "wrong.toml"], 2);

@@ -3,19 +3,29 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
+use std::sync::LazyLock;
 
-use crate::program::{EPOCHS, Folder, Outcome, STAGES, STEPS_PER_EPOCH, UNINTERRUPTED, names, step_lines};
+use crate::program::{
+    EPOCHS, Folder, Kept, Outcome, STAGES, STEPS_PER_EPOCH, UNINTERRUPTED, complete_search, names, step_lines,
+};
 
 const START: [&str; 4] = ["--config", "search.toml", "--out", "run"];
 const RESUME: [&str; 2] = ["--resume", "run"];
 
 /// A run that was killed in its last stage, with two checkpoints.
 fn killed() -> Folder {
+    static KILLED: LazyLock<Kept> = LazyLock::new(kept_when_killed);
+    let folder = Folder::new();
+    KILLED.write(&folder.path("run"));
+    folder
+}
+
+fn kept_when_killed() -> Kept {
     let folder = Folder::new();
     let last = STAGES * EPOCHS - 1;
     let checkpoints = ["stage1-epoch002", "stage2-epoch001"].map(|epoch| format!("{epoch}-step00000000.safetensors"));
     kill_after(&folder, &START, last * STEPS_PER_EPOCH + 1, |found| found == checkpoints);
-    folder
+    Kept::of(&folder.path("run"))
 }
 
 /// Kills a search behind so many steps, once those checkpoints are there that `are_due`: they are written beside the steps.
@@ -65,8 +75,7 @@ fn search_killed_before_its_first_checkpoint_starts_over() {
 
 #[test]
 fn complete_search_resumes_to_the_same_result_without_a_step() {
-    let folder = Folder::new();
-    folder.search(&START);
+    let folder = complete_search();
     let steps = fs::read_to_string(folder.path("run/metrics.jsonl")).unwrap();
     let printed = folder.search(&RESUME);
     assert!(printed.contains("stage") && printed.contains("genotype.json"), "{printed}");
@@ -202,9 +211,9 @@ fn stored_configuration_that_is_none_or_of_another_kind_is_named() {
 #[test]
 fn smaller_batch_is_refused_with_what_needs_less_memory() {
     let folder = killed();
-    let line = folder.refusal(&[&RESUME[..], &["--set", "search.global_batch=4"]].concat(), 2);
+    let line = folder.refusal(&[&RESUME[..], &["--set", "search.global_batch=2"]].concat(), 2);
     assert!(
-        line.contains("search.global_batch: the run was begun with 8, now 4 was given, which cannot change"),
+        line.contains("search.global_batch: the run was begun with 4, now 2 was given, which cannot change"),
         "{line}"
     );
     assert!(line.contains("model.checkpoint_cells = true") && line.contains("accumulate_steps"), "{line}");

@@ -157,7 +157,7 @@ fn sigterm_may_come_several_times() {
 fn second_ctrl_c_ends_at_once() {
     let folder = Folder::new();
     let metrics = folder.path("run/metrics.jsonl");
-    let slow_steps = ["--set", "model.channels=64", "--set", "search.global_batch=32"];
+    let slow_steps = ["--set", "model.channels=64", "--set", "search.global_batch=32", "--set", "data.limit=64"];
     let mut search = folder.start(&[&["--config", "search.toml", "--out", "run"][..], &slow_steps].concat());
     search.wait_until(|| metrics.exists());
     while !search.has_ended() {

@@ -2,6 +2,7 @@
 //! they refuse.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use pdarts::run::{AlphasFile, GenotypeFile};
 
@@ -20,13 +21,13 @@ log_every_steps = 1
 
 [data]
 dataset = "photodigits"
-limit = 64
+limit = 32
 
 [model]
 channels = 8
 
 [search]
-global_batch = 8
+global_batch = 4
 epochs = 2
 operations = ["none", "max_pool_3x3", "skip_connect", "sep_conv_3x3"]
 alpha_start_epoch = 0
@@ -85,18 +86,47 @@ fn last_alphas(run: &Path) -> AlphasFile {
     AlphasFile::read(&run.join(format!("alphas/stage1-epoch{EPOCHS:03}.json"))).unwrap()
 }
 
+/// What is compared of a whole search.
+struct Searched {
+    outcome: Outcome,
+    has_betas: bool,
+    num_measured: usize,
+}
+
+/// A search with `settings` to its end; its last alphas mean the cell that it found.
+fn searched(settings: &[&str]) -> Searched {
+    let folder = folder();
+    folder.search(&[&START[..], settings].concat());
+    let run = folder.path("run");
+    let arguments = ["genotype", "derive", "--json", "--max-skip-connects", "8", "run/alphas/stage1-epoch002.json"];
+    let derived = folder.command(&arguments).output().unwrap().stdout;
+    let derived: GenotypeFile = serde_json::from_slice(&derived).unwrap();
+    let found: GenotypeFile = serde_json::from_value(json(&run.join("genotype.json"))).unwrap();
+    assert_eq!(derived.result().unwrap().variant, found.result().unwrap().variant, "{settings:?}");
+    Searched {
+        outcome: Outcome::of(&run),
+        has_betas: last_alphas(&run).alphas.betas.is_some(),
+        num_measured: epoch_lines(&run).iter().filter(|epoch| epoch["eigenvalue"].is_f64()).count(),
+    }
+}
+
+/// Strategy `index` of [`STRATEGIES`], which is searched with once for all tests.
+fn searched_by(index: usize) -> &'static Searched {
+    static SEARCHED: [OnceLock<Searched>; STRATEGIES.len()] = [const { OnceLock::new() }; STRATEGIES.len()];
+    SEARCHED[index].get_or_init(|| searched(STRATEGIES[index]))
+}
+
 #[test]
 fn killed_search_of_every_strategy_goes_on_as_if_nothing_had_been() {
-    for settings in STRATEGIES {
-        let (whole, killed) = (folder(), folder());
+    for (index, settings) in STRATEGIES.into_iter().enumerate() {
+        let killed = folder();
         let start = [&START[..], settings].concat();
-        whole.search(&start);
         let mut search = killed.start_held(killed.alone_command(&start), "run", STEPS_PER_EPOCH + 1);
         search.wait_for_checkpoint(&killed.path("run"));
         search.signal("KILL");
         search.end();
         killed.search(&["--resume", "run"]);
-        Outcome::of(&killed.path("run")).assert_same(&Outcome::of(&whole.path("run")));
+        Outcome::of(&killed.path("run")).assert_same(&searched_by(index).outcome);
         assert_eq!(step_lines(&killed.path("run")).len(), EPOCHS * STEPS_PER_EPOCH);
     }
 }
@@ -104,22 +134,20 @@ fn killed_search_of_every_strategy_goes_on_as_if_nothing_had_been() {
 #[test]
 fn strategies_differ_and_their_alphas_mean_the_cell_that_they_found() {
     let mut hashes = Vec::new();
-    let own = STRATEGIES.into_iter().map(<[&str]>::to_vec);
-    let regularised = REGULARISERS.map(|setting| vec!["--set", "search.strategy=darts", "--set", setting]);
-    for settings in own.chain([vec!["--set", "search.strategy=darts"]]).chain(regularised) {
-        let folder = folder();
-        folder.search(&[&START[..], &settings].concat());
-        let run = folder.path("run");
-        let arguments = ["genotype", "derive", "--json", "--max-skip-connects", "8", "run/alphas/stage1-epoch002.json"];
-        let derived = folder.command(&arguments).output().unwrap().stdout;
-        let derived: GenotypeFile = serde_json::from_slice(&derived).unwrap();
-        let found: GenotypeFile = serde_json::from_value(json(&run.join("genotype.json"))).unwrap();
-        assert_eq!(derived.result().unwrap().variant, found.result().unwrap().variant, "{settings:?}");
-        assert_eq!(last_alphas(&run).alphas.betas.is_some(), settings.contains(&"search.strategy=pc-darts"));
-        let measured = epoch_lines(&run).iter().filter(|epoch| epoch["eigenvalue"].is_f64()).count();
+    let mut compare = |settings: &[&str], searched: &Searched| {
+        assert_eq!(searched.has_betas, settings.contains(&"search.strategy=pc-darts"));
         let measures = settings.contains(&"search.eigenvalue_every_epochs=1");
-        assert_eq!(measured, if measures { EPOCHS } else { 0 });
-        hashes.push(json(&run.join("summary.json"))["alphas_hash"].to_string());
+        assert_eq!(searched.num_measured, if measures { EPOCHS } else { 0 });
+        hashes.push(searched.outcome.summary["alphas_hash"].to_string());
+    };
+    let plain = ["--set", "search.strategy=darts"];
+    compare(&plain, &searched(&plain));
+    for setting in REGULARISERS {
+        let settings = [&plain[..], &["--set", setting]].concat();
+        compare(&settings, &searched(&settings));
+    }
+    for (index, settings) in STRATEGIES.into_iter().enumerate() {
+        compare(settings, searched_by(index));
     }
     hashes.sort();
     hashes.dedup();
@@ -228,7 +256,8 @@ fn stage_whose_curvature_grows_ends_early_with_the_alphas_of_before_also_when_it
     let stages = "search.stages=[{cells=3,keep=2,skip_dropout=0.0},{cells=3,keep=1,skip_dropout=0.0}]";
     let operations = "search.operations=[\"max_pool_3x3\", \"skip_connect\", \"avg_pool_3x3\"]";
     let settings = ["search.epochs=40", "search.eigenvalue_every_epochs=1", "data.limit=16", stages, operations];
-    let settings = settings.into_iter().chain(["search.eigenvalue_stop=1.001", "search.validate_every_epochs=40"]);
+    let further = ["search.global_batch=8", "search.eigenvalue_stop=1.001", "search.validate_every_epochs=40"];
+    let settings = settings.into_iter().chain(further);
     let settings: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
     let start = [&START[..], &settings].concat();
     let told = whole.search(&start);

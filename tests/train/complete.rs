@@ -9,7 +9,7 @@ use serde_json::Value;
 use tch::{Device, Kind};
 
 use crate::program::{Outcome, json, json_lines, names};
-use crate::training::{EPOCHS, START, STEPS_PER_EPOCH, UNINTERRUPTED, folder};
+use crate::training::{EPOCHS, START, STEPS_PER_EPOCH, UNINTERRUPTED, complete_training, folder};
 
 #[test]
 fn summary_has_the_test_result_and_the_size_of_the_network() {
@@ -110,8 +110,7 @@ fn bfloat16_trains_to_about_the_same_loss() {
 
 #[test]
 fn cell_of_a_training_can_be_trained_again_and_accumulated_steps_give_a_result() {
-    let folder = folder();
-    folder.run(&START);
+    let folder = complete_training();
     folder.run(&[
         "--config",
         "train.toml",

@@ -3,12 +3,11 @@
 use std::fs;
 
 use crate::program::json;
-use crate::training::{RESUME, START, folder};
+use crate::training::{RESUME, complete_training};
 
 #[test]
 fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
-    let folder = folder();
-    folder.run(&START);
+    let folder = complete_training();
     let line = folder.refusal(&[&RESUME[..], &["--set", "train.epochs=9"]].concat(), 2);
     assert!(
         line.contains("train.epochs: the run was begun with 2, now 9 was given")
@@ -73,8 +72,7 @@ fn complete_training_goes_on_from_its_weights_under_a_new_schedule() {
 
 #[test]
 fn evaluation_takes_the_data_set_of_the_run() {
-    let folder = folder();
-    folder.run(&START);
+    let folder = complete_training();
     for checkpoint in ["run", "run/weights.safetensors"] {
         let output =
             folder.command(&["--log", "error", "eval", "--checkpoint", checkpoint, "--json"]).output().unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::program::{Outcome, json, json_lines, names, step_lines, texts};
-use crate::training::{EPOCHS, RESUME, START, STEPS_PER_EPOCH, UNINTERRUPTED, folder};
+use crate::training::{EPOCHS, RESUME, START, STEPS_PER_EPOCH, UNINTERRUPTED, complete_training, folder};
 
 /// Stops a training by `signal` once it has done `steps` steps, and resumes it.
 fn stopped_and_resumed(signal: &str, number: i32, steps: usize) {
@@ -52,8 +52,7 @@ fn killed_training_goes_on_from_its_last_checkpoint() {
 
 #[test]
 fn complete_training_is_tested_again_and_no_more() {
-    let folder = folder();
-    folder.run(&START);
+    let folder = complete_training();
     folder.run(&RESUME);
     let run = folder.path("run");
     Outcome::of(&run).assert_same(&UNINTERRUPTED);
@@ -62,8 +61,7 @@ fn complete_training_is_tested_again_and_no_more() {
 
 #[test]
 fn another_cell_is_refused_and_a_damaged_checkpoint_passed_over() {
-    let folder = folder();
-    folder.run(&START);
+    let folder = complete_training();
     let cell = folder.path("run/genotype.json");
     let text = fs::read_to_string(&cell).unwrap();
     fs::write(&cell, text.replacen("dil_conv_3x3", "sep_conv_3x3", 1)).unwrap();
@@ -89,8 +87,7 @@ fn another_cell_is_refused_and_a_damaged_checkpoint_passed_over() {
 
 #[test]
 fn settings_that_decide_the_result_cannot_change() {
-    let folder = folder();
-    folder.run(&START);
+    let folder = complete_training();
     assert_eq!(
         folder.refusal(&[&RESUME[..], &["--set", "train.epochs=9"]].concat(), 2),
         "--resume run: train.epochs: the run was begun with 2, now 9 was given, which cannot change within a run: leave it as \

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use crate::program::{Folder, Outcome};
+use crate::program::{Folder, Kept, Outcome};
 
 /// Steps of one epoch.
 pub const STEPS_PER_EPOCH: usize = 4;
@@ -44,9 +44,20 @@ pub fn folder() -> Folder {
     Folder::with("train", CONFIG)
 }
 
-/// Of an uninterrupted training, which all tests share.
-pub static UNINTERRUPTED: LazyLock<Outcome> = LazyLock::new(|| {
+/// An uninterrupted training, which all tests share.
+static COMPLETE: LazyLock<(Outcome, Kept)> = LazyLock::new(|| {
     let folder = folder();
     folder.run(&START);
-    Outcome::of(&folder.path("run"))
+    let run = folder.path("run");
+    (Outcome::of(&run), Kept::of(&run))
 });
+
+/// What it comes to.
+pub static UNINTERRUPTED: LazyLock<&Outcome> = LazyLock::new(|| &COMPLETE.0);
+
+/// A folder with a complete training in `run`.
+pub fn complete_training() -> Folder {
+    let folder = folder();
+    COMPLETE.1.write(&folder.path("run"));
+    folder
+}
