@@ -3,7 +3,7 @@
 use std::fs::{self, DirEntry, File};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -48,6 +48,14 @@ pub fn partial_file(directory: &Path) -> io::Result<NamedTempFile> {
     // As any other new file: readable to whom the umask allows, not to the owner alone.
     let create = |path: &Path| File::options().read(true).write(true).create_new(true).mode(0o666).open(path);
     tempfile::Builder::new().prefix(PARTIAL).make_in(directory, create)
+}
+
+/// The link that leads nowhere, at `path` or above it, and where it leads.
+pub fn dangling_link(path: &Path) -> Option<(PathBuf, PathBuf)> {
+    // Without a slash at its end, behind which a link is what it leads to.
+    let path: PathBuf = path.components().collect();
+    let link = path.ancestors().find(|path| path.is_symlink() && !path.exists())?;
+    Some((link.to_owned(), std::fs::read_link(link).ok()?))
 }
 
 /// Gives the file `path` the further name `link`, in place of what had it; a copy where the file system has no links.

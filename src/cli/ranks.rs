@@ -1,10 +1,12 @@
 //! Steps at the start of a run that all ranks take together: a failure of one ends all, and is told once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 use std::{fs, thread};
 
 use anyhow::{Context, anyhow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::call::Call;
@@ -13,6 +15,7 @@ use crate::config::Settings;
 use crate::data::DataIdentity;
 use crate::run::COMMIT;
 use crate::torch::libtorch_version;
+use crate::weights::{StateDict, to_safetensors};
 use crate::world::{Label, Ranks, is_of_srun, launched_rank};
 
 /// The ranks that were launched with this process, all with the same command; without a launcher, a single rank.
@@ -138,6 +141,41 @@ pub fn compare_configs<C: Settings>(ranks: &Ranks, config: &C) -> anyhow::Result
         }
     }
     agree(ranks, Ok(()))
+}
+
+/// Makes sure that all ranks have the same `what`, of which each has `own`, from `option`. All ranks call this together.
+///
+/// # Errors
+/// [`UsageError`] with the first rank that has another.
+pub fn compare<T>(ranks: &Ranks, own: &T, what: &'static str, option: &str) -> anyhow::Result<()>
+where
+    T: Serialize + DeserializeOwned + PartialEq,
+{
+    let all: Vec<T> = ranks.gather(own, Label::new(what))?;
+    let same = match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(UsageError::new(anyhow!(
+            "rank {rank} has another {what} than rank 0: give all ranks the same {option}"
+        ))
+        .into()),
+    };
+    agree(ranks, same)
+}
+
+/// Makes sure that all ranks have read the same weights, or all none, from `option`. All ranks call this together.
+///
+/// # Errors
+/// Those of [`compare`], and of weights that cannot be copied.
+pub fn compare_weights(ranks: &Ranks, weights: Option<&StateDict>, option: &str) -> anyhow::Result<()> {
+    if ranks.size == 1 {
+        return Ok(());
+    }
+    let digest = |state: &StateDict| {
+        let bytes = to_safetensors(&state.tensors, HashMap::new())?;
+        anyhow::Ok(format!("{:x}", Sha256::digest(bytes)))
+    };
+    let own = agree(ranks, weights.map(digest).transpose())?;
+    compare(ranks, &own, "file of weights", option)
 }
 
 /// Compares this rank's program and data with those of rank 0. All ranks call this together.

@@ -140,8 +140,9 @@ impl RunArguments {
     }
 
     /// Puts `--data` in the place of `data.dir`.
-    pub fn apply_data(&self, dir: &mut PathBuf) {
+    pub fn apply_data(&self, dataset: DatasetName, dir: &mut PathBuf) {
         if let Some(stated) = self.data_of_resumed().or_else(|| self.data.clone()) {
+            note_unread(dataset == DatasetName::Photodigits, &stated, "data.dataset chooses another data set");
             *dir = stated;
         }
     }
@@ -169,11 +170,11 @@ impl RunArguments {
     /// The run that `command` is to continue, locked by rank 0.
     pub fn open_resumed(&self, command: &str, ranks: &Ranks) -> anyhow::Result<Option<RunDirectory>> {
         match &self.resume {
-            Some(root) if ranks.is_root() => {
+            Some(root) => {
                 check_kind(root, command)?;
-                Ok(Some(RunDirectory::open(root)?))
+                Ok(ranks.is_root().then(|| RunDirectory::open(root)).transpose()?)
             }
-            _ => Ok(None),
+            None => Ok(None),
         }
     }
 
@@ -201,6 +202,13 @@ pub fn check_apart(root: &Path, dataset: DatasetName, dir: &Path) -> Result<(), 
     match dataset {
         DatasetName::Images => refuse_among_images(dir, root).map_err(UsageError::new),
         DatasetName::Photodigits | DatasetName::Cifar10 | DatasetName::Cifar100 => Ok(()),
+    }
+}
+
+/// Says so where the folder `data` of `--data` is not read, because the data set is that which is built in, and what chooses another.
+pub fn note_unread(is_built_in: bool, data: &Path, choice: &str) {
+    if is_built_in {
+        tracing::warn!("--data {} is not read, because photodigits is built in: {choice}", data.display());
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     AlphasFile, CheckpointFile, Environment, EventWriter, JsonLog, NewFolders, RunError, write_atomic,
     write_json_atomic,
 };
-use crate::files::{is_partial, partial_file, remove_partial_files};
+use crate::files::{dangling_link, is_partial, partial_file, remove_partial_files};
 
 pub(super) const CONFIG: &str = "config.toml";
 /// Lies in a folder from a start's first file until the run has an origin, with which it has begun: what of [`FIRST_FILES`] is
@@ -374,12 +374,9 @@ fn create_folders(root: &Path, folders: &mut NewFolders) -> io::Result<()> {
 
 /// Refuses a folder that cannot be made because `root`, or a folder above it, is a link to what is not there.
 fn refuse_dangling_links(root: &Path) -> Result<(), RunError> {
-    match root.ancestors().find(|path| path.is_symlink() && !path.exists()) {
+    match dangling_link(root) {
         None => Ok(()),
-        Some(link) => {
-            let target = fs::read_link(link).unwrap_or_default();
-            Err(RunError::DanglingLink { link: link.to_owned(), target })
-        }
+        Some((link, target)) => Err(RunError::DanglingLink { link, target }),
     }
 }
 
@@ -550,7 +547,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let link = parent.path().join("link");
         std::os::unix::fs::symlink("/scratch-that-is-gone", &link).unwrap();
-        for root in [link.clone(), link.join("run")] {
+        for root in [link.clone(), link.join(""), link.join("run")] {
             let checked = RunDirectory::check_vacant(&root).map(drop);
             for outcome in [checked, RunDirectory::create(&root, "").map(drop)] {
                 let error = outcome.unwrap_err();

@@ -204,6 +204,16 @@ fn experiment_runs_on_ranks() {
         errors == 1 && stderr.contains("is the folder of another experiment (seeds: begun with [3], now [3, 4])"),
         "{stderr}"
     );
+    let first = [&START[..], &["--set", "compare.seeds=[3]"]].concat();
+    let output = folder.different_ranks_command(&[&first, &START]).output().unwrap();
+    let (_, stderr) = texts(&output);
+    let expected = "error: rank 1 has another experiment than rank 0 (seeds: [3, 4], those of rank 0 are [3]): give all \
+                    ranks the same --config and --set";
+    assert_eq!(
+        (output.status.code(), stderr.lines().filter(|line| *line == expected).count()),
+        (Some(2), 1),
+        "{stderr}"
+    );
 }
 
 /// A search over whose ranks BatchNorm is synchronised leaves nothing of that to the training behind it.

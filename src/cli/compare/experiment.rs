@@ -6,14 +6,15 @@ use anyhow::{Context, anyhow};
 use tch::Device;
 
 use crate::cli::error::UsageError;
+use crate::cli::ranks::agree;
 use crate::cli::run_arguments::{check_apart, check_data_of, move_data_of};
-use crate::config::{CommunicatorChoice, CompareConfig, SearchConfig, Settings, TrainConfig, expand_home};
+use crate::config::{CommunicatorChoice, CompareConfig, ConfigError, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::data::DataIdentity;
 use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
 use crate::run::{ComparedSearch, EXPERIMENT_FILE, ExperimentFile, NewFolders, RunDirectory, RunLock, lock_folder};
 use crate::trainer::{CellData, SearchData, TrainData};
-use crate::world::{Ranks, World};
+use crate::world::{Label, Ranks, World};
 
 /// A folder that this process alone writes while it lives.
 pub struct OwnFolder {
@@ -116,17 +117,51 @@ impl ExperimentFile {
         Ok(self.write(root)?)
     }
 
-    /// The first thing in which results of the runs in `root` would differ from those of `before`.
-    fn difference(&self, before: &Self, root: &Path) -> anyhow::Result<Option<String>> {
+    /// What of the experiment as a whole is another than that of `other`: what it is, here and there.
+    fn difference_in_plan(&self, other: &Self) -> Option<(&'static str, [String; 2])> {
         let names = |experiment: &Self| {
             experiment.strategies.iter().map(|strategy| strategy.name.clone()).collect::<Vec<_>>().join(", ")
         };
         let lists = [
-            ("seeds", format!("{:?}", self.seeds), format!("{:?}", before.seeds)),
-            ("strategies", names(self), names(before)),
-            ("reference", self.reference.clone(), before.reference.clone()),
+            ("seeds", [self, other].map(|experiment| format!("{:?}", experiment.seeds))),
+            ("strategies", [self, other].map(names)),
+            ("reference", [self, other].map(|experiment| experiment.reference.clone())),
         ];
-        if let Some((what, now, then)) = lists.into_iter().find(|(_, now, then)| now != then) {
+        lists.into_iter().find(|(_, [own, theirs])| own != theirs)
+    }
+
+    /// Makes sure that all ranks run the same experiment. All ranks call this together.
+    ///
+    /// # Errors
+    /// [`UsageError`] with the first rank that has another, and what differs.
+    pub(super) fn compare_between(&self, ranks: &Ranks) -> anyhow::Result<()> {
+        let all: Vec<Self> = ranks.gather(self, Label::new("comparison of experiments"))?;
+        let first = &all[0];
+        for (rank, other) in all.iter().enumerate() {
+            let of_searches = other.strategies.iter().zip(&first.strategies).map(|(own, first)| {
+                Ok((format!("strategy {}", own.name), own.search.difference_between_ranks(&first.search)?))
+            });
+            let of_training =
+                other.train.difference_between_ranks(&first.train).map(|found| ("[train]".to_owned(), found));
+            let in_runs = of_searches.chain([of_training]).collect::<Result<Vec<_>, ConfigError>>()?;
+            let in_runs = in_runs
+                .iter()
+                .find_map(|(part, found)| found.first().map(|difference| format!("{part}: {difference}")));
+            let in_plan = other.difference_in_plan(first);
+            let in_plan = in_plan.map(|(what, [own, theirs])| format!("{what}: {own}, those of rank 0 are {theirs}"));
+            if let Some(difference) = in_plan.or(in_runs) {
+                let message = anyhow!(
+                    "rank {rank} has another experiment than rank 0 ({difference}): give all ranks the same --config and --set"
+                );
+                return agree(ranks, Err(UsageError::new(message).into()));
+            }
+        }
+        agree(ranks, Ok(()))
+    }
+
+    /// The first thing in which results of the runs in `root` would differ from those of `before`.
+    fn difference(&self, before: &Self, root: &Path) -> anyhow::Result<Option<String>> {
+        if let Some((what, [now, then])) = self.difference_in_plan(before) {
             return Ok(Some(format!("{what}: begun with {then}, now {now}")));
         }
         let has_begun = |name: &str, part: &str| {

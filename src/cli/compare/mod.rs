@@ -119,6 +119,7 @@ pub fn run(arguments: &CompareArguments, logging: &Logging) -> anyhow::Result<Op
             agree(&ranks, stored.and_then(|experiment| arguments.prepared(experiment, &ranks)))?
         }
     };
+    experiment.compare_between(&ranks)?;
     let keeps = writes && arguments.resume.is_some() && arguments.data.is_some();
     // Runs look at the data that they go on with.
     let unseen = keeps && experiment.is_complete_in(&root);

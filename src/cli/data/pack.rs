@@ -82,8 +82,11 @@ pub fn run(arguments: &PackArguments, logging: &Logging) -> anyhow::Result<()> {
     }
     let lock = if ranks.is_root() { pack.begin().map(Some) } else { Ok(None) };
     let refused = |error| match error {
-        // Nothing is written yet: another folder is to be named.
-        error @ (DataError::Images { .. } | DataError::Write { .. }) => UsageError::new(error).into(),
+        error @ DataError::Images { .. } => UsageError::new(error).into(),
+        // Nothing is complete yet.
+        DataError::Write { path, source } => {
+            UsageError::new(anyhow!("cannot write {} ({source}): name another folder with --to", path.display())).into()
+        }
         error => anyhow::Error::from(error),
     };
     let _lock = agree(&ranks, lock.map_err(refused))?;

@@ -95,6 +95,9 @@ fn cell_file(folder: &Path) -> anyhow::Result<PathBuf> {
     match kind {
         FolderKind::Search if !file.exists() => {
             let call = kind.resume_command(folder).unwrap_or_default();
+            if RunDirectory::is_complete_in(folder) {
+                return Err(anyhow!("{} is missing: {call} makes it again", file.display()));
+            }
             let alphas = RunDirectory::last_alphas_in(folder).map_or(String::new(), |last| {
                 format!(", or derive one of what it has: pdarts genotype derive {}", last.display())
             });

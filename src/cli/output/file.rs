@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf, absolute};
 use anyhow::{Context, anyhow};
 
 use crate::cli::error::UsageError;
-use crate::files::partial_file;
+use crate::files::{dangling_link, partial_file};
 use crate::run::{RunDirectory, RunError, write_atomic};
 
 /// What files of data sets end in; an output does not replace one of them.
@@ -53,7 +53,7 @@ impl OutputFile {
 pub fn check_folder(option: &str, path: &Path) -> Result<(), UsageError> {
     let ready = match fs::metadata(path) {
         Ok(found) if !found.is_dir() => Err(anyhow!("it is a file: name a folder")),
-        _ => fs::create_dir_all(path).and_then(|()| try_out(path)).map_err(Into::into),
+        _ => refuse_dangling_links(path).and_then(|()| Ok(fs::create_dir_all(path).and_then(|()| try_out(path))?)),
     };
     ready.with_context(|| format!("{option} {}", path.display())).map_err(UsageError::new)
 }
@@ -88,10 +88,18 @@ fn check(path: &Path, inputs: &[impl AsRef<Path>]) -> anyhow::Result<()> {
         _ => Path::new("."),
     };
     if !folder.is_dir() {
+        refuse_dangling_links(folder)?;
         let folder = absolute(folder).unwrap_or_else(|_| folder.to_owned());
         return Err(anyhow!("there is no folder {}: make it first", folder.display()));
     }
     try_out(folder).with_context(|| format!("cannot write in the folder {}", folder.display()))
+}
+
+/// Refuses a folder that is not there because it, or one above it, is a link that leads nowhere.
+fn refuse_dangling_links(folder: &Path) -> anyhow::Result<()> {
+    let Some((link, target)) = dangling_link(folder) else { return Ok(()) };
+    let (link, target) = (link.display(), target.display());
+    Err(anyhow!("{link} is a link to {target}, which is not there: make that folder, or name another"))
 }
 
 /// Refuses an output that would replace `input` or a file of it.

@@ -100,7 +100,7 @@ pub fn run(arguments: &SearchArguments, logging: &Logging) -> anyhow::Result<Opt
 impl SearchArguments {
     fn load_config(&self) -> anyhow::Result<SearchConfig> {
         let mut config: SearchConfig = self.run.load_config()?;
-        self.run.apply_data(&mut config.data.dir);
+        self.run.apply_data(config.data.dataset, &mut config.data.dir);
         Ok(config)
     }
 }

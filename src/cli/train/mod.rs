@@ -60,7 +60,7 @@ impl TrainArguments {
 
     /// The configuration with what has an option of its own.
     fn apply(&self, mut config: TrainConfig) -> TrainConfig {
-        self.run.apply_data(&mut config.data.dir);
+        self.run.apply_data(config.data.dataset, &mut config.data.dir);
         config.train.test_every_epoch |= self.test_every_epoch;
         config
     }

@@ -11,7 +11,7 @@ use crate::cli::error::UsageError;
 use crate::cli::genotype::{NamedGenotype, read_genotype};
 use crate::cli::logging::Logging;
 use crate::cli::output;
-use crate::cli::ranks::{agree, compare_configs, compare_programs};
+use crate::cli::ranks::{agree, compare, compare_configs, compare_programs, compare_weights};
 use crate::cli::report::write_beside;
 use crate::cli::run_arguments::{Entered, RunPlace, check_apart, enter, run_failure};
 use crate::cli::run_weights::{check_weights, non_finite_values, note_misfit_of_head, read_weights};
@@ -24,7 +24,7 @@ use crate::trainer::{
     BatchSection, ResumePoint, Signal, Silent, StopSignal, TrainData, TrainEnd, TrainObserver, TrainProgress, Training,
 };
 use crate::weights::{StateDict, WeightsError, to_safetensors};
-use crate::world::{Label, Ranks, StallWatch, Watched, World};
+use crate::world::{Ranks, StallWatch, Watched, World};
 
 /// What to train, and where its run goes.
 pub(in crate::cli) struct Task {
@@ -141,11 +141,12 @@ impl Prepared {
         ranks: &Ranks,
     ) -> anyhow::Result<Self> {
         compare_configs(ranks, &config)?;
-        compare_cells(ranks, &cell)?;
+        compare(ranks, &cell.python, "cell", "--genotype")?;
         let world = open_world(ranks, &config.run, &config.parallel)?;
         let data = agree(&world, TrainData::load(&config, &cell.genotype, &world).map_err(Into::into))?;
         compare_programs(&world, &data.data_identity)?;
         let initial = agree(&world, initial.map(|file| read_initial(&file, &data)).transpose())?;
+        compare_weights(&world, initial.as_ref(), "--from")?;
         Ok(Self { config, cell, world, data, initial })
     }
 
@@ -287,17 +288,4 @@ fn read_initial(file: &Path, data: &TrainData) -> anyhow::Result<StateDict> {
         return Err(UsageError::new(anyhow!("{file}: {problem}: {advice}")).into());
     }
     Ok(state)
-}
-
-/// Compares this rank's cell with that of rank 0. All ranks call this together.
-fn compare_cells(ranks: &Ranks, cell: &TrainedCell) -> anyhow::Result<()> {
-    let cells = ranks.gather(&cell.python, Label::new("comparison of cells"))?;
-    let outcome = match cells.iter().position(|other| *other != cells[0]) {
-        None => Ok(()),
-        Some(rank) => Err(UsageError::new(anyhow!(
-            "rank {rank} has another cell than rank 0: give all ranks the same --genotype"
-        ))
-        .into()),
-    };
-    agree(ranks, outcome)
 }

@@ -17,7 +17,8 @@ use crate::cli::kernels::KernelsArgument;
 use crate::cli::logging::Logging;
 use crate::cli::numbers::threads;
 use crate::cli::output::{self, OutputFile};
-use crate::cli::ranks::{agree, compare_programs, join};
+use crate::cli::ranks::{agree, compare_programs, compare_weights, join};
+use crate::cli::run_arguments::note_unread;
 use crate::cli::run_weights::note_misfit_of_head;
 use crate::cli::start::meet;
 use crate::cli::table::Table;
@@ -95,6 +96,7 @@ pub fn run(arguments: &EvalArguments, logging: &Logging) -> anyhow::Result<()> {
         logging.quieten();
     }
     let subject = agree(&ranks, Subject::open(arguments))?;
+    compare_weights(&ranks, Some(&subject.state), "--checkpoint")?;
     let world = meet(&ranks, arguments.device, arguments.threads, CommunicatorChoice::Auto)?;
     let (network, data) = agree(&world, subject.load(arguments, &world))?;
     let identity = if world.size > 1 { DataIdentity::of(&[&*data.source]) } else { DataIdentity::default() };
@@ -178,6 +180,8 @@ struct Subject {
     state: StateDict,
     description: NetworkDescription,
     dataset: EvalDataset,
+    /// Whether neither the call nor the file says so.
+    is_guessed: bool,
     /// The folder of the data set.
     dir: PathBuf,
     /// What is seen of images that have no size of their own.
@@ -202,17 +206,30 @@ impl Subject {
         // Runs of earlier versions state it by their data set alone.
         let colours = state.colours().map_err(of_file)?.or_else(|| Some(known.dataset?.kind().colours()));
         let by_file = || EvalDataset::of(&description.shape, colours.as_ref());
-        let dataset = arguments.on.or(known.dataset).unwrap_or_else(by_file);
+        let stated = arguments.on.or(known.dataset);
+        let dataset = stated.unwrap_or_else(by_file);
         dataset.require_size(&description.shape)?;
+        if let Some(data) = &arguments.data {
+            note_unread(
+                dataset.kind() == DatasetKind::Photodigits,
+                data,
+                "--on imagenet tests on the images in a folder",
+            );
+        }
         let crop = description.shape.image_size as usize;
         let resize = known.resize.unwrap_or_else(|| CentreView::usual_resize(crop));
         let view = CentreView { resize, crop, filter: known.filter };
-        Ok(Self { state, description, dataset, dir, view, colours, logits })
+        Ok(Self { state, description, dataset, is_guessed: stated.is_none(), dir, view, colours, logits })
     }
 
     fn load(&self, arguments: &EvalArguments, world: &World) -> anyhow::Result<(EvaluationNetwork, TestData)> {
         let Self { state, description, dataset, dir, view, colours, .. } = self;
-        let mut data = TestData::open(dataset.kind(), dir, *view, arguments.global_batch as usize, world)?;
+        let opened = TestData::open(dataset.kind(), dir, *view, arguments.global_batch as usize, world);
+        let guess = || {
+            let (file, kind) = (arguments.weights.file(), dataset.kind());
+            format!("{} does not say what it was trained on, taken for {kind} (--on states another)", file.display())
+        };
+        let mut data = if self.is_guessed { opened.with_context(guess)? } else { opened? };
         if let Some(stated) = colours.filter(|stated| *stated != data.source.colours()) {
             tracing::info!(
                 "images are normalised as those that the network was trained on ({stated}), not as {} ({})",
