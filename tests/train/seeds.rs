@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::program::{Outcome, json, json_lines};
+use crate::program::{Outcome, json, json_lines, texts};
 use crate::training::{RESUME, START, UNINTERRUPTED, folder};
 
 #[test]
@@ -23,8 +23,10 @@ fn each_seed_is_a_run_and_the_summary_has_mean_and_deviation() {
 
     // What is complete is not repeated, what is missing is made.
     fs::remove_dir_all(folder.path("run/seed3")).unwrap();
-    let again: Value =
-        serde_json::from_str(&folder.run(&[&RESUME[..], &["--data", "moved", "--json"]].concat())).unwrap();
+    let output = folder.alone_command(&[&RESUME[..], &["--data", "moved", "--json"]].concat()).output().unwrap();
+    let (stdout, stderr) = texts(&output);
+    assert!(stderr.lines().count() == 1 && stderr.contains("is not read, because photodigits is built in"), "{stderr}");
+    let again: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(again["seeds"][1]["weights_hash"], summary["seeds"][1]["weights_hash"]);
     assert_eq!(json_lines(&folder.path("run/seed0/environment.jsonl")).len(), 1);
     // Where the data lies now is kept, by a path that holds in any folder; also of what is complete.
@@ -35,7 +37,7 @@ fn each_seed_is_a_run_and_the_summary_has_mean_and_deviation() {
         let config = fs::read_to_string(folder.path("run").join(seed).join("config.toml")).unwrap();
         assert!(config.contains(&format!("dir = {dir:?}")), "{seed}: {config}");
     }
-    folder.run(&[&RESUME[..], &["--data", "again"]].concat());
+    folder.warnings(&[&RESUME[..], &["--data", "again"]].concat());
     for file in ["seeds.json", "seed0/config.toml", "seed3/config.toml"] {
         let text = fs::read_to_string(folder.path("run").join(file)).unwrap();
         assert!(text.contains("/again\""), "{file}: {text}");
