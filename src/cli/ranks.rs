@@ -18,6 +18,13 @@ use crate::torch::libtorch_version;
 use crate::weights::{StateDict, to_safetensors};
 use crate::world::{Label, Ranks, is_of_srun, launched_rank};
 
+/// How long ranks that have not joined leave the first to tell what is wrong: it may start later than they do.
+const TELLING: Duration = Duration::from_secs(5);
+
+/// What is compared of the images.
+const DATA_SET: &str = "data set";
+const IMAGE_SIZES: &str = "set of image sizes";
+
 /// The ranks that were launched with this process, all with the same command; without a launcher, a single rank.
 ///
 /// # Errors
@@ -27,26 +34,13 @@ pub fn join() -> anyhow::Result<Ranks> {
     if ranks.size == 1 {
         return Ok(ranks);
     }
-    let calls: Vec<Call> = ranks.gather(&Call::of_process(), Label::new("comparison of commands"))?;
-    let differences = calls.iter().map(|call| call.difference(&calls[0]));
-    let differing = differences.enumerate().find_map(|(rank, difference)| Some((rank, difference?)));
-    let same = match differing {
-        None => Ok(()),
-        Some((rank, [theirs, ours])) => Err(UsageError::new(anyhow!(
-            "rank {rank} was started {theirs}, rank 0 {ours}: start all ranks with the same command"
-        ))
-        .into()),
-    };
-    agree(&ranks, same)?;
+    compare_with_first(&ranks, &Call::of_process(), "comparison of commands", |rank, other, first| {
+        Ok(other.difference(first).map(|[theirs, ours]| {
+            format!("rank {rank} was started {theirs}, rank 0 {ours}: start all ranks with the same command")
+        }))
+    })?;
     Ok(ranks)
 }
-
-/// How long ranks that have not joined leave the first to tell what is wrong: it may start later than they do.
-const TELLING: Duration = Duration::from_secs(5);
-
-/// What is compared of the images.
-const DATA_SET: &str = "data set";
-const IMAGE_SIZES: &str = "set of image sizes";
 
 /// A failure that another rank reports.
 #[derive(Debug, thiserror::Error)]
@@ -130,17 +124,33 @@ pub fn is_first_of_launch() -> bool {
 /// # Errors
 /// The first rank that differs, with the first key.
 pub fn compare_configs<C: Settings>(ranks: &Ranks, config: &C) -> anyhow::Result<()> {
-    let configs: Vec<C> = ranks.gather(config, Label::new("comparison of configurations"))?;
-    for (rank, other) in configs.iter().enumerate() {
-        if let Some(difference) = other.difference_between_ranks(&configs[0])?.first() {
-            let message = anyhow!(
-                "rank {rank} has another configuration than rank 0: {difference}; give all ranks the same --config and \
-                 --set"
-            );
-            return agree(ranks, Err(UsageError::new(message).into()));
-        }
-    }
-    agree(ranks, Ok(()))
+    compare_with_first(ranks, config, "comparison of configurations", |rank, other, first| {
+        Ok(other.difference_between_ranks(first)?.first().map(|difference| {
+            format!(
+                "rank {rank} has another configuration than rank 0: {difference}; give all ranks the same --config and --set"
+            )
+        }))
+    })
+}
+
+/// Refuses the first rank whose `own` is not as that of rank 0, with what `problem` says of both. All ranks call this together.
+///
+/// # Errors
+/// [`UsageError`] with that, and what `problem` fails with.
+pub fn compare_with_first<T: Serialize + DeserializeOwned>(
+    ranks: &Ranks,
+    own: &T,
+    label: &'static str,
+    problem: impl Fn(usize, &T, &T) -> anyhow::Result<Option<String>>,
+) -> anyhow::Result<()> {
+    let all: Vec<T> = ranks.gather(own, Label::new(label))?;
+    let found = all.iter().enumerate().find_map(|(rank, other)| problem(rank, other, &all[0]).transpose());
+    let same = match found.transpose() {
+        Ok(None) => Ok(()),
+        Ok(Some(problem)) => Err(UsageError::new(anyhow!(problem)).into()),
+        Err(error) => Err(error),
+    };
+    agree(ranks, same)
 }
 
 /// Makes sure that all ranks have the same `what`, of which each has `own`, from `option`. All ranks call this together.
@@ -151,15 +161,10 @@ pub fn compare<T>(ranks: &Ranks, own: &T, what: &'static str, option: &str) -> a
 where
     T: Serialize + DeserializeOwned + PartialEq,
 {
-    let all: Vec<T> = ranks.gather(own, Label::new(what))?;
-    let same = match all.iter().position(|other| *other != all[0]) {
-        None => Ok(()),
-        Some(rank) => Err(UsageError::new(anyhow!(
-            "rank {rank} has another {what} than rank 0: give all ranks the same {option}"
-        ))
-        .into()),
-    };
-    agree(ranks, same)
+    compare_with_first(ranks, own, what, |rank, other, first| {
+        let problem = || format!("rank {rank} has another {what} than rank 0: give all ranks the same {option}");
+        Ok((other != first).then(problem))
+    })
 }
 
 /// Makes sure that all ranks have read the same weights, or all none, from `option`. All ranks call this together.
@@ -187,22 +192,16 @@ pub fn compare_programs(ranks: &Ranks, data: &DataIdentity) -> anyhow::Result<()
         return Ok(());
     }
     let own = agree(ranks, identity(data))?;
-    let all: Vec<BTreeMap<String, String>> = ranks.gather(&own, Label::new("comparison of programs"))?;
-    for (rank, other) in all.iter().enumerate() {
-        if let Some((field, ours)) = all[0].iter().find(|(field, ours)| other.get(*field) != Some(ours)) {
-            let theirs = other.get(field).map_or("unknown", String::as_str);
-            let [ours, theirs] = [ours, theirs].map(shortened);
-            let advice = if [DATA_SET, IMAGE_SIZES].contains(&field.as_str()) {
-                "copy the same to"
-            } else {
-                "install the same on"
-            };
-            let message =
-                anyhow!("rank {rank} has another {field} than rank 0 ({theirs}, not {ours}): {advice} all nodes");
-            return agree(ranks, Err(UsageError::new(message).into()));
-        }
-    }
-    Ok(())
+    compare_with_first(ranks, &own, "comparison of programs", |rank, other, first| {
+        let Some((field, ours)) = first.iter().find(|(field, ours)| other.get(*field) != Some(ours)) else {
+            return Ok(None);
+        };
+        let theirs = other.get(field).map_or("unknown", String::as_str);
+        let [ours, theirs] = [ours, theirs].map(shortened);
+        let advice =
+            if [DATA_SET, IMAGE_SIZES].contains(&field.as_str()) { "copy the same to" } else { "install the same on" };
+        Ok(Some(format!("rank {rank} has another {field} than rank 0 ({theirs}, not {ours}): {advice} all nodes")))
+    })
 }
 
 /// What must be the same on all ranks.

@@ -340,7 +340,7 @@ impl Layers for Counter {
                 values: 2 * read + written + sums,
                 launches: backward,
             },
-            weight_gradient: Pass { multiply_adds, values: 0, launches: 0 },
+            weight_gradient: Pass { multiply_adds, ..Pass::default() },
             // The input of the first half is the state.
             kept_values: if normalised { read } else { 0 },
             ..Layer::new(Class::Separable)

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use tch::Device;
 
 use crate::cli::error::UsageError;
-use crate::cli::ranks::agree;
+use crate::cli::ranks::compare_with_first;
 use crate::cli::run_arguments::{check_apart, check_data_of, move_data_of};
 use crate::config::{CommunicatorChoice, CompareConfig, ConfigError, SearchConfig, Settings, TrainConfig, expand_home};
 use crate::data::DataIdentity;
@@ -14,7 +14,7 @@ use crate::genotype::library;
 use crate::report::{ComparedRuns, Comparison};
 use crate::run::{ComparedSearch, EXPERIMENT_FILE, ExperimentFile, NewFolders, RunDirectory, RunLock, lock_folder};
 use crate::trainer::{CellData, SearchData, TrainData};
-use crate::world::{Label, Ranks, World};
+use crate::world::{Ranks, World};
 
 /// A folder that this process alone writes while it lives.
 pub struct OwnFolder {
@@ -135,28 +135,27 @@ impl ExperimentFile {
     /// # Errors
     /// [`UsageError`] with the first rank that has another, and what differs.
     pub(super) fn compare_between(&self, ranks: &Ranks) -> anyhow::Result<()> {
-        let all: Vec<Self> = ranks.gather(self, Label::new("comparison of experiments"))?;
-        let first = &all[0];
-        for (rank, other) in all.iter().enumerate() {
-            let of_searches = other.strategies.iter().zip(&first.strategies).map(|(own, first)| {
-                Ok((format!("strategy {}", own.name), own.search.difference_between_ranks(&first.search)?))
-            });
-            let of_training =
-                other.train.difference_between_ranks(&first.train).map(|found| ("[train]".to_owned(), found));
-            let in_runs = of_searches.chain([of_training]).collect::<Result<Vec<_>, ConfigError>>()?;
-            let in_runs = in_runs
-                .iter()
-                .find_map(|(part, found)| found.first().map(|difference| format!("{part}: {difference}")));
-            let in_plan = other.difference_in_plan(first);
-            let in_plan = in_plan.map(|(what, [own, theirs])| format!("{what}: {own}, those of rank 0 are {theirs}"));
-            if let Some(difference) = in_plan.or(in_runs) {
-                let message = anyhow!(
+        compare_with_first(ranks, self, "comparison of experiments", |rank, other, first| {
+            Ok(other.difference_between_ranks(first)?.map(|difference| {
+                format!(
                     "rank {rank} has another experiment than rank 0 ({difference}): give all ranks the same --config and --set"
-                );
-                return agree(ranks, Err(UsageError::new(message).into()));
+                )
+            }))
+        })
+    }
+
+    /// The first thing that a rank must not have otherwise than rank 0, which has `first`.
+    fn difference_between_ranks(&self, first: &Self) -> Result<Option<String>, ConfigError> {
+        if let Some((what, [own, theirs])) = self.difference_in_plan(first) {
+            return Ok(Some(format!("{what}: {own}, those of rank 0 are {theirs}")));
+        }
+        for (own, theirs) in self.strategies.iter().zip(&first.strategies) {
+            if let Some(difference) = own.search.difference_between_ranks(&theirs.search)?.first() {
+                return Ok(Some(format!("strategy {}: {difference}", own.name)));
             }
         }
-        agree(ranks, Ok(()))
+        let differences = self.train.difference_between_ranks(&first.train)?;
+        Ok(differences.first().map(|difference| format!("[train]: {difference}")))
     }
 
     /// The first thing in which results of the runs in `root` would differ from those of `before`.

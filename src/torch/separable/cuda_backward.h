@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kCudaThreads, kResidentBlocks<S>)
     return;
   }
   block -= input.num_blocks;
-  constexpr int V = kTapChannels<R>;
+  constexpr int V = tap_channels(R);
   const auto &part = taps.own(block);
   const CudaBackward<S> &call = calls.of[part.call];
   with_kernel<R, V == 1 ? 7 : kMostPairedKernel>(call.shape, [&]<typename W>(W) {
@@ -131,7 +131,7 @@ private:
                            s.inputs() % 2 == 0 && cuda::fits_vectors<2>(call.x, s.channels);
     const Reading fitting = vector_reading_of<S>(s);
     const Reading reading = fitting == Reading::kPatches || has_pairs ? fitting : Reading::kSingle;
-    const int channels = reading == Reading::kPatches || reading == Reading::kSingle ? 1 : 2;
+    const int channels = tap_channels(reading);
     const auto tiling = CudaTiling::of(s.middle / channels, cuda::kWarp);
     const Chunks of = chunks(out_places(s, reading), tiling.tiles, tiling.rows * pixels_of_thread(reading));
     T *shares = add_shares_of(call.depthwise_gradient, int64_t(s.middle) * s.kernel * s.kernel, of.count);
@@ -163,7 +163,7 @@ private:
         reading = own < reading ? own : reading;
       }
     }
-    const int vector = reading == Reading::kPatches || reading == Reading::kSingle ? 1 : kChannels;
+    const int vector = input_channels(reading);
     // The weights of a tile's channels fit into shared memory.
     const int64_t of_vector = int64_t(taps) * vector * sizeof(T), fitting = 48 * 1024 / of_vector;
     part.tiling = CudaTiling::of(s.channels / vector, fitting < 1 ? 1 : fitting > 64 ? 64 : int(fitting));

@@ -22,32 +22,6 @@ template <> __device__ __forceinline__ float relu<float>(float value) {
 }
 #endif
 
-// Adds the depthwise convolution at an output pixel. `image`: the channels at its image's first pixel.
-template <int K, int V, typename S, typename Transform>
-__device__ __forceinline__ void depthwise_at(const CudaShape &s, const S *image, const Pixel &pixel, const Transform &transform,
-                                             const Compute<S> *weights, int step, Compute<S> (&sums)[V]) {
-  using T = Compute<S>;
-  const int padding = s.dilation * (K - 1) / 2;
-  const int first_row = pixel.row * s.stride - padding, first_column = pixel.column * s.stride - padding;
-#pragma unroll
-  for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
-    const int row = first_row + kernel_row * s.dilation;
-    if (row < 0 || row >= s.height) {
-      continue;
-    }
-    T values[K][V];
-    read_columns(image + row * s.width * s.channels, s.channels, first_column, s.dilation, s.width, transform, values);
-#pragma unroll
-    for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
-      const T *of_tap = weights + (kernel_row * K + kernel_column) * step;
-#pragma unroll
-      for (int index = 0; index < V; ++index) {
-        sums[index] += values[kernel_column][index] * of_tap[index];
-      }
-    }
-  }
-}
-
 // Calls `body(transform)` with what makes the convolution's input, transform(value, part), of V channels from `channel` on.
 template <typename S, int V, typename Body>
 __device__ __forceinline__ void with_transform(const CudaInput<S> &input, int channel, const Body &body) {
@@ -65,7 +39,7 @@ __device__ __forceinline__ void with_transform(const CudaInput<S> &input, int ch
   }
 }
 
-// The depthwise convolution at the output pixels that a thread computes together, from `pixel` on, of the V middle channels from
+// Adds the depthwise convolution at the output pixels that a thread computes together, from `pixel` on, of the V middle channels from
 // `middle` on; at those that are none it means nothing. `weights`: those channels' of tap 0; those of the next are `step` elements on.
 template <typename S, typename W, int V>
 __device__ __forceinline__ void depthwise(const CudaShape &s, const CudaInput<S> &input, const Pixel &pixel, int middle,
@@ -74,13 +48,6 @@ __device__ __forceinline__ void depthwise(const CudaShape &s, const CudaInput<S>
   using T = Compute<S>;
   const int channel = middle % s.channels;
   const S *image = input.x + pixel.image * s.height * s.width * s.channels + channel;
-#pragma unroll
-  for (auto &of_pixel : sums) {
-#pragma unroll
-    for (T &sum : of_pixel) {
-      sum = 0;
-    }
-  }
   with_transform<S, V>(input, channel, [&](const auto &transform) {
     if constexpr (W::kReading == Reading::kPatches) {
       convolve_patch<W>(image, s.channels, s.height, s.width, pixel, transform, weights, step, sums);
@@ -95,7 +62,12 @@ __device__ __forceinline__ void depthwise(const CudaShape &s, const CudaInput<S>
         }
       }
     } else {
-      depthwise_at<W::K, V>(s, image, pixel, transform, weights, step, sums[0]);
+      for_each_tap<W::K, V>(s, image, pixel, transform, [&](int tap, const T (&values)[V]) {
+#pragma unroll
+        for (int part = 0; part < V; ++part) {
+          sums[0][part] += values[part] * weights[tap * step + part];
+        }
+      });
     }
   });
 }

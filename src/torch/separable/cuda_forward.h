@@ -23,7 +23,7 @@ __device__ __forceinline__ void convolve_tile(const CudaForward<S> &call, const 
   using T = Compute<S>;
   constexpr Reading R = W::kReading;
   // Pixels and channels of which a thread computes what is between the convolutions, and pixels that it stores at once.
-  constexpr int K = W::K, kRun = kTogether<R>, kInput = kInputChannels<R>, kStored = kRun < kAdjacent ? 1 : kAdjacent;
+  constexpr int K = W::K, kRun = kTogether<R>, kInput = input_channels(R), kStored = kRun < kAdjacent ? 1 : kAdjacent;
   const CudaShape &s = call.shape;
   const int inputs = s.inputs(), chunk = tiling.chunk, columns = tiling.columns();
   T *middle = shared, *pointwise = middle + chunk * tiling.pixel_step(), *taps = pointwise + chunk * columns;

@@ -136,7 +136,7 @@ template <typename S, Reading R>
 __device__ __forceinline__ void sum_input(const BackwardCalls<S> &calls, const InputPart<Compute<S>> &part, int block,
                                           Compute<S> *shared) {
   using T = Compute<S>;
-  constexpr int V = kInputChannels<R>, kRun = kTogether<R>;
+  constexpr int V = input_channels(R), kRun = kTogether<R>;
   const CudaBackward<S> &call = calls.of[part.calls[0]];
   const CudaTiling &tiling = part.tiling;
   const CudaShape &s = call.shape;

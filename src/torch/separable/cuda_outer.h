@@ -52,7 +52,7 @@ __device__ __forceinline__ void sum_outer_products(const CudaBackward<S> &call, 
   using T = Compute<S>;
   constexpr Reading R = W::kReading;
   // Pixels and channels of which a thread computes what is between the convolutions, and pixels of a row of which it reads the gradient.
-  constexpr int K = W::K, kRun = kTogether<R>, kInput = kInputChannels<R>, kRow = kRun < kAdjacent ? 1 : kAdjacent;
+  constexpr int K = W::K, kRun = kTogether<R>, kInput = input_channels(R), kRow = kRun < kAdjacent ? 1 : kAdjacent;
   const OuterTiling &tiling = part.tiling;
   const CudaShape &s = call.shape;
   int tile = block / part.chunks.count;
@@ -104,7 +104,7 @@ __device__ __forceinline__ void sum_outer_products(const CudaBackward<S> &call, 
     }
     for (int item = threadIdx.x; item < count / kRun * vectors; item += kCudaThreads) {
       const int run = item / vectors, channel = (item - run * vectors) * kInput;
-      T values[kRun][kInput];
+      T values[kRun][kInput] = {};
       depthwise<S, W, kInput>(s, input, Pixel::of<R>(first_place + run * kRun, s.out_height, s.out_width),
                               first_middle + channel, taps + channel, tile_inputs, values);
 #pragma unroll

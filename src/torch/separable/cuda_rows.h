@@ -23,6 +23,28 @@ __device__ __forceinline__ void read_columns(const S *from, int step, int first,
   }
 }
 
+// Calls `meet(tap, values)` for each tap of the kernel at an output pixel that reads in a row of the image, with the V channels that it
+// reads as `transform` gives them. `image`: the channels at its first pixel.
+template <int K, int V, typename S, typename Transform, typename Meet>
+__device__ __forceinline__ void for_each_tap(const CudaShape &s, const S *image, const Pixel &pixel, const Transform &transform,
+                                             const Meet &meet) {
+  const int padding = s.dilation * (K - 1) / 2;
+  const int first_row = pixel.row * s.stride - padding, first_column = pixel.column * s.stride - padding;
+#pragma unroll
+  for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
+    const int row = first_row + kernel_row * s.dilation;
+    if (row < 0 || row >= s.height) {
+      continue;
+    }
+    Compute<S> values[K][V];
+    read_columns(image + row * s.width * s.channels, s.channels, first_column, s.dilation, s.width, transform, values);
+#pragma unroll
+    for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
+      meet(kernel_row * K + kernel_column, values[kernel_column]);
+    }
+  }
+}
+
 // N columns of a row, each kStep-th from kBefore columns before `column` on, as `transform` gives them, and 0 outside of the row.
 // `from`: the row's column 0; columns are `step` elements apart. `column` is in the row, either its first or not less than kBefore;
 // unless kIsUneven, so are kAdjacent from there on, and those behind them altogether or not at all.

@@ -19,37 +19,12 @@ template <typename T> struct TapsPart {
 template <typename T> using TapsBatch = cuda::Batch<TapsPart<T>, kMostCalls>;
 
 // Middle channels that a thread sums all taps of: as many as its registers hold, which are too few for 7 x 7.
-template <Reading R> constexpr int kTapChannels = R == Reading::kVectors || R == Reading::kUneven ? 2 : 1;
+PDARTS_HOST_DEVICE constexpr int tap_channels(Reading reading) { return reads_vectors(reading) ? 2 : 1; }
 constexpr int kMostPairedKernel = 5;
 
 // Elements of shared memory: the sums of a row of taps.
 inline int64_t taps_shared_elements(const CudaShape &s, int channels) {
   return int64_t(s.kernel) * channels * kCudaThreads;
-}
-
-// Adds what the pixels around an output pixel add to all taps. `image`: the channels at its image's first pixel.
-template <int K, int V, typename S, typename Transform>
-__device__ __forceinline__ void add_at(const CudaShape &s, const S *image, const Pixel &pixel, const Transform &transform,
-                                       const Compute<S> (&gradient)[V], Compute<S> (&sums)[K * K][V]) {
-  using T = Compute<S>;
-  const int padding = s.dilation * (K - 1) / 2;
-  const int first_row = pixel.row * s.stride - padding, first_column = pixel.column * s.stride - padding;
-#pragma unroll
-  for (int kernel_row = 0; kernel_row < K; ++kernel_row) {
-    const int row = first_row + kernel_row * s.dilation;
-    if (row < 0 || row >= s.height) {
-      continue;
-    }
-    T values[K][V];
-    read_columns(image + row * s.width * s.channels, s.channels, first_column, s.dilation, s.width, transform, values);
-#pragma unroll
-    for (int kernel_column = 0; kernel_column < K; ++kernel_column) {
-#pragma unroll
-      for (int part = 0; part < V; ++part) {
-        sums[kernel_row * K + kernel_column][part] += gradient[part] * values[kernel_column][part];
-      }
-    }
-  }
 }
 
 template <typename S, typename W, int V>
@@ -112,7 +87,12 @@ __device__ __forceinline__ void sum_taps(const CudaBackward<S> &call, const Comp
           }
         } else {
           cuda::load<T, V>(of_pixel, gradients[0]);
-          add_at<K, V>(s, image_of(pixel), pixel, transform, gradients[0], sums);
+          for_each_tap<K, V>(s, image_of(pixel), pixel, transform, [&](int tap, const T (&values)[V]) {
+#pragma unroll
+            for (int part = 0; part < V; ++part) {
+              sums[tap][part] += gradients[0][part] * values[part];
+            }
+          });
         }
       }
     });

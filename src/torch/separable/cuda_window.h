@@ -16,8 +16,10 @@ constexpr int kChannels = 4;
 enum class Reading { kSingle, kVectors, kUneven, kPatches };
 constexpr int kReadings = 4;
 
-// Channels at a time: of the depthwise convolution's input, and of what is read and written as it is.
-template <Reading R> constexpr int kInputChannels = R == Reading::kVectors || R == Reading::kUneven ? kChannels : 1;
+// Whether it reads the depthwise convolution's input in vectors, and how many channels at a time.
+PDARTS_HOST_DEVICE constexpr bool reads_vectors(Reading reading) { return reading == Reading::kVectors || reading == Reading::kUneven; }
+PDARTS_HOST_DEVICE constexpr int input_channels(Reading reading) { return reads_vectors(reading) ? kChannels : 1; }
+// Of what is read and written as it is.
 template <Reading R> constexpr int kChannelsOf = R == Reading::kSingle ? 1 : kChannels;
 
 // Pixels of a row that a thread computes together, and rows of a patch of them: they share most of what they read. Of a patch
