@@ -165,15 +165,11 @@ fn assumptions(assumed: &Assumptions) -> String {
 /// What was measured and what was not, and what is left out.
 pub(super) fn notes(course: &Course, hardware: &Hardware, trial: Option<&Trial>) -> Vec<String> {
     let mut notes: Vec<&str> = Vec::new();
+    let replayed = "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)";
     let own_kernels = match (course.obstacle_to_graphs, course.obstacle_to_weight_graphs) {
         (Some(obstacle), _) => format!("the program's own kernels, launched one by one: {obstacle}"),
-        (None, Some(obstacle)) => format!(
-            "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs), but for passes that train \
-             weights: {obstacle}"
-        ),
-        (None, None) => {
-            "the program's own kernels, in steps that are recorded and replayed (run.cuda_graphs)".to_owned()
-        }
+        (None, Some(obstacle)) => format!("{replayed}, but for passes that train weights: {obstacle}"),
+        (None, None) => replayed.to_owned(),
     };
     let (of_trial, kernels) = (trial.map(trial_note), hardware.kernels);
     match (kernels, hardware.calibration) {
